@@ -1,0 +1,135 @@
+//! The invariants of the state, each with a check of its own. Tests run them after every step.
+
+use crate::limit::Usage;
+use crate::outcome::LeaseState;
+use crate::record::Life;
+use crate::spec::Rule;
+use crate::state::{Resource, State};
+
+/// An invariant that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Broken(pub String);
+
+fn hold(holds: bool, text: impl FnOnce() -> String) -> Result<(), Broken> {
+    if holds { Ok(()) } else { Err(Broken(text())) }
+}
+
+impl State {
+    /// Checks the invariants that a state can show by itself. O(n log n): for tests and for looking at a stored state.
+    ///
+    /// # Errors
+    /// [`Broken`] says which invariant does not hold, and where.
+    pub fn check(&self) -> Result<(), Broken> {
+        for (id, resource) in &self.resources {
+            self.check_concurrency(resource)?;
+            self.check_line(*id, resource)?;
+            self.check_schedule(*id, resource)?;
+            self.check_work_conserving(resource)?;
+        }
+        self.check_leases()?;
+        self.check_names()
+    }
+
+    /// What concurrency limits count is what the held leases cost.
+    fn check_concurrency(&self, resource: &Resource) -> Result<(), Broken> {
+        for limit in &resource.limits {
+            let Usage::Concurrency(used) = limit.usage else { continue };
+            let held = resource.held.iter().filter_map(|seq| self.leases.get(seq));
+            let cost: u64 = held.map(|lease| limit.cost(&lease.load)).sum();
+            hold(used == cost, || format!("{}/{}: counts {used}, held {cost}", resource.name, limit.name))?;
+        }
+        Ok(())
+    }
+
+    /// The line and the set of held leases are those of the lease records.
+    fn check_line(&self, id: u64, resource: &Resource) -> Result<(), Broken> {
+        let mine = self.leases.iter().filter(|(_, lease)| lease.resource == id);
+        let (mut waiting, mut held, mut load) = (0u64, 0usize, 0u128);
+        for (seq, lease) in mine {
+            match &lease.life {
+                Life::Waiting { .. } => {
+                    waiting += 1;
+                    load += u128::from(lease.load.total());
+                    let here = resource.line.at_or_after(lease.priority, *seq) == Some((lease.priority, *seq));
+                    hold(here, || format!("{}: waiting lease {seq} is not in line", resource.name))?;
+                }
+                Life::Held(_) => {
+                    held += 1;
+                    hold(resource.held.contains(seq), || format!("{}: held lease {seq} is lost", resource.name))?;
+                }
+                Life::Ended(_) => {}
+            }
+        }
+        let total = resource.line.total();
+        hold(total.count == waiting && total.load == load, || format!("{}: the line sums {total:?}", resource.name))?;
+        hold(resource.held.len() == held, || format!("{}: holds leases that are not held", resource.name))?;
+        hold(resource.timers.len() as u64 == waiting + held as u64, || format!("{}: timers are off", resource.name))
+    }
+
+    /// Whatever time will change has its place in the order of due work.
+    fn check_schedule(&self, id: u64, resource: &Resource) -> Result<(), Broken> {
+        let listed = self.due.iter().filter(|(_, other)| *other == id).map(|(at, _)| *at).collect::<Vec<_>>();
+        let due = resource.due.into_iter().collect::<Vec<_>>();
+        hold(listed == due, || format!("{}: due {due:?} but listed {listed:?}", resource.name))?;
+        for (at, seq) in &resource.timers {
+            let timer = self.leases.get(seq).and_then(|lease| lease.timer());
+            hold(timer == Some(*at), || format!("{}: the timer of lease {seq} is off", resource.name))?;
+            hold(resource.due.is_some_and(|due| due <= *at), || format!("{}: lease {seq} is late", resource.name))?;
+        }
+        Ok(())
+    }
+
+    /// Free capacity and a fitting head of line do not coexist, but for work that is due and bounded.
+    fn check_work_conserving(&self, resource: &Resource) -> Result<(), Broken> {
+        let head = resource.line.head().and_then(|seq| self.leases.get(&seq));
+        let fits = head.is_some_and(|lease| !resource.deleted && resource.fits(&lease.load, self.now()));
+        let left_over = resource.due.is_some_and(|due| due <= self.now());
+        hold(!fits || left_over, || format!("{}: the head of the line fits and waits", resource.name))
+    }
+
+    /// Lease ids, fencing tokens and request ids belong to one lease each; ended leases are listed to be forgotten.
+    fn check_leases(&self) -> Result<(), Broken> {
+        let mut tokens = std::collections::BTreeSet::new();
+        let mut requests = std::collections::BTreeSet::new();
+        for (seq, lease) in &self.leases {
+            hold(*seq <= self.meta.leases_made, || format!("lease {seq} was never made"))?;
+            hold(requests.insert(&lease.request), || format!("two leases of request {}", lease.request))?;
+            hold(self.find_request(&lease.request).is_some(), || format!("request {} is lost", lease.request))?;
+            let token = match &lease.life {
+                Life::Waiting { .. } => None,
+                Life::Held(holding) => Some(holding.fencing_token),
+                Life::Ended(end) => {
+                    hold(self.ended.contains(&(end.at, *seq)), || format!("ended lease {seq} is kept for ever"))?;
+                    let over = !matches!(end.state, LeaseState::Waiting | LeaseState::Held);
+                    hold(over, || format!("ended lease {seq} is {:?}", end.state))?;
+                    end.fencing_token
+                }
+            };
+            if let Some(token) = token {
+                hold(tokens.insert(token) && token <= self.meta.fencing_token, || format!("token {token} is off"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_names(&self) -> Result<(), Broken> {
+        let named = self.resources.values().filter(|resource| !resource.deleted).count();
+        hold(self.names.len() == named, || "a name without a resource, or the other way round".to_owned())?;
+        for (name, id) in &self.names {
+            hold(self.find_resource(name) == Some(*id), || format!("{name} is not found"))?;
+        }
+        for resource in self.resources.values() {
+            for limit in &resource.limits {
+                let fitting = matches!(
+                    (&limit.usage, limit.spec.rule),
+                    (Usage::Bucket(_), Rule::TokenBucket { .. })
+                        | (Usage::Window(_), Rule::SlidingWindow { .. })
+                        | (Usage::Concurrency(_), Rule::Concurrency { .. })
+                );
+                hold(fitting, || format!("{}/{}: usage of another kind", resource.name, limit.name))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,220 @@
+//! What time causes: expiry, timeouts, and turns that come because a rate has refilled. Bounded work at a time.
+
+use crate::acquire::blocked;
+use crate::caps;
+use crate::event::{Event, EventKind};
+use crate::index;
+use crate::lease_id::LeaseId;
+use crate::name::{LimitName, ResourceName};
+use crate::outcome::{LeaseState, Refusal};
+use crate::record::{Ended, Life, RecordKey};
+use crate::state::{Entry, Remembered, State};
+use crate::time::LogTime;
+
+/// Why a lease ends, with what its answer to the end needs.
+#[derive(Debug, Default)]
+pub(crate) struct Ending {
+    pub refusal: Option<Refusal>,
+    pub refunded: Vec<(LimitName, u64)>,
+    pub debited: Vec<(LimitName, u64)>,
+}
+
+impl Entry {
+    pub fn emit(&mut self, resource: &ResourceName, kind: EventKind) {
+        self.events.push(Event { resource: resource.clone(), kind });
+    }
+}
+
+impl State {
+    /// Does what is due, in the order in which it became due, at most `budget` leases of it.
+    pub(crate) fn run_due(&mut self, entry: &mut Entry, mut budget: usize) {
+        while let Some((at, id)) = self.due.first().copied() {
+            if at > entry.now || budget == 0 {
+                return;
+            }
+            // Every visit costs, so that a resource with nothing to do cannot be visited for ever.
+            budget = self.settle(entry, id, budget).saturating_sub(1);
+        }
+    }
+
+    /// Does what is due in one resource, and grants its line what fits; returns what is left of the budget.
+    pub(crate) fn settle(&mut self, entry: &mut Entry, id: u64, budget: usize) -> usize {
+        let Some(resource) = self.resources.get(&id) else { return budget };
+        if resource.deleted {
+            return self.dissolve(entry, id, budget);
+        }
+        let before = (budget, resource.due);
+        let budget = self.expire(entry, id, budget);
+        let budget = self.sweep(entry, id, budget);
+        let budget = self.grant_line(entry, id, budget);
+        if before.0 != budget || before.1.is_some_and(|due| due <= entry.now) {
+            self.reschedule(id);
+        }
+        budget
+    }
+
+    fn expire(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> usize {
+        while budget > 0 {
+            let Some(resource) = self.resources.get(&id) else { break };
+            let Some((at, seq)) = resource.timers.first().copied() else { break };
+            if at > entry.now {
+                break;
+            }
+            budget -= 1;
+            let Some(lease) = self.leases.get(&seq) else { break };
+            match &lease.life {
+                Life::Waiting { until, .. } if *until <= entry.now => {
+                    let blocked = blocked(resource, &lease.load, lease.priority, Some(seq), entry.now);
+                    let refusal = Some(Refusal::WaitTimeout(blocked));
+                    self.end(entry, seq, LeaseState::TimedOut, Ending { refusal, ..Ending::default() });
+                }
+                Life::Waiting { .. } => self.end(entry, seq, LeaseState::Cancelled, Ending::default()),
+                Life::Held(_) => self.end(entry, seq, LeaseState::Expired, Ending::default()),
+                Life::Ended(_) => break,
+            }
+        }
+        budget
+    }
+
+    /// Goes on looking for waiting leases that a change of the limits has made impossible.
+    fn sweep(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> usize {
+        while budget > 0 {
+            let Some(resource) = self.resources.get_mut(&id) else { break };
+            let Some((priority, seq)) = resource.sweep else { break };
+            let next = resource.line.at_or_after(priority, seq);
+            let cursor = next.map(|(priority, seq)| (priority, seq + 1));
+            self.changes.edit(RecordKey::Resource(id), &mut resource.slot).sweep = cursor;
+            budget -= 1;
+            let Some((_, seq)) = next else { break };
+            let Some(lease) = self.leases.get(&seq) else { break };
+            if let Some((limit, cost)) = resource.impossible(&lease.load) {
+                let (limit, capacity) = (limit.name.clone(), limit.spec.rule.capacity());
+                let refusal = Some(Refusal::LoadExceedsCapacity { limit, cost, capacity });
+                self.end(entry, seq, LeaseState::Rejected, Ending { refusal, ..Ending::default() });
+            }
+        }
+        budget
+    }
+
+    /// Grants from the head of the line on, as long as the head fits.
+    fn grant_line(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> usize {
+        while budget > 0 {
+            let Some(resource) = self.resources.get(&id) else { break };
+            let Some(seq) = resource.line.head() else { break };
+            let Some(lease) = self.leases.get(&seq) else { break };
+            if resource.impossible(&lease.load).is_some() || !resource.fits(&lease.load, entry.now) {
+                break;
+            }
+            self.grant(entry, id, seq);
+            budget -= 1;
+        }
+        budget
+    }
+
+    /// Ends the waiting leases of a deleted resource and forgets its held ones; the last step forgets the resource.
+    fn dissolve(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> usize {
+        while budget > 0 {
+            let Some(resource) = self.resources.get(&id) else { return budget };
+            if let Some(seq) = resource.line.head() {
+                let refusal = Some(Refusal::ResourceDeleted);
+                self.end(entry, seq, LeaseState::Rejected, Ending { refusal, ..Ending::default() });
+            } else if let Some(seq) = resource.held.first().copied() {
+                self.forget_held(id, seq);
+            } else {
+                self.remove_resource(id);
+                return budget;
+            }
+            budget -= 1;
+        }
+        self.reschedule(id);
+        budget
+    }
+
+    fn remove_resource(&mut self, id: u64) {
+        if let Some(resource) = self.resources.remove(&id) {
+            resource.due.map(|at| self.due.remove(&(at, id)));
+            self.changes.remove(RecordKey::Resource(id), resource.slot);
+        }
+    }
+
+    fn forget_held(&mut self, id: u64, seq: u64) {
+        if let Some(resource) = self.resources.get_mut(&id) {
+            resource.held.remove(&seq);
+            let timer = self.leases.get(&seq).and_then(|lease| lease.timer());
+            timer.map(|at| resource.timers.remove(&(at, seq)));
+        }
+        self.forget_lease(seq);
+    }
+
+    fn forget_lease(&mut self, seq: u64) {
+        if let Some(slot) = self.leases.remove(&seq) {
+            self.requests.remove(index::hash(slot.request.as_str()), Remembered::Lease(seq).number());
+            self.changes.remove(RecordKey::Lease(seq), slot);
+        }
+    }
+
+    /// Ends a waiting or held lease: takes it out of the line, or frees its concurrency. The caller grants the line.
+    pub(crate) fn end(&mut self, entry: &mut Entry, seq: u64, state: LeaseState, ending: Ending) {
+        let Some(slot) = self.leases.get_mut(&seq) else { return };
+        let Some(resource) = self.resources.get_mut(&slot.resource) else { return };
+        let id = slot.resource;
+        slot.timer().map(|at| resource.timers.remove(&(at, seq)));
+        let fencing_token = match &slot.life {
+            Life::Waiting { .. } => {
+                resource.line.remove(slot.priority, seq);
+                None
+            }
+            Life::Held(holding) => {
+                resource.held.remove(&seq);
+                for limit in &mut self.changes.edit(RecordKey::Resource(id), &mut resource.slot).limits {
+                    limit.free(&slot.load);
+                }
+                Some(holding.fencing_token)
+            }
+            Life::Ended(_) => return,
+        };
+        let lease = self.changes.edit(RecordKey::Lease(seq), slot);
+        lease.life = Life::Ended(Box::new(Ended {
+            state,
+            at: entry.now,
+            log_index: entry.index,
+            refusal: ending.refusal,
+            fencing_token,
+            refunded: ending.refunded,
+            debited: ending.debited,
+        }));
+        self.ended.insert((entry.now, seq));
+        let (lease, load) = (LeaseId { seq, tag: lease.tag }, lease.load.total());
+        entry.emit(&resource.slot.name, EventKind::Ended { lease, load, state });
+    }
+
+    /// Forgets at most `budget` ended leases and changes: those past their time, and the oldest when there are too many.
+    pub(crate) fn forget(&mut self, now: LogTime, mut budget: usize) {
+        let past = |at: LogTime| at.after_us(caps::REMEMBERED_US_MIN) <= now;
+        while budget > 0 {
+            let lease = self.ended.first().copied();
+            let memo = self.memos.first_key_value().map(|(id, memo)| (memo.at, *id));
+            let crowded = self.ended.len() + self.memos.len() > caps::REMEMBERED_MAX;
+            let lease_first = match (lease, memo) {
+                (Some((lease, _)), Some((memo, _))) => lease <= memo,
+                (lease, _) => lease.is_some(),
+            };
+            let oldest = if lease_first { lease } else { memo };
+            let Some((at, id)) = oldest else { return };
+            if !past(at) && !crowded {
+                return;
+            }
+            if !past(at) {
+                self.changes.edit(RecordKey::Meta, &mut self.meta).forgotten_early += 1;
+            }
+            if lease_first {
+                self.ended.remove(&(at, id));
+                self.forget_lease(id);
+            } else if let Some(slot) = self.memos.remove(&id) {
+                self.requests.remove(index::hash(slot.request.as_str()), Remembered::Memo(id).number());
+                self.changes.remove(RecordKey::Memo(id), slot);
+            }
+            budget -= 1;
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The pure core of RateQueue: resources, limits, leases and the line.
+//!
+//! # Model
+//! A [`State`] is a value that changes in one way: [`State::apply`] takes one log entry (its index, its time stamp, its
+//! commands) and gives an [`Outcome`] for each command and [`Event`]s for what happened. It is the state machine that every
+//! replica of a group runs on the same log.
+//!
+//! ```text
+//!   entry: index, stamp, commands
+//!        |
+//!        v
+//!   now = max(now, stamp) -> what is due: expiry, timeouts, turns -> each command -> outcomes, events
+//!                              (State::run_due)                      acquire  release  extend
+//!                                                                    put  patch  delete  keepalive
+//! ```
+//!
+//! # Invariants
+//! - `apply` is total and deterministic: no clock, randomness, float, hash-map order, panic or I/O.
+//! - Time is [`LogTime`] from the entries and nothing else; it never goes back.
+//! - The state is its records ([`Record`]); all else is derived from them. A state rebuilt from records behaves the same.
+//! - A decision costs O(log n), whatever the number of resources and waiting leases.
+//! - What must hold between resources, lines and leases is stated, and checked, in [`State::check`].
+//!
+//! # What it leaves out
+//! Replication, disks, sockets, clocks, and the question which group a resource belongs to. Names are checked where they are
+//! made ([`ResourceName`], [`LimitName`], [`RequestId`]), so nothing here checks them again.
+
+mod acquire;
+mod bucket;
+pub mod caps;
+mod changes;
+mod check;
+mod command;
+mod due;
+mod event;
+mod index;
+mod lease_id;
+mod limit;
+mod line;
+mod load;
+mod name;
+mod outcome;
+mod record;
+mod release;
+mod resource;
+mod spec;
+mod state;
+mod time;
+mod view;
+mod window;
+
+pub use check::Broken;
+pub use command::{
+    Acquire, Command, Condition, DeleteResource, Extend, Keepalive, Metadata, PatchResource, PutResource, Release,
+    metadata_fits,
+};
+pub use event::{Event, EventKind};
+pub use lease_id::{BadLeaseId, LeaseId};
+pub use load::{BadLoad, Load};
+pub use name::{BadName, LimitName, RequestId, ResourceName};
+pub use outcome::{
+    Blocked, End, Grant, LeaseState, LeaseView, LimitUsage, Outcome, Phase, Place, Refusal, Released, Reply,
+    ResourceUsage, ResourceView,
+};
+pub use record::{LeaseRecord, Memo, Meta, Record, RecordKey, ResourceRecord};
+pub use spec::{
+    Algorithm, Cost, InvalidResource, Kind, LeasePatch, LeaseSpec, LimitDraft, LimitPatch, LimitSpec, Patch,
+    QueuePatch, QueueSpec, ResourcePatch, ResourceSpec, Rule, TrueUp,
+};
+pub use state::{Applied, Cut, Inconsistent, Loader, State};
+pub use time::LogTime;

@@ -1,0 +1,134 @@
+//! Names that come from outside. They are checked once, where they are made; inner code never checks again.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::caps;
+
+/// Why a string is not a name. The text says what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {why}")]
+pub struct BadName {
+    what: &'static str,
+    why: &'static str,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $check:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(Arc<str>);
+
+        impl $type {
+            /// Checks and takes a name.
+            ///
+            /// # Errors
+            /// [`BadName`] when the string is too long, empty, or has a character that is not allowed.
+            pub fn new(text: &str) -> Result<Self, BadName> {
+                $check(text)?;
+                Ok(Self(Arc::from(text)))
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = BadName;
+            fn try_from(text: String) -> Result<Self, BadName> {
+                Self::new(&text)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> String {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+    };
+}
+
+name! {
+    /// The name of a resource: `[A-Za-z0-9][A-Za-z0-9._:-]{0,127}`.
+    ResourceName, check_resource_name
+}
+name! {
+    /// The name of a limit or of a dimension of a load map: `[a-z][a-z0-9_]{0,31}`; `one`, `load` and `line` are reserved.
+    LimitName, check_limit_name
+}
+name! {
+    /// The id of a request, made by its caller: 1 to 128 visible ASCII characters. Repeating it repeats the request.
+    RequestId, check_request_id
+}
+
+fn check_resource_name(text: &str) -> Result<(), BadName> {
+    const WHY: &str = "must be 1 to 128 characters of A-Z a-z 0-9 . _ : - and start with a letter or digit";
+    let mut chars = text.bytes();
+    let first = chars.next().is_some_and(|c| c.is_ascii_alphanumeric());
+    let rest = chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b':' | b'-'));
+    check("a resource name", WHY, first && rest && text.len() <= caps::RESOURCE_NAME_LEN_MAX)
+}
+
+fn check_limit_name(text: &str) -> Result<(), BadName> {
+    const WHY: &str = "must be 1 to 32 characters of a-z 0-9 _, start with a letter, and not be one, load or line";
+    let mut chars = text.bytes();
+    let first = chars.next().is_some_and(|c| c.is_ascii_lowercase());
+    let rest = chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
+    let free = !matches!(text, "one" | "load" | "line");
+    check("a limit or dimension name", WHY, first && rest && free && text.len() <= caps::LIMIT_NAME_LEN_MAX)
+}
+
+fn check_request_id(text: &str) -> Result<(), BadName> {
+    const WHY: &str = "must be 1 to 128 visible ASCII characters";
+    let visible = text.bytes().all(|c| c.is_ascii_graphic());
+    check("a request id", WHY, visible && !text.is_empty() && text.len() <= caps::REQUEST_ID_LEN_MAX)
+}
+
+fn check(what: &'static str, why: &'static str, ok: bool) -> Result<(), BadName> {
+    if ok { Ok(()) } else { Err(BadName { what, why }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_their_grammar() {
+        for good in ["a", "0", "openai-eu", "a.b_c:d-e", &"x".repeat(128)] {
+            assert!(ResourceName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", ".a", "a/b", "a b", "é", "a\0", &"x".repeat(129)] {
+            assert!(ResourceName::new(bad).is_err(), "{bad}");
+        }
+        for good in ["a", "tpm", "input_tokens", "r2", &"x".repeat(32)] {
+            assert!(LimitName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "A", "1a", "_a", "a-b", "one", "load", "line", &"x".repeat(33)] {
+            assert!(LimitName::new(bad).is_err(), "{bad}");
+        }
+        for good in ["a", "!~", &"x".repeat(128)] {
+            assert!(RequestId::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "é", "a\n", &"x".repeat(129)] {
+            assert!(RequestId::new(bad).is_err(), "{bad}");
+        }
+    }
+}

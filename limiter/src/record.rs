@@ -1,0 +1,168 @@
+//! Records: the state as keyed values, the way a checkpoint and a snapshot carry it.
+//!
+//! Ids are never used twice, so a key that is gone stays gone. Everything that is not in a record (lines, timers, indexes)
+//! is derived from the records when they are loaded.
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::Metadata;
+use crate::limit::{Charge, Limit};
+use crate::load::Load;
+use crate::name::{LimitName, RequestId, ResourceName};
+use crate::outcome::{LeaseState, Refusal, Reply};
+use crate::spec::{LeaseSpec, QueueSpec, ResourceSpec};
+use crate::time::LogTime;
+
+/// The key of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum RecordKey {
+    /// The one record of the group's time and counters.
+    Meta,
+    /// A resource.
+    Resource(u64),
+    /// A lease in any part of its life.
+    Lease(u64),
+    /// A remembered change of a resource.
+    Memo(u64),
+}
+
+/// The value of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// Of [`RecordKey::Meta`].
+    Meta(Meta),
+    /// Of [`RecordKey::Resource`].
+    Resource(ResourceRecord),
+    /// Of [`RecordKey::Lease`].
+    Lease(LeaseRecord),
+    /// Of [`RecordKey::Memo`].
+    Memo(Memo),
+}
+
+/// The group's time and counters.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// Log time of the last applied entry.
+    pub(crate) now: LogTime,
+    pub(crate) leases_made: u64,
+    pub(crate) resources_made: u64,
+    pub(crate) memos_made: u64,
+    pub(crate) fencing_token: u64,
+    /// Ended leases and changes that were forgotten early, because there were too many.
+    pub(crate) forgotten_early: u64,
+}
+
+/// A resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceRecord {
+    pub(crate) name: ResourceName,
+    pub(crate) version: u64,
+    pub(crate) effective_index: u64,
+    /// In name order.
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) limits_made: u32,
+    pub(crate) queue: QueueSpec,
+    pub(crate) lease: LeaseSpec,
+    /// From here on the line is still to be searched for leases that a change of the limits has made impossible.
+    pub(crate) sweep: Option<(u8, u64)>,
+    /// Its name is free again; its leases are being ended.
+    pub(crate) deleted: bool,
+}
+
+impl ResourceRecord {
+    pub(crate) fn spec(&self) -> ResourceSpec {
+        let limits = self.limits.iter().map(|limit| (limit.name.clone(), limit.spec.clone())).collect();
+        ResourceSpec { limits, queue: self.queue, lease: self.lease }
+    }
+
+    /// The first limit that can never admit this load, with what it costs there.
+    pub(crate) fn impossible(&self, load: &Load) -> Option<(&Limit, u64)> {
+        self.limits
+            .iter()
+            .map(|limit| (limit, limit.cost(load)))
+            .find(|(limit, cost)| *cost > limit.spec.rule.capacity())
+    }
+
+    pub(crate) fn fits(&self, load: &Load, now: LogTime) -> bool {
+        self.limits.iter().all(|limit| limit.fits(limit.cost(load), now))
+    }
+}
+
+/// A lease in any part of its life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRecord {
+    pub(crate) tag: u32,
+    pub(crate) resource: u64,
+    pub(crate) resource_name: ResourceName,
+    pub(crate) request: RequestId,
+    /// A hash of what was asked for.
+    pub(crate) body: u64,
+    pub(crate) load: Load,
+    pub(crate) priority: u8,
+    pub(crate) ttl_ms: u64,
+    pub(crate) metadata: Metadata,
+    pub(crate) arrived: LogTime,
+    pub(crate) life: Life,
+}
+
+/// The part of its life that a lease is in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Life {
+    Waiting { until: LogTime, alive_until: LogTime },
+    Held(Holding),
+    Ended(Box<Ended>),
+}
+
+/// A held lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holding {
+    pub fencing_token: u64,
+    pub granted: LogTime,
+    pub deadline: LogTime,
+    pub log_index: u64,
+    pub charges: Vec<Charge>,
+}
+
+/// An ended lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    pub state: LeaseState,
+    pub at: LogTime,
+    pub log_index: u64,
+    pub refusal: Option<Refusal>,
+    pub fencing_token: Option<u64>,
+    pub refunded: Vec<(LimitName, u64)>,
+    pub debited: Vec<(LimitName, u64)>,
+}
+
+impl LeaseRecord {
+    /// When time alone does something to it; `None` when it has ended.
+    pub(crate) fn timer(&self) -> Option<LogTime> {
+        match &self.life {
+            Life::Waiting { until, alive_until } => Some(*until.min(alive_until)),
+            Life::Held(holding) => Some(holding.deadline),
+            Life::Ended(_) => None,
+        }
+    }
+}
+
+/// A remembered change of a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memo {
+    pub(crate) request: RequestId,
+    pub(crate) body: u64,
+    pub(crate) at: LogTime,
+    pub(crate) reply: Reply,
+}
+
+macro_rules! into_record {
+    ($($type:ident => $variant:ident),*) => {
+        $(impl From<$type> for Record {
+            fn from(value: $type) -> Self {
+                Self::$variant(value)
+            }
+        })*
+    };
+}
+
+into_record!(Meta => Meta, ResourceRecord => Resource, LeaseRecord => Lease, Memo => Memo);

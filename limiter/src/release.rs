@@ -1,0 +1,124 @@
+//! Release, extend and keepalive: what a holder or a waiter says about its lease.
+
+use crate::acquire::check_ttl;
+use crate::caps;
+use crate::command::{Extend, Keepalive, Release};
+use crate::due::Ending;
+use crate::lease_id::LeaseId;
+use crate::load::Load;
+use crate::outcome::{LeaseState, Outcome, Refusal, Released, Reply};
+use crate::record::{Holding, Life, RecordKey};
+use crate::state::{Entry, State};
+use crate::time::LogTime;
+
+impl State {
+    pub(crate) fn release(&mut self, entry: &mut Entry, release: Release) -> Outcome {
+        if let Some(Err(bad)) = release.used.as_ref().map(Load::validate) {
+            return Err(Refusal::Malformed(format!("used: {bad}")));
+        }
+        let (seq, id) = self.find_lease(entry, release.lease)?;
+        let Some(lease) = self.leases.get(&seq) else { return Err(Refusal::LeaseNotFound) };
+        match &lease.life {
+            Life::Waiting { .. } => self.end(entry, seq, LeaseState::Cancelled, Ending::default()),
+            Life::Held(holding) => {
+                let holding = holding.clone();
+                let ending = match &release.used {
+                    Some(used) => self.true_up(id, &holding, used, entry.now),
+                    None => Ending::default(),
+                };
+                self.end(entry, seq, LeaseState::Released, ending);
+            }
+            Life::Ended(_) => return self.released(seq),
+        }
+        self.settle(entry, id, caps::WORK_PER_COMMAND_MAX);
+        self.reschedule(id);
+        self.released(seq)
+    }
+
+    /// The answer to a release, the same however often it is asked.
+    fn released(&self, seq: u64) -> Outcome {
+        let Some(lease) = self.leases.get(&seq) else { return Err(Refusal::LeaseNotFound) };
+        let Life::Ended(end) = &lease.life else { return Err(Refusal::LeaseNotFound) };
+        match end.state {
+            LeaseState::Released | LeaseState::Cancelled => Ok(Reply::Released(Released {
+                id: LeaseId { seq, tag: lease.tag },
+                state: end.state,
+                refunded: end.refunded.clone(),
+                debited: end.debited.clone(),
+            })),
+            LeaseState::Expired => Err(Refusal::LeaseExpired),
+            state @ (LeaseState::TimedOut | LeaseState::Rejected | LeaseState::Waiting | LeaseState::Held) => {
+                Err(Refusal::LeaseEnded(state))
+            }
+        }
+    }
+
+    /// Corrects the charges of a lease to what was really used.
+    fn true_up(&mut self, id: u64, holding: &Holding, used: &Load, now: LogTime) -> Ending {
+        let mut ending = Ending::default();
+        let Some(resource) = self.resources.get_mut(&id) else { return ending };
+        for limit in &mut self.changes.edit(RecordKey::Resource(id), &mut resource.slot).limits {
+            let charge = holding.charges.iter().find(|charge| charge.id == limit.id);
+            let (Some(charge), Some(really)) = (charge, limit.really_used(used)) else { continue };
+            let (refunded, debited) = limit.true_up(charge, really, now);
+            if refunded > 0 {
+                ending.refunded.push((limit.name.clone(), refunded));
+            }
+            if debited > 0 {
+                ending.debited.push((limit.name.clone(), debited));
+            }
+        }
+        ending
+    }
+
+    pub(crate) fn extend(&mut self, entry: &mut Entry, extend: &Extend) -> Outcome {
+        check_ttl(extend.ttl_ms)?;
+        let (seq, id) = self.find_lease(entry, extend.lease)?;
+        let (Some(resource), Some(slot)) = (self.resources.get_mut(&id), self.leases.get_mut(&seq)) else {
+            return Err(not_held(self.leases.get(&seq).map(|lease| &lease.life)));
+        };
+        let Life::Held(holding) = &slot.life else { return Err(not_held(Some(&slot.life))) };
+        let times = resource.lease;
+        let deadline = entry.now.after_ms(extend.ttl_ms.unwrap_or(times.default_ttl_ms).min(times.max_ttl_ms));
+        resource.timers.remove(&(holding.deadline, seq));
+        resource.timers.insert((deadline, seq));
+        if let Life::Held(holding) = &mut self.changes.edit(RecordKey::Lease(seq), slot).life {
+            holding.deadline = deadline;
+        }
+        self.reschedule(id);
+        self.lease_reply(seq, entry.now).map(Reply::Extended)
+    }
+
+    pub(crate) fn keepalive(&mut self, entry: &mut Entry, keepalive: &Keepalive) -> Outcome {
+        for lease in keepalive.leases.iter().take(caps::KEEPALIVE_LEASES_MAX) {
+            let Some(found) = self.leases.get(&lease.seq).filter(|found| found.tag == lease.tag) else { continue };
+            let id = found.resource;
+            self.keep_alive(entry.now, lease.seq);
+            self.reschedule(id);
+        }
+        Ok(Reply::Noted)
+    }
+
+    /// Finds a lease, after what is due in its resource was done.
+    fn find_lease(&mut self, entry: &mut Entry, lease: LeaseId) -> Result<(u64, u64), Refusal> {
+        let find = |state: &Self| {
+            let found = state.leases.get(&lease.seq).filter(|found| found.tag == lease.tag)?;
+            let forgotten = state.resources.get(&found.resource).is_some_and(|resource| resource.deleted)
+                && matches!(found.life, Life::Held(_));
+            (!forgotten).then_some((lease.seq, found.resource))
+        };
+        let (_, id) = find(self).ok_or(Refusal::LeaseNotFound)?;
+        self.settle(entry, id, caps::WORK_PER_COMMAND_MAX);
+        find(self).ok_or(Refusal::LeaseNotFound)
+    }
+}
+
+fn not_held(life: Option<&Life>) -> Refusal {
+    match life {
+        None => Refusal::LeaseNotFound,
+        Some(Life::Waiting { .. }) => Refusal::LeaseNotHeld(LeaseState::Waiting),
+        Some(Life::Held(_)) => Refusal::LeaseNotHeld(LeaseState::Held),
+        Some(Life::Ended(end)) if end.state == LeaseState::Expired => Refusal::LeaseExpired,
+        Some(Life::Ended(end)) => Refusal::LeaseNotHeld(end.state),
+    }
+}

@@ -1,0 +1,425 @@
+//! The state of one group: its records, and what is derived from them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
+
+use crate::caps;
+use crate::changes::{Changes, Slot};
+use crate::command::Command;
+use crate::event::Event;
+use crate::index::{self, Index};
+use crate::limit::Fit;
+use crate::line::Line;
+use crate::name::{RequestId, ResourceName};
+use crate::outcome::Outcome;
+use crate::record::{LeaseRecord, Life, Memo, Meta, Record, RecordKey, ResourceRecord};
+use crate::time::LogTime;
+
+/// The state of one group. It changes by [`State::apply`] only.
+#[derive(Debug)]
+pub struct State {
+    pub(crate) meta: Slot<Meta>,
+    pub(crate) resources: BTreeMap<u64, Resource>,
+    pub(crate) leases: BTreeMap<u64, Slot<LeaseRecord>>,
+    pub(crate) memos: BTreeMap<u64, Slot<Memo>>,
+    pub(crate) changes: Changes,
+    /// Resources in name order, without deleted ones.
+    pub(crate) names: BTreeMap<ResourceName, u64>,
+    /// The same by hash, for the path of every acquire.
+    pub(crate) name_index: Index,
+    /// Leases and memos by request id: an even number is twice a lease's, an odd one twice a memo's plus one.
+    pub(crate) requests: Index,
+    /// The resources in which time alone changes something, by when.
+    pub(crate) due: BTreeSet<(LogTime, u64)>,
+    /// Ended leases in the order in which they are forgotten.
+    pub(crate) ended: BTreeSet<(LogTime, u64)>,
+}
+
+/// A resource in memory: its record, and what is derived.
+#[derive(Debug)]
+pub(crate) struct Resource {
+    pub slot: Slot<ResourceRecord>,
+    pub line: Line,
+    pub held: BTreeSet<u64>,
+    /// Its leases by when time alone does something to them.
+    pub timers: BTreeSet<(LogTime, u64)>,
+    /// What stands for it in `State::due`.
+    pub due: Option<LogTime>,
+}
+
+impl Resource {
+    pub fn new(slot: Slot<ResourceRecord>) -> Self {
+        Self { slot, line: Line::default(), held: BTreeSet::new(), timers: BTreeSet::new(), due: None }
+    }
+}
+
+impl Deref for Resource {
+    type Target = ResourceRecord;
+    fn deref(&self) -> &ResourceRecord {
+        &self.slot
+    }
+}
+
+/// What applying one entry came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// One for each command, in order.
+    pub outcomes: Vec<Outcome>,
+    /// What happened, in order. Only the leader's shell may act on it.
+    pub events: Vec<Event>,
+}
+
+/// A checkpoint that was cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Records in the state.
+    pub records: u64,
+    /// Their digest.
+    pub digest: u64,
+}
+
+/// Records that do not fit together: the stored state is damaged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("stored records do not fit together: {0}")]
+pub struct Inconsistent(pub String);
+
+/// What is the same for all commands of one entry.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub index: u64,
+    pub now: LogTime,
+    pub events: Vec<Event>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl State {
+    /// An empty state at the beginning of log time.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut changes = Changes::default();
+        let meta = changes.create(RecordKey::Meta, Meta::default());
+        Self::with(changes, meta)
+    }
+
+    fn with(changes: Changes, meta: Slot<Meta>) -> Self {
+        Self {
+            meta,
+            resources: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            memos: BTreeMap::new(),
+            changes,
+            names: BTreeMap::new(),
+            name_index: Index::default(),
+            requests: Index::default(),
+            due: BTreeSet::new(),
+            ended: BTreeSet::new(),
+        }
+    }
+
+    /// Applies one log entry: time first, then its commands in order.
+    ///
+    /// Total and deterministic: the same entries give the same state and outcomes on every replica. `index` is the entry's
+    /// log index and `stamp` its log time; a stamp that lies behind the state's own time counts as that time.
+    /// O(log n) a command, plus a bounded amount of due work an entry.
+    pub fn apply(&mut self, index: u64, stamp: LogTime, commands: Vec<Command>) -> Applied {
+        let now = self.meta.now.max(stamp);
+        if now > self.meta.now {
+            self.changes.edit(RecordKey::Meta, &mut self.meta).now = now;
+        }
+        let mut entry = Entry { index, now, events: Vec::new() };
+        self.run_due(&mut entry, caps::DUE_WORK_PER_ENTRY_MAX);
+        let forget = caps::FORGOTTEN_PER_ENTRY_MAX + 2 * commands.len();
+        let outcomes = commands.into_iter().map(|command| self.decide(&mut entry, command)).collect();
+        self.forget(now, forget);
+        if self.changes.stale_len() > caps::STALE_RECORDS_MAX {
+            self.rehash();
+        }
+        Applied { outcomes, events: entry.events }
+    }
+
+    fn decide(&mut self, entry: &mut Entry, command: Command) -> Outcome {
+        match command {
+            Command::PutResource(put) => self.put_resource(entry, put),
+            Command::PatchResource(patch) => self.patch_resource(entry, patch),
+            Command::DeleteResource(delete) => self.delete_resource(entry, delete),
+            Command::Acquire(acquire) => self.acquire(entry, acquire),
+            Command::Release(release) => self.release(entry, release),
+            Command::Extend(extend) => self.extend(entry, &extend),
+            Command::Keepalive(keepalive) => self.keepalive(entry, &keepalive),
+            Command::Tick => Ok(crate::Reply::Noted),
+        }
+    }
+
+    /// Log time of the last applied entry.
+    #[must_use]
+    pub fn now(&self) -> LogTime {
+        self.meta.now
+    }
+
+    /// The earliest log time at which time alone changes something; `None` when nothing will. O(log n).
+    #[must_use]
+    pub fn next_due(&self) -> Option<LogTime> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    pub(crate) fn find_resource(&self, name: &ResourceName) -> Option<u64> {
+        let is = |id: u64| self.resources.get(&id).is_some_and(|resource| resource.name == *name);
+        self.name_index.find(index::hash(name.as_str()), is)
+    }
+
+    /// What this request id stands for.
+    pub(crate) fn find_request(&self, request: &RequestId) -> Option<Remembered> {
+        let is = |number: u64| match Remembered::from_number(number) {
+            Remembered::Lease(seq) => self.leases.get(&seq).is_some_and(|lease| lease.request == *request),
+            Remembered::Memo(id) => self.memos.get(&id).is_some_and(|memo| memo.request == *request),
+        };
+        self.requests.find(index::hash(request.as_str()), is).map(Remembered::from_number)
+    }
+
+    /// Brings the place of a resource in the order of due work up to date.
+    pub(crate) fn reschedule(&mut self, id: u64) {
+        let Some(resource) = self.resources.get_mut(&id) else { return };
+        let due = due_of(resource, &self.leases);
+        if due == resource.due {
+            return;
+        }
+        if let Some(old) = resource.due {
+            self.due.remove(&(old, id));
+        }
+        if let Some(new) = due {
+            self.due.insert((new, id));
+        }
+        resource.due = due;
+    }
+
+    /// An order-independent hash over all records: equal on all replicas that applied the same entries.
+    pub fn digest(&mut self) -> u64 {
+        self.rehash();
+        self.changes.digest()
+    }
+
+    /// Records in the state.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        let records = 1 + self.resources.len() + self.leases.len() + self.memos.len();
+        u64::try_from(records).unwrap_or(u64::MAX)
+    }
+
+    fn rehash(&mut self) {
+        while let Some(key) = self.changes.pop_stale() {
+            match key {
+                RecordKey::Meta => self.changes.rehash(key, &mut self.meta),
+                RecordKey::Resource(id) => {
+                    if let Some(resource) = self.resources.get_mut(&id) {
+                        self.changes.rehash(key, &mut resource.slot);
+                    }
+                }
+                RecordKey::Lease(seq) => {
+                    if let Some(lease) = self.leases.get_mut(&seq) {
+                        self.changes.rehash(key, lease);
+                    }
+                }
+                RecordKey::Memo(id) => {
+                    if let Some(memo) = self.memos.get_mut(&id) {
+                        self.changes.rehash(key, memo);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Cuts a checkpoint of the state as it is now, to be carried away by [`State::drain`]; `None` while the last one is
+    /// still being drained. Its cost does not depend on the size of the state.
+    pub fn freeze(&mut self) -> Option<Cut> {
+        let cut = Cut { records: self.records(), digest: self.digest() };
+        self.changes.freeze().then_some(cut)
+    }
+
+    /// Hands out about `max` records of the checkpoint that was cut: changed ones as they were then, and `None` for those
+    /// that were gone. A record that a slot has never seen may be among the gone. False when there are no more.
+    pub fn drain(&mut self, max: usize, out: &mut Vec<(RecordKey, Option<Record>)>) -> bool {
+        out.append(&mut self.changes.take_aside());
+        for _ in 0..max {
+            let Some(key) = self.changes.next_frozen() else { break };
+            out.push((key, self.record(key)));
+        }
+        !self.changes.finish()
+    }
+
+    fn record(&self, key: RecordKey) -> Option<Record> {
+        match key {
+            RecordKey::Meta => Some(Record::Meta((*self.meta).clone())),
+            RecordKey::Resource(id) => self.resources.get(&id).map(|r| Record::Resource((*r.slot).clone())),
+            RecordKey::Lease(seq) => self.leases.get(&seq).map(|lease| Record::Lease((**lease).clone())),
+            RecordKey::Memo(id) => self.memos.get(&id).map(|memo| Record::Memo((**memo).clone())),
+        }
+    }
+
+    /// All records, in key order. For tests and small states; a checkpoint drains instead.
+    pub fn to_records(&self) -> impl Iterator<Item = (RecordKey, Record)> {
+        let keys = std::iter::once(RecordKey::Meta)
+            .chain(self.resources.keys().copied().map(RecordKey::Resource))
+            .chain(self.leases.keys().copied().map(RecordKey::Lease))
+            .chain(self.memos.keys().copied().map(RecordKey::Memo));
+        keys.filter_map(|key| self.record(key).map(|record| (key, record)))
+    }
+
+    /// Puts a state together from its records, in any order.
+    ///
+    /// # Errors
+    /// [`Inconsistent`] when a record does not belong to its key, appears twice, or refers to one that is missing.
+    pub fn from_records(records: impl IntoIterator<Item = (RecordKey, Record)>) -> Result<Self, Inconsistent> {
+        let mut loader = Loader::default();
+        for (key, record) in records {
+            loader.record(key, record)?;
+        }
+        loader.finish()
+    }
+}
+
+/// What a request id stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remembered {
+    Lease(u64),
+    Memo(u64),
+}
+
+impl Remembered {
+    pub fn number(self) -> u64 {
+        match self {
+            Self::Lease(seq) => seq << 1,
+            Self::Memo(id) => id << 1 | 1,
+        }
+    }
+
+    fn from_number(number: u64) -> Self {
+        if number & 1 == 0 { Self::Lease(number >> 1) } else { Self::Memo(number >> 1) }
+    }
+}
+
+/// When time alone changes something in a resource. The beginning of time stands for work that is left over.
+fn due_of(resource: &Resource, leases: &BTreeMap<u64, Slot<LeaseRecord>>) -> Option<LogTime> {
+    if resource.deleted || resource.sweep.is_some() {
+        return Some(LogTime(0));
+    }
+    let timer = resource.timers.first().map(|(at, _)| *at);
+    let head = resource.line.head().and_then(|seq| leases.get(&seq)).and_then(|lease| head_fits_at(resource, lease));
+    match (timer, head) {
+        (Some(timer), Some(head)) => Some(timer.min(head)),
+        (timer, head) => timer.or(head),
+    }
+}
+
+/// When the head of a line fits if nothing else happens; `None` when only a release makes it fit.
+fn head_fits_at(resource: &ResourceRecord, head: &LeaseRecord) -> Option<LogTime> {
+    let mut latest = LogTime(0);
+    for limit in &resource.limits {
+        match limit.fit(limit.cost(&head.load)) {
+            Fit::At(at) => latest = latest.max(at),
+            Fit::OnRelease => return None,
+        }
+    }
+    Some(latest)
+}
+
+/// Puts a state together from its records. Links are made at the end, so the records may come in any order.
+#[derive(Debug, Default)]
+pub struct Loader {
+    changes: Changes,
+    meta: Option<Slot<Meta>>,
+    resources: BTreeMap<u64, Resource>,
+    leases: BTreeMap<u64, Slot<LeaseRecord>>,
+    memos: BTreeMap<u64, Slot<Memo>>,
+}
+
+impl Loader {
+    /// Takes one record.
+    ///
+    /// # Errors
+    /// [`Inconsistent`] when it does not belong to its key, or the key came before.
+    pub fn record(&mut self, key: RecordKey, record: Record) -> Result<(), Inconsistent> {
+        let twice = match (key, record) {
+            (RecordKey::Meta, Record::Meta(value)) => self.meta.replace(self.changes.load(key, value)).is_some(),
+            (RecordKey::Resource(id), Record::Resource(value)) => {
+                self.resources.insert(id, Resource::new(self.changes.load(key, value))).is_some()
+            }
+            (RecordKey::Lease(seq), Record::Lease(value)) => {
+                self.leases.insert(seq, self.changes.load(key, value)).is_some()
+            }
+            (RecordKey::Memo(id), Record::Memo(value)) => {
+                self.memos.insert(id, self.changes.load(key, value)).is_some()
+            }
+            (
+                RecordKey::Meta | RecordKey::Resource(_) | RecordKey::Lease(_) | RecordKey::Memo(_),
+                Record::Meta(_) | Record::Resource(_) | Record::Lease(_) | Record::Memo(_),
+            ) => return Err(Inconsistent(format!("the record of {key:?} is of another kind"))),
+        };
+        if twice { Err(Inconsistent(format!("the record of {key:?} came twice"))) } else { Ok(()) }
+    }
+
+    /// The digest of what came so far.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.changes.digest()
+    }
+
+    /// Links the records.
+    ///
+    /// # Errors
+    /// [`Inconsistent`] when one refers to another that did not come.
+    pub fn finish(self) -> Result<State, Inconsistent> {
+        let meta = self.meta.ok_or_else(|| Inconsistent("the meta record is missing".to_owned()))?;
+        let mut state = State::with(self.changes, meta);
+        state.resources = self.resources;
+        state.leases = self.leases;
+        state.memos = self.memos;
+        for (id, resource) in &state.resources {
+            if !resource.deleted {
+                state.names.insert(resource.name.clone(), *id);
+                state.name_index.insert(index::hash(resource.name.as_str()), *id);
+            }
+        }
+        for (seq, lease) in &state.leases {
+            link_lease(&mut state.resources, &mut state.ended, *seq, lease)?;
+            state.requests.insert(index::hash(lease.request.as_str()), Remembered::Lease(*seq).number());
+        }
+        for (id, memo) in &state.memos {
+            state.requests.insert(index::hash(memo.request.as_str()), Remembered::Memo(*id).number());
+        }
+        for id in state.resources.keys().copied().collect::<Vec<_>>() {
+            state.reschedule(id);
+        }
+        Ok(state)
+    }
+}
+
+fn link_lease(
+    resources: &mut BTreeMap<u64, Resource>,
+    ended: &mut BTreeSet<(LogTime, u64)>,
+    seq: u64,
+    lease: &LeaseRecord,
+) -> Result<(), Inconsistent> {
+    if let Life::Ended(end) = &lease.life {
+        ended.insert((end.at, seq));
+        return Ok(());
+    }
+    let Some(resource) = resources.get_mut(&lease.resource) else {
+        return Err(Inconsistent(format!("the resource of lease {seq} is missing")));
+    };
+    if let Some(at) = lease.timer() {
+        resource.timers.insert((at, seq));
+    }
+    match &lease.life {
+        Life::Waiting { .. } => resource.line.push(lease.priority, seq, lease.load.total()),
+        Life::Held(_) => {
+            resource.held.insert(seq);
+        }
+        Life::Ended(_) => {}
+    }
+    Ok(())
+}

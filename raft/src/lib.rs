@@ -1,0 +1,1 @@
+//! One replicated group: openraft behind RateQueue's own facade.
