@@ -1,1 +1,29 @@
-fn main() {}
+//! RateQueue: a replicated rate limiter that is also a waiting line. The server and its command line.
+//!
+//! ```text
+//!   cli/     what the user types: dev, node, resource, acquire, completions
+//!   http/    what callers send: handlers that translate
+//!   node.rs  a node: its data folder, its group
+//!   stats.rs what a node remembers of what it did
+//! ```
+//!
+//! No rule of limits lives here: calls become commands, the group decides them, and outcomes become answers.
+
+mod cli;
+mod config;
+mod exit;
+mod http;
+mod node;
+mod stats;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(exit) => exit.into(),
+        Err(failed) => {
+            eprintln!("ratequeue: {}", failed.text);
+            failed.exit.into()
+        }
+    }
+}

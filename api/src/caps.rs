@@ -1,0 +1,12 @@
+//! Every maximum of the HTTP API that the limiter does not set already.
+
+/// Bytes of a request's body.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Longest that a call is held open while its lease waits, in milliseconds.
+pub const HOLD_MS_MAX: u64 = 30_000;
+/// Items on one page of a list.
+pub const PAGE_ITEMS_MAX: u64 = 1_000;
+/// Items on a page when none are asked for.
+pub const PAGE_ITEMS_DEFAULT: u64 = 100;
+/// Characters of a list's cursor.
+pub const CURSOR_LEN_MAX: usize = 256;

@@ -1,0 +1,312 @@
+//! The Rust client: calls that survive the loss of a node.
+//!
+//! A call carries one idempotency key for its whole life. When a node cannot be reached, or answers that nothing happened,
+//! or that it does not know, the same call goes to the next node with the same key, so it can never take effect twice. It
+//! ends after a total time. Answers name the leader, and the next call goes there first.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{ErrorCode, Problem};
+use crate::lease::{AcquireRequest, ExtendRequest, Lease, LeaseState, ReleaseRequest, Released};
+use crate::resource::{List, Resource, ResourceView};
+use crate::{header, watch};
+
+/// Nodes that a client can be given.
+const URLS_MAX: usize = 64;
+/// The first pause before a call is repeated; it doubles, and is spread by chance.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+/// The longest pause before a call is repeated.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long one try may take beyond the time that the server holds the call open.
+const TRY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a waiting call goes on beyond its own wait.
+const WAIT_GRACE: Duration = Duration::from_secs(15);
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server answered with an error.
+    #[error("{0}")]
+    Problem(Box<Problem>),
+    /// No node answered in time.
+    #[error("no node answered: {0}. Is one running at {1}?")]
+    Unreachable(String, String),
+    /// A node answered something that is not RateQueue's.
+    #[error("{0} does not answer like a RateQueue node: {1}")]
+    Foreign(String, String),
+    /// The client was set up wrongly.
+    #[error("{0}")]
+    Configuration(String),
+}
+
+impl ClientError {
+    /// The server's error code, if it was the server's error.
+    #[must_use]
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Problem(problem) => Some(problem.code),
+            Self::Unreachable(..) | Self::Foreign(..) | Self::Configuration(_) => None,
+        }
+    }
+}
+
+/// A client of one cluster. Share it: it keeps connections.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    urls: Vec<String>,
+    api_key: Option<String>,
+    patience: Duration,
+    /// The node to ask first.
+    first: Mutex<String>,
+}
+
+/// One call, as it is sent each time.
+#[derive(Debug)]
+struct Call<'a> {
+    method: Method,
+    path: &'a str,
+    key: &'a str,
+    headers: &'a [(&'static str, String)],
+    body: Option<Vec<u8>>,
+    timeout: Duration,
+}
+
+/// What one try came to.
+enum Tried {
+    Answer(StatusCode, Vec<u8>),
+    Again(ClientError),
+}
+
+impl Client {
+    /// A client for the nodes at these URLs, separated by commas. Calls give up after `patience`, waits not counted.
+    ///
+    /// # Errors
+    /// [`ClientError::Configuration`] when a URL is not one.
+    pub fn new(urls: &str, api_key: Option<String>, patience: Duration) -> Result<Self, ClientError> {
+        let urls: Vec<String> = urls.split(',').map(|url| url.trim().trim_end_matches('/').to_owned()).collect();
+        let bad = urls.iter().find(|url| !(url.starts_with("http://") || url.starts_with("https://")));
+        if let Some(bad) = bad {
+            let say = format!("{bad:?} is not a URL: give one like http://127.0.0.1:7600, several separated by commas");
+            return Err(ClientError::Configuration(say));
+        }
+        if urls.len() > URLS_MAX {
+            return Err(ClientError::Configuration(format!("at most {URLS_MAX} URLs")));
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(2))
+            .build()
+            .map_err(|error| ClientError::Configuration(error.to_string()))?;
+        let first = Mutex::new(urls.first().cloned().unwrap_or_default());
+        Ok(Self { http, urls, api_key, patience, first })
+    }
+
+    /// An idempotency key that nobody else has.
+    #[must_use]
+    pub fn new_key() -> String {
+        format!("{:032x}", rand::rng().random::<u128>())
+    }
+
+    /// Acquires, and waits in line as long as the request says: across calls, and across the loss of nodes. `on_wait` is
+    /// told each time that the lease is still in line.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no node answered.
+    pub async fn acquire(
+        &self,
+        resource: &str,
+        request: &AcquireRequest,
+        key: &str,
+        mut on_wait: impl FnMut(&Lease),
+    ) -> Result<Lease, ClientError> {
+        let path = format!("/v1/resources/{resource}/acquire");
+        let give_up = Instant::now() + Duration::from_millis(request.wait_ms) + WAIT_GRACE;
+        // The first call is not held open, so that a caller that must wait learns its place at once.
+        let mut call = AcquireRequest { hold_ms: 0, ..request.clone() };
+        loop {
+            let hold = Duration::from_millis(call.hold_ms);
+            let lease: Lease = self.call(Method::POST, &path, key, &[], Some(&call), hold).await?;
+            if lease.state != LeaseState::Waiting || Instant::now() > give_up {
+                return Ok(lease);
+            }
+            on_wait(&lease);
+            call.hold_ms = request.hold_ms;
+        }
+    }
+
+    /// Gives a lease back.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no node answered.
+    pub async fn release(&self, lease: &str, request: &ReleaseRequest) -> Result<Released, ClientError> {
+        let path = format!("/v1/leases/{lease}/release");
+        self.call(Method::POST, &path, &Self::new_key(), &[], Some(request), Duration::ZERO).await
+    }
+
+    /// Gives a held lease a new deadline.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no node answered.
+    pub async fn extend(&self, lease: &str, request: &ExtendRequest) -> Result<Lease, ClientError> {
+        let path = format!("/v1/leases/{lease}/extend");
+        self.call(Method::POST, &path, &Self::new_key(), &[], Some(request), Duration::ZERO).await
+    }
+
+    /// Creates or replaces a resource.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no node answered.
+    pub async fn put_resource(&self, name: &str, resource: &Resource) -> Result<ResourceView, ClientError> {
+        let path = format!("/v1/resources/{name}");
+        self.call(Method::PUT, &path, &Self::new_key(), &[], Some(resource), Duration::ZERO).await
+    }
+
+    /// A resource, or `None` when there is none of this name.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no node answered.
+    pub async fn resource(&self, name: &str) -> Result<Option<ResourceView>, ClientError> {
+        let path = format!("/v1/resources/{name}");
+        let answer = self.call::<(), _>(Method::GET, &path, &Self::new_key(), &[], None, Duration::ZERO).await;
+        match answer {
+            Ok(view) => Ok(Some(view)),
+            Err(error) if error.code() == Some(ErrorCode::ResourceNotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One page of the resources, in name order.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no node answered.
+    pub async fn resources(&self, limit: u64, cursor: Option<&str>) -> Result<List<ResourceView>, ClientError> {
+        let cursor = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+        let path = format!("/v1/resources?limit={limit}{cursor}");
+        self.call::<(), _>(Method::GET, &path, &Self::new_key(), &[], None, Duration::ZERO).await
+    }
+
+    /// Deletes a resource.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no node answered.
+    pub async fn delete_resource(&self, name: &str) -> Result<(), ClientError> {
+        let path = format!("/v1/resources/{name}");
+        self.call::<(), ()>(Method::DELETE, &path, &Self::new_key(), &[], None, Duration::ZERO).await
+    }
+
+    /// The cluster as one of its nodes sees it.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no node answered.
+    pub async fn cluster(&self) -> Result<watch::ClusterView, ClientError> {
+        self.call::<(), _>(Method::GET, "/v1/cluster", &Self::new_key(), &[], None, Duration::ZERO).await
+    }
+
+    async fn call<B: Serialize, A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        key: &str,
+        headers: &[(&'static str, String)],
+        body: Option<&B>,
+        hold: Duration,
+    ) -> Result<A, ClientError> {
+        let body = body.map(serde_json::to_vec).transpose();
+        let body = body.map_err(|error| ClientError::Configuration(error.to_string()))?;
+        let call = Call { method, path, key, headers, body, timeout: hold + TRY_TIMEOUT };
+        let (status, text) = self.tries(&call, Instant::now() + hold + self.patience).await?;
+        // An answer without a body stands for the unit type.
+        let text: &[u8] = if status == StatusCode::NO_CONTENT { b"null" } else { &text };
+        serde_json::from_slice(text).map_err(|error| ClientError::Foreign(self.first(), error.to_string()))
+    }
+
+    /// Tries one node after the other until one answers for good, or the time is up.
+    async fn tries(&self, call: &Call<'_>, deadline: Instant) -> Result<(StatusCode, Vec<u8>), ClientError> {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let url = self.first();
+            let error = match self.send(call, &url).await? {
+                Tried::Answer(status, text) => return Ok((status, text)),
+                Tried::Again(error) => error,
+            };
+            self.next_after(&url);
+            let spread = pause.mul_f64(rand::rng().random_range(0.5..1.5));
+            if Instant::now() + spread >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(spread).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn send(&self, call: &Call<'_>, url: &str) -> Result<Tried, ClientError> {
+        let mut request = self
+            .http
+            .request(call.method.clone(), format!("{url}{}", call.path))
+            .timeout(call.timeout)
+            .header(header::IDEMPOTENCY_KEY, call.key);
+        if let Some(api_key) = &self.api_key {
+            request = request.bearer_auth(api_key);
+        }
+        for (name, value) in call.headers {
+            request = request.header(*name, value);
+        }
+        if let Some(body) = &call.body {
+            request = request.header("content-type", "application/json").body(body.clone());
+        }
+        let unreachable = |error: reqwest::Error| {
+            let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            Tried::Again(ClientError::Unreachable(why, url.to_owned()))
+        };
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) => return Ok(unreachable(error)),
+        };
+        let leader = answer.headers().get(header::LEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let status = answer.status();
+        let text = match answer.bytes().await {
+            Ok(text) => text.to_vec(),
+            Err(error) => return Ok(unreachable(error)),
+        };
+        if let Some(leader) = leader {
+            self.prefer(&leader);
+        }
+        if status.is_success() {
+            return Ok(Tried::Answer(status, text));
+        }
+        let problem: Problem = serde_json::from_slice(&text)
+            .map_err(|_| ClientError::Foreign(url.to_owned(), format!("status {status}")))?;
+        let again = matches!(problem.code, ErrorCode::NoQuorum | ErrorCode::UnknownOutcome | ErrorCode::ShuttingDown);
+        let error = ClientError::Problem(Box::new(problem));
+        if again { Ok(Tried::Again(error)) } else { Err(error) }
+    }
+
+    fn first(&self) -> String {
+        self.first.lock().map(|first| first.clone()).unwrap_or_default()
+    }
+
+    /// Asks the leader first from now on, if it is one of the nodes this client was given.
+    fn prefer(&self, leader: &str) {
+        if let Some(url) = self.urls.iter().find(|url| url.as_str() == leader.trim_end_matches('/'))
+            && let Ok(mut first) = self.first.lock()
+        {
+            first.clone_from(url);
+        }
+    }
+
+    /// Asks the node after `url` first from now on, unless an answer has just named another.
+    fn next_after(&self, url: &str) {
+        let at = self.urls.iter().position(|other| other == url).map_or(0, |at| (at + 1) % self.urls.len().max(1));
+        if let (Ok(mut first), Some(next)) = (self.first.lock(), self.urls.get(at))
+            && *first == url
+        {
+            first.clone_from(next);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Every error that the API answers, in one enum, and the body that carries it (RFC 9457).
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+macro_rules! error_codes {
+    ($($(#[$doc:meta])* $variant:ident => $code:literal, $status:literal, $retryable:literal, $no_effect:literal, $title:literal;)*) => {
+        /// Why a call failed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+        pub enum ErrorCode {
+            $($(#[$doc])* #[serde(rename = $code)] $variant,)*
+        }
+
+        impl ErrorCode {
+            /// Every code, in the order of their statuses.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The code as it stands in a body.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code),* }
+            }
+
+            /// The HTTP status.
+            #[must_use]
+            pub fn status(self) -> u16 {
+                match self { $(Self::$variant => $status),* }
+            }
+
+            /// True when the same request, with the same idempotency key, may succeed later or elsewhere.
+            #[must_use]
+            pub fn retryable(self) -> bool {
+                match self { $(Self::$variant => $retryable),* }
+            }
+
+            /// True when the call certainly changed nothing.
+            #[must_use]
+            pub fn no_effect(self) -> bool {
+                match self { $(Self::$variant => $no_effect),* }
+            }
+
+            /// A short text that is the same for every occurrence.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title),* }
+            }
+
+            /// The code that has this text.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($code => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+error_codes! {
+    // variant => code, status, retryable, no effect, title;
+    /// A header, parameter, field or body is malformed.
+    BadRequest => "bad-request", 400, false, true, "The request is malformed";
+    /// No API key, or one that is not known.
+    Unauthenticated => "unauthenticated", 401, false, true, "An API key is needed";
+    /// The API key does not allow this.
+    Forbidden => "forbidden", 403, false, true, "The API key does not allow this";
+    /// No resource has this name.
+    ResourceNotFound => "resource-not-found", 404, false, true, "No such resource";
+    /// No lease has this id, or it is forgotten.
+    LeaseNotFound => "lease-not-found", 404, false, true, "No such lease";
+    /// No such path.
+    NotFound => "not-found", 404, false, true, "No such path";
+    /// The path exists, but not with this method.
+    MethodNotAllowed => "method-not-allowed", 405, false, true, "The path has no such method";
+    /// The resource lives elsewhere, and cannot be moved.
+    PlacementConflict => "placement-conflict", 409, false, true, "The resource lives elsewhere";
+    /// The lease is not held: it waits, was released, or was cancelled.
+    LeaseNotHeld => "lease-not-held", 409, false, true, "The lease is not held";
+    /// The lease has expired.
+    LeaseExpired => "lease-expired", 410, false, true, "The lease has expired";
+    /// The lease of this idempotency key has ended.
+    LeaseEnded => "lease-ended", 410, false, true, "The lease of this request has ended";
+    /// The resource was deleted while the lease waited.
+    ResourceDeleted => "resource-deleted", 410, false, true, "The resource was deleted";
+    /// The resource is not in the version that the change was made for.
+    VersionConflict => "version-conflict", 412, false, true, "The resource has another version";
+    /// The body is over 64 KiB.
+    BodyTooLarge => "body-too-large", 413, false, true, "The body is too large";
+    /// The body is not JSON.
+    UnsupportedMediaType => "unsupported-media-type", 415, false, true, "The body must be JSON";
+    /// The load is more than a limit can ever admit.
+    LoadExceedsCapacity => "load-exceeds-capacity", 422, false, true, "The load can never fit";
+    /// The idempotency key was used with another body.
+    IdempotencyConflict => "idempotency-conflict", 422, false, true, "The idempotency key was used for something else";
+    /// The resource makes no sense as a whole.
+    InvalidResource => "invalid-resource", 422, false, true, "The resource makes no sense";
+    /// The limits do not allow it now, and the call does not wait.
+    LimitExceeded => "limit-exceeded", 429, true, true, "The limits do not allow it now";
+    /// As many leases wait as may wait.
+    QueueFull => "queue-full", 429, true, true, "The line is full";
+    /// It was not its turn before its time to wait ran out.
+    WaitTimeout => "wait-timeout", 429, true, true, "The wait ran out";
+    /// There is more of something than there may be: leases, resources, connections.
+    TooManyRequests => "too-many-requests", 429, true, true, "There is too much of this already";
+    /// The group has no leader that a quorum follows. Nothing happened: retry anywhere.
+    NoQuorum => "no-quorum", 503, true, true, "No quorum can be reached";
+    /// The call may have had its effect, or not. Repeat it with the same idempotency key.
+    UnknownOutcome => "unknown-outcome", 503, true, false, "It is not known whether it happened";
+    /// The node is stopping. A place in line stays: repeat the call with the same idempotency key.
+    ShuttingDown => "shutting-down", 503, true, false, "The node is stopping";
+    /// The disk is nearly full: nothing new is granted.
+    StorageFull => "storage-full", 507, true, true, "The disk is nearly full";
+}
+
+/// The body of an error: `application/problem+json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// `/problems/` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// A short text that is the same for every occurrence.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What a program should look at.
+    pub code: ErrorCode,
+    /// What a person should read: what is wrong here, and what to do.
+    pub detail: String,
+    /// The resource it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// The idempotency key of the call, its own or the one the server made up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The limits that stand in the way; `line` when only the line does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub violated: Option<Vec<String>>,
+    /// When it may be worth to try again: an estimate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// The state that the lease is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<crate::LeaseState>,
+}
+
+impl Problem {
+    /// A problem with a text for this occurrence.
+    #[must_use]
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("/problems/{}", code.as_str()),
+            title: code.title().to_owned(),
+            status: code.status(),
+            code,
+            detail: detail.into(),
+            resource: None,
+            request_id: None,
+            violated: None,
+            retry_after_ms: None,
+            state: None,
+        }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({}): {}", self.title, self.code.as_str(), self.detail)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct_and_read_back() {
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::parse(code.as_str()), Some(*code));
+            let json = serde_json::to_value(code).ok();
+            assert_eq!(json, Some(serde_json::Value::from(code.as_str())));
+            assert!((400..600).contains(&code.status()));
+        }
+    }
+
+    #[test]
+    fn only_an_unknown_outcome_and_a_stopping_node_leave_doubt() {
+        let doubtful: Vec<_> = ErrorCode::ALL.iter().filter(|code| !code.no_effect()).collect();
+        assert_eq!(doubtful, [&ErrorCode::UnknownOutcome, &ErrorCode::ShuttingDown]);
+    }
+}

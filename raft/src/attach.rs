@@ -1,0 +1,156 @@
+//! Calls that wait for a lease: kept alive while they wait, woken when the wait is over.
+//!
+//! An attachment registers first, then looks at the state, then sleeps. Apply changes the state first, then wakes. So one
+//! of them sees the other, whatever the order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use ratequeue_limiter::{Event, EventKind, LeaseId};
+use tokio::sync::Notify;
+
+use crate::replica::Replica;
+use crate::types::LeaderId;
+
+/// Why a wait is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// The lease does not wait (any more): it was granted, it ended, or there is no such lease. The state tells which.
+    NoLongerWaiting,
+    /// This node led when the call was attached and does not any more. The lease may still wait: attach at the leader.
+    LeadershipLost,
+    /// The group is being stopped. The lease may still wait: attach at another node.
+    ShuttingDown,
+}
+
+/// The calls that are attached on this node.
+#[derive(Debug, Default)]
+pub(crate) struct Attachments {
+    /// As many as calls wait on this node, which the server bounds.
+    waiting: Mutex<HashMap<LeaseId, Vec<Arc<Notify>>>>,
+    /// Number of leases in `waiting`, so that apply need not lock when there are none.
+    leases: AtomicUsize,
+    /// The first lease came.
+    first: Notify,
+    stopping: AtomicBool,
+}
+
+impl Attachments {
+    fn add(&self, lease: LeaseId) -> Arc<Notify> {
+        let notify = Arc::new(Notify::new());
+        let mut waiting = self.waiting.lock();
+        waiting.entry(lease).or_default().push(Arc::clone(&notify));
+        let leases = waiting.len();
+        self.leases.store(leases, Ordering::SeqCst);
+        if leases == 1 {
+            self.first.notify_one();
+        }
+        notify
+    }
+
+    fn remove(&self, lease: LeaseId, notify: &Arc<Notify>) {
+        let mut waiting = self.waiting.lock();
+        if let Some(calls) = waiting.get_mut(&lease) {
+            calls.retain(|call| !Arc::ptr_eq(call, notify));
+            if calls.is_empty() {
+                waiting.remove(&lease);
+            }
+        }
+        self.leases.store(waiting.len(), Ordering::SeqCst);
+    }
+
+    /// Wakes the calls of every lease that these events took out of its line. To be called after the state changed.
+    pub fn wake(&self, events: &[Event]) {
+        if events.is_empty() || self.leases.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let waiting = self.waiting.lock();
+        for event in events {
+            let (EventKind::Granted { lease, .. } | EventKind::Ended { lease, .. }) = &event.kind else { continue };
+            for call in waiting.get(lease).into_iter().flatten() {
+                call.notify_one();
+            }
+        }
+    }
+
+    /// Wakes all calls, to look around again.
+    pub fn wake_all(&self) {
+        self.waiting.lock().values().flatten().for_each(|call| call.notify_one());
+    }
+
+    /// Ends all waits, now and later.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// The leases for which a call waits here, in order.
+    pub fn leases(&self) -> Vec<LeaseId> {
+        let mut leases: Vec<LeaseId> = self.waiting.lock().keys().copied().collect();
+        leases.sort_unstable();
+        leases
+    }
+
+    /// Returns when there is a lease.
+    pub async fn any(&self) {
+        while self.leases.load(Ordering::SeqCst) == 0 {
+            self.first.notified().await;
+        }
+    }
+}
+
+/// One call that waits for a lease. While it exists, and this node leads, the lease is kept alive: it is not cancelled for
+/// want of interest. Dropping it ends that.
+#[derive(Debug)]
+pub struct Attachment {
+    replica: Arc<Replica>,
+    lease: LeaseId,
+    notify: Arc<Notify>,
+    leading: Option<LeaderId>,
+}
+
+impl Attachment {
+    pub(crate) fn new(replica: Arc<Replica>, lease: LeaseId) -> Self {
+        let notify = replica.attachments.add(lease);
+        let leading = replica.roles.get().leading;
+        Self { replica, lease, notify, leading }
+    }
+
+    /// The lease.
+    #[must_use]
+    pub fn lease(&self) -> LeaseId {
+        self.lease
+    }
+
+    /// Whether this node led the group when the call was attached. If not, nothing here keeps the lease alive, and
+    /// [`Attachment::ended_waiting`] never says [`Woken::LeadershipLost`].
+    #[must_use]
+    pub fn keeps_alive(&self) -> bool {
+        self.leading.is_some()
+    }
+
+    /// Returns when the lease no longer waits, as far as this node has applied, or when this node can no longer tell soon.
+    /// May be dropped and called again.
+    pub async fn ended_waiting(&mut self) -> Woken {
+        loop {
+            if !self.replica.is_waiting(self.lease) {
+                return Woken::NoLongerWaiting;
+            }
+            if self.replica.attachments.stopping.load(Ordering::SeqCst) {
+                return Woken::ShuttingDown;
+            }
+            if self.leading.is_some() && self.leading != self.replica.roles.get().leading {
+                return Woken::LeadershipLost;
+            }
+            self.notify.notified().await;
+        }
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.replica.attachments.remove(self.lease, &self.notify);
+    }
+}

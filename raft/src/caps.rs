@@ -1,0 +1,66 @@
+//! Every maximum of this crate, in one place.
+//!
+//! Sizes are bytes unless the name says otherwise.
+
+use std::time::Duration;
+
+/// Commands that wait for the proposer. One more is answered `Overloaded`.
+pub const COMMANDS_WAITING_MAX: usize = 16_384;
+
+/// Commands of one log entry.
+pub const ENTRY_COMMANDS_MAX: usize = 2_048;
+
+/// Encoded commands of one log entry; an entry of a single command may be larger.
+pub const ENTRY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Entries proposed and not yet applied. One or two are best on a local network: more only make the batches smaller.
+pub const ENTRIES_IN_FLIGHT: usize = 2;
+
+/// On top of twice the election timeout: how long a submitted command waits before its caller is told that nobody
+/// knows, or that nothing happened.
+pub const SUBMIT_GRACE: Duration = Duration::from_millis(200);
+
+/// How long a leader that no quorum has answered yet is given to hear from one, before it is asked again.
+pub const NEW_LEADER_POLL: Duration = Duration::from_millis(2);
+
+/// How long the proposer believes what it last heard about free disk space.
+pub const SPACE_CHECK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often the leases that somebody waits for are kept alive. The core cancels them 15 s after the last time.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Pause after a tick or a keepalive that was not taken.
+pub const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Event batches that a slow subscriber may lag behind before it misses some.
+pub const EVENT_BATCHES_MAX: usize = 1_024;
+
+/// Entries read from the log in one go, for apply and for replication.
+pub const READ_ENTRIES_MAX: usize = 64;
+
+/// Bytes of entries read from the log in one go (at least one entry is).
+pub const READ_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Entries that one append request carries to a follower.
+pub const REPLICATE_ENTRIES_MAX: u64 = 64;
+
+/// Entries that are written to the log in one go.
+pub const APPEND_ENTRIES_MAX: u64 = 1_024;
+
+/// Requests to the consensus core that may wait.
+pub const CORE_REQUESTS_MAX: u64 = 1_024;
+
+/// Notifications inside the consensus core that may wait.
+pub const CORE_NOTIFICATIONS_MAX: u64 = 65_536;
+
+/// Requests to the checkpoint thread that may wait.
+pub const CHECKPOINT_REQUESTS_MAX: usize = 16;
+
+/// Below this many free bytes no checkpoint is begun.
+pub const CHECKPOINT_FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
+
+/// Pause before a checkpoint that was put off is tried again.
+pub const CHECKPOINT_RETRY: Duration = Duration::from_secs(5);
+
+/// How long a clean stop waits for the entries in flight.
+pub const SHUTDOWN_DRAIN: Duration = Duration::from_secs(2);

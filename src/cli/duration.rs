@@ -1,0 +1,46 @@
+//! Durations as people type them.
+
+use std::time::Duration;
+
+/// Reads a duration like `250ms`, `5s`, `2m` or `1h`.
+pub fn parse(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit_ms: u64 = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ if text == "0" => 1,
+        _ => return Err("give a whole number and a unit: 250ms, 5s, 2m, 1h or 1d".to_owned()),
+    };
+    let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms));
+    let max = ratequeue_limiter::caps::DURATION_MS_MAX;
+    match ms {
+        Some(ms) if ms <= max => Ok(Duration::from_millis(ms)),
+        _ => Err("it must be a whole number, and at most 31d".to_owned()),
+    }
+}
+
+/// Whole milliseconds of a duration that [`parse`] made.
+pub fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_needed_and_known() {
+        assert_eq!(parse("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(parse("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse("31d"), Ok(Duration::from_secs(31 * 86_400)));
+        assert_eq!(parse("0"), Ok(Duration::ZERO));
+        for bad in ["", "5", "s", "-1s", "1.5s", "5x", "32d", "99999999999999999999s"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

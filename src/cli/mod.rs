@@ -1,0 +1,103 @@
+//! The command line.
+
+mod acquire;
+mod completions;
+mod duration;
+mod resource;
+mod server;
+
+use clap::{Args, Parser, Subcommand};
+use ratequeue_api::client::{Client, ClientError};
+use std::time::Duration;
+
+use crate::exit::{Exit, Failed};
+
+/// How long calls to the server may take, waits in line not counted.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A rate limiter that is also a waiting line: exact, replicated, close to the workloads.
+#[derive(Debug, Parser)]
+#[command(name = "ratequeue", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs one node for trying out: one region, its state in a folder
+    Dev(server::Dev),
+    /// Runs a node of a cluster: the same line for the first start, a restart, and after a crash
+    Node(server::NodeArgs),
+    /// Limits as files: apply, get, list, delete
+    #[command(subcommand)]
+    Resource(resource::Resource),
+    /// Acquires, runs a command while holding the lease, and releases
+    Acquire(acquire::Acquire),
+    /// Prints shell completions
+    Completions(completions::Completions),
+    /// Prints the description of the HTTP API (OpenAPI 3.1, JSON)
+    Openapi,
+}
+
+/// Where the server is, and who asks.
+#[derive(Debug, Args)]
+struct Server {
+    /// The nodes' URLs, separated by commas
+    #[arg(long, env = "RATEQUEUE_URL", default_value = "http://127.0.0.1:7600", value_name = "URLS")]
+    url: String,
+    /// The API key
+    #[arg(long, env = "RATEQUEUE_API_KEY", hide_env_values = true, value_name = "KEY")]
+    api_key: Option<String>,
+}
+
+impl Server {
+    fn client(&self) -> Result<Client, Failed> {
+        Client::new(&self.url, self.api_key.clone(), PATIENCE).map_err(failed)
+    }
+}
+
+/// What a failed call means to the user.
+fn failed(error: ClientError) -> Failed {
+    let exit = match &error {
+        ClientError::Configuration(_) => Exit::Usage,
+        ClientError::Problem(_) | ClientError::Unreachable(..) | ClientError::Foreign(..) => Exit::Failed,
+    };
+    Failed::new(exit, error.to_string())
+}
+
+/// Parses the command line and does what it says.
+pub fn run() -> Result<Exit, Failed> {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            // Nobody reads what cannot be printed.
+            let _ = error.print();
+            return Ok(exit);
+        }
+    };
+    match cli.command {
+        Command::Dev(dev) => dev.run(),
+        Command::Node(node) => node.run(),
+        Command::Resource(resource) => block_on(resource.run()),
+        Command::Acquire(acquire) => block_on(acquire.run()),
+        Command::Completions(completions) => Ok(completions.run()),
+        Command::Openapi => {
+            print(&crate::http::document());
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Runs a client command; one thread is enough for it.
+fn block_on(command: impl Future<Output = Result<Exit, Failed>>) -> Result<Exit, Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failed::new(Exit::Failed, format!("cannot start: {error}")))?.block_on(command)
+}
+
+/// Prints to standard output. A reader that has left, as in `| head`, is no error.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}

@@ -1,0 +1,283 @@
+//! `ratequeue resource`: limits as files.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use ratequeue_api::client::Client;
+use ratequeue_api::resource::Kind;
+use ratequeue_api::{Resource as Wire, ResourceView};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Server, failed, print};
+use crate::exit::{Exit, Failed};
+
+/// Items on the pages that a list is read in.
+const PAGE_ITEMS: u64 = 500;
+/// Files that one folder may hold.
+const FILES_MAX: usize = 10_000;
+
+/// Limits as files: apply, get, list, delete
+#[derive(Debug, Subcommand)]
+pub enum Resource {
+    /// Creates and changes resources as files say
+    Apply(Apply),
+    /// Shows a resource
+    Get(Get),
+    /// Lists resources
+    List(List),
+    /// Deletes resources: waiting leases end, held ones are forgotten
+    Delete(Delete),
+}
+
+/// Creates and changes resources as files say. A file is TOML or JSON: `[resources.NAME.limits.LIMIT]`
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// A file, or a folder of .toml and .json files
+    #[arg(short, long, value_name = "FILE|DIR")]
+    file: PathBuf,
+    /// Only shows what would change
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Shows a resource
+#[derive(Debug, Args)]
+pub struct Get {
+    /// Its name
+    name: String,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Lists resources
+#[derive(Debug, Args)]
+pub struct List {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Deletes resources: waiting leases end, held ones are forgotten
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// Their names
+    #[arg(required = true)]
+    names: Vec<String>,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// A file of resources.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    resources: BTreeMap<String, Wire>,
+}
+
+impl Resource {
+    pub async fn run(self) -> Result<Exit, Failed> {
+        match self {
+            Self::Apply(apply) => apply.run().await,
+            Self::Get(get) => get.run().await,
+            Self::List(list) => list.run().await,
+            Self::Delete(delete) => delete.run().await,
+        }
+    }
+}
+
+impl Apply {
+    async fn run(self) -> Result<Exit, Failed> {
+        let resources = read(&self.file)?;
+        let client = self.server.client()?;
+        for (name, wanted) in &resources {
+            let now = client.resource(name).await.map_err(failed)?;
+            let changes = differences(now.as_ref(), wanted);
+            let would = if self.dry_run { "would be " } else { "" };
+            match (&now, changes.is_empty()) {
+                (None, _) => print(&format!("{name}: {would}created\n")),
+                (Some(_), true) => {
+                    print(&format!("{name}: unchanged\n"));
+                    continue;
+                }
+                (Some(_), false) => print(&format!("{name}: {would}changed\n")),
+            }
+            for change in changes {
+                print(&format!("  {change}\n"));
+            }
+            if !self.dry_run {
+                client.put_resource(name, wanted).await.map_err(|error| {
+                    let failed = failed(error);
+                    Failed::new(failed.exit, format!("{name}: {}", failed.text))
+                })?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn read(path: &Path) -> Result<BTreeMap<String, Wire>, Failed> {
+    let cannot = |path: &Path, error: String| Failed::new(Exit::Usage, format!("{}: {error}", path.display()));
+    let mut files = Vec::new();
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).map_err(|error| cannot(path, error.to_string()))?;
+        for entry in entries.take(FILES_MAX) {
+            let file = entry.map_err(|error| cannot(path, error.to_string()))?.path();
+            if file.extension().is_some_and(|kind| kind == "toml" || kind == "json") {
+                files.push(file);
+            }
+        }
+        files.sort();
+        if files.is_empty() {
+            return Err(cannot(path, "there is no .toml or .json file in this folder".to_owned()));
+        }
+    } else {
+        files.push(path.to_owned());
+    }
+    let mut resources = BTreeMap::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).map_err(|error| cannot(&file, error.to_string()))?;
+        let parsed: File = if file.extension().is_some_and(|kind| kind == "json") {
+            serde_json::from_str(&text).map_err(|error| cannot(&file, error.to_string()))?
+        } else {
+            toml::from_str(&text).map_err(|error| cannot(&file, error.to_string()))?
+        };
+        for (name, resource) in parsed.resources {
+            if resources.insert(name.clone(), resource).is_some() {
+                return Err(cannot(&file, format!("{name} is in another file too")));
+            }
+        }
+    }
+    Ok(resources)
+}
+
+/// What a resource would differ in, as lines of field, old and new value.
+fn differences(now: Option<&ResourceView>, wanted: &Wire) -> Vec<String> {
+    let (mut old, mut new) = (BTreeMap::new(), BTreeMap::new());
+    if let Some(now) = now {
+        flatten("", &serde_json::to_value(now).unwrap_or_default(), &mut old);
+        old.retain(|field, _| !matches!(field.as_str(), "name" | "version" | "effective_index"));
+    }
+    flatten("", &serde_json::to_value(with_defaults(wanted)).unwrap_or_default(), &mut new);
+    if wanted.placement.is_none() {
+        old.remove("placement");
+    }
+    let fields: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differing = fields.into_iter().filter(|field| old.get(*field) != new.get(*field));
+    let show = |value: Option<&Value>| value.map_or_else(|| "-".to_owned(), ToString::to_string);
+    differing.map(|field| format!("{field}: {} -> {}", show(old.get(field)), show(new.get(field)))).collect()
+}
+
+/// The resource with the defaults that the server will fill in, so that they are no differences.
+fn with_defaults(wanted: &Wire) -> Wire {
+    let mut full = wanted.clone();
+    for limit in full.limits.values_mut() {
+        let rate = limit.kind == Kind::Rate;
+        limit.cost.get_or_insert_with(|| if rate { "load".to_owned() } else { "one".to_owned() });
+        if rate {
+            limit.algorithm.get_or_insert(ratequeue_api::resource::Algorithm::SlidingWindow);
+            limit.true_up.get_or_insert(ratequeue_api::resource::TrueUp::Both);
+        }
+    }
+    full
+}
+
+fn flatten(at: &str, value: &Value, out: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let at = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                flatten(&at, value, out);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            out.insert(at.to_owned(), value.clone());
+        }
+    }
+}
+
+impl Get {
+    async fn run(self) -> Result<Exit, Failed> {
+        let view = self.server.client()?.resource(&self.name).await.map_err(failed)?;
+        let Some(view) = view else {
+            return Err(Failed::new(Exit::Failed, format!("no resource is named {}", self.name)));
+        };
+        print(&if self.json { json(&view) } else { table(&[view]) });
+        Ok(Exit::Done)
+    }
+}
+
+impl List {
+    async fn run(self) -> Result<Exit, Failed> {
+        let views = all(&self.server.client()?).await?;
+        print(&if self.json { json(&views) } else { table(&views) });
+        Ok(Exit::Done)
+    }
+}
+
+async fn all(client: &Client) -> Result<Vec<ResourceView>, Failed> {
+    let (mut views, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = client.resources(PAGE_ITEMS, cursor.as_deref()).await.map_err(failed)?;
+        views.extend(page.items);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(views);
+        }
+    }
+}
+
+impl Delete {
+    async fn run(self) -> Result<Exit, Failed> {
+        let client = self.server.client()?;
+        for name in &self.names {
+            client.delete_resource(name).await.map_err(failed)?;
+            print(&format!("{name}: deleted\n"));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
+}
+
+/// A row for each limit, in columns as wide as their widest cell.
+fn table(views: &[ResourceView]) -> String {
+    let mut rows =
+        vec![["RESOURCE", "PLACEMENT", "LIMIT", "KIND", "QUOTA", "WINDOW", "COST", "VERSION"].map(str::to_owned)];
+    for view in views {
+        for (name, limit) in &view.limits {
+            let kind = match (limit.kind, limit.algorithm) {
+                (Kind::Concurrency, _) => "concurrency",
+                (Kind::Rate, Some(ratequeue_api::resource::Algorithm::TokenBucket)) => "token_bucket",
+                (Kind::Rate, _) => "sliding_window",
+            };
+            rows.push([
+                view.name.clone(),
+                view.placement.clone(),
+                name.clone(),
+                kind.to_owned(),
+                limit.quota.to_string(),
+                limit.window_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms}ms")),
+                limit.cost.clone().unwrap_or_default(),
+                view.version.to_string(),
+            ]);
+        }
+    }
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..8).map(width).collect();
+    let line = |row: &[String; 8]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}

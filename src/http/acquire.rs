@@ -1,0 +1,146 @@
+//! Acquire, and waiting for its turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ratequeue_api::{AcquireRequest, Lease, Problem, header as names};
+use ratequeue_limiter::{
+    Acquire, Command, Keepalive, LeaseId, LeaseState, LeaseView, LimitUsage, Phase, Refusal, Reply, ResourceName,
+};
+use ratequeue_raft::Woken;
+
+use super::extract::{Json, Named, RequestKey};
+use super::problem::Failure;
+use super::{answer, log_index, translate};
+use crate::node::Node;
+
+/// Acquire: granted at once, after a wait in line, or not.
+#[utoipa::path(
+    post, path = "/v1/resources/{name}/acquire", tag = "leases",
+    params(("name" = String, Path, description = "The resource"),
+           ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters")),
+    request_body = AcquireRequest,
+    responses(
+        (status = 200, description = "Granted: it is held now", body = Lease),
+        (status = 202, description = "Still in line when hold_ms was over; ask again with the same key", body = Lease),
+        (status = 400, description = "Malformed", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
+        (status = 410, description = "The lease of this key has ended", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The load can never fit, or the key was used before", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Not now", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "No quorum, unknown outcome, or the node is stopping", body = Problem, content_type = "application/problem+json"),
+        (status = 507, description = "The disk is nearly full", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn acquire(
+    State(node): State<Arc<Node>>,
+    Named(resource): Named,
+    RequestKey(request): RequestKey,
+    Json(body): Json<AcquireRequest>,
+) -> Result<Response, Failure> {
+    let hold = Duration::from_millis(body.hold_ms);
+    let command = Command::Acquire(Acquire {
+        request,
+        resource: resource.clone(),
+        load: translate::load(body.load)?,
+        priority: u8::try_from(body.priority).unwrap_or(u8::MAX),
+        wait_ms: body.wait_ms,
+        ttl_ms: body.ttl_ms,
+        metadata: body.metadata,
+    });
+    if node.is_stopping() {
+        return Err(Failure::shutting_down());
+    }
+    let applied = node.group.submit(command).await.map_err(|error| Failure::from(error).about(resource.as_str()))?;
+    let view = match applied.outcome {
+        Ok(Reply::Acquired(view)) => view,
+        Ok(other) => return Err(super::unexpected(&other)),
+        Err(refusal) => return Err(refused(&resource, refusal)),
+    };
+    let view = match view.phase {
+        Phase::Waiting(_) => wait(&node, view.id, hold).await?.unwrap_or(view),
+        Phase::Held(_) | Phase::Ended(_) => view,
+    };
+    acquired(&node, &view, applied.index)
+}
+
+fn refused(resource: &ResourceName, refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::ResourceNotFound => Failure::resource_not_found(resource.as_str()),
+        other => Failure::from(other).about(resource.as_str()),
+    }
+}
+
+/// Waits at most `hold` for a lease to leave the line; gives the lease as it is then, `None` when it is forgotten.
+pub async fn wait(node: &Node, id: LeaseId, hold: Duration) -> Result<Option<LeaseView>, Failure> {
+    if !hold.is_zero() {
+        let mut attachment = node.group.attach(id);
+        tokio::select! {
+            woken = attachment.ended_waiting() => match woken {
+                Woken::NoLongerWaiting => {}
+                Woken::LeadershipLost => return Err(ratequeue_raft::SubmitError::UnknownOutcome.into()),
+                Woken::ShuttingDown => return Err(Failure::shutting_down()),
+            },
+            () = tokio::time::sleep(hold) => {}
+            () = node.stopping() => return Err(Failure::shutting_down()),
+        }
+    }
+    Ok(node.group.read(|state, now| state.lease(id, now)))
+}
+
+/// Says through the log that somebody still asks for a waiting lease.
+pub async fn keep_alive(node: &Node, id: LeaseId) -> Result<(), Failure> {
+    node.group.submit(Command::Keepalive(Keepalive { leases: vec![id] })).await?;
+    Ok(())
+}
+
+fn acquired(node: &Node, view: &LeaseView, index: u64) -> Result<Response, Failure> {
+    let resource = view.resource.as_str();
+    let (status, index) = match &view.phase {
+        Phase::Held(grant) => (StatusCode::OK, grant.log_index),
+        Phase::Waiting(_) => (StatusCode::ACCEPTED, index),
+        Phase::Ended(end) => {
+            return Err(match (end.state, &end.refusal) {
+                (LeaseState::TimedOut | LeaseState::Rejected, Some(refusal)) => {
+                    refused(&view.resource, refusal.clone())
+                }
+                (state, _) => Failure::from(Refusal::LeaseEnded(state)).about(resource),
+            });
+        }
+    };
+    let lease = translate::lease(view, node.group.name(), false);
+    let location = format!("/v1/leases/{}", lease.id);
+    let mut response = (status, answer(&lease)).into_response();
+    let headers = response.headers_mut();
+    log_index(headers, index);
+    if status == StatusCode::ACCEPTED {
+        headers.extend(HeaderValue::from_str(&location).ok().map(|value| (header::LOCATION, value)));
+    } else if let Some(usage) = node.group.read(|state, now| state.usage(&view.resource, now)) {
+        rate_limit_headers(headers, &usage.limits);
+    }
+    Ok(response)
+}
+
+/// The IETF's RateLimit header fields: each limit's policy, and what is left of it.
+fn rate_limit_headers(headers: &mut HeaderMap, limits: &[LimitUsage]) {
+    let policy = limits.iter().map(|limit| match limit.window_ms {
+        Some(ms) => format!("\"{}\";q={};w={}", limit.name, limit.quota, ms.div_ceil(1000)),
+        None => format!("\"{}\";q={};qu=\"concurrent-requests\"", limit.name, limit.quota),
+    });
+    let left = limits.iter().map(|limit| match limit.next_in_ms {
+        Some(ms) => format!("\"{}\";r={};t={}", limit.name, limit.remaining, ms.div_ceil(1000)),
+        None => format!("\"{}\";r={}", limit.name, limit.remaining),
+    });
+    let fields = [
+        (names::RATE_LIMIT_POLICY, policy.collect::<Vec<_>>().join(", ")),
+        (names::RATE_LIMIT, left.collect::<Vec<_>>().join(", ")),
+    ];
+    for (name, text) in fields {
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}

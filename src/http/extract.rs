@@ -1,0 +1,166 @@
+//! What handlers take from a request, checked: names, keys, bodies, queries.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use ratequeue_api::caps::BODY_BYTES_MAX;
+use ratequeue_api::{ErrorCode, header as names};
+use ratequeue_limiter::{Condition, LeaseId, RequestId, ResourceName};
+use serde::de::DeserializeOwned;
+
+use super::problem::Failure;
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The id of the request: the caller's `Idempotency-Key`, or one made up for it.
+#[derive(Debug, Clone)]
+pub struct RequestKey(pub RequestId);
+
+impl RequestKey {
+    pub fn of(headers: &HeaderMap) -> Result<Self, Failure> {
+        let mut given = headers.get_all(names::IDEMPOTENCY_KEY).iter();
+        let text = match (given.next(), given.next()) {
+            (None, _) => format!("made-{:032x}", rand::random::<u128>()),
+            (Some(value), None) => value.to_str().unwrap_or_default().to_owned(),
+            (Some(_), Some(_)) => return Err(Failure::bad_request("Idempotency-Key must be there once.")),
+        };
+        let bad = |bad| Failure::bad_request(format!("Idempotency-Key: {bad}."));
+        RequestId::new(&text).map(Self).map_err(bad)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for RequestKey {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        // Made by the outermost layer, so that the answer can name it.
+        match parts.extensions.get::<Self>() {
+            Some(key) => Ok(key.clone()),
+            None => Self::of(&parts.headers),
+        }
+    }
+}
+
+/// The resource that the path names.
+#[derive(Debug)]
+pub struct Named(pub ResourceName);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Failure::bad_request("The name in the path is not valid UTF-8."))?;
+        ResourceName::new(&text).map(Self).map_err(|bad| Failure::bad_request(format!("{bad}.")))
+    }
+}
+
+/// The lease that the path names: its group and its id there.
+#[derive(Debug)]
+pub struct Leased {
+    pub group: String,
+    pub id: LeaseId,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Leased {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let text = Path::<String>::from_request_parts(parts, state).await.map(|Path(text)| text);
+        let (group, id) = text
+            .ok()
+            .and_then(|text| text.rsplit_once('.').map(|(group, id)| (group.to_owned(), id.parse())))
+            .ok_or_else(Failure::lease_not_found)?;
+        Ok(Self { group, id: id.map_err(|_| Failure::lease_not_found())? })
+    }
+}
+
+/// A JSON body; an empty one counts as `{}`.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        check_content_type(request.headers())?;
+        let text = read(request.into_body()).await?;
+        let text: &[u8] = if text.is_empty() { b"{}" } else { &text };
+        let mut reader = serde_json::Deserializer::from_slice(text);
+        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let path = error.path().to_string();
+            let at = if path == "." { String::new() } else { format!("{path}: ") };
+            Failure::bad_request(format!("{at}{}", error.inner()))
+        })?;
+        reader.end().map_err(|error| Failure::bad_request(error.to_string()))?;
+        Ok(Self(value))
+    }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let text = value.to_str().unwrap_or_default();
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == "application/json" || essence.ends_with("+json") {
+        return Ok(());
+    }
+    let detail = format!("The Content-Type is {text:?}: send application/json.");
+    Err(Failure::new(ErrorCode::UnsupportedMediaType, detail))
+}
+
+async fn read(body: Body) -> Result<bytes::Bytes, Failure> {
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+    match collected {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => {
+            Err(Failure::new(ErrorCode::BodyTooLarge, format!("The body is over {BODY_BYTES_MAX} bytes.")))
+        }
+        Ok(Err(error)) => Err(Failure::bad_request(format!("The body could not be read: {error}."))),
+        Err(_) => Err(Failure::bad_request("The body did not arrive within 10 s.")),
+    }
+}
+
+/// The parameters of a query; one that is not known is an error.
+#[derive(Debug)]
+pub struct Params<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(rejection) => Err(Failure::bad_request(format!("{}.", rejection.body_text()))),
+        }
+    }
+}
+
+/// Which version of a resource a change is meant for: `If-Match` and `If-None-Match`.
+#[derive(Debug)]
+pub struct Precondition(pub Condition);
+
+impl<S: Sync> FromRequestParts<S> for Precondition {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let text = |name| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
+        match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
+            (None, None) => Ok(Self(Condition::Any)),
+            (None, Some("*")) => Ok(Self(Condition::Absent)),
+            (None, Some(_)) => Err(Failure::bad_request("If-None-Match must be *.")),
+            (Some("*"), None) => Ok(Self(Condition::Present)),
+            (Some(tag), None) => {
+                let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).and_then(|n| n.parse().ok());
+                let detail = "If-Match must be an ETag of the resource, like \"7\", or *.";
+                version.map(|version| Self(Condition::Version(version))).ok_or_else(|| Failure::bad_request(detail))
+            }
+            (Some(_), Some(_)) => Err(Failure::bad_request("Use If-Match or If-None-Match, not both.")),
+        }
+    }
+}

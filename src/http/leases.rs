@@ -1,0 +1,231 @@
+//! A lease after its acquire: look, release, extend; and the lists of who waits and who holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use ratequeue_api::caps::{CURSOR_LEN_MAX, HOLD_MS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
+use ratequeue_api::{ExtendRequest, Lease, List, Problem, ReleaseRequest, Released};
+use ratequeue_limiter::{Command, Extend, LeaseView, Phase, Release, Reply, ResourceName};
+use serde::Deserialize;
+
+use super::acquire::{keep_alive, wait};
+use super::extract::{Json, Leased, Named, Params};
+use super::problem::Failure;
+use super::{answer, log_index, translate, unexpected};
+use crate::node::Node;
+
+fn check_group(node: &Node, leased: &Leased) -> Result<(), Failure> {
+    if leased.group == node.group.name() { Ok(()) } else { Err(Failure::lease_not_found()) }
+}
+
+/// The parameters of a look at a lease.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct LookParams {
+    /// Waits up to so many milliseconds, at most 30,000, for the lease to leave the line.
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+/// A lease in whatever state it is; with `wait_ms` as soon as it is no longer waiting.
+#[utoipa::path(
+    get, path = "/v1/leases/{id}", tag = "leases",
+    params(("id" = String, Path, description = "The lease"), LookParams),
+    responses(
+        (status = 200, description = "The lease", body = Lease),
+        (status = 404, description = "Never there, or forgotten", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn look(
+    State(node): State<Arc<Node>>,
+    leased: Leased,
+    Params(params): Params<LookParams>,
+) -> Result<Response, Failure> {
+    check_group(&node, &leased)?;
+    if params.wait_ms > HOLD_MS_MAX {
+        return Err(Failure::bad_request(format!("wait_ms must be 0 to {HOLD_MS_MAX}.")));
+    }
+    node.group.linearize().await?;
+    let now = node.group.read(|state, now| state.lease(leased.id, now)).ok_or_else(Failure::lease_not_found)?;
+    let view = match now.phase {
+        Phase::Waiting(_) => {
+            keep_alive(&node, leased.id).await?;
+            wait(&node, leased.id, Duration::from_millis(params.wait_ms)).await?.ok_or_else(Failure::lease_not_found)?
+        }
+        Phase::Held(_) | Phase::Ended(_) => now,
+    };
+    Ok(answer(&translate::lease(&view, node.group.name(), true)).into_response())
+}
+
+/// Gives a held lease back, or a place in line up.
+#[utoipa::path(
+    post, path = "/v1/leases/{id}/release", tag = "leases",
+    params(("id" = String, Path, description = "The lease")),
+    request_body = ReleaseRequest,
+    responses(
+        (status = 200, description = "Released, or cancelled if it was still in line", body = Released),
+        (status = 404, description = "Never there, or forgotten", body = Problem, content_type = "application/problem+json"),
+        (status = 410, description = "It has expired", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn release(
+    State(node): State<Arc<Node>>,
+    leased: Leased,
+    Json(body): Json<ReleaseRequest>,
+) -> Result<Response, Failure> {
+    check_group(&node, &leased)?;
+    let used = body.used.map(translate::load).transpose()?;
+    let applied = node.group.submit(Command::Release(Release { lease: leased.id, used })).await?;
+    let released = match applied.outcome? {
+        Reply::Released(released) => released,
+        other => return Err(unexpected(&other)),
+    };
+    let body = Released {
+        id: format!("{}.{}", node.group.name(), released.id),
+        state: translate::lease_state(released.state),
+        refunded: translate::amounts(&released.refunded),
+        debited: translate::amounts(&released.debited),
+    };
+    let mut headers = HeaderMap::new();
+    log_index(&mut headers, applied.index);
+    Ok((headers, answer(&body)).into_response())
+}
+
+/// Gives a held lease a new deadline.
+#[utoipa::path(
+    post, path = "/v1/leases/{id}/extend", tag = "leases",
+    params(("id" = String, Path, description = "The lease")),
+    request_body = ExtendRequest,
+    responses(
+        (status = 200, description = "The lease with its new deadline", body = Lease),
+        (status = 404, description = "Never there, or forgotten", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is not held", body = Problem, content_type = "application/problem+json"),
+        (status = 410, description = "It has expired", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn extend(
+    State(node): State<Arc<Node>>,
+    leased: Leased,
+    Json(body): Json<ExtendRequest>,
+) -> Result<Response, Failure> {
+    check_group(&node, &leased)?;
+    let extend = Extend { lease: leased.id, ttl_ms: body.ttl_ms };
+    let applied = node.group.submit(Command::Extend(extend)).await?;
+    let view = match applied.outcome? {
+        Reply::Extended(view) => view,
+        other => return Err(unexpected(&other)),
+    };
+    let mut headers = HeaderMap::new();
+    log_index(&mut headers, applied.index);
+    Ok((headers, answer(&translate::lease(&view, node.group.name(), true))).into_response())
+}
+
+/// Which leases a list shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ListState {
+    /// Those in line, in its order.
+    Waiting,
+    /// Those that are held, in the order of their acquires.
+    Held,
+}
+
+/// The parameters of a list of leases.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListParams {
+    /// Which leases: `waiting` or `held`; first the held ones, then the line, when absent.
+    state: Option<ListState>,
+    /// Items on the page, 1 to 1,000; 100 when absent.
+    limit: Option<u64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Where a page begins: after this lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cursor {
+    Held(Option<u64>),
+    Waiting(Option<(u8, u64)>),
+}
+
+impl Cursor {
+    fn parse(text: &str) -> Option<Self> {
+        match *text.split('.').collect::<Vec<_>>().as_slice() {
+            ["held", seq] => Some(Self::Held(Some(seq.parse().ok()?))),
+            ["waiting"] => Some(Self::Waiting(None)),
+            ["waiting", priority, seq] => Some(Self::Waiting(Some((priority.parse().ok()?, seq.parse().ok()?)))),
+            _ => None,
+        }
+    }
+
+    fn after(last: &LeaseView) -> String {
+        match last.phase {
+            Phase::Waiting(_) => format!("waiting.{}.{}", last.priority, last.id.seq),
+            Phase::Held(_) | Phase::Ended(_) => format!("held.{}", last.id.seq),
+        }
+    }
+}
+
+/// Who holds a resource, and who waits for it, in order.
+#[utoipa::path(
+    get, path = "/v1/resources/{name}/leases", tag = "resources",
+    params(("name" = String, Path, description = "The resource"), ListParams),
+    responses(
+        (status = 200, description = "One page", body = List<Lease>),
+        (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn list(
+    State(node): State<Arc<Node>>,
+    Named(name): Named,
+    Params(params): Params<ListParams>,
+) -> Result<Response, Failure> {
+    let max = page_items(params.limit)?;
+    let bad_cursor = || Failure::bad_request("cursor must be the next_cursor of the page before.");
+    let from = match (params.cursor.as_deref(), params.state) {
+        (Some(text), _) if text.len() > CURSOR_LEN_MAX => return Err(bad_cursor()),
+        (Some(text), _) => Cursor::parse(text).ok_or_else(bad_cursor)?,
+        (None, Some(ListState::Waiting)) => Cursor::Waiting(None),
+        (None, Some(ListState::Held) | None) => Cursor::Held(None),
+    };
+    let (views, next_cursor) =
+        page(&node, &name, from, params.state, max).ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
+    let items = views.iter().map(|view| translate::lease(view, node.group.name(), true)).collect();
+    Ok(answer(&List { items, next_cursor }).into_response())
+}
+
+fn page(
+    node: &Node,
+    name: &ResourceName,
+    from: Cursor,
+    only: Option<ListState>,
+    max: usize,
+) -> Option<(Vec<LeaseView>, Option<String>)> {
+    node.group.read(|state, now| {
+        let mut views = match from {
+            Cursor::Held(after) => state.held(name, after, max + 1, now)?,
+            Cursor::Waiting(after) => state.waiting(name, after, max + 1, now)?,
+        };
+        if views.len() <= max && matches!(from, Cursor::Held(_)) && only.is_none() {
+            views.extend(state.waiting(name, None, max + 1 - views.len(), now)?);
+        }
+        let more = views.len() > max;
+        views.truncate(max);
+        let next = if more { views.last().map(Cursor::after) } else { None };
+        Some((views, next))
+    })
+}
+
+/// The number of items on a page, checked.
+pub fn page_items(limit: Option<u64>) -> Result<usize, Failure> {
+    match limit.unwrap_or(PAGE_ITEMS_DEFAULT) {
+        n @ 1..=PAGE_ITEMS_MAX => Ok(usize::try_from(n).unwrap_or(usize::MAX)),
+        _ => Err(Failure::bad_request(format!("limit must be 1 to {PAGE_ITEMS_MAX}."))),
+    }
+}

@@ -1,0 +1,86 @@
+//! HTTP: handlers that translate. They take a call apart, hand a command to the group, and put the answer together; they
+//! decide nothing.
+
+mod acquire;
+mod extract;
+mod leases;
+mod openapi;
+mod problem;
+mod resources;
+pub mod server;
+mod translate;
+mod watch;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use ratequeue_api::{ErrorCode, header as names};
+use ratequeue_limiter::Reply;
+use serde::Serialize;
+
+pub use openapi::document;
+
+use crate::node::Node;
+use extract::RequestKey;
+use problem::Failure;
+
+/// All paths of a node.
+pub fn router(node: Arc<Node>) -> Router {
+    let (router, _) = openapi::routes().split_for_parts();
+    router
+        .route("/openapi.json", axum::routing::get(openapi::serve))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(Arc::clone(&node), frame))
+        .with_state(node)
+}
+
+/// What frames every call: its key, and on every answer who served it and who leads; failures become problems.
+async fn frame(State(node): State<Arc<Node>>, mut request: Request, next: Next) -> Response {
+    let key = RequestKey::of(request.headers());
+    let mut response = match &key {
+        Ok(key) => {
+            request.extensions_mut().insert(key.clone());
+            next.run(request).await
+        }
+        Err(failure) => failure.clone().into_response(),
+    };
+    problem::render(&mut response, key.as_ref().ok().map(|key| key.0.as_str()));
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static(names::SERVED_BY), HeaderValue::from(node.options.id));
+    if let Some(leader) = node.leader_url().and_then(|url| HeaderValue::from_str(url).ok()) {
+        headers.insert(HeaderName::from_static(names::LEADER), leader);
+    }
+    response
+}
+
+async fn not_found(request: Request) -> Failure {
+    let detail = format!("There is no {}. The API is described at /openapi.json.", request.uri().path());
+    Failure::new(ErrorCode::NotFound, detail)
+}
+
+async fn method_not_allowed(request: Request) -> Failure {
+    let detail = format!("{} has no {}.", request.uri().path(), request.method());
+    Failure::new(ErrorCode::MethodNotAllowed, detail)
+}
+
+/// A JSON answer.
+fn answer(body: &impl Serialize) -> impl IntoResponse + use<> {
+    // Wire types are made of strings and numbers, which always have a JSON form.
+    let text = serde_json::to_vec(body).unwrap_or_default();
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text)
+}
+
+fn log_index(headers: &mut HeaderMap, index: u64) {
+    headers.insert(HeaderName::from_static(names::LOG_INDEX), HeaderValue::from(index));
+}
+
+/// The core answered a command with what belongs to another. It cannot, and if it did, the caller may not rely on it.
+fn unexpected(reply: &Reply) -> Failure {
+    tracing::error!(?reply, "an answer that does not belong to its command");
+    Failure::new(ErrorCode::UnknownOutcome, "The server contradicted itself. Please report this.")
+}

@@ -1,0 +1,61 @@
+//! The routes, and the description of the API that is made from them.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::http::{HeaderValue, header};
+use axum::response::IntoResponse;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{acquire, leases, resources, watch};
+use crate::node::Node;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "RateQueue",
+        version = "1",
+        description = "A replicated rate limiter that is also a waiting line. Durations are whole milliseconds (`_ms`), log indexes rise.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+        contact()
+    ),
+    tags(
+        (name = "resources", description = "Named things with limits"),
+        (name = "leases", description = "Acquire, wait, release"),
+        (name = "watching", description = "What goes on")
+    ),
+    components(schemas(ratequeue_api::ErrorCode))
+)]
+struct Api;
+
+/// Every route with its description.
+pub fn routes() -> OpenApiRouter<Arc<Node>> {
+    OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(resources::list))
+        .routes(routes!(resources::get, resources::put, resources::patch, resources::delete))
+        .routes(routes!(acquire::acquire))
+        .routes(routes!(leases::list))
+        .routes(routes!(watch::stats))
+        .routes(routes!(leases::look))
+        .routes(routes!(leases::release))
+        .routes(routes!(leases::extend))
+        .routes(routes!(watch::cluster))
+        .routes(routes!(watch::healthz))
+        .routes(routes!(watch::readyz))
+        .routes(routes!(watch::metrics))
+}
+
+/// The description as JSON, the same text each time.
+pub fn document() -> String {
+    let (_, api) = routes().split_for_parts();
+    let mut text = api.to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+pub async fn serve() -> impl IntoResponse {
+    static DOCUMENT: OnceLock<String> = OnceLock::new();
+    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    (json, DOCUMENT.get_or_init(document).as_str())
+}

@@ -1,0 +1,162 @@
+//! The one mapping from what went wrong to `application/problem+json`.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ratequeue_api::{ErrorCode, Problem};
+use ratequeue_limiter::{Blocked, LeaseState, Refusal};
+use ratequeue_raft::SubmitError;
+
+use crate::http::translate;
+
+/// A call that failed. It becomes a problem on the way out, in [`render`].
+#[derive(Debug, Clone)]
+pub struct Failure(pub Box<Problem>);
+
+impl Failure {
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self(Box::new(Problem::new(code, detail)))
+    }
+
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(ErrorCode::BadRequest, detail)
+    }
+
+    pub fn about(mut self, resource: &str) -> Self {
+        self.0.resource = Some(resource.to_owned());
+        self
+    }
+
+    pub fn resource_not_found(name: &str) -> Self {
+        let detail = format!("No resource is named {name}. Create it with PUT /v1/resources/{name}.");
+        Self::new(ErrorCode::ResourceNotFound, detail).about(name)
+    }
+
+    pub fn lease_not_found() -> Self {
+        let detail = "No lease has this id, or it ended more than a minute ago and is forgotten.";
+        Self::new(ErrorCode::LeaseNotFound, detail)
+    }
+
+    pub fn shutting_down() -> Self {
+        let detail =
+            "This node is stopping. A place in line stays for 15 s: repeat the call with the same Idempotency-Key.";
+        Self::new(ErrorCode::ShuttingDown, detail)
+    }
+
+    fn blocked(code: ErrorCode, what: &str, blocked: &Blocked) -> Self {
+        let violated: Vec<String> = blocked.violated.iter().map(translate::violated).collect();
+        let detail =
+            format!("{what} In the way: {}. Try again in about {} ms.", violated.join(", "), blocked.retry_after_ms);
+        let mut failure = Self::new(code, detail);
+        failure.0.violated = Some(violated);
+        failure.0.retry_after_ms = Some(blocked.retry_after_ms);
+        failure
+    }
+
+    fn with_state(code: ErrorCode, state: LeaseState, detail: &str) -> Self {
+        let mut failure = Self::new(code, detail);
+        failure.0.state = Some(translate::lease_state(state));
+        failure
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let text = format!("{refusal}.");
+        match &refusal {
+            Refusal::ResourceNotFound => {
+                Self::new(ErrorCode::ResourceNotFound, "No resource has this name. Create it with PUT first.")
+            }
+            Refusal::InvalidResource(_) => Self::new(ErrorCode::InvalidResource, text),
+            Refusal::VersionConflict { version: Some(version) } => Self::new(
+                ErrorCode::VersionConflict,
+                format!("The resource exists, in version {version}. Read it again and repeat the change."),
+            ),
+            Refusal::VersionConflict { version: None } => {
+                Self::new(ErrorCode::VersionConflict, "The resource does not exist.")
+            }
+            Refusal::TooManyResources => {
+                Self::new(ErrorCode::TooManyRequests, "This group has as many resources as it may have. Delete some.")
+            }
+            Refusal::TooManyLeases => {
+                Self::new(ErrorCode::TooManyRequests, "This group has as many leases as it may have. Release some.")
+            }
+            Refusal::LimitExceeded(blocked) => {
+                Self::blocked(ErrorCode::LimitExceeded, "It cannot be granted now, and wait_ms is 0.", blocked)
+            }
+            Refusal::QueueFull(blocked) => {
+                Self::blocked(ErrorCode::QueueFull, "It cannot be granted now, and the line is full.", blocked)
+            }
+            Refusal::WaitTimeout(blocked) => {
+                Self::blocked(ErrorCode::WaitTimeout, "It was not its turn before wait_ms ran out.", blocked)
+            }
+            Refusal::LoadExceedsCapacity { .. } => Self::new(ErrorCode::LoadExceedsCapacity, text),
+            Refusal::DimensionNeeded { .. } | Refusal::Malformed(_) => Self::bad_request(text),
+            Refusal::IdempotencyConflict => Self::new(
+                ErrorCode::IdempotencyConflict,
+                "This Idempotency-Key was used for another request. Make a new key for each new request.",
+            ),
+            Refusal::LeaseNotFound => Self::lease_not_found(),
+            Refusal::LeaseExpired => Self::with_state(
+                ErrorCode::LeaseExpired,
+                LeaseState::Expired,
+                "The lease was not released or extended before its ttl ran out. Its work may no longer rely on it.",
+            ),
+            Refusal::LeaseNotHeld(state) => Self::with_state(ErrorCode::LeaseNotHeld, *state, "The lease is not held."),
+            Refusal::LeaseEnded(state) => Self::with_state(
+                ErrorCode::LeaseEnded,
+                *state,
+                "The lease of this request has ended. Acquire again with a new Idempotency-Key.",
+            ),
+            Refusal::ResourceDeleted => {
+                Self::new(ErrorCode::ResourceDeleted, "The resource was deleted while the lease waited.")
+            }
+        }
+    }
+}
+
+impl From<SubmitError> for Failure {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::NoQuorum | SubmitError::NotLeader { .. } => Self::new(
+                ErrorCode::NoQuorum,
+                "The group has no leader that a quorum follows. Nothing happened: try again, here or at another node.",
+            ),
+            SubmitError::UnknownOutcome => Self::new(
+                ErrorCode::UnknownOutcome,
+                "The leader was lost before it answered. Repeat the call with the same Idempotency-Key to learn what happened.",
+            ),
+            SubmitError::ShuttingDown => Self::shutting_down(),
+            SubmitError::Overloaded => Self::new(
+                ErrorCode::TooManyRequests,
+                "More calls wait to be decided than this node takes on. Nothing happened: try again in a moment.",
+            ),
+            SubmitError::StorageFull => Self::new(
+                ErrorCode::StorageFull,
+                "The disk of this node is nearly full, so nothing new is granted. Free some space: it goes on by itself.",
+            ),
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Writes the problem that a failure left in a response, now that the id of its request is known.
+pub fn render(response: &mut Response, request_id: Option<&str>) {
+    let Some(Failure(mut problem)) = response.extensions_mut().remove::<Failure>() else { return };
+    problem.request_id = request_id.map(str::to_owned);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(ms) = problem.retry_after_ms {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
+    }
+    // A problem is made of strings and numbers, which always have a JSON form.
+    let text = serde_json::to_vec(&problem).unwrap_or_default();
+    *response.body_mut() = axum::body::Body::from(text);
+}

@@ -1,0 +1,111 @@
+//! Watching: stats, the cluster, health, metrics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ratequeue_api::Problem;
+use ratequeue_api::watch::{ClusterView, GroupView, LimitStats, NodeView, RegionView, ResourceStats};
+
+use super::answer;
+use super::extract::Named;
+use super::problem::Failure;
+use crate::node::Node;
+
+/// What the whole group can do; raised when all voters can.
+const FEATURE_LEVEL: u32 = 1;
+
+/// How a resource stands, and what it did in the last 10 s.
+#[utoipa::path(
+    get, path = "/v1/resources/{name}/stats", tag = "watching",
+    params(("name" = String, Path, description = "The resource")),
+    responses(
+        (status = 200, description = "As the asked node sees it", body = ResourceStats),
+        (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn stats(State(node): State<Arc<Node>>, Named(name): Named) -> Result<Response, Failure> {
+    let usage = node.group.read(|state, now| state.usage(&name, now));
+    let usage = usage.ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
+    let recent = node.stats.recent(&name);
+    let limits = usage.limits.iter().map(|limit| {
+        let stats = LimitStats {
+            quota: limit.quota,
+            used: limit.used,
+            remaining: limit.remaining,
+            utilization: crate::stats::ratio(limit.used, limit.capacity),
+        };
+        (limit.name.to_string(), stats)
+    });
+    let stats = ResourceStats {
+        queue_depth: usage.queue_depth,
+        queue_load: usage.queue_load,
+        oldest_wait_ms: usage.oldest_wait_ms,
+        held: usage.held,
+        limits: limits.collect(),
+        throughput: recent.throughput,
+        wait_ms: recent.wait_ms,
+    };
+    Ok(answer(&stats).into_response())
+}
+
+/// The cluster as the asked node sees it.
+#[utoipa::path(
+    get, path = "/v1/cluster", tag = "watching",
+    responses((status = 200, description = "Regions, nodes and groups", body = ClusterView))
+)]
+pub async fn cluster(State(node): State<Arc<Node>>) -> Response {
+    let status = node.group.status();
+    let (applied_index, digest) = node.group.digest().await;
+    let group = GroupView {
+        leader: status.leader,
+        term: status.term,
+        voters: status.voters.into_iter().collect(),
+        learners: status.learners.into_iter().collect(),
+        last_log_index: status.last_log_index,
+        applied_index,
+        lag: status.last_log_index.saturating_sub(applied_index),
+        feature_level: FEATURE_LEVEL,
+        digest: format!("{digest:016x}"),
+    };
+    let this = NodeView { id: node.options.id, http: node.options.url.clone() };
+    let view = ClusterView {
+        name: node.options.cluster.clone(),
+        cluster_id: node.identity.cluster_id_text(),
+        regions: BTreeMap::from([(node.options.region.clone(), RegionView { nodes: vec![this] })]),
+        groups: BTreeMap::from([(node.group.name().to_owned(), group)]),
+    };
+    answer(&view).into_response()
+}
+
+/// Alive: the process answers.
+#[utoipa::path(get, path = "/healthz", tag = "watching", responses((status = 200, description = "Alive")))]
+pub async fn healthz() -> &'static str {
+    "alive\n"
+}
+
+/// Ready: in touch with a quorum of its group, and caught up.
+#[utoipa::path(
+    get, path = "/readyz", tag = "watching",
+    responses(
+        (status = 200, description = "Ready"),
+        (status = 503, description = "Not ready, and why", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn readyz(State(node): State<Arc<Node>>) -> Result<&'static str, Failure> {
+    if node.is_stopping() {
+        return Err(Failure::shutting_down());
+    }
+    node.group.linearize().await?;
+    Ok("ready\n")
+}
+
+/// Metrics in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "watching", responses((status = 200, description = "Prometheus text")))]
+pub async fn metrics(State(node): State<Arc<Node>>) -> Response {
+    let text = node.stats.render(&node);
+    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))];
+    (StatusCode::OK, kind, text).into_response()
+}

@@ -1,0 +1,89 @@
+//! Every maximum of this crate, in one place.
+//!
+//! Sizes are bytes unless the name says otherwise. A limit that a record or a request runs into is an error that
+//! names the limit; nothing is cut short silently.
+
+use std::time::Duration;
+
+/// The largest payload of one log entry (16 MiB). A proposer batches far below it.
+pub const LOG_PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How many entries one `append` may carry.
+pub const LOG_APPEND_ENTRIES_MAX: usize = 65_536;
+
+/// Size at which the log starts a new chunk file. Small chunks mean that purging gives space back soon, and that the
+/// records of an open chunk, which the log library keeps in memory, stay few.
+pub const LOG_CHUNK_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Records after which the log starts a new chunk file.
+pub const LOG_CHUNK_RECORDS_MAX: usize = 262_144;
+
+/// Read buffer while a chunk is replayed at open.
+pub const LOG_READ_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Payload cache of the log library. Its open chunk is always held on top of this; our own tail does the rest.
+pub const LOG_CACHE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Entries in the payload cache of the log library.
+pub const LOG_CACHE_ENTRIES_MAX: usize = 1_024;
+
+/// Bytes of encoded records that may wait for the log's writer before an appender blocks.
+pub const LOG_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How long the log's writer gathers more requests before it writes and syncs. Long enough to join requests that are
+/// already on their way, short enough not to be seen next to an fsync.
+pub const LOG_BATCH_WAIT: Duration = Duration::from_micros(50);
+
+/// Bytes of recent entries kept readable without touching the disk.
+pub const LOG_TAIL_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Recent entries kept readable without touching the disk.
+pub const LOG_TAIL_ENTRIES_MAX: usize = 16_384;
+
+/// Entries of the older log that are read in one go; the writer gets its turn between two steps.
+pub const LOG_READ_STEP_ENTRIES: usize = 128;
+
+/// Bytes of the older log that are read in one go (at least one entry is).
+pub const LOG_READ_STEP_BYTES: usize = 1024 * 1024;
+
+/// The largest checkpoint record, with its envelope. Well below a quarter of a sled segment (128 KiB): beyond that sled
+/// moves pages to files of their own, which its `flush` never syncs.
+pub const STATE_RECORD_BYTES_MAX: usize = 64 * 1024;
+
+/// The largest encoded membership in a checkpoint header.
+pub const MEMBERSHIP_BYTES_MAX: usize = 32 * 1024;
+
+/// Records written or removed in one sled batch. One batch is atomic and stalls sled for as long as it takes, at 3 to
+/// 9 microseconds a record.
+pub const STATE_BATCH_RECORDS_MAX: usize = 256;
+
+/// Pause between two sled batches, so that a checkpoint stays a background activity.
+pub const STATE_BATCH_PAUSE: Duration = Duration::from_millis(2);
+
+/// Page cache of sled.
+pub const STATE_CACHE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Records handed out by one call of `StateStore::page`.
+pub const STATE_PAGE_RECORDS_MAX: usize = 4_096;
+
+/// How many times opening sled is repeated while an earlier instance of this process still holds its file lock.
+pub const STATE_OPEN_ATTEMPTS_MAX: u32 = 200;
+
+/// Wait between two such attempts.
+pub const STATE_OPEN_RETRY: Duration = Duration::from_millis(10);
+
+/// How many damaged states are kept beside the live one before an operator has to clear them away.
+pub const STATE_DAMAGED_KEPT_MAX: u32 = 1_000;
+
+/// The largest `identity.json`.
+pub const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
+
+/// The largest log mark file.
+pub const LOG_MARK_BYTES_MAX: usize = 4 * 1024;
+
+/// The longest group name, in bytes.
+pub const GROUP_NAME_BYTES_MAX: usize = 64;
+
+/// Free bytes of the data folder's file system below which no new work is granted (`storage-full`). Room for a few log
+/// chunks and one checkpoint, so that purging can still go on.
+pub const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;

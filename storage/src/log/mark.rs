@@ -1,0 +1,77 @@
+//! The mark: what a log must at least hold.
+//!
+//! A log whose end was cut away is a clean, shorter log. The mark, in a file of its own, tells the difference for all
+//! that was committed when it was last written. It only ever names what cannot be truncated any more.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{LogError, LogId, LogState};
+use crate::codec;
+use crate::file::write_whole;
+use crate::keys;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mark {
+    /// Term of the saved vote, 0 without one.
+    term: u64,
+    /// The last committed or purged entry.
+    committed: Option<LogId>,
+}
+
+impl Mark {
+    pub(super) fn of(state: &LogState) -> Self {
+        Self { term: state.vote.map_or(0, |vote| vote.term), committed: state.committed.max(state.purged) }
+    }
+
+    pub(super) fn write(&self, dir: &Path) -> Result<(), LogError> {
+        let io = |error: io::Error| LogError::Io {
+            path: dir.to_path_buf(),
+            kind: error.kind(),
+            detail: format!("its mark: {error}"),
+        };
+        let bytes = codec::encode(keys::LOG_MARK, self).map_err(|error| io(io::Error::other(error)))?;
+        write_whole(&dir.join(keys::FILE_MARK), &bytes).map_err(io)
+    }
+
+    /// Compares a log that was just opened with its mark, if it has one.
+    pub(super) fn check(dir: &Path, state: &LogState) -> Result<(), String> {
+        let bytes = match fs::read(dir.join(keys::FILE_MARK)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(format!("its mark cannot be read: {error}")),
+        };
+        let mark: Self = codec::decode(keys::LOG_MARK, &bytes).map_err(|error| format!("its mark: {error}"))?;
+        let term = state.vote.map_or(0, |vote| vote.term);
+        if term < mark.term {
+            return Err(format!("its vote is of term {term}, but term {} was acknowledged", mark.term));
+        }
+        match mark.committed {
+            Some(committed) if state.last.is_none_or(|last| last.index < committed.index) => Err(format!(
+                "it ends at {:?}, but entries up to {} were acknowledged",
+                state.last.map(|last| last.index),
+                committed.index
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn has_its_golden_bytes() {
+        let id = LogId { term: 3, node: 2, index: 1_000 };
+        let mark = Mark { term: 3, committed: Some(id) };
+        let bytes = codec::encode(keys::LOG_MARK, &mark).unwrap();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "5251010907000000fe93031b03010302fbe803");
+        assert_eq!(codec::decode::<Mark>(keys::LOG_MARK, &bytes).unwrap(), mark);
+    }
+}

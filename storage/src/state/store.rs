@@ -1,0 +1,381 @@
+//! [`StateStore`]: the slots of all groups.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+
+use super::db::{Db, guarded, io_error};
+use super::writer::SlotWriter;
+use super::{SlotError, StateError};
+use crate::caps;
+use crate::codec;
+use crate::file::sync_parent;
+use crate::group::GroupName;
+use crate::keys;
+use crate::log::LogId;
+
+/// One of the two places of a group's checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slot {
+    /// Tree `<group>/0`.
+    Zero,
+    /// Tree `<group>/1`.
+    One,
+}
+
+impl Slot {
+    /// Both, in order.
+    pub const ALL: [Self; 2] = [Self::Zero, Self::One];
+
+    /// The one that is not this one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Zero => Self::One,
+            Self::One => Self::Zero,
+        }
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Zero => "0",
+            Self::One => "1",
+        })
+    }
+}
+
+/// The checkpoint record: what the records of a slot add up to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The last log entry whose effect is in the records; `None` when none is.
+    pub applied: Option<LogId>,
+    /// The group's membership at that entry, opaque here. At most [`caps::MEMBERSHIP_BYTES_MAX`] bytes.
+    pub membership: Vec<u8>,
+    /// Number of records, without this one.
+    pub records: u64,
+    /// Digest of the records, as the caller computes it.
+    pub digest: u64,
+    /// Counts the checkpoints of a group, from 1: the higher one is the newer.
+    pub sequence: u64,
+}
+
+/// Kind and id of a record.
+pub type RecordKey = (u8, u64);
+
+/// A record as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its kind, see [`crate::keys`].
+    pub kind: u8,
+    /// Its id.
+    pub id: u64,
+    /// Its value, with the envelope of [`crate::codec`].
+    pub value: Vec<u8>,
+}
+
+/// Takes the records of a slot, and says what they add up to.
+pub trait RecordSink {
+    /// Takes one record. They come in the order of their keys; the envelope of `value` has been verified.
+    ///
+    /// # Errors
+    /// When the record cannot be used; reading ends then. [`SlotError::Sink`] is meant for this.
+    fn record(&mut self, kind: u8, id: u64, value: &[u8]) -> Result<(), SlotError>;
+
+    /// The digest of all records taken.
+    fn digest(&mut self) -> u64;
+}
+
+/// How the store is kept. The defaults are right outside of tests.
+#[derive(Debug, Clone)]
+pub struct StateOptions {
+    /// sled's page cache, in bytes.
+    pub cache_bytes: u64,
+    /// Pause after each batch of a writer.
+    pub pause: Duration,
+}
+
+impl Default for StateOptions {
+    fn default() -> Self {
+        Self { cache_bytes: caps::STATE_CACHE_BYTES_MAX, pause: caps::STATE_BATCH_PAUSE }
+    }
+}
+
+/// What opening found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Whether there was a state that could be opened. Whether it is whole is seen by reading it.
+    pub recovered: bool,
+    /// Where a state was moved that could not be opened.
+    pub moved_aside: Option<PathBuf>,
+}
+
+/// The checkpoints of all groups. A cheap handle: clones share the store.
+#[derive(Clone)]
+pub struct StateStore {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) dir: PathBuf,
+    pub(super) options: StateOptions,
+    /// Shared by everybody who uses sled, taken for writing to sync, replace or close it.
+    pub(super) current: RwLock<Current>,
+    /// Trees that are being written.
+    pub(super) writing: Mutex<BTreeSet<String>>,
+}
+
+pub(super) struct Current {
+    /// `None` once closed.
+    pub(super) db: Option<Db>,
+    /// Counts the times the state was replaced, so that writers of an earlier one notice.
+    pub(super) generation: u64,
+    /// The first failed fsync.
+    pub(super) failed: Option<String>,
+}
+
+impl Current {
+    pub(super) fn usable(&self, generation: u64) -> Result<&Db, StateError> {
+        match (&self.failed, &self.db) {
+            (Some(failed), _) => Err(StateError::Failed(failed.clone())),
+            (None, Some(db)) if self.generation == generation => Ok(db),
+            (None, _) => Err(StateError::Gone),
+        }
+    }
+
+    /// Makes all durable. A failure is remembered: what an fsync did not report as written may be lost, and a second
+    /// fsync would not say so.
+    pub(super) fn sync(&mut self, generation: u64) -> Result<(), StateError> {
+        self.usable(generation)?;
+        let Some(db) = self.db.as_mut() else { return Err(StateError::Gone) };
+        db.sync().inspect_err(|error| self.failed = Some(error.to_string()))
+    }
+}
+
+impl StateStore {
+    /// Opens the checkpoints in `dir`. When sled cannot open them, the folder is moved aside and a new one begun: the
+    /// log, or the other nodes, have it all.
+    ///
+    /// # Errors
+    /// [`StateError`] when not even a new one can be opened (no space, no permission).
+    pub fn open(dir: impl AsRef<Path>, options: StateOptions) -> Result<(Self, Opened), StateError> {
+        let dir = dir.as_ref().to_path_buf();
+        let (db, moved_aside) = match Db::open(&dir, options.cache_bytes) {
+            Ok(db) => (db, None),
+            Err(error) if is_damage(&error) => {
+                let aside = rename_aside(&dir, &error.to_string())?;
+                (Db::open(&dir, options.cache_bytes)?, Some(aside))
+            }
+            Err(error) => return Err(error),
+        };
+        let opened = Opened { recovered: db.was_recovered(), moved_aside };
+        let inner = Inner {
+            dir,
+            options,
+            current: RwLock::new(Current { db: Some(db), generation: 0, failed: None }),
+            writing: Mutex::new(BTreeSet::new()),
+        };
+        Ok((Self { inner: Arc::new(inner) }, opened))
+    }
+
+    /// The headers of a group's slots, `None` where there is no finished checkpoint or its header is damaged.
+    pub fn slots(&self, group: &GroupName) -> [Option<Header>; 2] {
+        Slot::ALL.map(|slot| match self.header(group, slot) {
+            Ok(header) => Some(header),
+            Err(SlotError::Empty) => None,
+            Err(error) => {
+                tracing::warn!(%group, %slot, %error, "the header of a checkpoint cannot be read");
+                None
+            }
+        })
+    }
+
+    /// The header of one slot.
+    ///
+    /// # Errors
+    /// [`SlotError::Empty`] without a finished checkpoint, [`SlotError::Value`] or [`SlotError::Sled`] when damaged.
+    pub fn header(&self, group: &GroupName, slot: Slot) -> Result<Header, SlotError> {
+        self.with_tree(group, slot, read_header)
+    }
+
+    /// Reads all records of a slot into `sink` and compares what they add up to with the header.
+    ///
+    /// # Errors
+    /// Any [`SlotError`]. What the sink got before is then worthless.
+    pub fn read_slot(&self, group: &GroupName, slot: Slot, sink: &mut dyn RecordSink) -> Result<Header, SlotError> {
+        self.with_tree(group, slot, |tree| {
+            let header = read_header(tree)?;
+            let mut records = 0_u64;
+            let mut items = tree.iter();
+            while let Some(item) = guarded(|| items.next().transpose()).map_err(sled_error)? {
+                let (key, value) = item;
+                if *key == keys::checkpoint_key() {
+                    continue;
+                }
+                let (kind, id) = parse(&key, &value)?;
+                sink.record(kind, id, &value)?;
+                records = records.saturating_add(1);
+            }
+            let digest = sink.digest();
+            if (records, digest) != (header.records, header.digest) {
+                return Err(SlotError::Mismatch {
+                    records,
+                    records_expected: header.records,
+                    digest,
+                    digest_expected: header.digest,
+                });
+            }
+            Ok(header)
+        })
+    }
+
+    /// The next records after the key `after` (from the first one without it), at most `records_max`, for whoever must
+    /// not hold the store for long. Nothing is compared with the header: the reader of all pages does that, and checks
+    /// that [`Header::sequence`] is still the same at the end.
+    ///
+    /// # Errors
+    /// Any [`SlotError`] but a mismatch.
+    pub fn page(
+        &self,
+        group: &GroupName,
+        slot: Slot,
+        after: Option<RecordKey>,
+        records_max: usize,
+    ) -> Result<Vec<Record>, SlotError> {
+        let records_max = records_max.min(caps::STATE_PAGE_RECORDS_MAX);
+        self.with_tree(group, slot, |tree| {
+            read_header(tree)?;
+            let mut page = Vec::new();
+            let mut items = match after {
+                Some((kind, id)) => {
+                    let after = std::ops::Bound::Excluded(keys::record_key(kind, id));
+                    tree.range((after, std::ops::Bound::Unbounded))
+                }
+                None => tree.range(keys::record_key(keys::KIND_META, 0)..),
+            };
+            while page.len() < records_max {
+                let Some((key, value)) = guarded(|| items.next().transpose()).map_err(sled_error)? else {
+                    break;
+                };
+                let (kind, id) = parse(&key, &value)?;
+                page.push(Record { kind, id, value: value.to_vec() });
+            }
+            Ok(page)
+        })
+    }
+
+    /// Begins to write a slot. Its header is gone, durably, when this returns; the records stay, so that only those that
+    /// changed since that slot was last written have to be put or deleted.
+    ///
+    /// # Errors
+    /// [`StateError::Busy`] while another writer has the slot, else what sled or the system says.
+    pub fn begin(&self, group: &GroupName, slot: Slot) -> Result<SlotWriter, StateError> {
+        SlotWriter::begin(self, keys::tree_name(group, slot))
+    }
+
+    /// Removes all of a slot, in bounded steps, its header first.
+    ///
+    /// # Errors
+    /// As [`StateStore::begin`].
+    pub fn wipe(&self, group: &GroupName, slot: Slot) -> Result<(), StateError> {
+        self.begin(group, slot)?.clear()
+    }
+
+    /// Moves the whole state aside and begins a new one, for when no slot of a group verifies. Returns where it is now.
+    ///
+    /// # Errors
+    /// When it cannot be renamed, or the new one not be opened; the store is then closed.
+    pub fn move_aside(&self, reason: &str) -> Result<PathBuf, StateError> {
+        let mut current = self.inner.current.write();
+        current.generation = current.generation.saturating_add(1);
+        current.db = None;
+        let aside = rename_aside(&self.inner.dir, reason)?;
+        current.db = Some(Db::open(&self.inner.dir, self.inner.options.cache_bytes)?);
+        current.failed = None;
+        Ok(aside)
+    }
+
+    /// Closes sled. Later calls fail.
+    pub fn close(&self) {
+        self.inner.current.write().db = None;
+    }
+
+    fn with_tree<T>(
+        &self,
+        group: &GroupName,
+        slot: Slot,
+        read: impl FnOnce(&sled::Tree) -> Result<T, SlotError>,
+    ) -> Result<T, SlotError> {
+        let current = self.inner.current.read();
+        let db = current.db.as_ref().ok_or_else(|| SlotError::Sled("closed".to_string()))?;
+        let tree = db.existing_tree(&keys::tree_name(group, slot)).map_err(sled_error)?;
+        read(&tree.ok_or(SlotError::Empty)?)
+    }
+}
+
+impl fmt::Debug for StateStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateStore").field("dir", &self.inner.dir).finish_non_exhaustive()
+    }
+}
+
+fn read_header(tree: &sled::Tree) -> Result<Header, SlotError> {
+    let value = guarded(|| tree.get(keys::checkpoint_key())).map_err(sled_error)?;
+    let value = value.ok_or(SlotError::Empty)?;
+    codec::decode(keys::CHECKPOINT, &value).map_err(|error| SlotError::Value {
+        kind: keys::KIND_CHECKPOINT,
+        id: 0,
+        error,
+    })
+}
+
+fn parse(key: &[u8], value: &[u8]) -> Result<RecordKey, SlotError> {
+    let (kind, id) = keys::parse_record_key(key).ok_or_else(|| SlotError::Key(key.to_vec()))?;
+    codec::verify(value).map_err(|error| SlotError::Value { kind, id, error })?;
+    Ok((kind, id))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn sled_error(error: StateError) -> SlotError {
+    SlotError::Sled(error.to_string())
+}
+
+/// Whether a new folder could help: not when the system refuses us, or the disk is full.
+fn is_damage(error: &StateError) -> bool {
+    match error {
+        StateError::Sled(_) => true,
+        StateError::Io { what, kind, .. } => {
+            use io::ErrorKind::{InvalidData, NotADirectory, UnexpectedEof};
+            *what == "sled" && [InvalidData, NotADirectory, UnexpectedEof, io::ErrorKind::NotFound].contains(kind)
+        }
+        StateError::Failed(_) | StateError::Refused { .. } | StateError::Busy(_) | StateError::Gone => false,
+    }
+}
+
+fn rename_aside(dir: &Path, reason: &str) -> Result<PathBuf, StateError> {
+    let io = |error: io::Error| io_error("moving the state aside", &error);
+    let parent = dir.parent().unwrap_or(Path::new("."));
+    for n in 1..=caps::STATE_DAMAGED_KEPT_MAX {
+        let aside = parent.join(format!("{}{n}", keys::DIR_STATE_DAMAGED));
+        if aside.try_exists().map_err(io)? {
+            continue;
+        }
+        fs::rename(dir, &aside).map_err(io)?;
+        sync_parent(dir).map_err(io)?;
+        tracing::error!(
+            reason,
+            moved_to = %aside.display(),
+            "the checkpoint is damaged: moved aside, it will be rebuilt from the log or from another node"
+        );
+        return Ok(aside);
+    }
+    let full = io::Error::other(format!("there are {} damaged states already", caps::STATE_DAMAGED_KEPT_MAX));
+    Err(io(full))
+}
