@@ -2,18 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
 
-use ratequeue_raft::{Address, CheckpointPolicy, Group, GroupOptions, NodeId, OpenError, Timing};
-use ratequeue_storage::{DataDir, Identity, StateStore, space};
+use ratequeue_raft::{Address, CheckpointPolicy, Group, GroupOptions, Health, NoTransport, NodeId, Timing};
+use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateError, StateOptions, StateStore};
 use tokio::sync::watch;
 
 use crate::stats::Stats;
-
-/// Below this many free bytes on its disk, a node takes on nothing new.
-const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
-/// How often the free space is looked at.
-const SPACE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a node must be told; everything else has a default.
 #[derive(Debug, Clone)]
@@ -31,15 +26,32 @@ pub struct NodeOptions {
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The data folder is foreign, locked or damaged.
-    #[error("{0}")]
+    /// The data folder cannot be used.
+    #[error(transparent)]
     Data(#[from] ratequeue_storage::OpenError),
-    /// The log or the state cannot be opened.
-    #[error("{0}")]
-    Group(#[from] OpenError),
+    /// The checkpoints cannot be opened.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The group cannot be opened.
+    #[error(transparent)]
+    Group(#[from] ratequeue_raft::OpenError),
     /// The group cannot be formed.
-    #[error("the group could not be formed: {0}")]
-    Form(String),
+    #[error(transparent)]
+    Form(#[from] ratequeue_raft::FormError),
+    /// The region has no name that a group can have.
+    #[error(transparent)]
+    Name(#[from] ratequeue_storage::InvalidGroupName),
+}
+
+impl StartError {
+    /// True when the data folder is foreign, locked or damaged: starting again does not help.
+    pub fn is_about_data(&self) -> bool {
+        match self {
+            Self::Data(error) => error.needs_operator(),
+            Self::Group(error) => error.is_damaged(),
+            Self::State(_) | Self::Form(_) | Self::Name(_) => false,
+        }
+    }
 }
 
 /// A running node.
@@ -51,8 +63,8 @@ pub struct Node {
     pub stats: Stats,
     /// True once the node is stopping.
     stopping: watch::Sender<bool>,
-    /// Holds the lock of the data folder.
-    data: DataDir,
+    /// Keeps the data folder locked.
+    _data: DataDir,
 }
 
 impl Node {
@@ -61,31 +73,22 @@ impl Node {
     /// # Errors
     /// [`StartError`] says what is wrong and what to do.
     pub async fn open(options: NodeOptions, data: &Path) -> Result<Self, StartError> {
+        let name = GroupName::new(options.region.clone())?;
         let data = DataDir::open(data)?;
-        let identity = match data.identity()? {
-            Some(identity) => identity,
-            None => {
-                let identity = Identity::new(rand::random::<u128>(), &options.cluster, options.id, &options.region);
-                data.write_identity(&identity)?;
-                identity
-            }
-        };
-        identity.check(&options.cluster, options.id, &options.region)?;
-        let (store, _) = StateStore::open(data.state_dir())?;
+        let identity = own(&data, &options)?;
+        let (store, _) = StateStore::open(data.state_dir(), StateOptions::default())?;
         let group = Group::open(GroupOptions {
             name: options.region.clone(),
             node: options.id,
-            log_dir: data.log_dir(&options.region),
+            log_dir: data.log_dir(&name),
             store,
             timing: Timing::default(),
             checkpoint: CheckpointPolicy::default(),
+            transport: Arc::new(NoTransport),
         })
         .await?;
-        if !group.is_formed().await {
-            let voters = BTreeMap::from([(options.id, Address::default())]);
-            group.form(voters).await.map_err(|error| StartError::Form(error.to_string()))?;
-        }
-        Ok(Self { options, identity, group, stats: Stats::default(), stopping: watch::Sender::new(false), data })
+        group.form(BTreeMap::from([(options.id, Address::default())])).await?;
+        Ok(Self { options, identity, group, stats: Stats::default(), stopping: watch::Sender::new(false), _data: data })
     }
 
     /// True once the node is stopping.
@@ -106,17 +109,38 @@ impl Node {
 
     /// The URL of the node that leads the group, if this node knows it.
     pub fn leader_url(&self) -> Option<&str> {
-        (self.group.status().leader == Some(self.options.id)).then_some(self.options.url.as_str())
+        self.group.is_leader().then_some(self.options.url.as_str())
     }
 
-    /// Watches the free space of the disk, for as long as the node runs: nothing new is taken on while there is too little.
-    pub async fn watch_space(&self) {
+    /// Resolves when the group has failed and the process has to end; says why.
+    pub async fn failed(&self) -> String {
+        let mut health = self.group.health();
         loop {
-            match space::free_bytes(self.data.path()) {
-                Ok(free) => self.group.set_storage_full(free < FREE_BYTES_MIN),
-                Err(error) => tracing::warn!(%error, "the free space cannot be read"),
+            if let Health::Failed(why) = &*health.borrow_and_update() {
+                return why.clone();
             }
-            tokio::time::sleep(SPACE_INTERVAL).await;
+            if health.changed().await.is_err() {
+                return "the group has ended".to_owned();
+            }
         }
     }
+}
+
+/// Who the data folder belongs to: this node, from its first start on.
+fn own(data: &DataDir, options: &NodeOptions) -> Result<Identity, ratequeue_storage::OpenError> {
+    let expected = |cluster_id: String, incarnation: u64| Identity {
+        format: FORMAT,
+        cluster_id,
+        cluster_name: options.cluster.clone(),
+        node: options.id,
+        region: options.region.clone(),
+        incarnation,
+    };
+    let identity = match data.identity() {
+        Some(found) => expected(found.cluster_id, found.incarnation),
+        None => expected(format!("{:032x}", rand::random::<u128>()), rand::random()),
+    };
+    // Compares when there is one, and writes when there is none.
+    data.write_identity(&identity)?;
+    Ok(identity)
 }

@@ -297,8 +297,8 @@ fn render_gauges(node: &Node) {
     for (name, help, n) in [
         ("ratequeue_resources", "Resources of the group.", resources),
         ("ratequeue_leases_live", "Waiting and held leases of the group.", leases),
-        ("ratequeue_log_last_index", "Index of the last log entry.", status.last_log_index),
-        ("ratequeue_log_applied_index", "Index of the last applied log entry.", status.applied_index),
+        ("ratequeue_log_last_index", "Index of the last log entry.", status.last_log_index.unwrap_or_default()),
+        ("ratequeue_log_applied_index", "Index of the last applied log entry.", status.applied.unwrap_or_default()),
         ("ratequeue_leader", "1 on the node that leads the group.", u64::from(status.leader == Some(node.options.id))),
     ] {
         describe_gauge!(name, help);

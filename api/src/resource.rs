@@ -204,7 +204,7 @@ pub struct LimitPatch {
 }
 
 /// A change of a line's bounds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueuePatch {
     /// As in the queue.
@@ -218,7 +218,7 @@ pub struct QueuePatch {
 }
 
 /// A change of the leases' times.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LeaseTimesPatch {
     /// As in the lease times.

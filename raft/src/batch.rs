@@ -40,7 +40,7 @@ mod tests {
     fn has_its_golden_bytes() {
         let bytes = encode(LogTime(1_000_000), &[Command::Tick]).unwrap();
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "5251010607000000e29d1ef1fc40420f000107");
+        assert_eq!(hex, "52510106070000009004dafdfc40420f000107");
         let batch = decode(&bytes).unwrap();
         assert_eq!((batch.stamp, batch.commands), (LogTime(1_000_000), vec![Command::Tick]));
     }

@@ -1,1 +1,65 @@
 //! One replicated group: openraft behind RateQueue's own facade.
+//!
+//! # Model
+//! A [`Group`] is one Raft group as seen from one of its nodes: a log that a majority agrees on, and the limiter's `State`
+//! that the log adds up to. Commands go in by [`Group::submit`] and come out as outcomes once they are durable on a majority
+//! and applied here. Everything else (ticks, keepalives, checkpoints, purging, elections) it does by itself.
+//!
+//! ```text
+//!  submit ──> proposer ──> openraft core ──> log (durable) ──> apply ──> outcome to the caller
+//!             one entry     replicate,                           │
+//!             of all that   elect                                ├──> attachments wake, events (leader)
+//!             wait, stamped                                      ├──> due time ──> tick task ──> proposer
+//!             with log time                                      └──> growth ──> checkpoint thread ──> purge
+//! ```
+//!
+//! # Invariants
+//! - Nothing is answered before it is durable on a majority; "durable" is said by the log after its fsync.
+//! - Every submitted command is answered exactly once, in bounded time, and the answer never claims more than is known.
+//! - Log time never runs faster than real time, and no wall clock is read ([`clock`]).
+//! - Applying never waits for the disk; the state's lock is never held across an await.
+//! - A checkpoint counts whole or not at all, and the log is kept from the older whole one on.
+//! - A group without due work, calls or traffic of its own writes nothing and wakes nobody but its heartbeats.
+//! - A failed fsync, or an entry that cannot be applied, ends the group: [`Group::health`].
+//!
+//! # What it leaves out
+//! Sockets (a [`Transport`] carries its messages), HTTP, which group a resource belongs to, and what a command means.
+//! openraft is named here and nowhere else, and none of its types is stored or sent.
+
+pub mod caps;
+pub mod clock;
+
+mod apply;
+mod attach;
+mod batch;
+mod checkpoint;
+mod due;
+mod error;
+mod group;
+mod load;
+mod log;
+mod membership;
+mod network;
+mod node;
+mod proposal;
+mod proposer;
+mod record;
+mod replica;
+mod role;
+mod slots;
+mod snapshot;
+mod space;
+mod status;
+mod tick;
+mod transport;
+mod types;
+
+pub use attach::{Attachment, Woken};
+pub use checkpoint::CheckpointPolicy;
+pub use error::{FormError, Health, OpenError, SubmitError};
+pub use group::{Group, GroupOptions, Timing};
+pub use node::{Address, NodeId};
+pub use proposal::Applied;
+pub use replica::EventBatch;
+pub use status::{CheckpointStatus, GroupStatus, NodeRole, Progress};
+pub use transport::{NoTransport, Transport};

@@ -65,7 +65,7 @@ mod tests {
         let id = LogId { term: 3, node: 1, index: 9 };
         let bytes = encode(Some(id), &membership).unwrap();
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "");
+        assert_eq!(hex, "525101071200000071aef99801030109010101020103613a310203623a32");
         assert_eq!(decode(&bytes).unwrap(), (Some(id), membership));
     }
 

@@ -11,7 +11,7 @@ use ratequeue_api::{AcquireRequest, ErrorCode, ExtendRequest, Lease, Load, Relea
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Server, duration, failed};
+use super::{Server, duration};
 use crate::exit::{Exit, Failed};
 
 /// A lease is extended when this part of its time has passed.

@@ -1,5 +1,6 @@
 //! `ratequeue dev` and `ratequeue node`: the server.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,8 +61,8 @@ fn welcome(url: &str, data: &std::path::Path) -> String {
     let limit = r#"{"limits":{"rpm":{"kind":"rate","quota":60,"window_ms":60000}}}"#;
     format!(
         "RateQueue listens on {url}, its state is in {}. Try:\n\n  \
-         curl -X PUT {url}/v1/resources/demo -d '{limit}'\n  \
-         curl -X POST {url}/v1/resources/demo/acquire -d '{{\"load\":1,\"wait_ms\":5000}}'\n  \
+         curl -X PUT {url}/v1/resources/demo --json '{limit}'\n  \
+         curl {url}/v1/resources/demo/acquire --json '{{\"load\":1,\"wait_ms\":5000}}'\n  \
          curl {url}/v1/resources/demo/stats\n\nCtrl-C stops it.\n",
         data.display(),
     )
@@ -102,7 +103,8 @@ fn serve(
     let filter = std::env::var("RATEQUEUE_LOG").unwrap_or_else(|_| LOG_DEFAULT.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&filter)
         .map_err(|error| Failed::new(Exit::Usage, format!("RATEQUEUE_LOG is {filter:?}: {error}")))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed::new(Exit::Failed, format!("cannot start: {error}")))?;
     runtime.block_on(async {
@@ -129,24 +131,19 @@ async fn run(node: Arc<Node>, listener: TcpListener) -> Result<Exit, Failed> {
         let node = Arc::clone(&node);
         tokio::spawn(async move { node.stats.follow(node.group.events()).await })
     };
-    let watching = {
-        let node = Arc::clone(&node);
-        tokio::spawn(async move { node.watch_space().await })
-    };
     let died = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
-        reason = node.group.died() => Some(reason),
+        why = node.failed() => Some(why),
     };
     node.stop();
-    if let Some(reason) = died {
+    if let Some(why) = died {
         // Nothing that is still to be answered can be: a node whose disk failed must not pretend to be one.
-        return Err(Failed::new(Exit::Failed, reason));
+        return Err(Failed::new(Exit::Failed, why));
     }
     // It ends by itself, in bounded time, now that the node is stopping.
     let _ = serving.await;
     counting.abort();
-    watching.abort();
     let stopped = node.group.shutdown().await;
     stopped.map_err(|error| Failed::new(Exit::Failed, format!("the state could not be saved: {error}")))?;
     Ok(Exit::Done)

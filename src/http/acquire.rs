@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::{AcquireRequest, Lease, Problem, header as names};
 use ratequeue_limiter::{
-    Acquire, Command, Keepalive, LeaseId, LeaseState, LeaseView, LimitUsage, Phase, Refusal, Reply, ResourceName,
+    Acquire, Command, Keepalive, LeaseId, LeaseState, LeaseView, LimitUsage, Phase, Refusal, Reply,
 };
 use ratequeue_raft::Woken;
 
@@ -55,23 +55,13 @@ pub async fn acquire(
         return Err(Failure::shutting_down());
     }
     let applied = node.group.submit(command).await.map_err(|error| Failure::from(error).about(resource.as_str()))?;
-    let view = match applied.outcome {
-        Ok(Reply::Acquired(view)) => view,
-        Ok(other) => return Err(super::unexpected(&other)),
-        Err(refusal) => return Err(refused(&resource, refusal)),
-    };
+    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
+    let Reply::Acquired(view) = reply else { return Err(super::unexpected()) };
     let view = match view.phase {
         Phase::Waiting(_) => wait(&node, view.id, hold).await?.unwrap_or(view),
         Phase::Held(_) | Phase::Ended(_) => view,
     };
     acquired(&node, &view, applied.index)
-}
-
-fn refused(resource: &ResourceName, refusal: Refusal) -> Failure {
-    match refusal {
-        Refusal::ResourceNotFound => Failure::resource_not_found(resource.as_str()),
-        other => Failure::from(other).about(resource.as_str()),
-    }
 }
 
 /// Waits at most `hold` for a lease to leave the line; gives the lease as it is then, `None` when it is forgotten.
@@ -105,7 +95,7 @@ fn acquired(node: &Node, view: &LeaseView, index: u64) -> Result<Response, Failu
         Phase::Ended(end) => {
             return Err(match (end.state, &end.refusal) {
                 (LeaseState::TimedOut | LeaseState::Rejected, Some(refusal)) => {
-                    refused(&view.resource, refusal.clone())
+                    Failure::refused(&view.resource, refusal.clone())
                 }
                 (state, _) => Failure::from(Refusal::LeaseEnded(state)).about(resource),
             });

@@ -110,7 +110,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     if essence == "application/json" || essence.ends_with("+json") {
         return Ok(());
     }
-    let detail = format!("The Content-Type is {text:?}: send application/json.");
+    let detail = format!("The Content-Type is {text:?}: send application/json (curl: --json instead of -d).");
     Err(Failure::new(ErrorCode::UnsupportedMediaType, detail))
 }
 

@@ -58,7 +58,7 @@ pub async fn look(
         }
         Phase::Held(_) | Phase::Ended(_) => now,
     };
-    Ok(answer(&translate::lease(&view, node.group.name(), true)).into_response())
+    Ok(answer(&translate::lease(&view, node.group.name(), true)))
 }
 
 /// Gives a held lease back, or a place in line up.
@@ -80,10 +80,7 @@ pub async fn release(
     check_group(&node, &leased)?;
     let used = body.used.map(translate::load).transpose()?;
     let applied = node.group.submit(Command::Release(Release { lease: leased.id, used })).await?;
-    let released = match applied.outcome? {
-        Reply::Released(released) => released,
-        other => return Err(unexpected(&other)),
-    };
+    let Reply::Released(released) = applied.outcome? else { return Err(unexpected()) };
     let body = Released {
         id: format!("{}.{}", node.group.name(), released.id),
         state: translate::lease_state(released.state),
@@ -115,10 +112,7 @@ pub async fn extend(
     check_group(&node, &leased)?;
     let extend = Extend { lease: leased.id, ttl_ms: body.ttl_ms };
     let applied = node.group.submit(Command::Extend(extend)).await?;
-    let view = match applied.outcome? {
-        Reply::Extended(view) => view,
-        other => return Err(unexpected(&other)),
-    };
+    let Reply::Extended(view) = applied.outcome? else { return Err(unexpected()) };
     let mut headers = HeaderMap::new();
     log_index(&mut headers, applied.index);
     Ok((headers, answer(&translate::lease(&view, node.group.name(), true))).into_response())
@@ -197,7 +191,7 @@ pub async fn list(
     let (views, next_cursor) =
         page(&node, &name, from, params.state, max).ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
     let items = views.iter().map(|view| translate::lease(view, node.group.name(), true)).collect();
-    Ok(answer(&List { items, next_cursor }).into_response())
+    Ok(answer(&List { items, next_cursor }))
 }
 
 fn page(

@@ -19,7 +19,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::{ErrorCode, header as names};
-use ratequeue_limiter::Reply;
 use serde::Serialize;
 
 pub use openapi::document;
@@ -69,10 +68,10 @@ async fn method_not_allowed(request: Request) -> Failure {
 }
 
 /// A JSON answer.
-fn answer(body: &impl Serialize) -> impl IntoResponse + use<> {
+fn answer(body: &impl Serialize) -> Response {
     // Wire types are made of strings and numbers, which always have a JSON form.
     let text = serde_json::to_vec(body).unwrap_or_default();
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text)
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
 fn log_index(headers: &mut HeaderMap, index: u64) {
@@ -80,7 +79,7 @@ fn log_index(headers: &mut HeaderMap, index: u64) {
 }
 
 /// The core answered a command with what belongs to another. It cannot, and if it did, the caller may not rely on it.
-fn unexpected(reply: &Reply) -> Failure {
-    tracing::error!(?reply, "an answer that does not belong to its command");
+fn unexpected() -> Failure {
+    tracing::error!("an answer that does not belong to its command");
     Failure::new(ErrorCode::UnknownOutcome, "The server contradicted itself. Please report this.")
 }

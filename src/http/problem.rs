@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::{ErrorCode, Problem};
-use ratequeue_limiter::{Blocked, LeaseState, Refusal};
+use ratequeue_limiter::{Blocked, LeaseState, Refusal, ResourceName};
 use ratequeue_raft::SubmitError;
 
 use crate::http::translate;
@@ -29,6 +29,14 @@ impl Failure {
     pub fn resource_not_found(name: &str) -> Self {
         let detail = format!("No resource is named {name}. Create it with PUT /v1/resources/{name}.");
         Self::new(ErrorCode::ResourceNotFound, detail).about(name)
+    }
+
+    /// What the core refused about a resource.
+    pub fn refused(resource: &ResourceName, refusal: Refusal) -> Self {
+        if refusal == Refusal::ResourceNotFound {
+            return Self::resource_not_found(resource.as_str());
+        }
+        Self::from(refusal).about(resource.as_str())
     }
 
     pub fn lease_not_found() -> Self {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use ratequeue_api::caps::CURSOR_LEN_MAX;
 use ratequeue_api::resource::{ResourcePatch, ResourceView};
 use ratequeue_api::{ErrorCode, List, Problem, Resource};
-use ratequeue_limiter::{Command, Condition, DeleteResource, PatchResource, PutResource, Refusal, Reply, ResourceName};
+use ratequeue_limiter::{Command, Condition, DeleteResource, PatchResource, PutResource, Reply, ResourceName};
 use serde::Deserialize;
 
 use super::extract::{Json, Named, Params, Precondition, RequestKey};
@@ -35,13 +35,6 @@ fn check_placement(node: &Node, name: &ResourceName, wanted: Option<&str>) -> Re
                 Err(Failure::new(ErrorCode::InvalidResource, detail).about(name.as_str()))
             }
         }
-    }
-}
-
-fn refused(name: &ResourceName, refusal: Refusal) -> Failure {
-    match refusal {
-        Refusal::ResourceNotFound => Failure::resource_not_found(name.as_str()),
-        other => Failure::from(other).about(name.as_str()),
     }
 }
 
@@ -84,13 +77,10 @@ pub async fn put(
     let spec = translate::resource_spec(&body).map_err(|failure| failure.about(resource.as_str()))?;
     let put = PutResource { request, resource: resource.clone(), spec, condition };
     let applied = node.group.submit(Command::PutResource(put)).await?;
-    match applied.outcome.map_err(|refusal| refused(&resource, refusal))? {
-        Reply::Put { created, resource } => {
-            let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-            Ok(show(&node, &resource, Some(applied.index), status))
-        }
-        other => Err(unexpected(&other)),
-    }
+    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
+    let Reply::Put { created, resource } = reply else { return Err(unexpected()) };
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(show(&node, &resource, Some(applied.index), status))
 }
 
 /// Changes a resource, with the meaning of a JSON merge patch. The next decision follows it.
@@ -118,10 +108,9 @@ pub async fn patch(
     let patch = translate::resource_patch(&body).map_err(|failure| failure.about(resource.as_str()))?;
     let patch = PatchResource { request, resource: resource.clone(), patch, condition };
     let applied = node.group.submit(Command::PatchResource(patch)).await?;
-    match applied.outcome.map_err(|refusal| refused(&resource, refusal))? {
-        Reply::Patched(resource) => Ok(show(&node, &resource, Some(applied.index), StatusCode::OK)),
-        other => Err(unexpected(&other)),
-    }
+    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
+    let Reply::Patched(resource) = reply else { return Err(unexpected()) };
+    Ok(show(&node, &resource, Some(applied.index), StatusCode::OK))
 }
 
 /// A resource, read linearizably.
@@ -166,7 +155,7 @@ pub async fn list(State(node): State<Arc<Node>>, Params(params): Params<ListPara
     views.truncate(max);
     let next_cursor = if more { views.last().map(|view| view.name.to_string()) } else { None };
     let items = views.iter().map(|view| translate::resource_view(view, node.group.name())).collect();
-    Ok(answer(&List { items, next_cursor }).into_response())
+    Ok(answer(&List { items, next_cursor }))
 }
 
 /// Deletes a resource: its waiting leases end, its held ones are forgotten.
@@ -189,12 +178,9 @@ pub async fn delete(
     }
     let delete = DeleteResource { request, resource: resource.clone(), condition };
     let applied = node.group.submit(Command::DeleteResource(delete)).await?;
-    match applied.outcome.map_err(|refusal| refused(&resource, refusal))? {
-        Reply::Deleted => {
-            let mut headers = HeaderMap::new();
-            log_index(&mut headers, applied.index);
-            Ok((StatusCode::NO_CONTENT, headers).into_response())
-        }
-        other => Err(unexpected(&other)),
-    }
+    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
+    let Reply::Deleted = reply else { return Err(unexpected()) };
+    let mut headers = HeaderMap::new();
+    log_index(&mut headers, applied.index);
+    Ok((StatusCode::NO_CONTENT, headers).into_response())
 }

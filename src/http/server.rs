@@ -31,12 +31,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// # Errors
 /// A text for the person who started the node.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => {
+    TcpListener::bind(address).await.map_err(|error| {
+        if error.kind() == io::ErrorKind::AddrInUse {
             format!("{address} is in use by another process: stop it, or choose another address with --http")
+        } else {
+            format!("cannot listen on {address}: {error}")
         }
-        io::ErrorKind::AddrNotAvailable => format!("{address} is not an address of this machine"),
-        _ => format!("cannot listen on {address}: {error}"),
     })
 }
 

@@ -48,7 +48,7 @@ pub async fn stats(State(node): State<Arc<Node>>, Named(name): Named) -> Result<
         throughput: recent.throughput,
         wait_ms: recent.wait_ms,
     };
-    Ok(answer(&stats).into_response())
+    Ok(answer(&stats))
 }
 
 /// The cluster as the asked node sees it.
@@ -62,22 +62,22 @@ pub async fn cluster(State(node): State<Arc<Node>>) -> Response {
     let group = GroupView {
         leader: status.leader,
         term: status.term,
-        voters: status.voters.into_iter().collect(),
-        learners: status.learners.into_iter().collect(),
-        last_log_index: status.last_log_index,
+        voters: status.voters.into_keys().collect(),
+        learners: status.learners.into_keys().collect(),
+        last_log_index: status.last_log_index.unwrap_or_default(),
         applied_index,
-        lag: status.last_log_index.saturating_sub(applied_index),
+        lag: status.committed.unwrap_or_default().saturating_sub(applied_index),
         feature_level: FEATURE_LEVEL,
         digest: format!("{digest:016x}"),
     };
     let this = NodeView { id: node.options.id, http: node.options.url.clone() };
     let view = ClusterView {
         name: node.options.cluster.clone(),
-        cluster_id: node.identity.cluster_id_text(),
+        cluster_id: node.identity.cluster_id.clone(),
         regions: BTreeMap::from([(node.options.region.clone(), RegionView { nodes: vec![this] })]),
         groups: BTreeMap::from([(node.group.name().to_owned(), group)]),
     };
-    answer(&view).into_response()
+    answer(&view)
 }
 
 /// Alive: the process answers.

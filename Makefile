@@ -1,0 +1,41 @@
+# The verbs of this repository. They do the same here and in CI.
+
+CARGO ?= cargo
+HTTP ?= 127.0.0.1:7600
+DATA ?= ratequeue-data
+
+.PHONY: help setup setup-test run check test fix golden bench
+
+help: ## Shows the verbs
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+setup: ## Makes sure that what a build needs is there
+	@scripts/setup.sh build
+
+setup-test: ## Makes sure that what the tests need is there
+	@scripts/setup.sh test
+
+run: setup ## Builds and starts one node on HTTP=127.0.0.1:7600 with its state in DATA=ratequeue-data
+	@$(CARGO) build --release --locked
+	@exec target/release/ratequeue dev --http $(HTTP) --data $(DATA)
+
+check: setup-test ## Writes nothing: format, lints, layering, generated files, docs, tests
+	$(CARGO) fmt --all --check
+	scripts/check/layering.sh
+	scripts/check/openapi.sh
+	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	$(MAKE) --no-print-directory test
+
+test: setup-test ## Runs every test
+	$(CARGO) test --workspace --all-features --locked
+
+fix: ## Formats, and regenerates what is generated
+	$(CARGO) fmt --all
+	$(CARGO) run --quiet -- openapi > docs/openapi.json
+
+golden: ## Runs the golden scripts and rewrites what they expect
+	UPDATE_GOLDENFILES=1 $(CARGO) test -p ratequeue-limiter --test golden
+
+bench: setup ## Measures the cost of a decision
+	$(CARGO) bench -p ratequeue-limiter

@@ -1,0 +1,111 @@
+//! One log applied to three states that must never differ: one that lives on, one that is rebuilt from its records before
+//! every entry, and one whose checkpoints are carried away in small pieces and put together again.
+
+use std::collections::BTreeMap;
+
+use ratequeue_limiter::{Applied, Command, Cut, LogTime, Record, RecordKey, State};
+
+/// Records handed out at a time: few, so that a checkpoint spans many entries.
+const PIECE: usize = 2;
+
+/// The three states, and the log index they are at.
+pub struct Twins {
+    pub state: State,
+    pub index: u64,
+    rebuilt: State,
+    checkpointed: Checkpointed,
+}
+
+impl Twins {
+    pub fn new() -> Self {
+        Self { state: State::new(), index: 0, rebuilt: State::new(), checkpointed: Checkpointed::new(State::new()) }
+    }
+
+    /// Applies one entry to all three; an error says in what they differ, or which invariant broke.
+    pub fn apply(&mut self, stamp: LogTime, commands: Vec<Command>) -> Result<Applied, String> {
+        self.index += 1;
+        self.rebuilt = rebuild(self.rebuilt.to_records())?;
+        self.checkpointed.step()?;
+        let applied = self.state.apply(self.index, stamp, commands.clone());
+        let rebuilt = self.rebuilt.apply(self.index, stamp, commands.clone());
+        let checkpointed = self.checkpointed.state.apply(self.index, stamp, commands);
+        self.checkpointed.step()?;
+        same("the answers of the rebuilt state", &rebuilt, &applied)?;
+        same("the answers of the checkpointed state", &checkpointed, &applied)?;
+        for (what, twin) in [("rebuilt", &mut self.rebuilt), ("checkpointed", &mut self.checkpointed.state)] {
+            same(&format!("next_due of the {what} state"), &twin.next_due(), &self.state.next_due())?;
+            same(&format!("the digest of the {what} state"), &twin.digest(), &self.state.digest())?;
+            twin.check().map_err(|broken| format!("{what}: {broken}"))?;
+        }
+        self.state.check().map_err(|broken| broken.to_string())?;
+        Ok(applied)
+    }
+
+    /// Puts every state together from its records, as after a restart.
+    pub fn reload(&mut self) -> Result<(), String> {
+        self.state = rebuild(self.state.to_records())?;
+        self.checkpointed = Checkpointed::new(rebuild(self.checkpointed.state.to_records())?);
+        Ok(())
+    }
+
+    /// Carries the checkpoint under way, and one more into either slot, to their ends.
+    pub fn finish(&mut self) -> Result<(), String> {
+        let wanted = self.checkpointed.done + 3;
+        while self.checkpointed.done < wanted {
+            self.checkpointed.step()?;
+        }
+        Ok(())
+    }
+}
+
+/// A state with the two slots that its checkpoints are written to in turn.
+struct Checkpointed {
+    state: State,
+    slots: [BTreeMap<RecordKey, Record>; 2],
+    turn: usize,
+    cut: Option<Cut>,
+    done: u64,
+}
+
+impl Checkpointed {
+    /// A state that was just loaded from one slot; the next checkpoint goes to the other, which must be cleared first.
+    fn new(state: State) -> Self {
+        let loaded = state.to_records().collect();
+        Self { state, slots: [BTreeMap::new(), loaded], turn: 0, cut: None, done: 0 }
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        if self.cut.is_none() {
+            self.cut = self.state.freeze();
+        }
+        let Some(cut) = self.cut else { return Err("a checkpoint cannot be cut".to_owned()) };
+        let mut out = Vec::new();
+        let more = self.state.drain(PIECE, &mut out);
+        let slot = &mut self.slots[self.turn];
+        for (key, record) in out {
+            match record {
+                Some(record) => slot.insert(key, record),
+                None => slot.remove(&key),
+            };
+        }
+        if more {
+            return Ok(());
+        }
+        same("the records of a checkpoint", &(slot.len() as u64), &cut.records)?;
+        let mut stored = rebuild(slot.iter().map(|(key, record)| (*key, record.clone())))?;
+        same("the digest of a checkpoint", &stored.digest(), &cut.digest)?;
+        self.turn = 1 - self.turn;
+        self.cut = None;
+        self.done += 1;
+        Ok(())
+    }
+}
+
+/// A state from records.
+fn rebuild(records: impl Iterator<Item = (RecordKey, Record)>) -> Result<State, String> {
+    State::from_records(records).map_err(|bad| bad.to_string())
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, other: &T, this: &T) -> Result<(), String> {
+    if other == this { Ok(()) } else { Err(format!("{what} differ:\n  {other:?}\n  {this:?}")) }
+}

@@ -1,0 +1,227 @@
+//! When checkpoints are made: a thread of its own, so that the writing of records never stands in the way of deciding.
+//!
+//! ```text
+//!  apply --grew--> Growth --wakes--> thread: freeze, drain, write, commit --> housekeeping: tell openraft, purge the log
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ratequeue_storage::{Header, LogStore};
+use tokio::sync::{oneshot, watch};
+
+use crate::caps;
+use crate::error::Health;
+use crate::replica::Replica;
+use crate::slots::{CheckpointError, Slots};
+
+/// When a checkpoint is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointPolicy {
+    /// After so many bytes of applied log entries.
+    pub log_bytes: u64,
+    /// After this time, counted from the first entry that the last checkpoint does not have.
+    pub interval: Duration,
+}
+
+impl Default for CheckpointPolicy {
+    /// 64 MiB, one minute.
+    fn default() -> Self {
+        Self { log_bytes: 64 * 1024 * 1024, interval: Duration::from_secs(60) }
+    }
+}
+
+/// What the checkpoint thread is told.
+enum Wake {
+    /// Something was applied since the last checkpoint.
+    Dirty,
+    /// The log has grown by as much as the policy allows.
+    Grown,
+    /// Somebody wants a checkpoint now, and to hear of it.
+    Now(oneshot::Sender<Result<Header, String>>),
+    Stop,
+}
+
+/// How much was applied since the last checkpoint, and the way to the thread.
+pub(crate) struct Growth {
+    policy: CheckpointPolicy,
+    bytes: AtomicU64,
+    dirty: AtomicBool,
+    grown: AtomicBool,
+    wake: SyncSender<Wake>,
+}
+
+/// The thread's end of [`Growth`].
+pub(crate) struct Woken(Receiver<Wake>);
+
+impl Growth {
+    pub fn new(policy: CheckpointPolicy) -> (Self, Woken) {
+        let (wake, woken) = sync_channel(caps::CHECKPOINT_REQUESTS_MAX);
+        let growth = Self {
+            policy,
+            bytes: AtomicU64::new(0),
+            dirty: AtomicBool::new(false),
+            grown: AtomicBool::new(false),
+            wake,
+        };
+        (growth, Woken(woken))
+    }
+
+    /// An entry of so many bytes was applied.
+    pub fn note(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let total = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if !self.dirty.load(Ordering::Relaxed) && !self.dirty.swap(true, Ordering::SeqCst) {
+            // A full channel means that the thread has other reasons to wake up already.
+            let _ = self.wake.try_send(Wake::Dirty);
+        }
+        if total >= self.policy.log_bytes
+            && !self.grown.load(Ordering::Relaxed)
+            && !self.grown.swap(true, Ordering::SeqCst)
+        {
+            let _ = self.wake.try_send(Wake::Grown);
+        }
+    }
+
+    /// Bytes of entries that a restart would apply again.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn reset(&self) {
+        self.bytes.store(0, Ordering::Relaxed);
+        self.grown.store(false, Ordering::SeqCst);
+        self.dirty.store(false, Ordering::SeqCst);
+    }
+
+    /// Asks for a checkpoint now.
+    pub async fn request(&self) -> Result<Header, String> {
+        let (tx, rx) = oneshot::channel();
+        self.wake.try_send(Wake::Now(tx)).map_err(|_| "too many checkpoints were asked for".to_owned())?;
+        rx.await.unwrap_or_else(|_gone| Err("the checkpoint thread has stopped".to_owned()))
+    }
+}
+
+/// The checkpoint thread. Dropping it stops the thread, in the middle of a checkpoint if need be.
+pub(crate) struct Checkpointer {
+    stop: Arc<AtomicBool>,
+    replica: Arc<Replica>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Checkpointer {
+    pub fn start(
+        replica: Arc<Replica>,
+        woken: Woken,
+        slots: Arc<Slots>,
+        log: LogStore,
+        done: watch::Sender<Option<Header>>,
+        health: watch::Sender<Health>,
+    ) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let worker = Worker { replica: Arc::clone(&replica), slots, log, stop: Arc::clone(&stop), done, health };
+        let name = format!("checkpoint-{}", replica.group);
+        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run(&woken.0))?;
+        Ok(Self { stop, replica, thread: Some(thread) })
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = self.replica.growth.wake.try_send(Wake::Stop);
+        if let Some(thread) = self.thread.take() {
+            // It looks at `stop` between two small batches. A panic in there was reported by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    replica: Arc<Replica>,
+    slots: Arc<Slots>,
+    log: LogStore,
+    stop: Arc<AtomicBool>,
+    done: watch::Sender<Option<Header>>,
+    health: watch::Sender<Health>,
+}
+
+impl Worker {
+    fn run(self, woken: &Receiver<Wake>) {
+        let mut at: Option<Instant> = None;
+        while !self.stop.load(Ordering::SeqCst) {
+            let wake = match at {
+                None => woken.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => woken.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            let asked = match wake {
+                Ok(Wake::Dirty) => {
+                    at = at.or(Some(Instant::now() + self.replica.growth.policy.interval));
+                    continue;
+                }
+                Ok(Wake::Grown) | Err(RecvTimeoutError::Timeout) => None,
+                Ok(Wake::Now(answer)) => Some(answer),
+                Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            };
+            at = None;
+            let result = self.checkpoint();
+            if matches!(result, Err(CheckpointError::Busy)) {
+                at = Some(Instant::now() + caps::CHECKPOINT_RETRY);
+            }
+            if let Some(answer) = asked {
+                let _ = answer.send(result.map_err(|error| error.to_string()));
+            }
+        }
+    }
+
+    /// One checkpoint. An error other than `Busy` and `Stopped` is the end of the group.
+    fn checkpoint(&self) -> Result<Header, CheckpointError> {
+        let group = &self.replica.group;
+        if let Some(newest) = self.slots.newest()
+            && newest.header.applied == self.replica.machine.read().applied
+        {
+            self.replica.growth.reset();
+            return Ok(newest.header);
+        }
+        let begun = Instant::now();
+        // From here on what is applied counts for the next one. Some of it may be in this one too.
+        self.replica.growth.reset();
+        let made = self.slots.checkpoint(&self.replica, ratequeue_limiter::caps::DRAIN_RECORDS_MAX, &self.stop);
+        match made {
+            Ok(header) => {
+                tracing::info!(
+                    group, sequence = header.sequence, applied = ?header.applied, records = header.records,
+                    ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), "checkpoint"
+                );
+                if let Err(error) = self.log.write_mark() {
+                    self.fail(&format!("the log's mark: {error}"));
+                }
+                self.done.send_replace(Some(header.clone()));
+                Ok(header)
+            }
+            Err(error @ CheckpointError::Stopped) => Err(error),
+            Err(error @ CheckpointError::Busy) => {
+                tracing::info!(group, "checkpoint put off: {error}");
+                Err(error)
+            }
+            Err(error) => {
+                self.fail(&format!("checkpoint: {error}"));
+                Err(error)
+            }
+        }
+    }
+
+    fn fail(&self, detail: &str) {
+        tracing::error!(group = self.replica.group, detail, "the group has failed");
+        self.health.send_if_modified(|health| {
+            let first = *health == Health::Running;
+            if first {
+                *health = Health::Failed(detail.to_owned());
+            }
+            first
+        });
+    }
+}

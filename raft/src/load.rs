@@ -1,0 +1,103 @@
+//! Opening: from which checkpoint the state goes on, and whether log and checkpoint meet.
+
+use ratequeue_limiter::LogTime;
+use ratequeue_storage::{GroupName, Header, LogState, LogStore, ReadLimit, Slot, StateStore};
+
+use crate::batch;
+use crate::caps;
+use crate::error::OpenError;
+use crate::membership;
+use crate::record::StateSink;
+use crate::replica::Machine;
+use crate::slots::{Book, Checkpoint};
+
+/// What opening found.
+pub(crate) struct Loaded {
+    pub machine: Machine,
+    pub book: Book,
+    /// From where log time goes on.
+    pub time: LogTime,
+}
+
+/// Reads the newest slot that is whole and meets the log. Without one the state begins empty, if the log begins at its
+/// very start. Blocks.
+pub(crate) fn load(store: &StateStore, group: &GroupName, log: &LogStore) -> Result<Loaded, OpenError> {
+    let state = log.state();
+    let headers = store.slots(group);
+    let mut candidates: Vec<(Slot, Header)> =
+        Slot::ALL.into_iter().zip(headers).filter_map(|(slot, header)| header.map(|header| (slot, header))).collect();
+    candidates.sort_by_key(|(_, header)| std::cmp::Reverse(header.sequence));
+    let tried = candidates.len();
+    for (slot, header) in &candidates {
+        match load_slot(store, group, *slot, &state) {
+            Ok(machine) => {
+                let other = candidates.iter().find(|(each, _)| each != slot).map(|(_, header)| header);
+                return finish(log, machine, Some((*slot, header.clone())), other, group);
+            }
+            Err(reason) => {
+                tracing::error!(%group, %slot, sequence = header.sequence, reason, "a checkpoint is not used");
+            }
+        }
+    }
+    if state.purged.is_some() {
+        return Err(OpenError::Damaged {
+            group: group.to_string(),
+            detail: format!(
+                "no checkpoint can be read ({tried} found), and the log begins at {} only. The other nodes have it all: \
+                 replace this node with `ratequeue cluster replace-node`",
+                state.first_index()
+            ),
+        });
+    }
+    if tried > 0 {
+        tracing::error!(%group, "no checkpoint can be read; the state is rebuilt from the log");
+    }
+    finish(log, Machine::default(), None, None, group)
+}
+
+fn load_slot(store: &StateStore, group: &GroupName, slot: Slot, log: &LogState) -> Result<Machine, String> {
+    let mut sink = StateSink::default();
+    let header = store.read_slot(group, slot, &mut sink).map_err(|error| error.to_string())?;
+    let next = header.applied.map_or(0, |applied| applied.index.saturating_add(1));
+    if next < log.first_index() {
+        return Err(format!("it ends before {next}, and the log begins at {}", log.first_index()));
+    }
+    let state = sink.finish().map_err(|error| error.to_string())?;
+    let membership = membership::decode_stored(&header.membership).map_err(|error| error.to_string())?;
+    Ok(Machine { state, applied: header.applied, membership })
+}
+
+fn finish(
+    log: &LogStore,
+    machine: Machine,
+    newest: Option<(Slot, Header)>,
+    older: Option<&Header>,
+    group: &GroupName,
+) -> Result<Loaded, OpenError> {
+    let stamp = last_stamp(log).map_err(|detail| OpenError::Damaged { group: group.to_string(), detail })?;
+    let time = machine.state.now().max(stamp.unwrap_or_default());
+    // An older slot that is out of the log's reach is as good as none, but keeps nothing from being purged either.
+    let older = older.cloned();
+    let current = Slot::ALL.map(|slot| newest.as_ref().is_some_and(|(newest, _)| *newest == slot));
+    let newest = newest.map(|(slot, header)| Checkpoint { slot, header });
+    Ok(Loaded { machine, book: Book { newest, older, current }, time })
+}
+
+/// The stamp of the last entry of commands in the log.
+fn last_stamp(log: &LogStore) -> Result<Option<LogTime>, String> {
+    let state = log.state();
+    let step = u64::try_from(caps::READ_ENTRIES_MAX).unwrap_or(1);
+    let limit = ReadLimit { entries_max: caps::READ_ENTRIES_MAX, bytes_max: usize::MAX };
+    let mut end = state.next_index();
+    while end > state.first_index() {
+        let start = end.saturating_sub(step).max(state.first_index());
+        let entries = log.read_bounded(start..end, limit).map_err(|error| error.to_string())?;
+        for entry in entries.iter().rev() {
+            if let Ok(batch) = batch::decode(&entry.payload) {
+                return Ok(Some(batch.stamp));
+            }
+        }
+        end = start;
+    }
+    Ok(None)
+}

@@ -1,0 +1,234 @@
+//! The proposer: puts all commands that wait into one entry, and proposes it when few enough are in flight.
+//!
+//! ```text
+//!  submit --> bounded queue --> waiting --[fewer than N in flight]--> stamp, encode, propose --> answered by apply
+//!                                  |                                         |
+//!                                  +-- too long: NoQuorum                    +-- too long: UnknownOutcome
+//! ```
+//! There is no timer that gathers: what comes while entries are in flight is the next batch.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ratequeue_limiter::Command;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use crate::batch;
+use crate::caps;
+use crate::error::{Health, SubmitError};
+use crate::group::Raft;
+use crate::proposal::{self, Callers, Submitted};
+use crate::replica::Replica;
+use crate::space::Space;
+use crate::types::{Data, LeaderId};
+
+/// The proposer's parts. [`Proposer::run`] is its life.
+pub(crate) struct Proposer {
+    pub raft: Raft,
+    pub replica: Arc<Replica>,
+    pub queue: mpsc::Receiver<Submitted>,
+    pub stop: watch::Receiver<bool>,
+    pub health: watch::Receiver<Health>,
+    pub space: Space,
+    /// After this long a caller is answered, one way or the other.
+    pub patience: Duration,
+}
+
+struct Running {
+    proposer: Proposer,
+    in_flight: Arc<Semaphore>,
+    /// Taken from the queue, not yet proposed.
+    waiting: VecDeque<Submitted>,
+    /// Proposed, oldest first.
+    proposed: VecDeque<Callers>,
+}
+
+impl Proposer {
+    /// Until `stop` becomes true, or all handles are gone.
+    pub async fn run(self) {
+        let mut running = Running {
+            proposer: self,
+            in_flight: Arc::new(Semaphore::new(caps::ENTRIES_IN_FLIGHT)),
+            waiting: VecDeque::new(),
+            proposed: VecDeque::new(),
+        };
+        running.run().await;
+        running.finish().await;
+    }
+}
+
+impl Running {
+    async fn run(&mut self) {
+        let patience = self.proposer.patience;
+        let mut alarm = std::pin::pin!(tokio::time::sleep(patience));
+        let mut fresh = Vec::new();
+        loop {
+            let room = caps::ENTRY_COMMANDS_MAX.saturating_sub(self.waiting.len());
+            tokio::select! {
+                biased;
+                _ = self.proposer.stop.changed() => return,
+                () = alarm.as_mut(), if self.oldest().is_some() => {
+                    self.give_up();
+                    let next = self.oldest().unwrap_or_else(Instant::now) + patience;
+                    alarm.as_mut().reset(next.into());
+                }
+                permit = Arc::clone(&self.in_flight).acquire_owned(), if !self.waiting.is_empty() => {
+                    let Ok(permit) = permit else { return };
+                    self.take_waiting();
+                    self.propose(permit).await;
+                }
+                got = self.proposer.queue.recv_many(&mut fresh, room), if room > 0 => {
+                    if got == 0 {
+                        return;
+                    }
+                    let idle = self.oldest().is_none();
+                    self.waiting.extend(fresh.drain(..));
+                    if idle {
+                        alarm.as_mut().reset((Instant::now() + patience).into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// When the oldest command or entry that is not answered came.
+    fn oldest(&mut self) -> Option<Instant> {
+        while self.proposed.front().is_some_and(Callers::answered) {
+            self.proposed.pop_front();
+        }
+        let proposed = self.proposed.front().map(|callers| callers.since);
+        let waiting = self.waiting.front().map(|submitted| submitted.since);
+        proposed.into_iter().chain(waiting).min()
+    }
+
+    /// Answers all who have waited for too long.
+    fn give_up(&mut self) {
+        let now = Instant::now();
+        let patience = self.proposer.patience;
+        let late = |since: Instant| now.saturating_duration_since(since) >= patience;
+        for callers in self.proposed.iter().take_while(|callers| late(callers.since)) {
+            callers.refuse(SubmitError::UnknownOutcome);
+        }
+        while self.waiting.front().is_some_and(|submitted| late(submitted.since)) {
+            if let Some(submitted) = self.waiting.pop_front() {
+                submitted.refuse(SubmitError::NoQuorum);
+            }
+        }
+    }
+
+    /// Takes what has come meanwhile too, so that one entry carries all there is.
+    fn take_waiting(&mut self) {
+        while self.waiting.len() < caps::ENTRY_COMMANDS_MAX {
+            let Ok(submitted) = self.proposer.queue.try_recv() else { return };
+            self.waiting.push_back(submitted);
+        }
+    }
+
+    async fn propose(&mut self, permit: OwnedSemaphorePermit) {
+        let role = self.proposer.replica.roles.get();
+        let Some(leadership) = role.leading else {
+            let error = if *self.proposer.health.borrow() == Health::Running {
+                let leader = role.leader.filter(|leader| *leader != self.proposer.replica.node);
+                SubmitError::NotLeader { leader }
+            } else {
+                SubmitError::ShuttingDown
+            };
+            self.refuse_waiting(error);
+            return;
+        };
+        if self.proposer.space.is_full() {
+            self.refuse_new_work();
+        }
+        if !heard_of_quorum(&self.proposer.raft) {
+            // A new leader is asked to wait for the first answers of the others rather than to refuse its first callers.
+            tokio::time::sleep(caps::NEW_LEADER_POLL).await;
+            return;
+        }
+        let Some((bytes, callers)) = self.encode() else { return };
+        self.proposed.push_back(callers.clone());
+        self.send(bytes, callers, permit, leadership).await;
+    }
+
+    /// Makes one entry of the commands that wait, as many as may be in one.
+    fn encode(&mut self) -> Option<(Bytes, Callers)> {
+        let mut commands: Vec<Command> = Vec::with_capacity(self.waiting.len());
+        let mut rest = Vec::with_capacity(self.waiting.len());
+        for submitted in self.waiting.drain(..) {
+            commands.push(submitted.command);
+            rest.push((submitted.answer, submitted.since));
+        }
+        let stamp = self.proposer.replica.clock.now();
+        let mut count = commands.len();
+        let encoded = loop {
+            let encoded = batch::encode(stamp, commands.get(..count).unwrap_or_default());
+            match &encoded {
+                Ok(bytes) if bytes.len() <= caps::ENTRY_BYTES_MAX => break encoded,
+                _ if count <= 1 => break encoded,
+                _ => count /= 2,
+            }
+        };
+        let left = commands.split_off(count).into_iter().zip(rest.split_off(count));
+        self.waiting.extend(left.map(|(command, (answer, since))| Submitted { command, answer, since }));
+        let callers = Callers::new(rest.into_iter().map(|(answer, _)| answer).collect(), Instant::now());
+        match encoded {
+            Ok(_) if count == 0 => None,
+            Ok(bytes) => Some((bytes, callers)),
+            Err(error) => {
+                tracing::error!(group = self.proposer.replica.group, %error, "a command cannot be put into the log");
+                callers.refuse(SubmitError::Overloaded);
+                None
+            }
+        }
+    }
+
+    async fn send(&self, bytes: Bytes, callers: Callers, permit: OwnedSemaphorePermit, leadership: LeaderId) {
+        let data = Data { bytes, own: true };
+        let completion = proposal::completion(callers, permit, self.proposer.replica.node);
+        // Only under the leadership for which it was stamped: a later one may have to begin from another base.
+        let write = self.proposer.raft.write(data).responder(completion).with_leader(leadership);
+        if let Err(error) = write.await {
+            tracing::debug!(group = self.proposer.replica.group, %error, "the core has stopped");
+        }
+    }
+
+    fn refuse_waiting(&mut self, error: SubmitError) {
+        self.waiting.drain(..).for_each(|submitted| submitted.refuse(error));
+    }
+
+    /// Keeps what gives something back.
+    fn refuse_new_work(&mut self) {
+        for submitted in std::mem::take(&mut self.waiting) {
+            match submitted.command {
+                Command::PutResource(_) | Command::PatchResource(_) | Command::Acquire(_) | Command::Extend(_) => {
+                    submitted.refuse(SubmitError::StorageFull);
+                }
+                Command::Release(_) | Command::DeleteResource(_) | Command::Keepalive(_) | Command::Tick => {
+                    self.waiting.push_back(submitted);
+                }
+            }
+        }
+    }
+
+    /// Refuses what was not proposed, and waits a while for what was.
+    async fn finish(&mut self) {
+        self.proposer.queue.close();
+        while let Ok(submitted) = self.proposer.queue.try_recv() {
+            submitted.refuse(SubmitError::ShuttingDown);
+        }
+        self.refuse_waiting(SubmitError::ShuttingDown);
+        let all = u32::try_from(caps::ENTRIES_IN_FLIGHT).unwrap_or(u32::MAX);
+        // What is not applied by then is answered as unknown when the core drops it.
+        let _ = tokio::time::timeout(caps::SHUTDOWN_DRAIN, self.in_flight.acquire_many(all)).await;
+    }
+}
+
+/// Whether a majority has answered this leader at all. A leader that has lost it later is refused by the core.
+fn heard_of_quorum(raft: &Raft) -> bool {
+    use openraft::async_runtime::WatchReceiver;
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let mut voters = metrics.membership_config.voter_ids();
+    metrics.last_quorum_acked.is_some() || (voters.next() == Some(metrics.id) && voters.next().is_none())
+}

@@ -1,0 +1,60 @@
+//! Records of the state, as a slot keeps them and a snapshot carries them.
+
+use ratequeue_limiter::{Loader, Record, RecordKey, State};
+use ratequeue_storage::{CodecError, RecordSink, SlotError, codec, keys};
+
+/// Kind and id under which a record is stored.
+pub(crate) fn stored_key(key: RecordKey) -> (u8, u64) {
+    match key {
+        RecordKey::Meta => (keys::KIND_META, 0),
+        RecordKey::Resource(id) => (keys::KIND_RESOURCE, id),
+        RecordKey::Lease(id) => (keys::KIND_LEASE, id),
+        RecordKey::Memo(id) => (keys::KIND_REMEMBERED, id),
+    }
+}
+
+/// The stored value of a record.
+pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, CodecError> {
+    match record {
+        Record::Meta(meta) => codec::encode(keys::META, meta),
+        Record::Resource(resource) => codec::encode(keys::RESOURCE, resource),
+        Record::Lease(lease) => codec::encode(keys::LEASE, lease),
+        Record::Memo(memo) => codec::encode(keys::REMEMBERED, memo),
+    }
+}
+
+fn decode(kind: u8, id: u64, value: &[u8]) -> Result<(RecordKey, Record), SlotError> {
+    let decoded = match kind {
+        keys::KIND_META => codec::decode(keys::META, value).map(|meta| (RecordKey::Meta, Record::Meta(meta))),
+        keys::KIND_RESOURCE => {
+            codec::decode(keys::RESOURCE, value).map(|resource| (RecordKey::Resource(id), Record::Resource(resource)))
+        }
+        keys::KIND_LEASE => codec::decode(keys::LEASE, value).map(|lease| (RecordKey::Lease(id), Record::Lease(lease))),
+        keys::KIND_REMEMBERED => {
+            codec::decode(keys::REMEMBERED, value).map(|memo| (RecordKey::Memo(id), Record::Memo(memo)))
+        }
+        _ => return Err(SlotError::Sink(format!("record {kind}/{id} is of an unknown kind"))),
+    };
+    decoded.map_err(|error| SlotError::Value { kind, id, error })
+}
+
+/// Puts a state together from stored records.
+#[derive(Debug, Default)]
+pub(crate) struct StateSink(Loader);
+
+impl RecordSink for StateSink {
+    fn record(&mut self, kind: u8, id: u64, value: &[u8]) -> Result<(), SlotError> {
+        let (key, record) = decode(kind, id, value)?;
+        self.0.record(key, record).map_err(|error| SlotError::Sink(error.to_string()))
+    }
+
+    fn digest(&mut self) -> u64 {
+        self.0.digest()
+    }
+}
+
+impl StateSink {
+    pub fn finish(self) -> Result<State, SlotError> {
+        self.0.finish().map_err(|error| SlotError::Sink(error.to_string()))
+    }
+}

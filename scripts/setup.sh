@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Makes sure that what is needed is there: scripts/setup.sh build | test
+# Says what is missing and how to get it; installs Debian packages only where it may.
+set -euo pipefail
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+need_cargo() {
+  command -v cargo >/dev/null || { say "cargo is missing: install Rust, see https://rustup.rs"; exit 1; }
+  command -v cc >/dev/null || install cc build-essential
+}
+
+# install PROGRAM-OR-FILE PACKAGE: installs a package, if this is Debian and we are root; otherwise says what to do.
+install() {
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    say "installing $2"
+    apt-get install -y -qq "$2" >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq "$2" >/dev/null; }
+  else
+    say "$1 is missing: install the package $2 (apt-get install $2)"
+    exit 1
+  fi
+}
+
+need_faketime() {
+  ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || install libfaketime libfaketime
+}
+
+case "${1:-}" in
+  build) need_cargo ;;
+  test) need_cargo; need_faketime ;;
+  *) say "usage: scripts/setup.sh build|test"; exit 2 ;;
+esac
