@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 
+use ratequeue_api::cluster::NodeView;
 use serde::Deserialize;
 
 use crate::exit::{Exit, Failed};
@@ -54,6 +55,13 @@ pub struct GlobalConfig {
     pub voters_per_region: Option<u32>,
 }
 
+impl NodeConfig {
+    /// The node as the API shows it.
+    pub fn view(&self) -> NodeView {
+        NodeView { id: self.id, http: format!("http://{}", self.http), peer: self.peer.to_string() }
+    }
+}
+
 impl ClusterFile {
     /// Reads and checks a file.
     ///
@@ -65,6 +73,14 @@ impl ClusterFile {
         let file: Self = toml::from_str(&text).map_err(|error| fail(error.to_string()))?;
         file.check().map_err(fail)?;
         Ok(file)
+    }
+
+    /// A cluster of one node, which talks to no other.
+    pub fn alone(name: &str, region: &str, http: SocketAddr) -> Self {
+        let peer = SocketAddr::new(http.ip(), 0);
+        let region_config = RegionConfig { nodes: vec![NodeConfig { id: 1, http, peer }] };
+        let regions = BTreeMap::from([(region.to_owned(), region_config)]);
+        Self { name: name.to_owned(), regions, global: GlobalConfig::default() }
     }
 
     fn check(&self) -> Result<(), String> {

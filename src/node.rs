@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use ratequeue_raft::{Address, CheckpointPolicy, Group, GroupOptions, Health, NoTransport, NodeId, Timing};
 use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateError, StateOptions, StateStore};
-use tokio::sync::watch;
+use tokio::sync::{Notify, OnceCell, watch};
 
+use crate::config::ClusterFile;
 use crate::stats::Stats;
 
 /// What a node must be told; everything else has a default.
 #[derive(Debug, Clone)]
 pub struct NodeOptions {
-    /// The name of its cluster.
-    pub cluster: String,
+    /// The cluster that it is meant for.
+    pub cluster: ClusterFile,
     /// Its region.
     pub region: String,
     /// Its id.
@@ -54,41 +55,118 @@ impl StartError {
     }
 }
 
-/// A running node.
+/// A running node. It answers from its first start on; it decides once it is part of a cluster.
 #[derive(Debug)]
 pub struct Node {
     pub options: NodeOptions,
-    pub identity: Identity,
-    pub group: Group,
     pub stats: Stats,
+    data: DataDir,
+    member: OnceCell<Member>,
+    /// Told when the node became part of a cluster.
+    joined: Notify,
     /// True once the node is stopping.
     stopping: watch::Sender<bool>,
-    /// Keeps the data folder locked.
-    _data: DataDir,
 }
 
+/// A node's part in its cluster.
+#[derive(Debug)]
+pub struct Member {
+    pub identity: Identity,
+    pub group: Group,
+}
+
+/// The node is not part of a cluster yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotJoined;
+
 impl Node {
-    /// Opens the data folder, makes it this node's if it is new, and opens the group in it.
+    /// Opens the data folder, and goes on as the member it was. A cluster of one node is formed at once.
     ///
     /// # Errors
     /// [`StartError`] says what is wrong and what to do.
     pub async fn open(options: NodeOptions, data: &Path) -> Result<Self, StartError> {
-        let name = GroupName::new(options.region.clone())?;
         let data = DataDir::open(data)?;
-        let identity = own(&data, &options)?;
-        let (store, _) = StateStore::open(data.state_dir(), StateOptions::default())?;
+        let identity = data.identity();
+        let node = Self {
+            options,
+            stats: Stats::default(),
+            data,
+            member: OnceCell::new(),
+            joined: Notify::new(),
+            stopping: watch::Sender::new(false),
+        };
+        let alone = node.options.cluster.ids().len() == 1;
+        match identity {
+            Some(identity) => drop(node.join(&identity.cluster_id).await?),
+            None if alone => drop(node.join(&format!("{:032x}", rand::random::<u128>())).await?),
+            None => {}
+        }
+        if let (true, Ok(group)) = (alone, node.group()) {
+            group.form(BTreeMap::from([(node.options.id, Address::default())])).await?;
+        }
+        Ok(node)
+    }
+
+    /// Makes the node part of a cluster, unless it is part of one already; says of which.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is wrong and what to do.
+    pub async fn join(&self, cluster_id: &str) -> Result<String, StartError> {
+        let member = self.member.get_or_try_init(|| self.open_member(cluster_id)).await?;
+        self.joined.notify_waiters();
+        Ok(member.identity.cluster_id.clone())
+    }
+
+    async fn open_member(&self, cluster_id: &str) -> Result<Member, StartError> {
+        let options = &self.options;
+        let name = GroupName::new(options.region.clone())?;
+        let expected = |cluster_id: String, incarnation: u64| Identity {
+            format: FORMAT,
+            cluster_id,
+            cluster_name: options.cluster.name.clone(),
+            node: options.id,
+            region: options.region.clone(),
+            incarnation,
+        };
+        let identity = match self.data.identity() {
+            Some(found) => expected(found.cluster_id, found.incarnation),
+            None => expected(cluster_id.to_owned(), rand::random()),
+        };
+        // Compares when there is one, and writes when there is none.
+        self.data.write_identity(&identity)?;
+        let (store, _) = StateStore::open(self.data.state_dir(), StateOptions::default())?;
         let group = Group::open(GroupOptions {
             name: options.region.clone(),
             node: options.id,
-            log_dir: data.log_dir(&name),
+            log_dir: self.data.log_dir(&name),
             store,
             timing: Timing::default(),
             checkpoint: CheckpointPolicy::default(),
             transport: Arc::new(NoTransport),
         })
         .await?;
-        group.form(BTreeMap::from([(options.id, Address::default())])).await?;
-        Ok(Self { options, identity, group, stats: Stats::default(), stopping: watch::Sender::new(false), _data: data })
+        Ok(Member { identity, group })
+    }
+
+    /// The node's part in its cluster, if it has one.
+    pub fn member(&self) -> Option<&Member> {
+        self.member.get()
+    }
+
+    /// The group of the node's region.
+    pub fn group(&self) -> Result<&Group, NotJoined> {
+        self.member.get().map(|member| &member.group).ok_or(NotJoined)
+    }
+
+    /// Resolves once the node is part of a cluster.
+    pub async fn joined(&self) -> &Member {
+        loop {
+            let joined = self.joined.notified();
+            if let Some(member) = self.member.get() {
+                return member;
+            }
+            joined.await;
+        }
     }
 
     /// True once the node is stopping.
@@ -108,13 +186,22 @@ impl Node {
     }
 
     /// The URL of the node that leads the group, if this node knows it.
-    pub fn leader_url(&self) -> Option<&str> {
-        self.group.is_leader().then_some(self.options.url.as_str())
+    pub fn leader_url(&self) -> Option<String> {
+        let leader = self.group().ok()?.leader()?;
+        if leader == self.options.id {
+            return Some(self.options.url.clone());
+        }
+        self.options.cluster.node(leader).map(|(_, node)| node.view().http)
+    }
+
+    /// Counts what happens in the group, for as long as the node runs.
+    pub async fn count(&self) {
+        self.stats.follow(self.joined().await.group.events()).await;
     }
 
     /// Resolves when the group has failed and the process has to end; says why.
     pub async fn failed(&self) -> String {
-        let mut health = self.group.health();
+        let mut health = self.joined().await.group.health();
         loop {
             if let Health::Failed(why) = &*health.borrow_and_update() {
                 return why.clone();
@@ -124,23 +211,15 @@ impl Node {
             }
         }
     }
-}
 
-/// Who the data folder belongs to: this node, from its first start on.
-fn own(data: &DataDir, options: &NodeOptions) -> Result<Identity, ratequeue_storage::OpenError> {
-    let expected = |cluster_id: String, incarnation: u64| Identity {
-        format: FORMAT,
-        cluster_id,
-        cluster_name: options.cluster.clone(),
-        node: options.id,
-        region: options.region.clone(),
-        incarnation,
-    };
-    let identity = match data.identity() {
-        Some(found) => expected(found.cluster_id, found.incarnation),
-        None => expected(format!("{:032x}", rand::random::<u128>()), rand::random()),
-    };
-    // Compares when there is one, and writes when there is none.
-    data.write_identity(&identity)?;
-    Ok(identity)
+    /// Stops the node's part in its cluster cleanly.
+    ///
+    /// # Errors
+    /// What went wrong on the way; it is stopped all the same.
+    pub async fn shutdown(&self) -> Result<(), String> {
+        match self.member.get() {
+            Some(member) => member.group.shutdown().await,
+            None => Ok(()),
+        }
+    }
 }

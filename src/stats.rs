@@ -10,10 +10,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 use ratequeue_api::watch::{Percentiles, Throughput};
 use ratequeue_limiter::{EventKind, LeaseState, ResourceName};
-use ratequeue_raft::EventBatch;
+use ratequeue_raft::{EventBatch, Group};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
-
-use crate::node::Node;
 
 /// Resources of which activity is remembered. When there are more, those that were idle longest are forgotten.
 const RESOURCES_MAX: usize = 10_000;
@@ -226,11 +224,11 @@ impl Stats {
     /// Everything as Prometheus text: counters as they were counted, gauges as they are now.
     ///
     /// All but the waits is put into a recorder of its own each time, so that what is gone does not linger.
-    pub fn render(&self, node: &Node) -> String {
+    pub fn render(&self, group: Option<&Group>) -> String {
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || {
             render_counters(&self.activities.lock());
-            render_gauges(node);
+            group.map(render_gauges);
         });
         recorder.handle().render() + &self.waits.handle.render()
     }
@@ -275,11 +273,11 @@ fn render_counters(activities: &Activities) {
 }
 
 /// Sets gauges to how the resources and the group stand.
-fn render_gauges(node: &Node) {
+fn render_gauges(group: &Group) {
     describe_gauge!("ratequeue_queue_depth", "Leases in line.");
     describe_gauge!("ratequeue_held", "Leases held.");
     describe_gauge!("ratequeue_utilization_ratio", "What is in use of the most that a limit admits at once.");
-    let (usages, resources, leases, forgotten) = node.group.read(|state, now| {
+    let (usages, resources, leases, forgotten) = group.read(|state, now| {
         let views = state.resources(None, METRIC_RESOURCES_MAX);
         let usages: Vec<_> =
             views.into_iter().filter_map(|view| Some((state.usage(&view.name, now)?, view.name))).collect();
@@ -293,19 +291,19 @@ fn render_gauges(node: &Node) {
             gauge!("ratequeue_utilization_ratio", &labels).set(ratio(limit.used, limit.capacity));
         }
     }
-    let status = node.group.status();
+    let status = group.status();
     for (name, help, n) in [
         ("ratequeue_resources", "Resources of the group.", resources),
         ("ratequeue_leases_live", "Waiting and held leases of the group.", leases),
         ("ratequeue_log_last_index", "Index of the last log entry.", status.last_log_index.unwrap_or_default()),
         ("ratequeue_log_applied_index", "Index of the last applied log entry.", status.applied.unwrap_or_default()),
-        ("ratequeue_leader", "1 on the node that leads the group.", u64::from(status.leader == Some(node.options.id))),
+        ("ratequeue_leader", "1 on the node that leads the group.", u64::from(group.is_leader())),
     ] {
         describe_gauge!(name, help);
-        gauge!(name, "group" => node.group.name().to_owned()).set(shown(n));
+        gauge!(name, "group" => group.name().to_owned()).set(shown(n));
     }
     describe_counter!("ratequeue_forgotten_early_total", "Ended leases forgotten before their time, for want of room.");
-    counter!("ratequeue_forgotten_early_total", "group" => node.group.name().to_owned()).absolute(forgotten);
+    counter!("ratequeue_forgotten_early_total", "group" => group.name().to_owned()).absolute(forgotten);
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{ErrorCode, Problem};
 use crate::lease::{AcquireRequest, ExtendRequest, Lease, LeaseState, ReleaseRequest, Released};
 use crate::resource::{List, Resource, ResourceView};
-use crate::{header, watch};
+use crate::{cluster, header};
 
 /// Nodes that a client can be given.
 const URLS_MAX: usize = 64;
@@ -204,8 +204,55 @@ impl Client {
     ///
     /// # Errors
     /// The server's refusal, or that no node answered.
-    pub async fn cluster(&self) -> Result<watch::ClusterView, ClientError> {
+    pub async fn cluster(&self) -> Result<cluster::ClusterView, ClientError> {
         self.call::<(), _>(Method::GET, "/v1/cluster", &Self::new_key(), &[], None, Duration::ZERO).await
+    }
+
+    /// Makes an empty node part of a cluster, and says of which cluster it is part now.
+    ///
+    /// # Errors
+    /// The server's refusal, or that the node did not answer.
+    pub async fn adopt(&self, request: &cluster::AdoptRequest) -> Result<cluster::AdoptAnswer, ClientError> {
+        self.post("/v1/cluster/adopt", request).await
+    }
+
+    /// Forms a group of its first voters. Repeating it does nothing.
+    ///
+    /// # Errors
+    /// The server's refusal, or that the node did not answer.
+    pub async fn form(&self, request: &cluster::FormRequest) -> Result<(), ClientError> {
+        self.post("/v1/cluster/form", request).await
+    }
+
+    /// Adds a learner. The leader must be asked.
+    ///
+    /// # Errors
+    /// The server's refusal, or that the node did not answer.
+    pub async fn add_learner(&self, request: &cluster::AddLearnerRequest) -> Result<(), ClientError> {
+        self.post("/v1/cluster/learners", request).await
+    }
+
+    /// Changes the voters. The leader must be asked.
+    ///
+    /// # Errors
+    /// The server's refusal, or that the node did not answer.
+    pub async fn set_voters(&self, request: &cluster::SetVotersRequest) -> Result<(), ClientError> {
+        self.post("/v1/cluster/voters", request).await
+    }
+
+    /// Hands leadership over. The leader must be asked.
+    ///
+    /// # Errors
+    /// The server's refusal, or that the node did not answer.
+    pub async fn transfer_leader(
+        &self,
+        request: &cluster::TransferLeaderRequest,
+    ) -> Result<cluster::TransferLeaderAnswer, ClientError> {
+        self.post("/v1/cluster/transfer-leader", request).await
+    }
+
+    async fn post<B: Serialize, A: DeserializeOwned>(&self, path: &str, body: &B) -> Result<A, ClientError> {
+        self.call(Method::POST, path, &Self::new_key(), &[], Some(body), Duration::ZERO).await
     }
 
     async fn call<B: Serialize, A: DeserializeOwned>(

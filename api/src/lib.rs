@@ -8,7 +8,8 @@
 //! ```text
 //!   resource.rs  what a resource is, and how it is changed
 //!   lease.rs     acquire, wait, release, extend
-//!   watch.rs     stats, the cluster view
+//!   watch.rs     stats
+//!   cluster.rs   the cluster view, forming a cluster, its members
 //!   error.rs     every error code, with its status and whether a retry helps
 //!   number.rs    numbers with bounds
 //!   client.rs    the Rust client (feature `client`)
@@ -20,6 +21,7 @@
 pub mod caps;
 #[cfg(feature = "client")]
 pub mod client;
+pub mod cluster;
 pub mod error;
 pub mod header;
 pub mod lease;

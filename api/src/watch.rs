@@ -1,4 +1,4 @@
-//! Stats and the cluster view.
+//! Stats.
 
 use std::collections::BTreeMap;
 
@@ -57,56 +57,4 @@ pub struct Percentiles {
     pub p90: u64,
     /// 99 of 100 are at most this.
     pub p99: u64,
-}
-
-/// The cluster as the asked node sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ClusterView {
-    /// The cluster's name.
-    pub name: String,
-    /// Its id, made when it was formed.
-    pub cluster_id: String,
-    /// Its regions by name.
-    pub regions: BTreeMap<String, RegionView>,
-    /// Its groups by name.
-    pub groups: BTreeMap<String, GroupView>,
-}
-
-/// A region.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RegionView {
-    /// Its nodes.
-    pub nodes: Vec<NodeView>,
-}
-
-/// A node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct NodeView {
-    /// Its id.
-    pub id: u64,
-    /// Where it answers.
-    pub http: String,
-}
-
-/// A group, as the asked node sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct GroupView {
-    /// The node that leads it, when one is known.
-    pub leader: Option<u64>,
-    /// The term of its leader.
-    pub term: u64,
-    /// Who votes.
-    pub voters: Vec<u64>,
-    /// Who follows without a vote.
-    pub learners: Vec<u64>,
-    /// Index of the last entry in the asked node's log.
-    pub last_log_index: u64,
-    /// Index of the last entry that the asked node applied.
-    pub applied_index: u64,
-    /// How many committed entries the asked node has still to apply.
-    pub lag: u64,
-    /// What the whole group can do: rises when all voters can.
-    pub feature_level: u32,
-    /// A hash of the asked node's state at `applied_index`: equal on all nodes at the same index.
-    pub digest: String,
 }

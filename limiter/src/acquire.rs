@@ -1,6 +1,6 @@
 //! Acquire: asks for a lease, and is granted, put in line, or refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use crate::index;
 use crate::lease_id::LeaseId;
 use crate::load::Load;
 use crate::outcome::{Blocked, LeaseState, Outcome, Refusal, Reply};
-use crate::record::{LeaseRecord, Life, RecordKey, ResourceRecord};
+use crate::record::{LeaseRecord, Life, RecordKey};
 use crate::spec::Cost;
 use crate::state::{Entry, Remembered, Resource, State};
 use crate::time::LogTime;
@@ -31,7 +31,7 @@ impl State {
     pub(crate) fn acquire(&mut self, entry: &mut Entry, acquire: Acquire) -> Outcome {
         check_bounds(&acquire)?;
         let body = body_hash(&acquire);
-        match self.find_request(&acquire.request) {
+        match self.recall(&acquire.request) {
             Some(Remembered::Lease(seq)) => return self.acquire_again(entry, seq, body),
             Some(Remembered::Memo(_)) => return Err(Refusal::IdempotencyConflict),
             None => {}
@@ -70,6 +70,7 @@ impl State {
         }
         let resource = lease.resource;
         self.settle(entry, resource, caps::WORK_PER_COMMAND_MAX);
+        self.end_overdue(entry, seq);
         self.keep_alive(entry.now, seq);
         self.reschedule(resource);
         match self.leases.get(&seq).map(|lease| &lease.life) {
@@ -125,10 +126,11 @@ impl State {
         let Some(lease) = self.leases.get_mut(&seq) else { return };
         let Life::Waiting { alive_until, .. } = &lease.life else { return };
         let next = now.after_us(caps::KEEPALIVE_US);
-        if next == *alive_until {
+        let before = lease.timer();
+        // What is overdue, and only left over because there was too much of it, is not revived.
+        if next == *alive_until || before.is_some_and(|at| at <= now) {
             return;
         }
-        let before = lease.timer();
         if let Life::Waiting { alive_until, .. } = &mut self.changes.edit(RecordKey::Lease(seq), lease).life {
             *alive_until = next;
         }
@@ -171,10 +173,8 @@ impl State {
 
 /// Whether the acquire is granted at once (true) or joins the line (false).
 fn check_now(resource: &Resource, acquire: &Acquire, now: LogTime) -> Result<bool, Refusal> {
-    check_dimensions(resource, &acquire.load)?;
-    if let Some((limit, cost)) = resource.impossible(&acquire.load) {
-        let capacity = limit.spec.rule.capacity();
-        return Err(Refusal::LoadExceedsCapacity { limit: limit.name.clone(), cost, capacity });
+    if let Some(refusal) = resource.impossible(&acquire.load) {
+        return Err(refusal);
     }
     let behind = resource.line.blocks(acquire.priority);
     if !behind && resource.fits(&acquire.load, now) {
@@ -243,16 +243,6 @@ pub(crate) fn check_ttl(ttl_ms: Option<u64>) -> Result<(), Refusal> {
     }
 }
 
-fn check_dimensions(resource: &ResourceRecord, load: &Load) -> Result<(), Refusal> {
-    let Load::Scalar(_) = load else { return Ok(()) };
-    for limit in &resource.limits {
-        if let Cost::Dimension(dimension) = &limit.spec.cost {
-            return Err(Refusal::DimensionNeeded { limit: limit.name.clone(), dimension: dimension.clone() });
-        }
-    }
-    Ok(())
-}
-
 /// A tag that cannot be told from the number alone; the request id is its caller's.
 fn tag(request_hash: u64, seq: u64) -> u32 {
     let mixed = request_hash ^ seq.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -260,7 +250,7 @@ fn tag(request_hash: u64, seq: u64) -> u32 {
 }
 
 /// The cost that the held leases of a resource have under `cost`, summed up. O(held): for changes of limits only.
-pub(crate) fn held_cost(held: &[u64], leases: &BTreeMap<u64, Slot<LeaseRecord>>, cost: &Cost) -> u64 {
+pub(crate) fn held_cost(held: &BTreeSet<u64>, leases: &BTreeMap<u64, Slot<LeaseRecord>>, cost: &Cost) -> u64 {
     let costs = held.iter().filter_map(|seq| leases.get(seq)).map(|lease| lease.load.cost(cost));
     costs.fold(0, u64::saturating_add)
 }

@@ -40,7 +40,7 @@ pub const KEEPALIVE_LEASES_MAX: usize = 1_000;
 pub const DUE_WORK_PER_ENTRY_MAX: usize = 1_000;
 /// Leases that one command grants or ends beyond its own.
 pub const WORK_PER_COMMAND_MAX: usize = 1_000;
-/// Remembered records that one log entry forgets, beyond two for each of its commands.
+/// Remembered records that one log entry forgets, beyond one for each of its events.
 pub const FORGOTTEN_PER_ENTRY_MAX: usize = 64;
 /// Segments into which a sliding window is cut.
 pub const SEGMENTS_PER_WINDOW: u64 = 64;

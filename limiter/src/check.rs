@@ -33,7 +33,8 @@ impl State {
 
     /// What concurrency limits count is what the held leases cost.
     fn check_concurrency(&self, resource: &Resource) -> Result<(), Broken> {
-        for limit in &resource.limits {
+        // A deleted resource forgets its held leases bit by bit, and what they count with it.
+        for limit in resource.limits.iter().filter(|_| !resource.deleted) {
             let Usage::Concurrency(used) = limit.usage else { continue };
             let held = resource.held.iter().filter_map(|seq| self.leases.get(seq));
             let cost: u64 = held.map(|lease| limit.cost(&lease.load)).sum();

@@ -61,19 +61,27 @@ impl State {
                 break;
             }
             budget -= 1;
-            let Some(lease) = self.leases.get(&seq) else { break };
-            match &lease.life {
-                Life::Waiting { until, .. } if *until <= entry.now => {
-                    let blocked = blocked(resource, &lease.load, lease.priority, Some(seq), entry.now);
-                    let refusal = Some(Refusal::WaitTimeout(blocked));
-                    self.end(entry, seq, LeaseState::TimedOut, Ending { refusal, ..Ending::default() });
-                }
-                Life::Waiting { .. } => self.end(entry, seq, LeaseState::Cancelled, Ending::default()),
-                Life::Held(_) => self.end(entry, seq, LeaseState::Expired, Ending::default()),
-                Life::Ended(_) => break,
-            }
+            self.end_overdue(entry, seq);
         }
         budget
+    }
+
+    /// Ends a lease whose timer has run out, in the way that came first.
+    pub(crate) fn end_overdue(&mut self, entry: &mut Entry, seq: u64) {
+        let Some(lease) = self.leases.get(&seq).filter(|lease| lease.timer().is_some_and(|at| at <= entry.now)) else {
+            return;
+        };
+        let Some(resource) = self.resources.get(&lease.resource) else { return };
+        match &lease.life {
+            Life::Waiting { until, alive_until } if until <= alive_until => {
+                let blocked = blocked(resource, &lease.load, lease.priority, Some(seq), entry.now);
+                let refusal = Some(Refusal::WaitTimeout(blocked));
+                self.end(entry, seq, LeaseState::TimedOut, Ending { refusal, ..Ending::default() });
+            }
+            Life::Waiting { .. } => self.end(entry, seq, LeaseState::Cancelled, Ending::default()),
+            Life::Held(_) => self.end(entry, seq, LeaseState::Expired, Ending::default()),
+            Life::Ended(_) => {}
+        }
     }
 
     /// Goes on looking for waiting leases that a change of the limits has made impossible.
@@ -87,10 +95,9 @@ impl State {
             budget -= 1;
             let Some((_, seq)) = next else { break };
             let Some(lease) = self.leases.get(&seq) else { break };
-            if let Some((limit, cost)) = resource.impossible(&lease.load) {
-                let (limit, capacity) = (limit.name.clone(), limit.spec.rule.capacity());
-                let refusal = Some(Refusal::LoadExceedsCapacity { limit, cost, capacity });
-                self.end(entry, seq, LeaseState::Rejected, Ending { refusal, ..Ending::default() });
+            if let Some(refusal) = resource.impossible(&lease.load) {
+                let ending = Ending { refusal: Some(refusal), ..Ending::default() };
+                self.end(entry, seq, LeaseState::Rejected, ending);
             }
         }
         budget
@@ -137,7 +144,7 @@ impl State {
         }
     }
 
-    fn forget_held(&mut self, id: u64, seq: u64) {
+    pub(crate) fn forget_held(&mut self, id: u64, seq: u64) {
         if let Some(resource) = self.resources.get_mut(&id) {
             resource.held.remove(&seq);
             let timer = self.leases.get(&seq).and_then(|lease| lease.timer());

@@ -10,7 +10,7 @@ use crate::limit::{Charge, Limit};
 use crate::load::Load;
 use crate::name::{LimitName, RequestId, ResourceName};
 use crate::outcome::{LeaseState, Refusal, Reply};
-use crate::spec::{LeaseSpec, QueueSpec, ResourceSpec};
+use crate::spec::{Cost, LeaseSpec, QueueSpec, ResourceSpec};
 use crate::time::LogTime;
 
 /// The key of a record.
@@ -75,12 +75,19 @@ impl ResourceRecord {
         ResourceSpec { limits, queue: self.queue, lease: self.lease }
     }
 
-    /// The first limit that can never admit this load, with what it costs there.
-    pub(crate) fn impossible(&self, load: &Load) -> Option<(&Limit, u64)> {
-        self.limits
-            .iter()
-            .map(|limit| (limit, limit.cost(load)))
-            .find(|(limit, cost)| *cost > limit.spec.rule.capacity())
+    /// Why this load can never be admitted: a limit that cannot judge it, or one that it exceeds.
+    pub(crate) fn impossible(&self, load: &Load) -> Option<Refusal> {
+        let scalar = matches!(load, Load::Scalar(_));
+        for limit in &self.limits {
+            if let (true, Cost::Dimension(dimension)) = (scalar, &limit.spec.cost) {
+                return Some(Refusal::DimensionNeeded { limit: limit.name.clone(), dimension: dimension.clone() });
+            }
+        }
+        let (limit, cost) = self.limits.iter().map(|limit| (limit, limit.cost(load))).find(|(limit, cost)| {
+            *cost > limit.spec.rule.capacity()
+        })?;
+        let capacity = limit.spec.rule.capacity();
+        Some(Refusal::LoadExceedsCapacity { limit: limit.name.clone(), cost, capacity })
     }
 
     pub(crate) fn fits(&self, load: &Load, now: LogTime) -> bool {

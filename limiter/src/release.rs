@@ -109,6 +109,8 @@ impl State {
         };
         let (_, id) = find(self).ok_or(Refusal::LeaseNotFound)?;
         self.settle(entry, id, caps::WORK_PER_COMMAND_MAX);
+        self.end_overdue(entry, lease.seq);
+        self.reschedule(id);
         find(self).ok_or(Refusal::LeaseNotFound)
     }
 }

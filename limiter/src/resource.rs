@@ -68,8 +68,8 @@ impl State {
     }
 
     /// The answer this request got before, or that its id stands for something else.
-    fn answered(&self, request: &RequestId, body: u64) -> Option<Outcome> {
-        Some(match self.find_request(request)? {
+    fn answered(&mut self, request: &RequestId, body: u64) -> Option<Outcome> {
+        Some(match self.recall(request)? {
             Remembered::Memo(id) => match self.memos.get(&id) {
                 Some(memo) if memo.body == body => Ok(memo.reply.clone()),
                 Some(_) | None => Err(Refusal::IdempotencyConflict),
@@ -128,19 +128,21 @@ impl State {
     /// become possible is granted.
     fn change_resource(&mut self, entry: &mut Entry, id: u64, spec: &ResourceSpec) {
         let Some(resource) = self.resources.get_mut(&id) else { return };
-        let held: Vec<u64> = resource.held.iter().copied().collect();
-        let leases = &self.leases;
-        let held_cost = |cost: &Cost| held_cost(&held, leases, cost);
-        let record = self.changes.edit(RecordKey::Resource(id), &mut resource.slot);
-        let mut old = std::mem::take(&mut record.limits);
+        let Resource { slot, line, held, .. } = resource;
+        let held_cost = |cost: &Cost| held_cost(held, &self.leases, cost);
+        let record = self.changes.edit(RecordKey::Resource(id), slot);
+        let mut tightened = false;
+        let mut old = std::mem::replace(&mut record.limits, Vec::with_capacity(spec.limits.len()));
         for (name, spec) in &spec.limits {
             let known = old.iter().position(|limit| limit.name == *name).map(|at| old.swap_remove(at));
             record.limits.push(match known {
                 Some(mut limit) => {
+                    tightened |= spec.rule.capacity() < limit.spec.rule.capacity() || spec.cost != limit.spec.cost;
                     limit.respec(spec.clone(), entry.now, held_cost);
                     limit
                 }
                 None => {
+                    tightened = true;
                     record.limits_made += 1;
                     Limit::new(name.clone(), record.limits_made, spec.clone(), entry.now, held_cost)
                 }
@@ -150,9 +152,11 @@ impl State {
         record.lease = spec.lease;
         record.version += 1;
         record.effective_index = entry.index;
-        record.sweep = resource.line.head().map(|_| (0, 0));
+        if tightened {
+            record.sweep = line.head().map(|_| (0, 0));
+        }
         let version = record.version;
-        entry.emit(&resource.slot.name, EventKind::LimitsChanged { version });
+        entry.emit(&record.name, EventKind::LimitsChanged { version });
         self.reschedule(id);
         self.settle(entry, id, caps::WORK_PER_COMMAND_MAX);
     }

@@ -133,9 +133,9 @@ impl State {
         }
         let mut entry = Entry { index, now, events: Vec::new() };
         self.run_due(&mut entry, caps::DUE_WORK_PER_ENTRY_MAX);
-        let forget = caps::FORGOTTEN_PER_ENTRY_MAX + 2 * commands.len();
         let outcomes = commands.into_iter().map(|command| self.decide(&mut entry, command)).collect();
-        self.forget(now, forget);
+        // Whatever is to be remembered has an event, so an entry forgets as much as it adds, and more.
+        self.forget(now, caps::FORGOTTEN_PER_ENTRY_MAX + entry.events.len());
         if self.changes.stale_len() > caps::STALE_RECORDS_MAX {
             self.rehash();
         }
@@ -179,6 +179,20 @@ impl State {
             Remembered::Memo(id) => self.memos.get(&id).is_some_and(|memo| memo.request == *request),
         };
         self.requests.find(index::hash(request.as_str()), is).map(Remembered::from_number)
+    }
+
+    /// What this request id stands for. The held leases of a deleted resource are forgotten, also those that are left over
+    /// because there were too many.
+    pub(crate) fn recall(&mut self, request: &RequestId) -> Option<Remembered> {
+        let found = self.find_request(request)?;
+        let Remembered::Lease(seq) = found else { return Some(found) };
+        let lease = self.leases.get(&seq)?;
+        let id = lease.resource;
+        if matches!(lease.life, Life::Held(_)) && self.resources.get(&id).is_some_and(|resource| resource.deleted) {
+            self.forget_held(id, seq);
+            return None;
+        }
+        Some(found)
     }
 
     /// Brings the place of a resource in the order of due work up to date.

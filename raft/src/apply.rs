@@ -86,7 +86,7 @@ impl RaftStateMachine<Types> for Applier {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
         let slots = Arc::clone(&self.slots);
-        let (header, state) = tokio::task::spawn_blocking(move || snapshot.install(&slots))
+        let (header, state, writing) = tokio::task::spawn_blocking(move || snapshot.install(&slots))
             .await
             .map_err(io::Error::other)?
             .map_err(io::Error::other)?;
@@ -95,7 +95,10 @@ impl RaftStateMachine<Types> for Applier {
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         let membership = meta.last_membership.clone();
-        self.replica.replace(Machine { state, applied: header.applied, membership });
+        let before = self.replica.replace(Machine { state, applied: header.applied, membership });
+        drop(writing);
+        // A large state takes its time to be taken apart.
+        drop(tokio::task::spawn_blocking(move || drop(before)));
         Ok(())
     }
 

@@ -64,3 +64,27 @@ pub const CHECKPOINT_RETRY: Duration = Duration::from_secs(5);
 
 /// How long a clean stop waits for the entries in flight.
 pub const SHUTDOWN_DRAIN: Duration = Duration::from_secs(2);
+
+/// How long a voter may take to take leadership over when it is handed to it.
+pub const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The largest frame between nodes: one log entry of the largest size and what surrounds it. A transport must carry it.
+pub const FRAME_BYTES_MAX: usize = 24 * 1024 * 1024;
+
+/// Append requests to one follower that may wait for the transport. More may be on their way.
+pub const APPENDS_WAITING_MAX: usize = 16;
+
+/// Election timeouts without a response, while one is owed, after which a stream of appends is given up and opened anew.
+pub const APPEND_PATIENCE_ELECTIONS: u32 = 4;
+
+/// Records of one frame of a snapshot.
+pub const SNAPSHOT_CHUNK_RECORDS_MAX: usize = 512;
+
+/// Frames of a snapshot that wait to be sent, or to be written.
+pub const SNAPSHOT_CHUNKS_WAITING_MAX: usize = 4;
+
+/// A snapshot that has not reached its receiver by then is given up. Until then no checkpoint may overwrite its slot.
+pub const SNAPSHOT_SEND: Duration = Duration::from_secs(600);
+
+/// How soon a node that could not be reached is tried again: the first pauses, and the longest.
+pub const BACKOFF: &str = "20ms 40ms ...500ms";

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures::stream::BoxStream;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{InitializeError, LinearizableReadError, RaftError};
 use openraft::raft::linearizable_read::LinearizerOption;
@@ -27,13 +29,14 @@ use crate::network::Network;
 use crate::node::{Address, NodeId};
 use crate::proposal::{self, Applied, Submitted};
 use crate::proposer::Proposer;
+use crate::receive;
 use crate::replica::{EventBatch, Replica};
 use crate::role::Role;
 use crate::slots::Slots;
 use crate::space::Space;
 use crate::status::{CheckpointStatus, GroupStatus};
 use crate::tick::{self, OwnCommands};
-use crate::transport::Transport;
+use crate::transport::{Lane, Transport};
 use crate::types::Types;
 
 pub(crate) type Raft = openraft::Raft<Types, Applier>;
@@ -145,7 +148,12 @@ impl Group {
 
         let applier = Applier::new(Arc::clone(&replica), Arc::clone(&slots));
         let log_adapter = Log::new(log.clone(), Arc::clone(&replica));
-        let raft = Raft::new(options.node, config, Network, log_adapter, applier)
+        let network = Network {
+            group: options.name.clone(),
+            transport: options.transport,
+            patience: options.timing.election_max * caps::APPEND_PATIENCE_ELECTIONS,
+        };
+        let raft = Raft::new(options.node, config, network, log_adapter, applier)
             .await
             .map_err(|error| io(error.to_string()))?;
 
@@ -290,6 +298,21 @@ impl Group {
         self.inner.replica.roles.leading()
     }
 
+    /// Answers a frame that [`Transport::call`] brought from another node of the group.
+    pub async fn receive(&self, frame: Bytes) -> Bytes {
+        receive::one(&self.inner.raft, frame).await
+    }
+
+    /// Answers the frames that [`Transport::stream`] brings from another node of the group. They must come in order. The
+    /// answers have to be polled; dropping them ends it.
+    #[must_use]
+    pub fn receive_stream(&self, lane: Lane, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
+        match lane {
+            Lane::Control | Lane::Log => receive::appends(&self.inner.raft, frames),
+            Lane::Bulk => receive::snapshot(self.inner.raft.clone(), Arc::clone(&self.inner.slots), frames),
+        }
+    }
+
     /// Makes a checkpoint now and returns the last log index in it.
     ///
     /// # Errors
@@ -299,12 +322,34 @@ impl Group {
         Ok(header.applied.map(|id| id.index))
     }
 
+    #[cfg(test)]
+    pub(crate) fn close_log(&self) {
+        // Only a failure of the mark would be reported; the files are closed all the same.
+        let _ = self.inner.log.close();
+    }
+
     /// Stops the group cleanly: no new commands, the entries in flight get their time, a last checkpoint, all durable.
     ///
     /// # Errors
     /// What went wrong on the way; the group is stopped all the same.
     pub async fn shutdown(&self) -> Result<(), String> {
         self.inner.shutdown().await
+    }
+}
+
+impl Group {
+    pub(crate) fn raft(&self) -> &Raft {
+        &self.inner.raft
+    }
+
+    pub(crate) fn roles(&self) -> watch::Receiver<Role> {
+        self.inner.replica.roles.subscribe()
+    }
+
+    /// Who leads, as far as this node knows.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        self.inner.replica.roles.get().leader
     }
 }
 
@@ -452,6 +497,7 @@ fn config(name: &str, timing: Timing) -> Result<Arc<openraft::Config>, openraft:
         max_in_snapshot_log_to_keep: u64::MAX,
         // A follower gets entries for as long as the log has them.
         replication_lag_threshold: u64::MAX,
+        backoff: caps::BACKOFF.to_owned(),
         max_payload_entries: caps::REPLICATE_ENTRIES_MAX,
         max_append_entries: Some(caps::APPEND_ENTRIES_MAX),
         api_channel_size: Some(caps::CORE_REQUESTS_MAX),

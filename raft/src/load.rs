@@ -80,7 +80,7 @@ fn finish(
     let older = older.cloned();
     let current = Slot::ALL.map(|slot| newest.as_ref().is_some_and(|(newest, _)| *newest == slot));
     let newest = newest.map(|(slot, header)| Checkpoint { slot, header });
-    Ok(Loaded { machine, book: Book { newest, older, current }, time })
+    Ok(Loaded { machine, book: Book { newest, older, current, pins: [0; 2] }, time })
 }
 
 /// The stamp of the last entry of commands in the log.

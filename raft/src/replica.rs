@@ -93,13 +93,14 @@ impl Replica {
         }
     }
 
-    /// Puts a whole state in place of this one.
-    pub fn replace(&self, machine: Machine) {
+    /// Puts a whole state in place of this one, which is returned.
+    pub fn replace(&self, machine: Machine) -> Machine {
         self.clock.restart(machine.state.now());
         let due = machine.state.next_due();
-        *self.machine.write() = machine;
+        let before = std::mem::replace(&mut *self.machine.write(), machine);
         self.due.set(due);
         self.attachments.wake_all();
+        before
     }
 
     pub fn read<R>(&self, read: impl FnOnce(&State, LogTime) -> R) -> R {

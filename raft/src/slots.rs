@@ -55,6 +55,8 @@ pub(crate) struct Book {
     pub older: Option<Header>,
     /// Slots that hold what the state thinks they hold, so that changes may be written on top.
     pub current: [bool; 2],
+    /// How many read them.
+    pub pins: [u32; 2],
 }
 
 /// The slots of one group.
@@ -66,7 +68,18 @@ pub(crate) struct Slots {
 }
 
 /// The right to write the spare slot: a checkpoint or a snapshot, one at a time.
-struct Writing(Arc<Slots>);
+pub(crate) struct Writing(Arc<Slots>);
+
+/// Keeps a slot from being overwritten while it is read.
+pub(crate) struct Pin(Arc<Slots>, Slot);
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        if let Some(pins) = self.0.book.lock().pins.get_mut(place(self.1)) {
+            *pins = pins.saturating_sub(1);
+        }
+    }
+}
 
 impl Drop for Writing {
     fn drop(&mut self) {
@@ -95,6 +108,14 @@ impl Slots {
         self.book.lock().older.clone()
     }
 
+    /// Keeps `slot` as it is for as long as the result exists.
+    pub fn pin(self: &Arc<Self>, slot: Slot) -> Pin {
+        if let Some(pins) = self.book.lock().pins.get_mut(place(slot)) {
+            *pins = pins.saturating_add(1);
+        }
+        Pin(Arc::clone(self), slot)
+    }
+
     pub fn store(&self) -> &StateStore {
         &self.store
     }
@@ -112,6 +133,9 @@ impl Slots {
         let (slot, sequence, current) = {
             let mut book = self.book.lock();
             let slot = book.newest.as_ref().map_or(Slot::Zero, |newest| newest.slot.other());
+            if book.pins.get(place(slot)).is_some_and(|pins| *pins > 0) {
+                return Err(CheckpointError::Busy);
+            }
             let sequence = book.newest.as_ref().map_or(0, |newest| newest.header.sequence).saturating_add(1);
             // Until it is whole again, the log must be kept for the newest alone.
             book.older = None;
@@ -234,11 +258,12 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
-    /// Makes it the newest checkpoint, durably, and hands out its state. Blocks for a few fsyncs.
-    pub fn commit(self) -> Result<(Header, State), CheckpointError> {
+    /// Makes it the newest checkpoint, durably, and hands out its state. Blocks for a few fsyncs. The right to write is to be
+    /// kept until the state is in use: a checkpoint of the old one would take the place of the new.
+    pub fn commit(self) -> Result<(Header, State, Writing), CheckpointError> {
         self.writer.commit(&self.header)?;
         self.writing.0.written(self.slot, self.header.clone(), true);
-        Ok((self.header, self.state))
+        Ok((self.header, self.state, self.writing))
     }
 }
 

@@ -1,37 +1,65 @@
-//! What openraft hands around as a snapshot: a checkpoint in a slot of this node, or one that has come from the leader.
+//! Snapshots: a checkpoint of the leader, streamed to a follower that is too far behind for the log.
+//!
+//! ```text
+//!  leader: newest slot --pages--> begin | chunk 0 | chunk 1 | ... | end --> follower: spare slot, verified whole
+//!                                                                                      |
+//!                                               openraft: install --> header written, state switched
+//! ```
+//! The follower's own state and newest slot stay in use until the last moment. The leader's slot is not overwritten while
+//! it is read. Every frame carries a checksum, every record another, and number and digest are compared at the end.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use ratequeue_limiter::State;
-use ratequeue_storage::{Header, RecordSink, SlotError};
+use ratequeue_storage::{Header, LogId, RecordSink, SlotError, codec, keys};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
-use crate::slots::{Checkpoint, CheckpointError, Incoming, Slots, Whole};
+use crate::caps;
+use crate::network;
+use crate::slots::{Checkpoint, CheckpointError, Incoming, Pin, Slots, Whole, Writing};
+use crate::transport::{Lane, Target, Transport};
+use crate::types::RaftVote;
+use crate::wire::{Piece, Response};
 
 /// A snapshot that can be read, or installed.
 pub(crate) enum SnapshotData {
-    /// A whole slot of this process, to be read.
-    Stored { slots: Arc<Slots>, checkpoint: Checkpoint },
+    /// A whole slot of this process, to be read. It is not overwritten as long as this exists.
+    Stored { slots: Arc<Slots>, checkpoint: Checkpoint, _pin: Pin },
     /// What has come from the leader, in the spare slot, to be switched to.
     Received(Box<Whole>),
 }
 
+/// What a snapshot promises.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SnapshotHeader {
+    group: String,
+    applied: Option<LogId>,
+    membership: Vec<u8>,
+    records: u64,
+    digest: u64,
+}
+
 impl SnapshotData {
     pub fn stored(slots: Arc<Slots>, checkpoint: Checkpoint) -> Self {
-        Self::Stored { slots, checkpoint }
+        let pin = slots.pin(checkpoint.slot);
+        Self::Stored { slots, checkpoint, _pin: pin }
     }
 
-    /// Makes it the newest checkpoint of `into`. Blocks.
-    pub fn install(self, into: &Arc<Slots>) -> Result<(Header, State), CheckpointError> {
+    /// Makes it the newest checkpoint of `into`. Blocks. No checkpoint is made until the last part of the result is dropped.
+    pub fn install(self, into: &Arc<Slots>) -> Result<(Header, State, Writing), CheckpointError> {
         match self {
             Self::Received(whole) => whole.commit(),
-            Self::Stored { slots, checkpoint } => {
+            Self::Stored { slots, checkpoint, _pin } => {
                 let mut copy = Copy { incoming: into.receive()?, failed: None };
                 let read = slots.store().read_slot(slots.group(), checkpoint.slot, &mut copy);
-                if let Some(error) = copy.failed {
-                    return Err(error);
+                match copy.failed {
+                    Some(error) => Err(error),
+                    None => copy.incoming.finish(&read?)?.commit(),
                 }
-                debug_assert_eq!(read.as_ref().ok().map(|header| header.sequence), Some(checkpoint.header.sequence));
-                copy.incoming.finish(&read?)?.commit()
             }
         }
     }
@@ -55,4 +83,111 @@ impl RecordSink for Copy {
     fn digest(&mut self) -> u64 {
         self.incoming.digest()
     }
+}
+
+/// Sends a stored snapshot and returns the answer.
+pub(crate) async fn send(
+    vote: RaftVote,
+    data: SnapshotData,
+    target: &Target,
+    transport: &dyn Transport,
+) -> Result<Response, String> {
+    let SnapshotData::Stored { slots, checkpoint, _pin } = data else {
+        return Err("only a stored snapshot can be sent".to_owned());
+    };
+    let (frames, taken) = mpsc::channel(caps::SNAPSHOT_CHUNKS_WAITING_MAX);
+    // Ends when all is sent, or when the transport drops its end.
+    let reading = tokio::task::spawn_blocking(move || read_pieces(vote, &slots, &checkpoint, &frames));
+    let opening = transport.stream(target, Lane::Bulk, network::frames(taken));
+    let mut responses = opening.await.map_err(|error| error.to_string())?;
+    let answer = match responses.next().await {
+        Some(Ok(frame)) => Response::decode(frame).map_err(|error| error.to_string()),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err("no answer".to_owned()),
+    };
+    drop(responses);
+    match reading.await {
+        // What went wrong here is the better reason, if both sides have one.
+        Ok(Err(why)) if answer.is_err() => Err(why),
+        _ => answer,
+    }
+}
+
+fn read_pieces(
+    vote: RaftVote,
+    slots: &Slots,
+    checkpoint: &Checkpoint,
+    frames: &mpsc::Sender<Bytes>,
+) -> Result<(), String> {
+    let send = |piece: &Piece| frames.blocking_send(piece.encode()).map_err(|_| "the stream has ended".to_owned());
+    let Header { applied, membership, records, digest, sequence: _ } = checkpoint.header.clone();
+    let header = SnapshotHeader { group: slots.group().to_string(), applied, membership, records, digest };
+    let header = codec::encode(keys::SNAPSHOT, &header).map_err(|error| error.to_string())?;
+    send(&Piece::Begin { vote, header: header.into() })?;
+    let (mut after, mut chunks) = (None, 0_u64);
+    loop {
+        let page = slots.store().page(slots.group(), checkpoint.slot, after, caps::SNAPSHOT_CHUNK_RECORDS_MAX);
+        let records = page.map_err(|error| error.to_string())?;
+        let Some(last) = records.last() else { break };
+        after = Some((last.kind, last.id));
+        send(&Piece::Chunk { number: chunks, records })?;
+        chunks = chunks.saturating_add(1);
+    }
+    send(&Piece::End { chunks })
+}
+
+/// A snapshot that has come whole, and the vote of the leader that sent it.
+pub(crate) struct Arrived {
+    pub vote: RaftVote,
+    pub header: Header,
+    pub whole: Whole,
+}
+
+/// Takes a snapshot into the spare slot.
+pub(crate) async fn receive(slots: Arc<Slots>, mut frames: BoxStream<'static, Bytes>) -> Result<Arrived, String> {
+    let (pieces, taken) = mpsc::channel(caps::SNAPSHOT_CHUNKS_WAITING_MAX);
+    let writing = tokio::task::spawn_blocking(move || write_pieces(&slots, taken));
+    while let Some(frame) = frames.next().await {
+        // Once the writer has gone it has its reasons.
+        if pieces.send(frame).await.is_err() {
+            break;
+        }
+    }
+    drop(pieces);
+    writing.await.unwrap_or_else(|error| Err(error.to_string()))
+}
+
+fn write_pieces(slots: &Arc<Slots>, mut frames: mpsc::Receiver<Bytes>) -> Result<Arrived, String> {
+    let mut next = || {
+        let frame = frames.blocking_recv().ok_or("the snapshot is cut")?;
+        Piece::decode(frame).map_err(|error| error.to_string())
+    };
+    let Piece::Begin { vote, header } = next()? else {
+        return Err("a snapshot that does not begin".to_owned());
+    };
+    let header: SnapshotHeader = codec::decode(keys::SNAPSHOT, &header).map_err(|error| error.to_string())?;
+    if header.group != slots.group().as_str() {
+        return Err(format!("a snapshot of the group {}", header.group));
+    }
+    let SnapshotHeader { group: _, applied, membership, records, digest } = header;
+    let promised = Header { applied, membership, records, digest, sequence: 0 };
+    let mut incoming = slots.receive().map_err(|error| error.to_string())?;
+    let mut expected = 0_u64;
+    loop {
+        match next()? {
+            Piece::Chunk { number, records } if number == expected => {
+                expected = expected.saturating_add(1);
+                for record in records {
+                    let taken = incoming.record(record.kind, record.id, &record.value);
+                    taken.map_err(|error| error.to_string())?;
+                }
+            }
+            Piece::End { chunks } if chunks == expected => break,
+            Piece::Begin { .. } | Piece::Chunk { .. } | Piece::End { .. } => {
+                return Err(format!("chunk {expected} of the snapshot is missing"));
+            }
+        }
+    }
+    let whole = incoming.finish(&promised).map_err(|error| error.to_string())?;
+    Ok(Arrived { vote, header: promised, whole })
 }

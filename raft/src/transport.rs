@@ -1,12 +1,97 @@
-//! How groups talk to their copies on other nodes. Phase 2.
+//! How a group talks to its copies on other nodes.
+//!
+//! A [`Transport`] moves opaque frames; what is in them is this crate's business. The receiving node hands them to
+//! [`crate::Group::receive`] and [`crate::Group::receive_stream`] of the group that they name.
+//!
+//! ```text
+//!  leader                                             follower
+//!  Control  votes, heartbeats, handing over   -->     receive           one frame, one answer
+//!  Log      appends, as many as wait          -->     receive_stream    answers in the order of the frames
+//!  Bulk     a snapshot                        -->     receive_stream    one answer, at the end
+//! ```
+//! The lanes should not wait for each other: a heartbeat behind a snapshot costs the leader its office.
 
 use std::fmt::Debug;
 
-/// Carries messages between nodes.
-pub trait Transport: Debug + Send + Sync + 'static {}
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+
+use crate::node::{Address, NodeId};
+
+/// Where a frame goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The group on that node.
+    pub group: String,
+    /// The node. The transport makes sure that it is this one that answers.
+    pub node: NodeId,
+    /// Where it is said to be.
+    pub address: Address,
+}
+
+/// What kind of traffic a frame belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Small and urgent.
+    Control,
+    /// Log entries.
+    Log,
+    /// Snapshots.
+    Bulk,
+}
+
+/// Why a frame was not answered. It may have arrived all the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransportError {
+    /// The node cannot be reached; it is tried again after a pause.
+    #[error("unreachable: {0}")]
+    Unreachable(String),
+    /// The connection broke; it is tried again soon.
+    #[error("broken: {0}")]
+    Broken(String),
+}
+
+/// Answers, in the order of the frames sent; it ends with the first error.
+pub type Responses = BoxStream<'static, Result<Bytes, TransportError>>;
+
+/// Carries frames of at most [`crate::caps::FRAME_BYTES_MAX`] bytes between the nodes of a group. Nothing is asked of it but
+/// that a frame arrives whole and at most once, and a stream in order; frames may be late or lost.
+pub trait Transport: Debug + Send + Sync + 'static {
+    /// Sends a frame and returns its answer. The caller limits the time, by dropping the future.
+    fn call(&self, to: &Target, lane: Lane, frame: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>>;
+
+    /// Sends frames as they come, until their stream ends, and returns the answers. Frames must be taken whether or not
+    /// the answers are polled. Dropping the answers ends it all.
+    fn stream(
+        &self,
+        to: &Target,
+        lane: Lane,
+        frames: BoxStream<'static, Bytes>,
+    ) -> BoxFuture<'static, Result<Responses, TransportError>>;
+}
 
 /// For a group of one node: reaches nobody.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct NoTransport;
 
-impl Transport for NoTransport {}
+impl NoTransport {
+    fn nobody() -> TransportError {
+        TransportError::Unreachable("there is no transport".to_owned())
+    }
+}
+
+impl Transport for NoTransport {
+    fn call(&self, _to: &Target, _lane: Lane, _frame: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        Box::pin(std::future::ready(Err(Self::nobody())))
+    }
+
+    fn stream(
+        &self,
+        _to: &Target,
+        _lane: Lane,
+        _frames: BoxStream<'static, Bytes>,
+    ) -> BoxFuture<'static, Result<Responses, TransportError>> {
+        Box::pin(std::future::ready(Err(Self::nobody())))
+    }
+}

@@ -8,10 +8,10 @@ use std::time::Duration;
 use clap::Args;
 use ratequeue_api::client::{Client, ClientError};
 use ratequeue_api::{AcquireRequest, ErrorCode, ExtendRequest, Lease, Load, ReleaseRequest};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Server, duration};
+use super::{Server, duration, pass_on};
 use crate::exit::{Exit, Failed};
 
 /// A lease is extended when this part of its time has passed.
@@ -146,16 +146,6 @@ async fn extend(client: &Client, lease: &Lease, ttl: Option<Duration>) {
                 eprintln!("ratequeue: the lease is lost while the command still runs: {error}");
                 std::future::pending::<()>().await;
             }
-        }
-    }
-}
-
-/// Passes a signal on to the command. The `kill` program spares us unsafe code for one system call.
-fn pass_on(child: &Child, name: &str) {
-    if let Some(id) = child.id() {
-        let sent = std::process::Command::new("kill").args(["-s", name, &id.to_string()]).status();
-        if sent.is_err() {
-            eprintln!("ratequeue: SIG{name} could not be passed on to the command");
         }
     }
 }

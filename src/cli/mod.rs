@@ -1,6 +1,7 @@
 //! The command line.
 
 mod acquire;
+mod cluster;
 mod completions;
 mod duration;
 mod resource;
@@ -29,6 +30,9 @@ enum Command {
     Dev(server::Dev),
     /// Runs a node of a cluster: the same line for the first start, a restart, and after a crash
     Node(server::NodeArgs),
+    /// Forms a cluster, shows it, changes its members
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
     /// Limits as files: apply, get, list, delete
     #[command(subcommand)]
     Resource(resource::Resource),
@@ -80,6 +84,7 @@ pub fn run() -> Result<Exit, Failed> {
     match cli.command {
         Command::Dev(dev) => dev.run(),
         Command::Node(node) => node.run(),
+        Command::Cluster(cluster) => block_on(cluster.run()),
         Command::Resource(resource) => block_on(resource.run()),
         Command::Acquire(acquire) => block_on(acquire.run()),
         Command::Completions(completions) => Ok(completions.run()),
@@ -100,4 +105,31 @@ fn block_on(command: impl Future<Output = Result<Exit, Failed>>) -> Result<Exit,
 fn print(text: &str) {
     use std::io::Write;
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Lines of cells, in columns as wide as their widest cell. The first line is the title.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let is_last = |row: &[String], column: usize| column + 1 == row.len();
+    // A last cell may be long, like an error, without widening the column for all others.
+    let width = |column: usize| {
+        let cells = rows.iter().filter(|row| !is_last(row, column)).filter_map(|row| row.get(column));
+        cells.map(String::len).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Passes a signal on to a process that we started. The `kill` program spares us unsafe code for one system call.
+fn pass_on(child: &tokio::process::Child, name: &str) {
+    if let Some(id) = child.id() {
+        let sent = std::process::Command::new("kill").args(["-s", name, &id.to_string()]).status();
+        if sent.is_err() {
+            eprintln!("ratequeue: SIG{name} could not be passed on to process {id}");
+        }
+    }
 }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use ratequeue_api::client::Client;
-use ratequeue_api::resource::Kind;
+use ratequeue_api::resource::{Algorithm, Kind, TrueUp};
 use ratequeue_api::{Resource as Wire, ResourceView};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Server, failed, print};
+use super::{Server, failed, print, table};
 use crate::exit::{Exit, Failed};
 
 /// Items on the pages that a list is read in.
@@ -183,8 +183,8 @@ fn with_defaults(wanted: &Wire) -> Wire {
         let rate = limit.kind == Kind::Rate;
         limit.cost.get_or_insert_with(|| if rate { "load".to_owned() } else { "one".to_owned() });
         if rate {
-            limit.algorithm.get_or_insert(ratequeue_api::resource::Algorithm::SlidingWindow);
-            limit.true_up.get_or_insert(ratequeue_api::resource::TrueUp::Both);
+            limit.algorithm.get_or_insert(Algorithm::SlidingWindow);
+            limit.true_up.get_or_insert(TrueUp::Both);
         }
     }
     full
@@ -210,7 +210,7 @@ impl Get {
         let Some(view) = view else {
             return Err(Failed::new(Exit::Failed, format!("no resource is named {}", self.name)));
         };
-        print(&if self.json { json(&view) } else { table(&[view]) });
+        print(&if self.json { json(&view) } else { table(&rows(&[view])) });
         Ok(Exit::Done)
     }
 }
@@ -218,7 +218,7 @@ impl Get {
 impl List {
     async fn run(self) -> Result<Exit, Failed> {
         let views = all(&self.server.client()?).await?;
-        print(&if self.json { json(&views) } else { table(&views) });
+        print(&if self.json { json(&views) } else { table(&rows(&views)) });
         Ok(Exit::Done)
     }
 }
@@ -250,18 +250,18 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
 }
 
-/// A row for each limit, in columns as wide as their widest cell.
-fn table(views: &[ResourceView]) -> String {
-    let mut rows =
-        vec![["RESOURCE", "PLACEMENT", "LIMIT", "KIND", "QUOTA", "WINDOW", "COST", "VERSION"].map(str::to_owned)];
+/// A row for each limit.
+fn rows(views: &[ResourceView]) -> Vec<Vec<String>> {
+    let titles = ["RESOURCE", "PLACEMENT", "LIMIT", "KIND", "QUOTA", "WINDOW", "COST", "VERSION"];
+    let mut rows = vec![titles.map(str::to_owned).to_vec()];
     for view in views {
         for (name, limit) in &view.limits {
             let kind = match (limit.kind, limit.algorithm) {
                 (Kind::Concurrency, _) => "concurrency",
-                (Kind::Rate, Some(ratequeue_api::resource::Algorithm::TokenBucket)) => "token_bucket",
-                (Kind::Rate, _) => "sliding_window",
+                (Kind::Rate, Some(Algorithm::TokenBucket)) => "token_bucket",
+                (Kind::Rate, Some(Algorithm::SlidingWindow) | None) => "sliding_window",
             };
-            rows.push([
+            rows.push(vec![
                 view.name.clone(),
                 view.placement.clone(),
                 name.clone(),
@@ -273,11 +273,5 @@ fn table(views: &[ResourceView]) -> String {
             ]);
         }
     }
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..8).map(width).collect();
-    let line = |row: &[String; 8]| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
+    rows
 }

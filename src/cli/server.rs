@@ -50,8 +50,8 @@ impl Dev {
         let data = self.data.clone();
         serve(self.http, self.data, |address| {
             let url = format!("http://{address}");
-            let options =
-                NodeOptions { cluster: "dev".to_owned(), region: "local".to_owned(), id: 1, url: url.clone() };
+            let cluster = ClusterFile::alone("dev", "local", address);
+            let options = NodeOptions { cluster, region: "local".to_owned(), id: 1, url: url.clone() };
             (options, welcome(&url, &data))
         })
     }
@@ -76,19 +76,9 @@ impl NodeArgs {
             let text = format!("{} has no node {}: it has {:?}", self.cluster.display(), self.id, file.ids());
             return Err(usage(text));
         };
-        if file.ids().len() > 1 {
-            return Err(usage(format!(
-                "{} describes more than one node, which this version cannot run yet: give a file with one",
-                self.cluster.display()
-            )));
-        }
-        let options = NodeOptions {
-            cluster: file.name.clone(),
-            region: region.to_owned(),
-            id: self.id,
-            url: format!("http://{}", node.http),
-        };
-        serve(self.http.unwrap_or(node.http), self.data, |address| {
+        let (region, url, http) = (region.to_owned(), node.view().http, self.http.unwrap_or(node.http));
+        let options = NodeOptions { cluster: file, region, id: self.id, url };
+        serve(http, self.data, |address| {
             (options, format!("RateQueue node {} listens on http://{address}.\n", self.id))
         })
     }
@@ -129,7 +119,7 @@ async fn run(node: Arc<Node>, listener: TcpListener) -> Result<Exit, Failed> {
     let serving = tokio::spawn(server::serve(Arc::clone(&node), listener));
     let counting = {
         let node = Arc::clone(&node);
-        tokio::spawn(async move { node.stats.follow(node.group.events()).await })
+        tokio::spawn(async move { node.count().await })
     };
     let died = tokio::select! {
         _ = terminate.recv() => None,
@@ -144,7 +134,7 @@ async fn run(node: Arc<Node>, listener: TcpListener) -> Result<Exit, Failed> {
     // It ends by itself, in bounded time, now that the node is stopping.
     let _ = serving.await;
     counting.abort();
-    let stopped = node.group.shutdown().await;
+    let stopped = node.shutdown().await;
     stopped.map_err(|error| Failed::new(Exit::Failed, format!("the state could not be saved: {error}")))?;
     Ok(Exit::Done)
 }

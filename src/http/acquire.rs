@@ -54,7 +54,7 @@ pub async fn acquire(
     if node.is_stopping() {
         return Err(Failure::shutting_down());
     }
-    let applied = node.group.submit(command).await.map_err(|error| Failure::from(error).about(resource.as_str()))?;
+    let applied = node.group()?.submit(command).await.map_err(|error| Failure::from(error).about(resource.as_str()))?;
     let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
     let Reply::Acquired(view) = reply else { return Err(super::unexpected()) };
     let view = match view.phase {
@@ -67,7 +67,7 @@ pub async fn acquire(
 /// Waits at most `hold` for a lease to leave the line; gives the lease as it is then, `None` when it is forgotten.
 pub async fn wait(node: &Node, id: LeaseId, hold: Duration) -> Result<Option<LeaseView>, Failure> {
     if !hold.is_zero() {
-        let mut attachment = node.group.attach(id);
+        let mut attachment = node.group()?.attach(id);
         tokio::select! {
             woken = attachment.ended_waiting() => match woken {
                 Woken::NoLongerWaiting => {}
@@ -78,12 +78,12 @@ pub async fn wait(node: &Node, id: LeaseId, hold: Duration) -> Result<Option<Lea
             () = node.stopping() => return Err(Failure::shutting_down()),
         }
     }
-    Ok(node.group.read(|state, now| state.lease(id, now)))
+    Ok(node.group()?.read(|state, now| state.lease(id, now)))
 }
 
 /// Says through the log that somebody still asks for a waiting lease.
 pub async fn keep_alive(node: &Node, id: LeaseId) -> Result<(), Failure> {
-    node.group.submit(Command::Keepalive(Keepalive { leases: vec![id] })).await?;
+    node.group()?.submit(Command::Keepalive(Keepalive { leases: vec![id] })).await?;
     Ok(())
 }
 
@@ -101,14 +101,14 @@ fn acquired(node: &Node, view: &LeaseView, index: u64) -> Result<Response, Failu
             });
         }
     };
-    let lease = translate::lease(view, node.group.name(), false);
+    let lease = translate::lease(view, node.group()?.name(), false);
     let location = format!("/v1/leases/{}", lease.id);
     let mut response = (status, answer(&lease)).into_response();
     let headers = response.headers_mut();
     log_index(headers, index);
     if status == StatusCode::ACCEPTED {
         headers.extend(HeaderValue::from_str(&location).ok().map(|value| (header::LOCATION, value)));
-    } else if let Some(usage) = node.group.read(|state, now| state.usage(&view.resource, now)) {
+    } else if let Some(usage) = node.group()?.read(|state, now| state.usage(&view.resource, now)) {
         rate_limit_headers(headers, &usage.limits);
     }
     Ok(response)

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use ratequeue_api::caps::{CURSOR_LEN_MAX, HOLD_MS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
 use ratequeue_api::{ExtendRequest, Lease, List, Problem, ReleaseRequest, Released};
 use ratequeue_limiter::{Command, Extend, LeaseView, Phase, Release, Reply, ResourceName};
+use ratequeue_raft::Group;
 use serde::Deserialize;
 
 use super::acquire::{keep_alive, wait};
@@ -18,7 +19,8 @@ use super::{answer, log_index, translate, unexpected};
 use crate::node::Node;
 
 fn check_group(node: &Node, leased: &Leased) -> Result<(), Failure> {
-    if leased.group == node.group.name() { Ok(()) } else { Err(Failure::lease_not_found()) }
+    let group = node.group()?;
+    if leased.group == group.name() { Ok(()) } else { Err(Failure::lease_not_found()) }
 }
 
 /// The parameters of a look at a lease.
@@ -49,8 +51,8 @@ pub async fn look(
     if params.wait_ms > HOLD_MS_MAX {
         return Err(Failure::bad_request(format!("wait_ms must be 0 to {HOLD_MS_MAX}.")));
     }
-    node.group.linearize().await?;
-    let now = node.group.read(|state, now| state.lease(leased.id, now)).ok_or_else(Failure::lease_not_found)?;
+    node.group()?.linearize().await?;
+    let now = node.group()?.read(|state, now| state.lease(leased.id, now)).ok_or_else(Failure::lease_not_found)?;
     let view = match now.phase {
         Phase::Waiting(_) => {
             keep_alive(&node, leased.id).await?;
@@ -58,7 +60,7 @@ pub async fn look(
         }
         Phase::Held(_) | Phase::Ended(_) => now,
     };
-    Ok(answer(&translate::lease(&view, node.group.name(), true)))
+    Ok(answer(&translate::lease(&view, node.group()?.name(), true)))
 }
 
 /// Gives a held lease back, or a place in line up.
@@ -79,10 +81,10 @@ pub async fn release(
 ) -> Result<Response, Failure> {
     check_group(&node, &leased)?;
     let used = body.used.map(translate::load).transpose()?;
-    let applied = node.group.submit(Command::Release(Release { lease: leased.id, used })).await?;
+    let applied = node.group()?.submit(Command::Release(Release { lease: leased.id, used })).await?;
     let Reply::Released(released) = applied.outcome? else { return Err(unexpected()) };
     let body = Released {
-        id: format!("{}.{}", node.group.name(), released.id),
+        id: format!("{}.{}", node.group()?.name(), released.id),
         state: translate::lease_state(released.state),
         refunded: translate::amounts(&released.refunded),
         debited: translate::amounts(&released.debited),
@@ -111,11 +113,11 @@ pub async fn extend(
 ) -> Result<Response, Failure> {
     check_group(&node, &leased)?;
     let extend = Extend { lease: leased.id, ttl_ms: body.ttl_ms };
-    let applied = node.group.submit(Command::Extend(extend)).await?;
+    let applied = node.group()?.submit(Command::Extend(extend)).await?;
     let Reply::Extended(view) = applied.outcome? else { return Err(unexpected()) };
     let mut headers = HeaderMap::new();
     log_index(&mut headers, applied.index);
-    Ok((headers, answer(&translate::lease(&view, node.group.name(), true))).into_response())
+    Ok((headers, answer(&translate::lease(&view, node.group()?.name(), true))).into_response())
 }
 
 /// Which leases a list shows.
@@ -188,20 +190,21 @@ pub async fn list(
         (None, Some(ListState::Waiting)) => Cursor::Waiting(None),
         (None, Some(ListState::Held) | None) => Cursor::Held(None),
     };
+    let group = node.group()?;
     let (views, next_cursor) =
-        page(&node, &name, from, params.state, max).ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
-    let items = views.iter().map(|view| translate::lease(view, node.group.name(), true)).collect();
+        page(group, &name, from, params.state, max).ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
+    let items = views.iter().map(|view| translate::lease(view, group.name(), true)).collect();
     Ok(answer(&List { items, next_cursor }))
 }
 
 fn page(
-    node: &Node,
+    group: &Group,
     name: &ResourceName,
     from: Cursor,
     only: Option<ListState>,
     max: usize,
 ) -> Option<(Vec<LeaseView>, Option<String>)> {
-    node.group.read(|state, now| {
+    group.read(|state, now| {
         let mut views = match from {
             Cursor::Held(after) => state.held(name, after, max + 1, now)?,
             Cursor::Waiting(after) => state.waiting(name, after, max + 1, now)?,

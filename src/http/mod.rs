@@ -2,6 +2,7 @@
 //! decide nothing.
 
 mod acquire;
+mod cluster;
 mod extract;
 mod leases;
 mod openapi;
@@ -51,7 +52,7 @@ async fn frame(State(node): State<Arc<Node>>, mut request: Request, next: Next) 
     problem::render(&mut response, key.as_ref().ok().map(|key| key.0.as_str()));
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static(names::SERVED_BY), HeaderValue::from(node.options.id));
-    if let Some(leader) = node.leader_url().and_then(|url| HeaderValue::from_str(url).ok()) {
+    if let Some(leader) = node.leader_url().and_then(|url| HeaderValue::from_str(&url).ok()) {
         headers.insert(HeaderName::from_static(names::LEADER), leader);
     }
     response

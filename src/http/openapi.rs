@@ -8,7 +8,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{acquire, leases, resources, watch};
+use super::{acquire, cluster, leases, resources, watch};
 use crate::node::Node;
 
 #[derive(OpenApi)]
@@ -23,7 +23,8 @@ use crate::node::Node;
     tags(
         (name = "resources", description = "Named things with limits"),
         (name = "leases", description = "Acquire, wait, release"),
-        (name = "watching", description = "What goes on")
+        (name = "watching", description = "What goes on"),
+        (name = "cluster", description = "Forming a cluster, and its members")
     ),
     components(schemas(ratequeue_api::ErrorCode))
 )]
@@ -40,7 +41,12 @@ pub fn routes() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(leases::look))
         .routes(routes!(leases::release))
         .routes(routes!(leases::extend))
-        .routes(routes!(watch::cluster))
+        .routes(routes!(cluster::look))
+        .routes(routes!(cluster::adopt))
+        .routes(routes!(cluster::form))
+        .routes(routes!(cluster::add_learner))
+        .routes(routes!(cluster::set_voters))
+        .routes(routes!(cluster::transfer_leader))
         .routes(routes!(watch::healthz))
         .routes(routes!(watch::readyz))
         .routes(routes!(watch::metrics))

@@ -7,6 +7,7 @@ use ratequeue_limiter::{Blocked, LeaseState, Refusal, ResourceName};
 use ratequeue_raft::SubmitError;
 
 use crate::http::translate;
+use crate::node::NotJoined;
 
 /// A call that failed. It becomes a problem on the way out, in [`render`].
 #[derive(Debug, Clone)]
@@ -23,6 +24,11 @@ impl Failure {
 
     pub fn about(mut self, resource: &str) -> Self {
         self.0.resource = Some(resource.to_owned());
+        self
+    }
+
+    pub fn with_detail(mut self, detail: String) -> Self {
+        self.0.detail = detail;
         self
     }
 
@@ -119,6 +125,15 @@ impl From<Refusal> for Failure {
                 Self::new(ErrorCode::ResourceDeleted, "The resource was deleted while the lease waited.")
             }
         }
+    }
+}
+
+impl From<NotJoined> for Failure {
+    fn from(_: NotJoined) -> Self {
+        Self::new(
+            ErrorCode::NoQuorum,
+            "This node is not part of a cluster yet: start the other nodes and run `ratequeue cluster init`.",
+        )
     }
 }
 

@@ -9,6 +9,7 @@ use ratequeue_api::caps::CURSOR_LEN_MAX;
 use ratequeue_api::resource::{ResourcePatch, ResourceView};
 use ratequeue_api::{ErrorCode, List, Problem, Resource};
 use ratequeue_limiter::{Command, Condition, DeleteResource, PatchResource, PutResource, Reply, ResourceName};
+use ratequeue_raft::Group;
 use serde::Deserialize;
 
 use super::extract::{Json, Named, Params, Precondition, RequestKey};
@@ -19,12 +20,12 @@ use crate::node::Node;
 
 /// The placement of every resource of this node's group.
 fn check_placement(node: &Node, name: &ResourceName, wanted: Option<&str>) -> Result<(), Failure> {
-    let here = node.group.name();
+    let here = node.group()?.name();
     match wanted {
         None => Ok(()),
         Some(wanted) if wanted == here => Ok(()),
         Some(wanted) => {
-            let exists = node.group.read(|state, _| state.resource(name)).is_some();
+            let exists = node.group()?.read(|state, _| state.resource(name)).is_some();
             if exists {
                 let detail = format!(
                     "{name} lives in {here}, and a placement cannot be changed. Delete it and create it in {wanted}."
@@ -38,8 +39,8 @@ fn check_placement(node: &Node, name: &ResourceName, wanted: Option<&str>) -> Re
     }
 }
 
-fn show(node: &Node, view: &ratequeue_limiter::ResourceView, index: Option<u64>, status: StatusCode) -> Response {
-    let mut response = (status, answer(&translate::resource_view(view, node.group.name()))).into_response();
+fn show(group: &Group, view: &ratequeue_limiter::ResourceView, index: Option<u64>, status: StatusCode) -> Response {
+    let mut response = (status, answer(&translate::resource_view(view, group.name()))).into_response();
     let headers = response.headers_mut();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", view.version)) {
         headers.insert(header::ETAG, tag);
@@ -76,11 +77,11 @@ pub async fn put(
     check_placement(&node, &resource, body.placement.as_deref())?;
     let spec = translate::resource_spec(&body).map_err(|failure| failure.about(resource.as_str()))?;
     let put = PutResource { request, resource: resource.clone(), spec, condition };
-    let applied = node.group.submit(Command::PutResource(put)).await?;
+    let applied = node.group()?.submit(Command::PutResource(put)).await?;
     let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
     let Reply::Put { created, resource } = reply else { return Err(unexpected()) };
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(show(&node, &resource, Some(applied.index), status))
+    Ok(show(node.group()?, &resource, Some(applied.index), status))
 }
 
 /// Changes a resource, with the meaning of a JSON merge patch. The next decision follows it.
@@ -107,10 +108,10 @@ pub async fn patch(
     check_placement(&node, &resource, body.placement.as_deref())?;
     let patch = translate::resource_patch(&body).map_err(|failure| failure.about(resource.as_str()))?;
     let patch = PatchResource { request, resource: resource.clone(), patch, condition };
-    let applied = node.group.submit(Command::PatchResource(patch)).await?;
+    let applied = node.group()?.submit(Command::PatchResource(patch)).await?;
     let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
     let Reply::Patched(resource) = reply else { return Err(unexpected()) };
-    Ok(show(&node, &resource, Some(applied.index), StatusCode::OK))
+    Ok(show(node.group()?, &resource, Some(applied.index), StatusCode::OK))
 }
 
 /// A resource, read linearizably.
@@ -123,10 +124,10 @@ pub async fn patch(
     )
 )]
 pub async fn get(State(node): State<Arc<Node>>, Named(name): Named) -> Result<Response, Failure> {
-    node.group.linearize().await?;
-    let view = node.group.read(|state, _| state.resource(&name));
+    node.group()?.linearize().await?;
+    let view = node.group()?.read(|state, _| state.resource(&name));
     let view = view.ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
-    Ok(show(&node, &view, None, StatusCode::OK))
+    Ok(show(node.group()?, &view, None, StatusCode::OK))
 }
 
 /// The parameters of a list of resources.
@@ -150,11 +151,12 @@ pub async fn list(State(node): State<Arc<Node>>, Params(params): Params<ListPara
     let cursor = params.cursor.filter(|text| text.len() <= CURSOR_LEN_MAX).map(|text| ResourceName::new(&text));
     let after =
         cursor.transpose().map_err(|_| Failure::bad_request("cursor must be the next_cursor of the page before."))?;
-    let mut views = node.group.read(|state, _| state.resources(after.as_ref(), max + 1));
+    let group = node.group()?;
+    let mut views = group.read(|state, _| state.resources(after.as_ref(), max + 1));
     let more = views.len() > max;
     views.truncate(max);
     let next_cursor = if more { views.last().map(|view| view.name.to_string()) } else { None };
-    let items = views.iter().map(|view| translate::resource_view(view, node.group.name())).collect();
+    let items = views.iter().map(|view| translate::resource_view(view, group.name())).collect();
     Ok(answer(&List { items, next_cursor }))
 }
 
@@ -177,7 +179,7 @@ pub async fn delete(
         return Err(Failure::bad_request("If-None-Match makes no sense here: use If-Match."));
     }
     let delete = DeleteResource { request, resource: resource.clone(), condition };
-    let applied = node.group.submit(Command::DeleteResource(delete)).await?;
+    let applied = node.group()?.submit(Command::DeleteResource(delete)).await?;
     let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
     let Reply::Deleted = reply else { return Err(unexpected()) };
     let mut headers = HeaderMap::new();

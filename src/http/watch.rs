@@ -1,21 +1,17 @@
-//! Watching: stats, the cluster, health, metrics.
+//! Watching: stats, health, metrics.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::Problem;
-use ratequeue_api::watch::{ClusterView, GroupView, LimitStats, NodeView, RegionView, ResourceStats};
+use ratequeue_api::watch::{LimitStats, ResourceStats};
 
 use super::answer;
 use super::extract::Named;
 use super::problem::Failure;
 use crate::node::Node;
-
-/// What the whole group can do; raised when all voters can.
-const FEATURE_LEVEL: u32 = 1;
 
 /// How a resource stands, and what it did in the last 10 s.
 #[utoipa::path(
@@ -27,7 +23,7 @@ const FEATURE_LEVEL: u32 = 1;
     )
 )]
 pub async fn stats(State(node): State<Arc<Node>>, Named(name): Named) -> Result<Response, Failure> {
-    let usage = node.group.read(|state, now| state.usage(&name, now));
+    let usage = node.group()?.read(|state, now| state.usage(&name, now));
     let usage = usage.ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
     let recent = node.stats.recent(&name);
     let limits = usage.limits.iter().map(|limit| {
@@ -51,35 +47,6 @@ pub async fn stats(State(node): State<Arc<Node>>, Named(name): Named) -> Result<
     Ok(answer(&stats))
 }
 
-/// The cluster as the asked node sees it.
-#[utoipa::path(
-    get, path = "/v1/cluster", tag = "watching",
-    responses((status = 200, description = "Regions, nodes and groups", body = ClusterView))
-)]
-pub async fn cluster(State(node): State<Arc<Node>>) -> Response {
-    let status = node.group.status();
-    let (applied_index, digest) = node.group.digest().await;
-    let group = GroupView {
-        leader: status.leader,
-        term: status.term,
-        voters: status.voters.into_keys().collect(),
-        learners: status.learners.into_keys().collect(),
-        last_log_index: status.last_log_index.unwrap_or_default(),
-        applied_index,
-        lag: status.committed.unwrap_or_default().saturating_sub(applied_index),
-        feature_level: FEATURE_LEVEL,
-        digest: format!("{digest:016x}"),
-    };
-    let this = NodeView { id: node.options.id, http: node.options.url.clone() };
-    let view = ClusterView {
-        name: node.options.cluster.clone(),
-        cluster_id: node.identity.cluster_id.clone(),
-        regions: BTreeMap::from([(node.options.region.clone(), RegionView { nodes: vec![this] })]),
-        groups: BTreeMap::from([(node.group.name().to_owned(), group)]),
-    };
-    answer(&view)
-}
-
 /// Alive: the process answers.
 #[utoipa::path(get, path = "/healthz", tag = "watching", responses((status = 200, description = "Alive")))]
 pub async fn healthz() -> &'static str {
@@ -98,14 +65,14 @@ pub async fn readyz(State(node): State<Arc<Node>>) -> Result<&'static str, Failu
     if node.is_stopping() {
         return Err(Failure::shutting_down());
     }
-    node.group.linearize().await?;
+    node.group()?.linearize().await?;
     Ok("ready\n")
 }
 
 /// Metrics in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "watching", responses((status = 200, description = "Prometheus text")))]
 pub async fn metrics(State(node): State<Arc<Node>>) -> Response {
-    let text = node.stats.render(&node);
+    let text = node.stats.render(node.group().ok());
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))];
     (StatusCode::OK, kind, text).into_response()
 }

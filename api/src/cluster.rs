@@ -1,0 +1,160 @@
+//! The cluster view, and the calls that form a cluster and change its members.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The cluster as the asked node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterView {
+    /// The cluster's name.
+    pub name: String,
+    /// Its id, made when it was formed; `null` while the asked node is not part of it.
+    pub cluster_id: Option<String>,
+    /// The asked node.
+    pub node: u64,
+    /// Its regions by name.
+    pub regions: BTreeMap<String, RegionView>,
+    /// The groups that the asked node is in, by name.
+    pub groups: BTreeMap<String, GroupView>,
+}
+
+/// A region.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RegionView {
+    /// Its nodes, in the order of their ids.
+    pub nodes: Vec<NodeView>,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeView {
+    /// Its id.
+    pub id: u64,
+    /// Where it answers HTTP.
+    pub http: String,
+    /// Where it talks to other nodes.
+    pub peer: String,
+}
+
+/// What a node is in its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It leads.
+    Leader,
+    /// It votes, and follows.
+    Follower,
+    /// It asks for votes.
+    Candidate,
+    /// It has the log and no vote.
+    Learner,
+    /// The group has stopped on it.
+    Stopped,
+}
+
+/// A group, as the asked node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GroupView {
+    /// What the asked node is in it.
+    pub role: Role,
+    /// The node that leads it, when one is known.
+    pub leader: Option<u64>,
+    /// The term of its leader.
+    pub term: u64,
+    /// Who votes.
+    pub voters: Vec<u64>,
+    /// Who follows without a vote.
+    pub learners: Vec<u64>,
+    /// Index of the last entry in the asked node's log.
+    pub last_log_index: u64,
+    /// Index of the last entry that the asked node applied.
+    pub applied_index: u64,
+    /// How many committed entries the asked node has still to apply.
+    pub lag: u64,
+    /// What the whole group can do: rises when all voters can.
+    pub feature_level: u32,
+    /// A hash of the asked node's state at `applied_index`: equal on all nodes at the same index.
+    pub digest: String,
+    /// On the leader: how far the other members are.
+    pub followers: BTreeMap<u64, FollowerView>,
+}
+
+/// How far another member is, as the leader knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FollowerView {
+    /// The last entry that it is known to have.
+    pub matched_index: Option<u64>,
+    /// Entries that it does not have.
+    pub lag: u64,
+}
+
+/// Makes an empty node part of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdoptRequest {
+    /// The cluster's name.
+    pub name: String,
+    /// The cluster's id: 32 hexadecimal digits.
+    pub cluster_id: String,
+    /// Which node this is meant for.
+    pub node: u64,
+}
+
+/// Which cluster a node is part of, now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AdoptAnswer {
+    /// The id that was asked for, or that of the cluster that came first.
+    pub cluster_id: String,
+}
+
+/// Forms a group of its first voters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FormRequest {
+    /// Which group.
+    pub group: String,
+    /// Its voters.
+    pub voters: Vec<NodeView>,
+}
+
+/// Adds a node that follows without a vote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddLearnerRequest {
+    /// Which group.
+    pub group: String,
+    /// The node.
+    pub node: NodeView,
+}
+
+/// Makes these members the voters; voters that are left out are no members any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetVotersRequest {
+    /// Which group.
+    pub group: String,
+    /// The ids of its voters.
+    pub voters: Vec<u64>,
+}
+
+/// Hands leadership over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TransferLeaderRequest {
+    /// Which group.
+    pub group: String,
+    /// To which voter; to the one that has most of the log when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
+}
+
+/// Who leads now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TransferLeaderAnswer {
+    /// Which group.
+    pub group: String,
+    /// The node that leads it.
+    pub leader: u64,
+}

@@ -1,0 +1,343 @@
+//! Random commands against a naive model, with every invariant checked after every step.
+//!
+//! `RATEQUEUE_MODEL_SEQUENCES` (10,000), `RATEQUEUE_MODEL_COMMANDS` (60) and `RATEQUEUE_MODEL_SEED` (1) change the run. A
+//! failure prints its seed and the steps that are left once all that do not matter are taken out.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::disallowed_methods, reason = "a test may read its own settings")]
+
+mod history;
+mod naive;
+mod steps;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use history::{History, Known};
+use naive::{Answer, Happens, Life, Model};
+use ratequeue_limiter::{
+    Applied, Blocked, EventKind, LeaseId, LeaseState, LogTime, Outcome, Phase, Refusal, Reply, State,
+};
+use steps::translate::{self, resource_name};
+use steps::{Advance, Command, Kind, Step};
+
+struct Run {
+    state: State,
+    model: Model,
+    history: History,
+    index: u64,
+    /// The core's id of each lease of the model.
+    ids: Vec<LeaseId>,
+    /// What concurrency limits may hold beyond their quota, because they were lowered: resource, limit.
+    excess: BTreeMap<(usize, &'static str), u64>,
+}
+
+fn hold(holds: bool, text: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(text()) }
+}
+
+fn run(steps: &[Step]) -> Result<(), String> {
+    let mut run = Run {
+        state: State::new(),
+        model: Model::default(),
+        history: History::default(),
+        index: 0,
+        ids: Vec::new(),
+        excess: BTreeMap::new(),
+    };
+    for step in steps {
+        run.step(step).map_err(|error| format!("at entry {}: {error}", run.index))?;
+    }
+    Ok(())
+}
+
+impl Run {
+    fn step(&mut self, step: &Step) -> Result<(), String> {
+        if step.reload {
+            self.reload()?;
+        }
+        let now = self.state.now();
+        let due = self.state.next_due();
+        let stamp = match step.advance {
+            Advance::By(us) => now.after_us(us),
+            Advance::Back(us) => LogTime(now.0.saturating_sub(us)),
+            Advance::Due(before) => LogTime(due.unwrap_or(now).0.saturating_sub(before)),
+        };
+        self.index += 1;
+        self.model.targets = self.targets();
+        let lease_of = |request| self.model.targets.get(&request).map(|lease| self.ids[*lease]);
+        let commands = step.commands.iter().map(|command| translate::command(command, lease_of)).collect();
+        let applied = self.state.apply(self.index, stamp, commands);
+        self.model.begin(stamp.0);
+        let answers: Vec<_> = step.commands.iter().map(|command| self.model.decide(command)).collect();
+        self.model.end(64 + applied.events.len());
+        hold(self.state.now() == now.max(stamp), || format!("now is {}", self.state.now()))?;
+        for ((command, answer), outcome) in step.commands.iter().zip(&answers).zip(&applied.outcomes) {
+            self.compare(answer, outcome).map_err(|error| format!("{command:?}: {error}"))?;
+        }
+        self.compare_events(&applied)?;
+        self.check_history(&applied)?;
+        self.check_concurrency(step)?;
+        self.check_views()?;
+        self.state.check().map_err(|broken| broken.to_string())?;
+        let now = self.state.now();
+        let next = self.state.next_due();
+        hold(next.is_none_or(|at| at > now), || format!("work is left over: due {next:?}, now {now}"))?;
+        let punctual = step.advance == Advance::Due(0) && due.is_some();
+        hold(!punctual || !applied.events.is_empty(), || format!("nothing happened at the due time {due:?}"))
+    }
+
+    /// The leases that requests stand for now; of those forgotten too, which must not be found.
+    fn targets(&self) -> BTreeMap<u64, usize> {
+        self.model.leases.iter().enumerate().map(|(lease, view)| (view.acquire.request, lease)).collect()
+    }
+
+    fn reload(&mut self) -> Result<(), String> {
+        let mut rebuilt = State::from_records(self.state.to_records()).map_err(|bad| bad.to_string())?;
+        hold(rebuilt.digest() == self.state.digest(), || "the rebuilt state has another digest".to_owned())?;
+        hold(rebuilt.next_due() == self.state.next_due(), || "the rebuilt state has another next_due".to_owned())?;
+        hold(rebuilt.records() == self.state.records(), || "the rebuilt state has other records".to_owned())?;
+        self.state = rebuilt;
+        Ok(())
+    }
+
+    /// The same lease of both, also when it is new.
+    fn same_lease(&mut self, lease: usize, id: LeaseId) -> Result<(), String> {
+        if lease == self.ids.len() {
+            hold(!self.ids.contains(&id), || format!("{id} was given out twice"))?;
+            self.ids.push(id);
+        }
+        hold(self.ids.get(lease) == Some(&id), || format!("lease {lease} is {:?}, not {id}", self.ids.get(lease)))
+    }
+
+    fn compare(&mut self, answer: &Answer, outcome: &Outcome) -> Result<(), String> {
+        let fits = match (answer, outcome) {
+            (Answer::Waiting(lease), Ok(Reply::Acquired(view))) => {
+                self.same_lease(*lease, view.id)?;
+                view.state() == LeaseState::Waiting
+            }
+            (Answer::Held(lease), Ok(Reply::Acquired(view))) => {
+                self.same_lease(*lease, view.id)?;
+                view.state() == LeaseState::Held
+            }
+            (Answer::Extended(lease), Ok(Reply::Extended(view))) => {
+                self.same_lease(*lease, view.id)?;
+                view.state() == LeaseState::Held
+            }
+            (Answer::Released { life: end, refunded, debited }, Ok(Reply::Released(released))) => {
+                let named = |amounts: &[(ratequeue_limiter::LimitName, u64)]| -> Vec<(String, u64)> {
+                    amounts.iter().map(|(name, n)| (name.to_string(), *n)).collect()
+                };
+                life(released.state) == *end
+                    && named(&released.refunded) == *refunded
+                    && named(&released.debited) == *debited
+            }
+            (Answer::Put { created, version }, Ok(Reply::Put { created: c, resource })) => {
+                (created, *version) == (c, resource.version)
+            }
+            (Answer::Patched { version }, Ok(Reply::Patched(resource))) => *version == resource.version,
+            (Answer::Deleted, Ok(Reply::Deleted)) | (Answer::Noted, Ok(Reply::Noted)) => true,
+            (answer, Err(refusal)) => *answer == refused(refusal)?,
+            _ => false,
+        };
+        hold(fits, || format!("should be {answer:?}, is {outcome:?}"))
+    }
+
+    /// What happened to the leases of each resource, in order.
+    fn compare_events(&self, applied: &Applied) -> Result<(), String> {
+        for name in ["x", "y"] {
+            let mine = self.model.events.iter().filter(|(id, _, _)| self.model.resources[*id].name == name);
+            let mine: Vec<_> = mine.map(|(_, lease, what)| (self.ids[*lease], *what)).collect();
+            let events = applied.events.iter().filter(|event| event.resource.as_str() == name);
+            let theirs: Vec<_> = events
+                .filter_map(|event| match event.kind {
+                    EventKind::Queued { lease, .. } => Some((lease, Happens::Queued)),
+                    EventKind::Granted { lease, .. } => Some((lease, Happens::Granted)),
+                    EventKind::Ended { lease, state, .. } => Some((lease, Happens::Ends(life(state)))),
+                    EventKind::Refused { .. } | EventKind::LimitsChanged { .. } | EventKind::Deleted => None,
+                })
+                .collect();
+            hold(mine == theirs, || format!("in {name} should happen {mine:?}, but {theirs:?}"))?;
+        }
+        Ok(())
+    }
+
+    fn check_history(&mut self, applied: &Applied) -> Result<(), String> {
+        let known = |id: LeaseId| {
+            let lease = &self.model.leases[self.ids.iter().position(|other| *other == id).unwrap()];
+            Known {
+                priority: lease.acquire.priority,
+                deadline: LogTime(lease.deadline),
+                until: LogTime(lease.until),
+            }
+        };
+        self.history.record(self.state.now(), &applied.events, known)
+    }
+
+    /// Held cost is within the quota, or on its way down after the limit was lowered.
+    fn check_concurrency(&mut self, step: &Step) -> Result<(), String> {
+        let changed = step.commands.iter().any(|c| matches!(c, Command::Put { .. } | Command::Patch { .. }));
+        for id in 0..self.model.resources.len() {
+            let name = resource_name(self.model.resources[id].name);
+            if self.model.resources[id].deleted {
+                continue;
+            }
+            let usage = self.state.usage(&name, self.state.now()).ok_or("the resource is gone")?;
+            for limit in usage.limits.iter().filter(|limit| limit.window_ms.is_none()) {
+                let (key, _) = self.model.resources[id].limits.get_key_value(limit.name.as_str()).ok_or("no limit")?;
+                let excess = self.excess.entry((id, key)).or_insert(0);
+                let most = limit.quota.max(if changed { u64::MAX } else { *excess });
+                hold(limit.used <= most, || format!("{} holds {} of {}", limit.name, limit.used, limit.quota))?;
+                *excess = limit.used;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_views(&self) -> Result<(), String> {
+        let now = self.state.now();
+        for (lease, id) in self.model.leases.iter().zip(&self.ids) {
+            let Some(view) = self.state.lease(*id, now) else {
+                hold(lease.forgotten, || format!("{id} is forgotten, but {lease:?}"))?;
+                continue;
+            };
+            let same = !lease.forgotten && lease.life == life(view.state());
+            hold(same, || format!("{id} is {:?}, but should be {:?}", view.state(), lease.life))?;
+            let timer = match &view.phase {
+                Phase::Waiting(place) => place.waits_until.0 == lease.until && place.retry_after_ms >= 1,
+                Phase::Held(grant) => grant.deadline.0 == lease.deadline,
+                Phase::Ended(_) => true,
+            };
+            hold(timer, || format!("{id} has other times than {lease:?}: {:?}", view.phase))?;
+        }
+        (0..self.model.resources.len()).try_for_each(|id| self.check_resource(id))
+    }
+
+    fn check_resource(&self, id: usize) -> Result<(), String> {
+        let (now, resource) = (self.state.now(), &self.model.resources[id]);
+        let name = resource_name(resource.name);
+        if resource.deleted {
+            return Ok(());
+        }
+        let usage = self.state.usage(&name, now).ok_or("the resource is gone")?;
+        for limit in &usage.limits {
+            let tracked = &resource.limits[limit.name.as_str()];
+            let held = match tracked.spec.kind {
+                Kind::Concurrency => self.model.held_cost(id, limit.name.as_str()),
+                Kind::Window | Kind::Bucket => 0,
+            };
+            let used = tracked.used(held, now.0);
+            hold(limit.used == used, || format!("{} uses {}, should be {used}", limit.name, limit.used))?;
+        }
+        let line: Vec<_> = self.model.line(id).into_iter().map(|lease| self.ids[lease]).collect();
+        let views = self.state.waiting(&name, None, 1000, now).ok_or("the resource is gone")?;
+        hold(views.iter().map(|view| view.id).eq(line.iter().copied()), || format!("the line is not {line:?}"))?;
+        for (view, position) in views.iter().zip(1..) {
+            let right = matches!(&view.phase, Phase::Waiting(place) if place.position == position);
+            hold(right, || format!("{} is not at place {position}", view.id))?;
+        }
+        Ok(())
+    }
+}
+
+fn life(state: LeaseState) -> Life {
+    match state {
+        LeaseState::Waiting => Life::Waiting,
+        LeaseState::Held => Life::Held,
+        LeaseState::Released => Life::Released,
+        LeaseState::Expired => Life::Expired,
+        LeaseState::Cancelled => Life::Cancelled,
+        LeaseState::TimedOut => Life::TimedOut,
+        LeaseState::Rejected => Life::Rejected,
+    }
+}
+
+fn violated(blocked: &Blocked) -> Result<Vec<String>, String> {
+    hold(blocked.retry_after_ms >= 1, || "come back at once?".to_owned())?;
+    Ok(blocked.violated.iter().map(|name| name.as_ref().map_or("line".to_owned(), ToString::to_string)).collect())
+}
+
+fn refused(refusal: &Refusal) -> Result<Answer, String> {
+    Ok(match refusal {
+        Refusal::LimitExceeded(blocked) => Answer::LimitExceeded(violated(blocked)?),
+        Refusal::QueueFull(blocked) => Answer::QueueFull(violated(blocked)?),
+        Refusal::WaitTimeout(blocked) => violated(blocked).map(|_| Answer::WaitTimeout)?,
+        Refusal::LoadExceedsCapacity { limit, .. } => Answer::LoadExceeds(limit.to_string()),
+        Refusal::DimensionNeeded { limit, .. } => Answer::DimensionNeeded(limit.to_string()),
+        Refusal::IdempotencyConflict => Answer::Conflict,
+        Refusal::ResourceNotFound => Answer::NoResource,
+        Refusal::LeaseNotFound => Answer::NoLease,
+        Refusal::LeaseExpired => Answer::Expired,
+        Refusal::LeaseNotHeld(state) => Answer::NotHeld(life(*state)),
+        Refusal::LeaseEnded(state) => Answer::Ended(life(*state)),
+        Refusal::ResourceDeleted => Answer::ResourceDeleted,
+        Refusal::VersionConflict { version } => Answer::WrongVersion(*version),
+        Refusal::InvalidResource(_) => Answer::Invalid,
+        Refusal::TooManyResources | Refusal::TooManyLeases | Refusal::Malformed(_) => {
+            return Err(format!("unexpected: {refusal}"));
+        }
+    })
+}
+
+/// Runs steps; a panic is a failure like any other.
+fn outcome(steps: &[Step]) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(|| run(steps))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(format!("panic: {}", text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()))
+    })
+}
+
+/// Takes out, as long as it goes on failing, whatever can be taken out.
+fn shortened(mut steps: Vec<Step>) -> Vec<Step> {
+    loop {
+        let before = steps.iter().map(|step| 1 + step.commands.len()).sum::<usize>();
+        let mut at = 0;
+        while at < steps.len() {
+            let mut shorter = steps.clone();
+            shorter.remove(at);
+            if outcome(&shorter).is_err() { steps = shorter } else { at += 1 }
+        }
+        for at in 0..steps.len() {
+            let mut command = 0;
+            while command < steps[at].commands.len() {
+                let mut shorter = steps.clone();
+                shorter[at].commands.remove(command);
+                if outcome(&shorter).is_err() { steps = shorter } else { command += 1 }
+            }
+        }
+        if steps.iter().map(|step| 1 + step.commands.len()).sum::<usize>() == before {
+            return steps;
+        }
+    }
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Every second sequence, so that two tests share the work.
+fn sequences(from: u64) {
+    let count = setting("RATEQUEUE_MODEL_SEQUENCES", 10_000);
+    let commands = usize::try_from(setting("RATEQUEUE_MODEL_COMMANDS", 60)).unwrap();
+    let first = setting("RATEQUEUE_MODEL_SEED", 1);
+    for seed in (first + from..first + count).step_by(2) {
+        let steps = steps::steps(seed, commands);
+        if let Err(error) = outcome(&steps) {
+            let left = shortened(steps);
+            let error = outcome(&left).err().unwrap_or(error);
+            let list: Vec<_> = left.iter().map(|step| format!("  {step:?}")).collect();
+            let again = format!("RATEQUEUE_MODEL_SEED={seed} RATEQUEUE_MODEL_SEQUENCES=1 RATEQUEUE_MODEL_COMMANDS={commands}");
+            panic!("{error}\n{}\nagain: {again} cargo test -p ratequeue-limiter --test model", list.join("\n"));
+        }
+    }
+}
+
+#[test]
+fn random_commands_agree_with_the_model_on_odd_seeds() {
+    sequences(0);
+}
+
+#[test]
+fn random_commands_agree_with_the_model_on_even_seeds() {
+    sequences(1);
+}

@@ -1,0 +1,483 @@
+//! The plainest model of the contract: plain vectors, no index, no schedule, and no code of the core.
+//!
+//! It says what each command must come to and what must happen to every lease. It has no bound on its work; the steps are
+//! few enough that the core's bounds are not reached.
+
+pub mod limit;
+
+use std::collections::BTreeMap;
+
+use crate::steps::{Acquire, Change, Command, Condition, Cost, Kind, Load, Spec, TrueUp};
+use limit::{Charged, Tracked, capacity, cost};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    Waiting,
+    Held,
+    Released,
+    Expired,
+    Cancelled,
+    TimedOut,
+    Rejected,
+}
+
+/// What a command comes to, without numbers that are estimates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    Waiting(usize),
+    Held(usize),
+    LimitExceeded(Vec<String>),
+    QueueFull(Vec<String>),
+    WaitTimeout,
+    LoadExceeds(String),
+    DimensionNeeded(String),
+    Conflict,
+    NoResource,
+    NoLease,
+    Expired,
+    NotHeld(Life),
+    Ended(Life),
+    ResourceDeleted,
+    Released { life: Life, refunded: Vec<(String, u64)>, debited: Vec<(String, u64)> },
+    Extended(usize),
+    Put { created: bool, version: u64 },
+    Patched { version: u64 },
+    Deleted,
+    WrongVersion(Option<u64>),
+    Invalid,
+    Noted,
+}
+
+/// What happens to a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happens {
+    Queued,
+    Granted,
+    Ends(Life),
+}
+
+#[derive(Debug, Clone)]
+pub struct Lease {
+    pub acquire: Acquire,
+    pub resource: usize,
+    pub life: Life,
+    pub arrived: u64,
+    pub until: u64,
+    pub alive_until: u64,
+    pub ttl_ms: u64,
+    pub deadline: u64,
+    charges: BTreeMap<&'static str, Charged>,
+    /// Why a waiting lease ended, as its request is answered.
+    why: Option<Answer>,
+    released: Option<Answer>,
+    ended_at: u64,
+    pub forgotten: bool,
+}
+
+#[derive(Debug)]
+pub struct Resource {
+    pub name: &'static str,
+    pub spec: Spec,
+    pub limits: BTreeMap<&'static str, Tracked>,
+    pub version: u64,
+    pub deleted: bool,
+}
+
+#[derive(Debug)]
+struct Memo {
+    request: u64,
+    command: Command,
+    answer: Answer,
+    at: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Model {
+    pub now: u64,
+    pub leases: Vec<Lease>,
+    pub resources: Vec<Resource>,
+    memos: Vec<Memo>,
+    limits_made: u64,
+    /// The leases that requests stood for when the entry began: what a release in it speaks of.
+    pub targets: BTreeMap<u64, usize>,
+    /// What happened in the entry under way: resource, lease, what.
+    pub events: Vec<(usize, usize, Happens)>,
+}
+
+impl Model {
+    pub fn begin(&mut self, stamp: u64) {
+        self.now = self.now.max(stamp);
+        self.events.clear();
+        for id in 0..self.resources.len() {
+            self.settle(id);
+        }
+    }
+
+    /// Forgets what is old, at the end of an entry, at most `budget` records.
+    pub fn end(&mut self, budget: usize) {
+        for _ in 0..budget {
+            let lease = (0..self.leases.len()).filter(|id| self.is_over(*id)).min_by_key(|id| self.leases[*id].ended_at);
+            let memo = (!self.memos.is_empty()).then_some(0);
+            let lease_at = lease.map(|id| self.leases[id].ended_at);
+            let memo_at = memo.map(|id| self.memos[id].at);
+            let old = |at: u64| at + 60_000_000 <= self.now;
+            match (lease_at, memo_at) {
+                (Some(at), other) if other.is_none_or(|other| at <= other) && old(at) => {
+                    self.leases[lease.unwrap()].forgotten = true;
+                }
+                (other, Some(at)) if other.is_none_or(|other| at < other) && old(at) => _ = self.memos.remove(0),
+                _ => return,
+            }
+        }
+    }
+
+    fn is_over(&self, id: usize) -> bool {
+        let lease = &self.leases[id];
+        !lease.forgotten && !matches!(lease.life, Life::Waiting | Life::Held)
+    }
+
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.resources.iter().position(|resource| resource.name == name && !resource.deleted)
+    }
+
+    /// The lease that a request stands for now.
+    pub fn of_request(&self, request: u64) -> Option<usize> {
+        self.leases.iter().position(|lease| lease.acquire.request == request && !lease.forgotten)
+    }
+
+    /// Who waits, in order.
+    pub fn line(&self, resource: usize) -> Vec<usize> {
+        let mut line: Vec<usize> = (0..self.leases.len())
+            .filter(|id| self.leases[*id].resource == resource && self.leases[*id].life == Life::Waiting)
+            .collect();
+        line.sort_by_key(|id| (self.leases[*id].acquire.priority, *id));
+        line
+    }
+
+    /// What the held leases cost under a limit.
+    pub fn held_cost(&self, resource: usize, name: &str) -> u64 {
+        let spec = &self.resources[resource].limits[name].spec;
+        let held = self.leases.iter().filter(|lease| {
+            lease.resource == resource && lease.life == Life::Held && !lease.forgotten
+        });
+        held.map(|lease| cost(spec, &lease.acquire.load)).sum()
+    }
+
+    /// The limits that do not allow a load now.
+    fn blocking(&self, id: usize, load: &Load) -> Vec<String> {
+        let limits = self.resources[id].limits.iter();
+        let blocking = limits.filter(|(name, limit)| {
+            !limit.fits(cost(&limit.spec, load), self.held_cost(id, name), self.now)
+        });
+        blocking.map(|(name, _)| (*name).to_owned()).collect()
+    }
+
+    fn impossible(&self, id: usize, load: &Load) -> Option<Answer> {
+        let limits = &self.resources[id].limits;
+        let dimension = limits.iter().find(|(_, limit)| limit.spec.cost == Cost::DimensionA);
+        if let (Load::Scalar(_), Some((name, _))) = (load, dimension) {
+            return Some(Answer::DimensionNeeded((*name).to_owned()));
+        }
+        let exceeded = limits.iter().find(|(_, limit)| cost(&limit.spec, load) > capacity(&limit.spec));
+        exceeded.map(|(name, _)| Answer::LoadExceeds((*name).to_owned()))
+    }
+
+    fn end_lease(&mut self, lease: usize, life: Life, why: Option<Answer>) {
+        let now = self.now;
+        let ended = &mut self.leases[lease];
+        ended.life = life;
+        ended.why = why;
+        ended.ended_at = now;
+        self.events.push((ended.resource, lease, Happens::Ends(life)));
+    }
+
+    fn grant(&mut self, lease: usize) {
+        let granted = &mut self.leases[lease];
+        granted.life = Life::Held;
+        granted.deadline = self.now + granted.ttl_ms * 1000;
+        let resource = granted.resource;
+        for (name, limit) in &mut self.resources[resource].limits {
+            let charge = limit.charge(lease, cost(&limit.spec, &granted.acquire.load), self.now);
+            granted.charges.insert(name, charge);
+        }
+        self.events.push((resource, lease, Happens::Granted));
+    }
+
+    /// What time has done to a resource, and then the turns of its line.
+    fn settle(&mut self, id: usize) {
+        let now = self.now;
+        let timer = |lease: &Lease| match lease.life {
+            Life::Waiting => lease.until.min(lease.alive_until),
+            Life::Held => lease.deadline,
+            Life::Released | Life::Expired | Life::Cancelled | Life::TimedOut | Life::Rejected => u64::MAX,
+        };
+        let mut due: Vec<usize> = (0..self.leases.len())
+            .filter(|lease| {
+                let lease = &self.leases[*lease];
+                lease.resource == id && !lease.forgotten && timer(lease) <= now
+            })
+            .collect();
+        due.sort_by_key(|lease| (timer(&self.leases[*lease]), *lease));
+        for lease in due {
+            match self.leases[lease].life {
+                Life::Held => self.end_lease(lease, Life::Expired, None),
+                _ if self.leases[lease].until <= self.leases[lease].alive_until => {
+                    self.end_lease(lease, Life::TimedOut, Some(Answer::WaitTimeout));
+                }
+                _ => self.end_lease(lease, Life::Cancelled, None),
+            }
+        }
+        self.turns(id);
+    }
+
+    fn turns(&mut self, id: usize) {
+        for lease in self.line(id) {
+            if !self.blocking(id, &self.leases[lease].acquire.load).is_empty() {
+                return;
+            }
+            self.grant(lease);
+        }
+    }
+
+    pub fn decide(&mut self, command: &Command) -> Answer {
+        match command {
+            Command::Acquire(acquire) => self.acquire(acquire),
+            Command::Release { request, used } => self.release(*request, used.as_ref()),
+            Command::Extend { request, ttl_ms } => self.extend(*request, *ttl_ms),
+            Command::Keepalive { requests } => {
+                for request in requests {
+                    self.keep_alive(self.target(*request));
+                }
+                Answer::Noted
+            }
+            Command::Tick => Answer::Noted,
+            Command::Put { request, .. } | Command::Patch { request, .. } | Command::Delete { request, .. } => {
+                self.change_once(*request, command)
+            }
+        }
+    }
+
+    fn target(&self, request: u64) -> Option<usize> {
+        self.targets.get(&request).copied().filter(|lease| !self.leases[*lease].forgotten)
+    }
+
+    fn keep_alive(&mut self, lease: Option<usize>) {
+        if let Some(lease) = lease.filter(|lease| self.leases[*lease].life == Life::Waiting) {
+            self.leases[lease].alive_until = self.now + 15_000_000;
+        }
+    }
+
+    fn acquire(&mut self, acquire: &Acquire) -> Answer {
+        if let Some(lease) = self.of_request(acquire.request) {
+            if self.leases[lease].acquire != *acquire {
+                return Answer::Conflict;
+            }
+            self.keep_alive(Some(lease));
+            return match self.leases[lease].life {
+                Life::Waiting => Answer::Waiting(lease),
+                Life::Held => Answer::Held(lease),
+                ended => self.leases[lease].why.clone().unwrap_or(Answer::Ended(ended)),
+            };
+        }
+        if self.memos.iter().any(|memo| memo.request == acquire.request) {
+            return Answer::Conflict;
+        }
+        let Some(id) = self.find(acquire.resource) else { return Answer::NoResource };
+        if let Some(answer) = self.impossible(id, &acquire.load) {
+            return answer;
+        }
+        let line = self.line(id);
+        let behind = line.iter().any(|lease| self.leases[*lease].acquire.priority <= acquire.priority);
+        let mut blocking = self.blocking(id, &acquire.load);
+        let granted = !behind && blocking.is_empty();
+        let spec = &self.resources[id].spec;
+        let wait_ms = acquire.wait_ms.min(spec.max_wait_ms);
+        if !granted && (wait_ms == 0 || line.len() >= spec.max_waiting as usize) {
+            if blocking.is_empty() {
+                blocking.push("line".to_owned());
+            }
+            return if wait_ms == 0 { Answer::LimitExceeded(blocking) } else { Answer::QueueFull(blocking) };
+        }
+        let lease = self.leases.len();
+        self.leases.push(Lease {
+            acquire: acquire.clone(),
+            resource: id,
+            life: Life::Waiting,
+            arrived: self.now,
+            until: self.now + wait_ms * 1000,
+            alive_until: self.now + 15_000_000,
+            ttl_ms: acquire.ttl_ms.unwrap_or(spec.default_ttl_ms).min(spec.max_ttl_ms),
+            deadline: 0,
+            charges: BTreeMap::new(),
+            why: None,
+            released: None,
+            ended_at: 0,
+            forgotten: false,
+        });
+        if granted {
+            self.grant(lease);
+            return Answer::Held(lease);
+        }
+        self.events.push((id, lease, Happens::Queued));
+        Answer::Waiting(lease)
+    }
+
+    fn release(&mut self, request: u64, used: Option<&Load>) -> Answer {
+        let Some(lease) = self.target(request) else { return Answer::NoLease };
+        let id = self.leases[lease].resource;
+        let (mut refunded, mut debited) = (Vec::new(), Vec::new());
+        let life = match self.leases[lease].life {
+            Life::Waiting => Life::Cancelled,
+            Life::Held => {
+                for (name, limit) in &mut self.resources[id].limits {
+                    let charge = self.leases[lease].charges.get(name).filter(|charge| charge.uid == limit.uid);
+                    let (Some(charge), Some(used)) = (charge, used) else { continue };
+                    let (back, owed) = limit.true_up(lease, charge, used, self.now);
+                    refunded.extend((back > 0).then(|| ((*name).to_owned(), back)));
+                    debited.extend((owed > 0).then(|| ((*name).to_owned(), owed)));
+                }
+                Life::Released
+            }
+            Life::Expired => return Answer::Expired,
+            // Cancelled by silence, released or given up: the answer stays the same.
+            Life::Released | Life::Cancelled => {
+                let cancelled = Answer::Released { life: Life::Cancelled, refunded, debited };
+                return self.leases[lease].released.clone().unwrap_or(cancelled);
+            }
+            ended @ (Life::TimedOut | Life::Rejected) => return Answer::Ended(ended),
+        };
+        let answer = Answer::Released { life, refunded, debited };
+        self.end_lease(lease, life, None);
+        self.leases[lease].released = Some(answer.clone());
+        self.turns(id);
+        answer
+    }
+
+    fn extend(&mut self, request: u64, ttl_ms: Option<u64>) -> Answer {
+        let Some(lease) = self.target(request) else { return Answer::NoLease };
+        match self.leases[lease].life {
+            Life::Held => {
+                let spec = &self.resources[self.leases[lease].resource].spec;
+                let ttl_ms = ttl_ms.unwrap_or(spec.default_ttl_ms).min(spec.max_ttl_ms);
+                self.leases[lease].deadline = self.now + ttl_ms * 1000;
+                Answer::Extended(lease)
+            }
+            Life::Expired => Answer::Expired,
+            other => Answer::NotHeld(other),
+        }
+    }
+
+    fn change_once(&mut self, request: u64, command: &Command) -> Answer {
+        if let Some(memo) = self.memos.iter().find(|memo| memo.request == request) {
+            return if memo.command == *command { memo.answer.clone() } else { Answer::Conflict };
+        }
+        if self.of_request(request).is_some() {
+            return Answer::Conflict;
+        }
+        let answer = self.change(command);
+        if matches!(answer, Answer::Put { .. } | Answer::Patched { .. } | Answer::Deleted) {
+            self.memos.push(Memo { request, command: command.clone(), answer: answer.clone(), at: self.now });
+        }
+        answer
+    }
+
+    fn change(&mut self, command: &Command) -> Answer {
+        match command {
+            Command::Put { resource, spec, condition, .. } => {
+                let found = self.find(resource);
+                if let Some(wrong) = self.wrong_version(found, *condition) {
+                    return wrong;
+                }
+                let id = found.unwrap_or_else(|| {
+                    let (limits, spec) = (BTreeMap::new(), spec.clone());
+                    self.resources.push(Resource { name: resource, spec, limits, version: 0, deleted: false });
+                    self.resources.len() - 1
+                });
+                self.respec(id, spec.clone());
+                Answer::Put { created: found.is_none(), version: self.resources[id].version }
+            }
+            Command::Patch { resource, limit, change, condition, .. } => {
+                let Some(id) = self.find(resource) else { return Answer::NoResource };
+                if let Some(wrong) = self.wrong_version(Some(id), *condition) {
+                    return wrong;
+                }
+                let mut spec = self.resources[id].spec.clone();
+                if !patched(&mut spec, limit, change) {
+                    return Answer::Invalid;
+                }
+                self.respec(id, spec);
+                Answer::Patched { version: self.resources[id].version }
+            }
+            Command::Delete { resource, .. } => {
+                let Some(id) = self.find(resource) else { return Answer::NoResource };
+                for lease in self.line(id) {
+                    self.end_lease(lease, Life::Rejected, Some(Answer::ResourceDeleted));
+                }
+                self.resources[id].deleted = true;
+                for lease in self.leases.iter_mut().filter(|lease| lease.resource == id && lease.life == Life::Held) {
+                    lease.forgotten = true;
+                }
+                Answer::Deleted
+            }
+            Command::Acquire(_)
+            | Command::Release { .. }
+            | Command::Extend { .. }
+            | Command::Keepalive { .. }
+            | Command::Tick => unreachable!("not a change"),
+        }
+    }
+
+    fn wrong_version(&self, found: Option<usize>, condition: Condition) -> Option<Answer> {
+        let version = found.map(|id| self.resources[id].version);
+        let right = match condition {
+            Condition::Any => true,
+            Condition::Absent => version.is_none(),
+            Condition::Version(wanted) => version == Some(wanted),
+        };
+        (!right).then_some(Answer::WrongVersion(version))
+    }
+
+    fn respec(&mut self, id: usize, spec: Spec) {
+        let resource = &mut self.resources[id];
+        resource.limits.retain(|name, _| spec.limits.contains_key(name));
+        for (name, limit) in &spec.limits {
+            if let Some(known) = resource.limits.get_mut(name) {
+                known.respec(limit.clone(), self.now);
+            } else {
+                self.limits_made += 1;
+                resource.limits.insert(name, Tracked::new(limit.clone(), self.limits_made, self.now));
+            }
+        }
+        resource.spec = spec;
+        resource.version += 1;
+        for lease in self.line(id) {
+            if let Some(why) = self.impossible(id, &self.leases[lease].acquire.load) {
+                self.end_lease(lease, Life::Rejected, Some(why));
+            }
+        }
+        self.turns(id);
+    }
+}
+
+/// Applies a patch; false when the result makes no sense.
+fn patched(spec: &mut Spec, name: &'static str, change: &Change) -> bool {
+    let known = spec.limits.get_mut(name);
+    match (known, change) {
+        (_, Change::Remove) => _ = spec.limits.remove(name),
+        (None, Change::Add(limit)) => _ = spec.limits.insert(name, limit.clone()),
+        (None, _) => return false,
+        (Some(known), Change::Add(limit)) => *known = limit.clone(),
+        (Some(known), Change::Quota(quota)) => known.quota = *quota,
+        (Some(known), Change::Cost(cost)) => known.cost = *cost,
+        (Some(known), Change::Window(window_ms)) => {
+            known.window_ms = *window_ms;
+            return known.kind != Kind::Concurrency;
+        }
+        (Some(known), Change::Burst(burst)) => {
+            known.burst = *burst;
+            return burst.is_none() || known.kind == Kind::Bucket;
+        }
+    }
+    debug_assert!(spec.limits.values().all(|limit| limit.kind != Kind::Concurrency || limit.true_up == TrueUp::Both));
+    !spec.limits.is_empty()
+}

@@ -1,0 +1,300 @@
+//! Random steps: small quotas, short windows and few names, so that leases get into each other's way.
+//!
+//! A step says what to do in words that do not depend on the state ("release the lease of request r7", "go to the next
+//! due time"), so that a failing list of steps can be shortened and still means something.
+
+pub mod translate;
+
+use std::collections::BTreeMap;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// What a limit limits, as the model sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Window,
+    Bucket,
+    Concurrency,
+}
+
+/// What an acquire costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    One,
+    Load,
+    /// Of the dimension `a`.
+    DimensionA,
+}
+
+/// Which corrections a release makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrueUp {
+    Both,
+    DebitOnly,
+    None,
+}
+
+/// A limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    pub kind: Kind,
+    pub quota: u64,
+    /// Kept, and of no meaning, for concurrency.
+    pub window_ms: u64,
+    pub burst: Option<u64>,
+    pub cost: Cost,
+    pub true_up: TrueUp,
+}
+
+/// A resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    pub limits: BTreeMap<&'static str, Limit>,
+    pub max_waiting: u32,
+    pub max_wait_ms: u64,
+    pub default_ttl_ms: u64,
+    pub max_ttl_ms: u64,
+}
+
+/// One change of one limit, by a patch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    Quota(u64),
+    Window(u64),
+    Burst(Option<u64>),
+    Cost(Cost),
+    Add(Limit),
+    Remove,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Load {
+    Scalar(u64),
+    Map { a: u64, b: u64 },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acquire {
+    pub request: u64,
+    pub resource: &'static str,
+    pub load: Load,
+    pub priority: u8,
+    pub wait_ms: u64,
+    pub ttl_ms: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    Put { request: u64, resource: &'static str, spec: Spec, condition: Condition },
+    Patch { request: u64, resource: &'static str, limit: &'static str, change: Change, condition: Condition },
+    Delete { request: u64, resource: &'static str },
+    Acquire(Acquire),
+    Release { request: u64, used: Option<Load> },
+    Extend { request: u64, ttl_ms: Option<u64> },
+    Keepalive { requests: Vec<u64> },
+    Tick,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    Any,
+    Absent,
+    Version(u64),
+}
+
+/// How log time goes on before a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advance {
+    By(u64),
+    Back(u64),
+    /// To the next due time, less so many microseconds.
+    Due(u64),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub advance: Advance,
+    /// Put the state together from its records first.
+    pub reload: bool,
+    pub commands: Vec<Command>,
+}
+
+const RESOURCES: [&str; 2] = ["x", "y"];
+const LIMITS: [&str; 4] = ["l1", "l2", "l3", "l4"];
+
+struct Dice {
+    rng: StdRng,
+    requests: u64,
+    acquires: Vec<Acquire>,
+}
+
+/// The steps of a seed: about `commands` commands.
+pub fn steps(seed: u64, commands: usize) -> Vec<Step> {
+    let mut dice = Dice { rng: StdRng::seed_from_u64(seed), requests: 0, acquires: Vec::new() };
+    let mut steps: Vec<Step> = RESOURCES
+        .iter()
+        .map(|resource| {
+            let put = dice.put(resource, Condition::Any);
+            Step { advance: Advance::By(dice.rng.random_range(0..1_000_000)), reload: false, commands: vec![put] }
+        })
+        .collect();
+    let mut made = 0;
+    while made < commands {
+        let count = if dice.one_in(8) { dice.rng.random_range(2..6) } else { 1 };
+        let commands = (0..count).map(|_| dice.command()).collect();
+        steps.push(Step { advance: dice.advance(), reload: dice.one_in(12), commands });
+        made += count;
+    }
+    steps
+}
+
+impl Dice {
+    fn one_in(&mut self, n: u32) -> bool {
+        self.rng.random_range(0..n) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.rng.random_range(0..from.len())]
+    }
+
+    fn request(&mut self) -> u64 {
+        self.requests += 1;
+        self.requests
+    }
+
+    /// A request made before, mostly a recent one.
+    fn known(&mut self) -> u64 {
+        let back = if self.one_in(4) { self.requests } else { self.requests.min(8) };
+        self.requests - self.rng.random_range(0..back.max(1)).min(self.requests)
+    }
+
+    fn advance(&mut self) -> Advance {
+        match self.rng.random_range(0..20) {
+            0..6 => Advance::By(0),
+            6..9 => Advance::By(self.rng.random_range(1..50_000)),
+            9..13 => Advance::By(self.rng.random_range(1..1_500_000)),
+            13..16 => Advance::Due(0),
+            16 => Advance::Due(1),
+            17 => Advance::Back(self.rng.random_range(0..2_000_000)),
+            18 => Advance::By(self.rng.random_range(1_500_000..9_000_000)),
+            _ if self.one_in(4) => Advance::By(61_000_000),
+            _ => Advance::By(15_000_000),
+        }
+    }
+
+    fn command(&mut self) -> Command {
+        let resource = self.pick(&RESOURCES);
+        match self.rng.random_range(0..100) {
+            0..46 => self.acquire(resource),
+            46..66 => {
+                let used = if self.one_in(2) { Some(self.load(9)) } else { None };
+                Command::Release { request: self.known(), used }
+            }
+            66..73 => {
+                let ttl_ms = if self.one_in(3) { None } else { Some(self.rng.random_range(1..6_000)) };
+                Command::Extend { request: self.known(), ttl_ms }
+            }
+            73..78 => Command::Keepalive { requests: (0..3).map(|_| self.known()).collect() },
+            78..84 => Command::Tick,
+            84..95 => self.patch(resource),
+            95..98 => {
+                let condition = self.condition();
+                self.put(resource, condition)
+            }
+            _ => Command::Delete { request: self.request(), resource },
+        }
+    }
+
+    fn condition(&mut self) -> Condition {
+        match self.rng.random_range(0..8) {
+            0 => Condition::Absent,
+            1 => Condition::Version(self.rng.random_range(1..5)),
+            _ => Condition::Any,
+        }
+    }
+
+    fn acquire(&mut self, resource: &'static str) -> Command {
+        if self.one_in(7) && !self.acquires.is_empty() {
+            let again = self.rng.random_range(0..self.acquires.len());
+            let mut acquire = self.acquires[again].clone();
+            if self.one_in(6) {
+                acquire.priority = 9;
+            }
+            return Command::Acquire(acquire);
+        }
+        let acquire = Acquire {
+            request: self.request(),
+            resource,
+            load: self.load(5),
+            priority: self.pick(&[5, 5, 5, 5, 4, 6, 0]),
+            wait_ms: if self.one_in(3) { 0 } else { self.rng.random_range(1..20_000) },
+            ttl_ms: if self.one_in(3) { None } else { Some(self.rng.random_range(1..5_000)) },
+        };
+        self.acquires.push(acquire.clone());
+        Command::Acquire(acquire)
+    }
+
+    fn load(&mut self, most: u64) -> Load {
+        if self.one_in(4) {
+            Load::Map { a: self.rng.random_range(0..=most / 2), b: self.rng.random_range(0..=most / 2) }
+        } else {
+            Load::Scalar(self.rng.random_range(0..=most))
+        }
+    }
+
+    fn limit(&mut self) -> Limit {
+        let kind = self.pick(&[Kind::Window, Kind::Bucket, Kind::Concurrency]);
+        Limit {
+            kind,
+            quota: self.rng.random_range(1..9),
+            window_ms: match kind {
+                Kind::Concurrency => 1,
+                Kind::Window | Kind::Bucket => self.pick(&[1, 50, 64, 100, 333, 1_000, 2_000, 6_400]),
+            },
+            burst: if kind == Kind::Bucket && self.one_in(2) { Some(self.rng.random_range(1..9)) } else { None },
+            cost: self.pick(&[Cost::One, Cost::One, Cost::Load, Cost::Load, Cost::Load, Cost::DimensionA]),
+            true_up: match kind {
+                Kind::Concurrency => TrueUp::Both,
+                Kind::Window | Kind::Bucket => {
+                    self.pick(&[TrueUp::Both, TrueUp::Both, TrueUp::Both, TrueUp::DebitOnly, TrueUp::None])
+                }
+            },
+        }
+    }
+
+    fn put(&mut self, resource: &'static str, condition: Condition) -> Command {
+        let mut limits = BTreeMap::new();
+        for _ in 0..self.rng.random_range(1..4) {
+            limits.insert(self.pick(&LIMITS), self.limit());
+        }
+        // Few resources count a dimension: they refuse most loads.
+        if !self.one_in(4) {
+            for limit in limits.values_mut().filter(|limit| limit.cost == Cost::DimensionA) {
+                limit.cost = Cost::Load;
+            }
+        }
+        let max_ttl_ms = self.rng.random_range(1_000..8_000);
+        let spec = Spec {
+            limits,
+            max_waiting: self.pick(&[0, 2, 4, 100]),
+            max_wait_ms: self.pick(&[0, 500, 5_000, 30_000, 30_000]),
+            default_ttl_ms: self.rng.random_range(1..=max_ttl_ms),
+            max_ttl_ms,
+        };
+        Command::Put { request: self.request(), resource, spec, condition }
+    }
+
+    fn patch(&mut self, resource: &'static str) -> Command {
+        let change = match self.rng.random_range(0..12) {
+            0..6 => Change::Quota(self.rng.random_range(1..9)),
+            6 => Change::Window(self.pick(&[1, 50, 64, 100, 333, 1_000, 2_000, 6_400])),
+            7 => Change::Burst(if self.one_in(2) { None } else { Some(self.rng.random_range(1..9)) }),
+            8 => Change::Cost(self.pick(&[Cost::One, Cost::Load, Cost::Load, Cost::DimensionA])),
+            9 => Change::Remove,
+            _ => Change::Add(self.limit()),
+        };
+        let request = if self.one_in(10) { self.known() } else { self.request() };
+        Command::Patch { request, resource, limit: self.pick(&LIMITS), change, condition: self.condition() }
+    }
+}

@@ -1,0 +1,117 @@
+//! Members: who follows, who votes, who leads. One change at a time, on the leader.
+//!
+//! A node joins as a learner, catches up, and only then votes: so a change never leaves the group without a majority that
+//! has the log. Changes of voters go through openraft's joint membership (Raft dissertation, chapter 4.3).
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use openraft::ChangeMembers;
+use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+
+use crate::caps;
+use crate::error::SubmitError;
+use crate::group::Group;
+use crate::node::{Address, NodeId};
+use crate::proposal;
+use crate::types::Types;
+
+/// Why a change of members was not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// This node does not lead, or the group did not answer.
+    #[error(transparent)]
+    Submit(SubmitError),
+    /// Another change is under way.
+    #[error("another change of members is under way")]
+    InProgress,
+    /// The change cannot be made.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Group {
+    /// Adds a learner, or gives a member another address. Returns once that is in the log of a majority; catching up goes on
+    /// after it.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; on another node than the leader [`SubmitError::NotLeader`].
+    pub async fn add_learner(&self, node: NodeId, address: Address) -> Result<(), ChangeError> {
+        let added = self.raft().add_learner(node, address, false).await;
+        added.map(drop).map_err(|error| self.change_error(error))
+    }
+
+    /// Makes these nodes the voters. They must be members. Voters that are left out are no members any more, learners stay.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; on another node than the leader [`SubmitError::NotLeader`].
+    pub async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        let changed = self.raft().change_membership(voters, false).await;
+        changed.map(drop).map_err(|error| self.change_error(error))
+    }
+
+    /// Removes a learner.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; on another node than the leader [`SubmitError::NotLeader`].
+    pub async fn remove_learner(&self, node: NodeId) -> Result<(), ChangeError> {
+        let change = ChangeMembers::RemoveNodes(BTreeSet::from([node]));
+        let changed = self.raft().change_membership(change, false).await;
+        changed.map(drop).map_err(|error| self.change_error(error))
+    }
+
+    /// Hands leadership to another voter and returns who leads then. Without a choice it goes to the voter that has most of
+    /// the log. On the leader only.
+    ///
+    /// # Errors
+    /// [`ChangeError::Refused`] when nobody can take it, or nobody took it in time: this node then still leads, or nobody does.
+    pub async fn hand_over(&self, to: Option<NodeId>) -> Result<NodeId, ChangeError> {
+        let status = self.status();
+        if !self.is_leader() {
+            return Err(ChangeError::Submit(SubmitError::NotLeader { leader: status.leader }));
+        }
+        if let Some(to) = to
+            && !status.voters.contains_key(&to)
+        {
+            return Err(ChangeError::Refused(format!("node {to} does not vote in group {}", self.name())));
+        }
+        let others = status.voters.keys().copied().filter(|node| *node != self.node());
+        let most_of_the_log = |node: &NodeId| status.progress.get(node).map(|progress| progress.matched);
+        let Some(to) = to.or_else(|| others.max_by_key(most_of_the_log)) else {
+            return Err(ChangeError::Refused("there is no other voter".to_owned()));
+        };
+        let stopped = |_| ChangeError::Submit(SubmitError::ShuttingDown);
+        self.raft().trigger().transfer_leader(to).await.map_err(stopped)?;
+        self.led_by(to, caps::TRANSFER_TIMEOUT).await
+    }
+
+    async fn led_by(&self, node: NodeId, within: Duration) -> Result<NodeId, ChangeError> {
+        let deadline = tokio::time::sleep_until((Instant::now() + within).into());
+        let mut roles = self.roles();
+        let led = tokio::select! {
+            led = roles.wait_for(|role| role.leader == Some(node)) => led.is_ok(),
+            () = deadline => false,
+        };
+        let refused =
+            || ChangeError::Refused(format!("node {node} did not take over within {} ms", within.as_millis()));
+        led.then_some(node).ok_or_else(refused)
+    }
+
+    fn change_error(&self, error: RaftError<Types, ClientWriteError<Types>>) -> ChangeError {
+        match error {
+            RaftError::Fatal(_) => ChangeError::Submit(SubmitError::ShuttingDown),
+            RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+                ChangeError::Submit(proposal::not_leader(&forward, self.node()))
+            }
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_))) => {
+                ChangeError::InProgress
+            }
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
+                ChangeError::Refused(error.to_string())
+            }
+            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_) | ClientWriteError::PreconditionFailed(_)) => {
+                ChangeError::Submit(SubmitError::UnknownOutcome)
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What a node does with the frames of another.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult};
+
+use crate::apply;
+use crate::group::Raft;
+use crate::slots::Slots;
+use crate::snapshot::{self, SnapshotData};
+use crate::types::{Snapshot, Types};
+use crate::wire::{Request, Response};
+
+/// Answers one frame.
+pub(crate) async fn one(raft: &Raft, frame: Bytes) -> Bytes {
+    let response = match Request::decode(frame) {
+        Ok(request) => answer(raft, request).await,
+        Err(error) => Response::Refused(error.to_string()),
+    };
+    response.encode()
+}
+
+async fn answer(raft: &Raft, request: Request) -> Response {
+    let answered = match request {
+        Request::Vote(vote) => raft.vote(vote).await.map(Response::Vote).map_err(|error| error.to_string()),
+        Request::PreVote(vote) => raft.pre_vote(vote).await.map(Response::Vote).map_err(|error| error.to_string()),
+        Request::Append(append) => {
+            let last = append.entries.last().map(|entry| entry.log_id).or(append.prev_log_id);
+            let prev = append.prev_log_id;
+            match raft.append_entries(append).await {
+                Ok(AppendEntriesResponse::Success) => Ok(Response::Append(Ok(last))),
+                Ok(AppendEntriesResponse::PartialSuccess(matching)) => Ok(Response::Append(Ok(matching))),
+                Ok(AppendEntriesResponse::HigherVote(vote)) => {
+                    Ok(Response::Append(Err(StreamAppendError::HigherVote(vote))))
+                }
+                Ok(AppendEntriesResponse::Conflict) => match prev {
+                    Some(prev) => Ok(Response::Append(Err(StreamAppendError::Conflict(prev)))),
+                    None => Err("a conflict at the very start of the log".to_owned()),
+                },
+                Err(error) => Err(error.to_string()),
+            }
+        }
+        Request::TransferLeader(transfer) => {
+            raft.handle_transfer_leader(transfer).await.map(Response::of_transfer).map_err(|error| error.to_string())
+        }
+    };
+    answered.unwrap_or_else(Response::Refused)
+}
+
+/// Answers a stream of appends, in order. It ends with the first frame that is not one, or cannot be appended.
+pub(crate) fn appends(raft: &Raft, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
+    let appends = frames.map(to_append).take_while(|append| std::future::ready(append.is_some())).filter_map(std::future::ready);
+    // Polling openraft's stream again after its end would panic.
+    let results = raft.stream_append(appends).fuse();
+    Box::pin(results.map(|result| to_response(result.map_err(|error| error.to_string())).encode()))
+}
+
+fn to_append(frame: Bytes) -> Option<AppendEntriesRequest<Types>> {
+    match Request::decode(frame) {
+        Ok(Request::Append(append)) => Some(append),
+        Ok(Request::Vote(_) | Request::PreVote(_) | Request::TransferLeader(_)) => None,
+        Err(error) => {
+            tracing::warn!(%error, "a frame of appends");
+            None
+        }
+    }
+}
+
+fn to_response(result: Result<StreamAppendResult<Types>, String>) -> Response {
+    result.map_or_else(Response::Refused, Response::Append)
+}
+
+/// Takes a snapshot and answers once, when it is installed or refused.
+pub(crate) fn snapshot(raft: Raft, slots: Arc<Slots>, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
+    let answer = async move {
+        let response = install(&raft, slots, frames).await.unwrap_or_else(|why| {
+            tracing::warn!(why, "a snapshot was refused");
+            Response::Refused(why)
+        });
+        response.encode()
+    };
+    Box::pin(futures::stream::once(answer))
+}
+
+async fn install(raft: &Raft, slots: Arc<Slots>, frames: BoxStream<'static, Bytes>) -> Result<Response, String> {
+    let arrived = snapshot::receive(slots, frames).await?;
+    let meta = apply::snapshot_meta(&arrived.header).map_err(|error| error.to_string())?;
+    let data = SnapshotData::Received(Box::new(arrived.whole));
+    let installed = raft.install_full_snapshot(arrived.vote, Snapshot { meta, snapshot: data }).await;
+    installed.map(|response| Response::Snapshot(response.vote)).map_err(|error| error.to_string())
+}

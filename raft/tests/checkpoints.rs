@@ -1,0 +1,216 @@
+//! Checkpoints, purging, and what becomes of damaged ones. Every restart must give the same state.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::path::Path;
+use std::time::Duration;
+
+use common::*;
+use ratequeue_limiter::LeaseId;
+use ratequeue_raft::{CheckpointPolicy, Group, OpenError};
+use ratequeue_storage::{GroupName, Header, Slot};
+
+/// Some work that touches every kind of record, the same each time but for `round`.
+async fn work(group: &Group, round: usize) -> LeaseId {
+    group.submit(put(&format!("r{round}"), 2)).await.unwrap().outcome.unwrap();
+    group.submit(put("shared", 3)).await.unwrap().outcome.unwrap();
+    let mut last = None;
+    for n in 0..6 {
+        let view = acquired(group, acquire("shared", &format!("{round}-{n}"))).await;
+        if n % 2 == 0 {
+            group.submit(release(view.id)).await.unwrap().outcome.unwrap();
+        }
+        last = Some(view.id);
+    }
+    acquired(group, acquire(&format!("r{round}"), &format!("own-{round}"))).await;
+    last.unwrap()
+}
+
+async fn reopened_is_equal(dir: &Path, digest: u64) -> Group {
+    let group = open_alone(dir).await;
+    group.linearize().await.unwrap();
+    assert_eq!(group.digest().await.1, digest);
+    group
+}
+
+/// The slots of the group, newest first.
+fn slots(dir: &Path) -> Vec<(Slot, Header)> {
+    let store = open_store(dir);
+    let headers = store.slots(&GroupName::new("test").unwrap());
+    let mut slots: Vec<_> =
+        Slot::ALL.into_iter().zip(headers).filter_map(|(slot, header)| Some((slot, header?))).collect();
+    slots.sort_by_key(|(_, header)| std::cmp::Reverse(header.sequence));
+    store.close();
+    slots
+}
+
+/// Takes a record away from under a slot's header.
+fn damage(dir: &Path, slot: Slot) {
+    let store = open_store(dir);
+    let group = GroupName::new("test").unwrap();
+    let header = store.header(&group, slot).unwrap();
+    let records = store.page(&group, slot, None, 100).unwrap();
+    let victim = records.last().unwrap();
+    let mut writer = store.begin(&group, slot).unwrap();
+    writer.delete(victim.kind, victim.id).unwrap();
+    writer.commit(&header).unwrap();
+    store.close();
+}
+
+#[tokio::test]
+async fn the_log_is_purged_up_to_the_older_checkpoint_and_restarts_are_equal() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut group = open_alone(dir.path()).await;
+    let mut made = Vec::new();
+    for round in 0..6 {
+        work(&group, round).await;
+        made.push(group.checkpoint().await.unwrap());
+        let status = group.status();
+        assert_eq!(status.checkpoint.unwrap().sequence, made.len() as u64);
+        if made.len() >= 2 {
+            let upto = made[made.len() - 2];
+            eventually("purged", || (group.status().purged == upto).then_some(())).await;
+        } else {
+            assert_eq!(status.purged, None);
+        }
+        work(&group, 100 + round).await;
+        let digest = group.digest().await.1;
+        drop(group);
+        group = reopened_is_equal(dir.path(), digest).await;
+    }
+    // Without a restart in between, too.
+    for round in 6..10 {
+        work(&group, round).await;
+        group.checkpoint().await.unwrap();
+    }
+    let digest = group.digest().await.1;
+    group.shutdown().await.unwrap();
+    drop(group);
+    reopened_is_equal(dir.path(), digest).await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_without_news_is_not_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let group = open_alone(dir.path()).await;
+    work(&group, 0).await;
+    let first = group.checkpoint().await.unwrap();
+    assert_eq!(group.checkpoint().await.unwrap(), first);
+    assert_eq!(group.status().checkpoint.unwrap().sequence, 1);
+}
+
+#[tokio::test]
+async fn a_damaged_newest_slot_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let group = open_alone(dir.path()).await;
+    for round in 0..3 {
+        work(&group, round).await;
+        group.checkpoint().await.unwrap();
+    }
+    work(&group, 3).await;
+    let digest = group.digest().await.1;
+    drop(group);
+    let found = tokio::task::spawn_blocking({
+        let dir = dir.path().to_path_buf();
+        move || {
+            let found = slots(&dir);
+            damage(&dir, found[0].0);
+            found
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(found.iter().map(|(_, header)| header.sequence).collect::<Vec<_>>(), [3, 2]);
+
+    let group = reopened_is_equal(dir.path(), digest).await;
+    assert_eq!(group.status().checkpoint.unwrap().sequence, 2);
+    // The damaged slot is written anew, and is whole again.
+    work(&group, 4).await;
+    group.checkpoint().await.unwrap();
+    let digest = group.digest().await.1;
+    drop(group);
+    let group = reopened_is_equal(dir.path(), digest).await;
+    assert_eq!(group.status().checkpoint.unwrap().sequence, 3);
+}
+
+#[tokio::test]
+async fn without_a_whole_slot_the_state_is_rebuilt_from_a_log_that_reaches_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let group = open_alone(dir.path()).await;
+    work(&group, 0).await;
+    group.checkpoint().await.unwrap();
+    work(&group, 1).await;
+    let digest = group.digest().await.1;
+    drop(group);
+    tokio::task::spawn_blocking({
+        let dir = dir.path().to_path_buf();
+        move || damage(&dir, slots(&dir)[0].0)
+    })
+    .await
+    .unwrap();
+    let group = reopened_is_equal(dir.path(), digest).await;
+    assert_eq!(group.status().checkpoint, None);
+    work(&group, 2).await;
+    group.checkpoint().await.unwrap();
+    work(&group, 3).await;
+    group.checkpoint().await.unwrap();
+    let digest = group.digest().await.1;
+    drop(group);
+    reopened_is_equal(dir.path(), digest).await;
+}
+
+#[tokio::test]
+async fn without_a_whole_slot_a_purged_log_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let group = open_alone(dir.path()).await;
+    for round in 0..3 {
+        work(&group, round).await;
+        group.checkpoint().await.unwrap();
+    }
+    eventually("purged", || group.status().purged).await;
+    drop(group);
+    tokio::task::spawn_blocking({
+        let dir = dir.path().to_path_buf();
+        move || slots(&dir).iter().for_each(|(slot, _)| damage(&dir, *slot))
+    })
+    .await
+    .unwrap();
+    let error = try_open(dir.path(), &Opening::default()).await.unwrap_err();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("replace-node"), "{error}");
+}
+
+#[tokio::test]
+async fn checkpoints_are_made_by_log_growth_and_by_time() {
+    let grown = CheckpointPolicy { log_bytes: 2_000, interval: Duration::from_secs(3600) };
+    let aged = CheckpointPolicy { log_bytes: u64::MAX, interval: Duration::from_millis(50) };
+    for checkpoint in [grown, aged] {
+        let dir = tempfile::tempdir().unwrap();
+        let group = open_alone_with(dir.path(), &Opening { checkpoint, ..Opening::default() }).await;
+        for round in 0..20 {
+            work(&group, round).await;
+        }
+        eventually("two checkpoints", || group.status().checkpoint.filter(|made| made.sequence >= 2)).await;
+        let digest = group.digest().await.1;
+        drop(group);
+        reopened_is_equal(dir.path(), digest).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_goes_on_while_checkpoints_are_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let group = open_alone(dir.path()).await;
+    for round in 0..8 {
+        let (made, _) = tokio::join!(group.checkpoint(), async {
+            for n in 0..10 {
+                work(&group, round * 100 + n).await;
+            }
+        });
+        made.unwrap();
+    }
+    let digest = group.digest().await.1;
+    drop(group);
+    reopened_is_equal(dir.path(), digest).await;
+}

@@ -1,0 +1,107 @@
+//! `ratequeue cluster init`.
+//!
+//! The node with the lowest id decides which cluster it is: it takes the first id that it is offered, and tells every later
+//! comer. So two runs at once, and a run after one that broke off, end with the same cluster.
+
+use std::time::Instant;
+
+use clap::Args;
+use ratequeue_api::cluster::{AdoptRequest, FormRequest};
+
+use super::{Asked, File, LOOK_PAUSE};
+use crate::cli::{failed, print};
+use crate::config::ClusterFile;
+use crate::exit::{Exit, Failed};
+
+/// How long the nodes are given to agree on leaders.
+const READY_WITHIN: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// Forms the cluster that a file describes, once; repeating it does nothing
+#[derive(Debug, Args)]
+pub struct Init {
+    #[command(flatten)]
+    file: File,
+}
+
+impl Init {
+    pub async fn run(self) -> Result<Exit, Failed> {
+        let file = self.file.read()?;
+        init(&self.file, &file).await?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Forms the cluster, and waits until every group has a leader.
+pub async fn init(place: &File, file: &ClusterFile) -> Result<(), Failed> {
+    let asked = place.ask(file).await?;
+    let silent: Vec<_> = asked.iter().filter_map(|asked| asked.view.as_ref().err().map(|why| (asked, why))).collect();
+    if let Some((first, why)) = silent.first() {
+        let ids: Vec<_> = silent.iter().map(|(asked, _)| asked.node.id).collect();
+        let text = format!("nodes {ids:?} do not answer: start them first. Node {}: {why}", first.node.id);
+        return Err(Failed::new(Exit::Failed, text));
+    }
+    let formed = asked.iter().any(|asked| asked.group().is_some_and(|group| !group.voters.is_empty()));
+    let empty = asked.iter().find(|asked| asked.cluster_id().is_none());
+    if let (true, Some(empty)) = (formed, empty) {
+        let text = format!(
+            "the cluster is formed already, but node {id} is empty. A node that lost its data cannot come back under its old \
+             id: give the new one another id and run `ratequeue cluster replace-node --id {id} --with NEW`, or, if it is a \
+             new node, `ratequeue cluster add-node --id {id}`",
+            id = empty.node.id
+        );
+        return Err(Failed::new(Exit::Failed, text));
+    }
+    adopt_all(file, &asked).await?;
+    for region in file.regions.keys() {
+        form(region, &asked).await?;
+    }
+    wait_ready(place, file).await
+}
+
+async fn adopt_all(file: &ClusterFile, asked: &[Asked]) -> Result<(), Failed> {
+    let mut cluster_id = format!("{:032x}", rand::random::<u128>());
+    for (nth, asked) in asked.iter().enumerate() {
+        let request = AdoptRequest { name: file.name.clone(), cluster_id: cluster_id.clone(), node: asked.node.id };
+        let answer = asked.client.adopt(&request).await.map_err(failed)?;
+        if nth == 0 {
+            cluster_id = answer.cluster_id;
+        } else if answer.cluster_id != cluster_id {
+            let text = format!(
+                "node {} belongs to another cluster ({}): nothing was formed. Give it an empty data folder, or take it out of \
+                 the file",
+                asked.node.id, answer.cluster_id
+            );
+            return Err(Failed::new(Exit::Failed, text));
+        }
+    }
+    Ok(())
+}
+
+async fn form(region: &str, asked: &[Asked]) -> Result<(), Failed> {
+    let members: Vec<_> = asked.iter().filter(|asked| asked.region == region).collect();
+    let Some(first) = members.first() else { return Ok(()) };
+    let voters = members.iter().map(|asked| asked.node.clone()).collect();
+    first.client.form(&FormRequest { group: region.to_owned(), voters }).await.map_err(failed)
+}
+
+async fn wait_ready(place: &File, file: &ClusterFile) -> Result<(), Failed> {
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        let asked = place.ask(file).await?;
+        let waiting: Vec<_> = asked
+            .iter()
+            .filter(|asked| asked.group().is_none_or(|group| group.leader.is_none()))
+            .map(|asked| asked.node.id)
+            .collect();
+        if waiting.is_empty() {
+            let id = asked.first().and_then(Asked::cluster_id).unwrap_or_default();
+            print(&format!("cluster {} ({id}) is formed: {} nodes\n", file.name, asked.len()));
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let text = format!("nodes {waiting:?} have found no leader yet: look at `ratequeue cluster status`");
+            return Err(Failed::new(Exit::Failed, text));
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
+    }
+}

@@ -1,0 +1,162 @@
+//! `ratequeue cluster`: forms a cluster, shows it, changes its members.
+
+mod init;
+mod leader;
+mod members;
+mod status;
+mod up;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use ratequeue_api::client::Client;
+use ratequeue_api::cluster::{ClusterView, NodeView, Role};
+
+use crate::config::ClusterFile;
+use crate::exit::{Exit, Failed};
+
+/// How long one node is given to answer.
+const NODE_PATIENCE: Duration = Duration::from_secs(2);
+/// Pause between two looks at something that takes its time.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+/// Forms a cluster, shows it, changes its members
+#[derive(Debug, Subcommand)]
+pub enum Cluster {
+    /// Forms the cluster that a file describes, once; repeating it does nothing
+    Init(init::Init),
+    /// Runs every node of a file on this machine, until Ctrl-C; for trying out
+    Up(up::Up),
+    /// Shows regions, groups, leaders, voters, lag
+    Status(status::Status),
+    /// Adds a node: it catches up first, then votes
+    AddNode(members::AddNode),
+    /// Removes a node
+    RemoveNode(members::RemoveNode),
+    /// Puts a new node in the place of one that is lost
+    ReplaceNode(members::ReplaceNode),
+    /// Hands leadership of a group to another node
+    TransferLeader(leader::TransferLeader),
+    /// Hands over everything that a node leads, before it is stopped
+    Drain(leader::Drain),
+}
+
+impl Cluster {
+    pub async fn run(self) -> Result<Exit, Failed> {
+        match self {
+            Self::Init(init) => init.run().await,
+            Self::Up(up) => up.run().await,
+            Self::Status(status) => status.run().await,
+            Self::AddNode(add) => add.run().await,
+            Self::RemoveNode(remove) => remove.run().await,
+            Self::ReplaceNode(replace) => replace.run().await,
+            Self::TransferLeader(transfer) => transfer.run().await,
+            Self::Drain(drain) => drain.run().await,
+        }
+    }
+}
+
+/// Which cluster is meant.
+#[derive(Debug, Args)]
+pub struct File {
+    /// The file that describes the cluster
+    #[arg(long, env = "RATEQUEUE_CLUSTER", value_name = "FILE")]
+    cluster: PathBuf,
+    /// The API key
+    #[arg(long, env = "RATEQUEUE_API_KEY", hide_env_values = true, value_name = "KEY")]
+    api_key: Option<String>,
+}
+
+/// A node of the file, and what it answered.
+#[derive(Debug)]
+struct Asked {
+    region: String,
+    node: NodeView,
+    client: Client,
+    /// What it says of itself; why it does not answer otherwise.
+    view: Result<ClusterView, String>,
+}
+
+impl Asked {
+    fn group(&self) -> Option<&ratequeue_api::cluster::GroupView> {
+        self.view.as_ref().ok()?.groups.get(&self.region)
+    }
+
+    fn is_leader(&self) -> bool {
+        self.group().is_some_and(|group| group.role == Role::Leader)
+    }
+
+    /// The cluster it is part of, if any.
+    fn cluster_id(&self) -> Option<&str> {
+        self.view.as_ref().ok()?.cluster_id.as_deref()
+    }
+}
+
+impl File {
+    fn read(&self) -> Result<ClusterFile, Failed> {
+        ClusterFile::read(&self.cluster)
+    }
+
+    /// Asks every node of the file, all at once, in the order of their ids.
+    async fn ask(&self, file: &ClusterFile) -> Result<Vec<Asked>, Failed> {
+        let mut asking = Vec::new();
+        for (region, config) in &file.regions {
+            for node in &config.nodes {
+                let node = node.view();
+                let client = Client::new(&node.http, self.api_key.clone(), NODE_PATIENCE).map_err(super::failed)?;
+                let region = region.clone();
+                asking.push(async move {
+                    let asked = tokio::time::timeout(NODE_PATIENCE, client.cluster()).await;
+                    let view = match asked {
+                        Ok(Ok(view)) => Ok(view),
+                        Ok(Err(error)) => Err(error.to_string()),
+                        Err(_) => Err(format!("no answer in {} s", NODE_PATIENCE.as_secs())),
+                    };
+                    Asked { region, node, client, view }
+                });
+            }
+        }
+        let mut asked = futures::future::join_all(asking).await;
+        asked.sort_by_key(|asked| asked.node.id);
+        Ok(asked)
+    }
+
+    /// The leader of a region's group, waited for while there is none.
+    async fn leader(&self, file: &ClusterFile, region: &str) -> Result<Asked, Failed> {
+        for _ in 0..LEADER_LOOKS {
+            let asked = self.ask(file).await?;
+            if let Some(leader) = asked.into_iter().find(|asked| asked.region == region && asked.is_leader()) {
+                return Ok(leader);
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        Err(Failed::new(Exit::Failed, format!("group {region} has no leader: are most of its nodes running?")))
+    }
+}
+
+/// How often a leader is looked for.
+const LEADER_LOOKS: u32 = 50;
+
+/// The region of a node, or what to do about a wrong id.
+fn region_of(file: &ClusterFile, id: u64) -> Result<String, Failed> {
+    match file.node(id) {
+        Some((region, _)) => Ok(region.to_owned()),
+        None => Err(Failed::new(
+            Exit::Usage,
+            format!("the file has no node {id}: it has {:?}. Add it there first", file.ids()),
+        )),
+    }
+}
+
+fn group_of(file: &ClusterFile, group: Option<&str>) -> Result<String, Failed> {
+    let mut regions = file.regions.keys();
+    match (group, regions.next(), regions.next()) {
+        (Some(group), _, _) if file.regions.contains_key(group) => Ok(group.to_owned()),
+        (None, Some(only), None) => Ok(only.clone()),
+        _ => {
+            let groups: Vec<_> = file.regions.keys().collect();
+            Err(Failed::new(Exit::Usage, format!("--group must be one of {groups:?}")))
+        }
+    }
+}
