@@ -3,8 +3,9 @@
 CARGO ?= cargo
 HTTP ?= 127.0.0.1:7600
 DATA ?= ratequeue-data
+CONFIG ?= cluster-configs/one-region.toml
 
-.PHONY: help setup setup-test run check test fix golden bench
+.PHONY: help setup setup-test run cluster check test fix golden bench
 
 help: ## Shows the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -18,6 +19,9 @@ setup-test: ## Makes sure that what the tests need is there
 run: setup ## Builds and starts one node on HTTP=127.0.0.1:7600 with its state in DATA=ratequeue-data
 	@$(CARGO) build --release --locked
 	@exec target/release/ratequeue dev --http $(HTTP) --data $(DATA)
+
+cluster: setup ## Builds and starts three nodes on this machine: CONFIG=cluster-configs/one-region.toml
+	@scripts/local-cluster.sh $(CONFIG)
 
 check: setup-test ## Writes nothing: format, lints, layering, generated files, docs, tests
 	$(CARGO) fmt --all --check

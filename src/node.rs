@@ -1,15 +1,22 @@
 //! A node: its identity, its group, and what it knows about itself.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use ratequeue_raft::{Address, CheckpointPolicy, Group, GroupOptions, Health, NoTransport, NodeId, Timing};
+use ratequeue_raft::{
+    Address, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, NoTransport, NodeId, Peers, Timing,
+    Transport,
+};
 use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateError, StateOptions, StateStore};
 use tokio::sync::{Notify, OnceCell, watch};
 
 use crate::config::ClusterFile;
 use crate::stats::Stats;
+
+/// What this version can do; a cluster uses what all its voters can.
+pub const FEATURE_LEVEL: u32 = 1;
 
 /// What a node must be told; everything else has a default.
 #[derive(Debug, Clone)]
@@ -22,6 +29,8 @@ pub struct NodeOptions {
     pub id: NodeId,
     /// The URL under which it is known to others.
     pub url: String,
+    /// Where it listens for the other nodes.
+    pub peer: SocketAddr,
 }
 
 /// Why a node does not start.
@@ -39,6 +48,9 @@ pub enum StartError {
     /// The group cannot be formed.
     #[error(transparent)]
     Form(#[from] ratequeue_raft::FormError),
+    /// The other nodes cannot be listened for.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// The region has no name that a group can have.
     #[error(transparent)]
     Name(#[from] ratequeue_storage::InvalidGroupName),
@@ -50,7 +62,7 @@ impl StartError {
         match self {
             Self::Data(error) => error.needs_operator(),
             Self::Group(error) => error.is_damaged(),
-            Self::State(_) | Self::Form(_) | Self::Name(_) => false,
+            Self::State(_) | Self::Form(_) | Self::Link(_) | Self::Name(_) => false,
         }
     }
 }
@@ -73,6 +85,8 @@ pub struct Node {
 pub struct Member {
     pub identity: Identity,
     pub group: Group,
+    /// The other nodes; `None` in a cluster of one.
+    peers: Option<Peers>,
 }
 
 /// The node is not part of a cluster yet.
@@ -130,11 +144,16 @@ impl Node {
         };
         let identity = match self.data.identity() {
             Some(found) => expected(found.cluster_id, found.incarnation),
-            None => expected(cluster_id.to_owned(), rand::random()),
+            None => expected(cluster_id.to_owned(), new_incarnation()),
         };
         // Compares when there is one, and writes when there is none.
         self.data.write_identity(&identity)?;
         let (store, _) = StateStore::open(self.data.state_dir(), StateOptions::default())?;
+        let peers = if options.cluster.ids().len() > 1 { Some(self.start_peers(&identity).await?) } else { None };
+        let transport: Arc<dyn Transport> = match &peers {
+            Some(peers) => Arc::new(peers.clone()),
+            None => Arc::new(NoTransport),
+        };
         let group = Group::open(GroupOptions {
             name: options.region.clone(),
             node: options.id,
@@ -142,10 +161,24 @@ impl Node {
             store,
             timing: Timing::default(),
             checkpoint: CheckpointPolicy::default(),
-            transport: Arc::new(NoTransport),
+            transport,
         })
         .await?;
-        Ok(Member { identity, group })
+        if let Some(peers) = &peers {
+            peers.open(group.clone());
+        }
+        Ok(Member { identity, group, peers })
+    }
+
+    async fn start_peers(&self, identity: &Identity) -> Result<Peers, StartError> {
+        let options = LinkOptions {
+            cluster_id: identity.cluster_id.clone(),
+            node: identity.node,
+            incarnation: identity.incarnation,
+            feature_level: FEATURE_LEVEL,
+            listen: self.options.peer,
+        };
+        Ok(Peers::start(options).await?)
     }
 
     /// The node's part in its cluster, if it has one.
@@ -212,14 +245,33 @@ impl Node {
         }
     }
 
+    /// Hands over what this node leads, so that nobody has to wait for an election.
+    pub async fn hand_over(&self) {
+        let Some(Member { group, peers: Some(_), .. }) = self.member.get() else { return };
+        if group.is_leader()
+            && let Err(error) = group.hand_over(None).await
+        {
+            tracing::warn!(%error, "leadership could not be handed over");
+        }
+    }
+
     /// Stops the node's part in its cluster cleanly.
     ///
     /// # Errors
     /// What went wrong on the way; it is stopped all the same.
     pub async fn shutdown(&self) -> Result<(), String> {
-        match self.member.get() {
-            Some(member) => member.group.shutdown().await,
-            None => Ok(()),
+        let Some(member) = self.member.get() else { return Ok(()) };
+        let stopped = member.group.shutdown().await;
+        if let Some(peers) = &member.peers {
+            peers.shutdown().await;
         }
+        stopped
     }
+}
+
+/// Tells apart the folders that a node ever had: later ones are higher. The one use of the wall clock, by people's measure
+/// of later; it decides nothing but which of two folders of the same node is the new one.
+fn new_incarnation() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

@@ -83,9 +83,11 @@ impl ResourceRecord {
                 return Some(Refusal::DimensionNeeded { limit: limit.name.clone(), dimension: dimension.clone() });
             }
         }
-        let (limit, cost) = self.limits.iter().map(|limit| (limit, limit.cost(load))).find(|(limit, cost)| {
-            *cost > limit.spec.rule.capacity()
-        })?;
+        let (limit, cost) = self
+            .limits
+            .iter()
+            .map(|limit| (limit, limit.cost(load)))
+            .find(|(limit, cost)| *cost > limit.spec.rule.capacity())?;
         let capacity = limit.spec.rule.capacity();
         Some(Refusal::LoadExceedsCapacity { limit: limit.name.clone(), cost, capacity })
     }

@@ -1,14 +1,16 @@
 //! Random commands against a naive model, with every invariant checked after every step.
 //!
-//! `RATEQUEUE_MODEL_SEQUENCES` (10,000), `RATEQUEUE_MODEL_COMMANDS` (60) and `RATEQUEUE_MODEL_SEED` (1) change the run. A
+//! `RATEQUEUE_MODEL_SEQUENCES` (10,000), `RATEQUEUE_MODEL_COMMANDS` (80) and `RATEQUEUE_MODEL_SEED` (1) change the run. A
 //! failure prints its seed and the steps that are left once all that do not matter are taken out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::wildcard_enum_match_arm)]
 #![allow(clippy::disallowed_methods, reason = "a test may read its own settings")]
 
 mod history;
 mod naive;
 mod steps;
+mod twins;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,9 +22,12 @@ use ratequeue_limiter::{
 };
 use steps::translate::{self, resource_name};
 use steps::{Advance, Command, Kind, Step};
+use twins::Twins;
 
 struct Run {
     state: State,
+    /// States that are rebuilt, and checkpointed, all the time; only now and then, since they take theirs.
+    twins: Option<Twins>,
     model: Model,
     history: History,
     index: u64,
@@ -30,31 +35,117 @@ struct Run {
     ids: Vec<LeaseId>,
     /// What concurrency limits may hold beyond their quota, because they were lowered: resource, limit.
     excess: BTreeMap<(usize, &'static str), u64>,
+    tally: Tally,
+}
+
+/// How often each kind of answer and event came.
+type Tally = BTreeMap<&'static str, u64>;
+
+/// What a long run must have seen, each at least once in a thousand sequences.
+const KINDS: [&str; 32] = [
+    "waiting",
+    "held",
+    "limit exceeded",
+    "only the line",
+    "queue full",
+    "wait timeout",
+    "load exceeds",
+    "dimension needed",
+    "conflict",
+    "no resource",
+    "no lease",
+    "expired",
+    "not held",
+    "ended",
+    "resource deleted",
+    "released",
+    "refunded",
+    "debited",
+    "extended",
+    "put",
+    "patched",
+    "deleted",
+    "wrong version",
+    "invalid",
+    "noted",
+    "is queued",
+    "is granted",
+    "is released",
+    "is expired",
+    "is cancelled",
+    "is timed out",
+    "is rejected",
+];
+
+fn kind_of(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Waiting(_) => "waiting",
+        Answer::Held(_) => "held",
+        Answer::LimitExceeded(by) if by == &["line"] => "only the line",
+        Answer::LimitExceeded(_) => "limit exceeded",
+        Answer::QueueFull(_) => "queue full",
+        Answer::WaitTimeout => "wait timeout",
+        Answer::LoadExceeds(_) => "load exceeds",
+        Answer::DimensionNeeded(_) => "dimension needed",
+        Answer::Conflict => "conflict",
+        Answer::NoResource => "no resource",
+        Answer::NoLease => "no lease",
+        Answer::Expired => "expired",
+        Answer::NotHeld(_) => "not held",
+        Answer::Ended(_) => "ended",
+        Answer::ResourceDeleted => "resource deleted",
+        Answer::Released { refunded, .. } if !refunded.is_empty() => "refunded",
+        Answer::Released { debited, .. } if !debited.is_empty() => "debited",
+        Answer::Released { .. } => "released",
+        Answer::Extended(_) => "extended",
+        Answer::Put { .. } => "put",
+        Answer::Patched { .. } => "patched",
+        Answer::Deleted => "deleted",
+        Answer::WrongVersion(_) => "wrong version",
+        Answer::Invalid => "invalid",
+        Answer::Noted => "noted",
+    }
+}
+
+fn kind_of_event(what: Happens) -> &'static str {
+    match what {
+        Happens::Queued => "is queued",
+        Happens::Granted => "is granted",
+        Happens::Ends(Life::Released) => "is released",
+        Happens::Ends(Life::Expired) => "is expired",
+        Happens::Ends(Life::Cancelled) => "is cancelled",
+        Happens::Ends(Life::TimedOut) => "is timed out",
+        Happens::Ends(Life::Rejected | Life::Waiting | Life::Held) => "is rejected",
+    }
 }
 
 fn hold(holds: bool, text: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(text()) }
 }
 
-fn run(steps: &[Step]) -> Result<(), String> {
+fn run(steps: &[Step], twins: bool) -> Result<Tally, String> {
     let mut run = Run {
         state: State::new(),
+        twins: twins.then(Twins::new),
         model: Model::default(),
         history: History::default(),
         index: 0,
         ids: Vec::new(),
         excess: BTreeMap::new(),
+        tally: Tally::new(),
     };
     for step in steps {
         run.step(step).map_err(|error| format!("at entry {}: {error}", run.index))?;
     }
-    Ok(())
+    run.twins.as_mut().map_or(Ok(()), Twins::finish)?;
+    Ok(run.tally)
 }
 
 impl Run {
     fn step(&mut self, step: &Step) -> Result<(), String> {
         if step.reload {
             self.reload()?;
+            self.twins.as_mut().map_or(Ok(()), Twins::reload)?;
         }
         let now = self.state.now();
         let due = self.state.next_due();
@@ -66,14 +157,23 @@ impl Run {
         self.index += 1;
         self.model.targets = self.targets();
         let lease_of = |request| self.model.targets.get(&request).map(|lease| self.ids[*lease]);
-        let commands = step.commands.iter().map(|command| translate::command(command, lease_of)).collect();
-        let applied = self.state.apply(self.index, stamp, commands);
+        let commands: Vec<_> = step.commands.iter().map(|command| translate::command(command, lease_of)).collect();
+        let applied = self.state.apply(self.index, stamp, commands.clone());
+        if let Some(twins) = &mut self.twins {
+            let other = twins.apply(stamp, commands)?;
+            hold(other == applied, || format!("a twin answers {other:?}, not {applied:?}"))?;
+            hold(twins.state.digest() == self.state.digest(), || "a twin has another digest".to_owned())?;
+        }
         self.model.begin(stamp.0);
         let answers: Vec<_> = step.commands.iter().map(|command| self.model.decide(command)).collect();
         self.model.end(64 + applied.events.len());
         hold(self.state.now() == now.max(stamp), || format!("now is {}", self.state.now()))?;
         for ((command, answer), outcome) in step.commands.iter().zip(&answers).zip(&applied.outcomes) {
             self.compare(answer, outcome).map_err(|error| format!("{command:?}: {error}"))?;
+        }
+        let events = self.model.events.iter().map(|(_, _, what)| kind_of_event(*what));
+        for kind in answers.iter().map(kind_of).chain(events) {
+            *self.tally.entry(kind).or_default() += 1;
         }
         self.compare_events(&applied)?;
         self.check_history(&applied)?;
@@ -165,11 +265,7 @@ impl Run {
     fn check_history(&mut self, applied: &Applied) -> Result<(), String> {
         let known = |id: LeaseId| {
             let lease = &self.model.leases[self.ids.iter().position(|other| *other == id).unwrap()];
-            Known {
-                priority: lease.acquire.priority,
-                deadline: LogTime(lease.deadline),
-                until: LogTime(lease.until),
-            }
+            Known { priority: lease.acquire.priority, deadline: LogTime(lease.deadline), until: LogTime(lease.until) }
         };
         self.history.record(self.state.now(), &applied.events, known)
     }
@@ -280,29 +376,32 @@ fn refused(refusal: &Refusal) -> Result<Answer, String> {
 }
 
 /// Runs steps; a panic is a failure like any other.
-fn outcome(steps: &[Step]) -> Result<(), String> {
-    catch_unwind(AssertUnwindSafe(|| run(steps))).unwrap_or_else(|panic| {
+fn outcome(steps: &[Step], twins: bool) -> Result<Tally, String> {
+    catch_unwind(AssertUnwindSafe(|| run(steps, twins))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
-        Err(format!("panic: {}", text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()))
+        Err(format!(
+            "panic: {}",
+            text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
+        ))
     })
 }
 
 /// Takes out, as long as it goes on failing, whatever can be taken out.
-fn shortened(mut steps: Vec<Step>) -> Vec<Step> {
+fn shortened(mut steps: Vec<Step>, twins: bool) -> Vec<Step> {
     loop {
         let before = steps.iter().map(|step| 1 + step.commands.len()).sum::<usize>();
         let mut at = 0;
         while at < steps.len() {
             let mut shorter = steps.clone();
             shorter.remove(at);
-            if outcome(&shorter).is_err() { steps = shorter } else { at += 1 }
+            if outcome(&shorter, twins).is_err() { steps = shorter } else { at += 1 }
         }
         for at in 0..steps.len() {
             let mut command = 0;
             while command < steps[at].commands.len() {
                 let mut shorter = steps.clone();
                 shorter[at].commands.remove(command);
-                if outcome(&shorter).is_err() { steps = shorter } else { command += 1 }
+                if outcome(&shorter, twins).is_err() { steps = shorter } else { command += 1 }
             }
         }
         if steps.iter().map(|step| 1 + step.commands.len()).sum::<usize>() == before {
@@ -315,20 +414,37 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+fn with_twins(seed: u64) -> bool {
+    seed % 20 < 2
+}
+
+fn report(error: &str, steps: Vec<Step>, seed: u64, commands: usize) {
+    let twins = with_twins(seed);
+    let left = shortened(steps, twins);
+    let error = outcome(&left, twins).err().unwrap_or(error.to_owned());
+    let list: Vec<_> = left.iter().map(|step| format!("  {step:?}")).collect();
+    let again = format!("RATEQUEUE_MODEL_SEED={seed} RATEQUEUE_MODEL_SEQUENCES=1 RATEQUEUE_MODEL_COMMANDS={commands}");
+    panic!("{error}\n{}\nagain: {again} cargo test -p ratequeue-limiter --test model", list.join("\n"));
+}
+
 /// Every second sequence, so that two tests share the work.
 fn sequences(from: u64) {
     let count = setting("RATEQUEUE_MODEL_SEQUENCES", 10_000);
-    let commands = usize::try_from(setting("RATEQUEUE_MODEL_COMMANDS", 60)).unwrap();
+    let commands = usize::try_from(setting("RATEQUEUE_MODEL_COMMANDS", 80)).unwrap();
     let first = setting("RATEQUEUE_MODEL_SEED", 1);
+    let mut total = Tally::new();
     for seed in (first + from..first + count).step_by(2) {
         let steps = steps::steps(seed, commands);
-        if let Err(error) = outcome(&steps) {
-            let left = shortened(steps);
-            let error = outcome(&left).err().unwrap_or(error);
-            let list: Vec<_> = left.iter().map(|step| format!("  {step:?}")).collect();
-            let again = format!("RATEQUEUE_MODEL_SEED={seed} RATEQUEUE_MODEL_SEQUENCES=1 RATEQUEUE_MODEL_COMMANDS={commands}");
-            panic!("{error}\n{}\nagain: {again} cargo test -p ratequeue-limiter --test model", list.join("\n"));
+        match outcome(&steps, with_twins(seed)) {
+            Ok(tally) => tally.into_iter().for_each(|(kind, n)| *total.entry(kind).or_default() += n),
+            Err(error) => report(&error, steps, seed, commands),
         }
+    }
+    println!("{total:?}");
+    // A run that did little proves little.
+    for kind in KINDS.iter().filter(|_| count >= 1000) {
+        let seen = total.get(kind).copied().unwrap_or(0);
+        assert!(seen * 1000 >= count, "only {seen} times in {count} sequences: {kind}");
     }
 }
 

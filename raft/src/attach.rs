@@ -3,7 +3,7 @@
 //! An attachment registers first, then looks at the state, then sleeps. Apply changes the state first, then wakes. So one
 //! of them sees the other, whatever the order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -11,16 +11,14 @@ use parking_lot::Mutex;
 use ratequeue_limiter::{Event, EventKind, LeaseId};
 use tokio::sync::Notify;
 
+use crate::caps;
 use crate::replica::Replica;
-use crate::types::LeaderId;
 
 /// Why a wait is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Woken {
     /// The lease does not wait (any more): it was granted, it ended, or there is no such lease. The state tells which.
     NoLongerWaiting,
-    /// This node led when the call was attached and does not any more. The lease may still wait: attach at the leader.
-    LeadershipLost,
     /// The group is being stopped. The lease may still wait: attach at another node.
     ShuttingDown,
 }
@@ -32,8 +30,11 @@ pub(crate) struct Attachments {
     waiting: Mutex<HashMap<LeaseId, Vec<Arc<Notify>>>>,
     /// Number of leases in `waiting`, so that apply need not lock when there are none.
     leases: AtomicUsize,
-    /// The first lease came.
-    first: Notify,
+    /// Leases whose last call has gone since the last keepalive. They get one more, so that a place is kept for the whole of
+    /// its time after the caller was there last. As many as calls come and go between two keepalives; the oldest are let go.
+    departed: Mutex<VecDeque<LeaseId>>,
+    /// A lease came, or departed.
+    some: Notify,
     stopping: AtomicBool,
 }
 
@@ -45,7 +46,7 @@ impl Attachments {
         let leases = waiting.len();
         self.leases.store(leases, Ordering::SeqCst);
         if leases == 1 {
-            self.first.notify_one();
+            self.some.notify_one();
         }
         notify
     }
@@ -56,6 +57,11 @@ impl Attachments {
             calls.retain(|call| !Arc::ptr_eq(call, notify));
             if calls.is_empty() {
                 waiting.remove(&lease);
+                let mut departed = self.departed.lock();
+                if departed.len() >= caps::DEPARTED_MAX {
+                    departed.pop_front();
+                }
+                departed.push_back(lease);
             }
         }
         self.leases.store(waiting.len(), Ordering::SeqCst);
@@ -86,36 +92,36 @@ impl Attachments {
         self.wake_all();
     }
 
-    /// The leases for which a call waits here, in order.
-    pub fn leases(&self) -> Vec<LeaseId> {
+    /// The leases for which a call waits here, or waited since this was asked last, in order.
+    pub fn take_alive(&self) -> Vec<LeaseId> {
         let mut leases: Vec<LeaseId> = self.waiting.lock().keys().copied().collect();
+        leases.extend(self.departed.lock().drain(..));
         leases.sort_unstable();
+        leases.dedup();
         leases
     }
 
-    /// Returns when there is a lease.
+    /// Returns when there is a lease, or was.
     pub async fn any(&self) {
-        while self.leases.load(Ordering::SeqCst) == 0 {
-            self.first.notified().await;
+        while self.leases.load(Ordering::SeqCst) == 0 && self.departed.lock().is_empty() {
+            self.some.notified().await;
         }
     }
 }
 
-/// One call that waits for a lease. While it exists, and this node leads, the lease is kept alive: it is not cancelled for
-/// want of interest. Dropping it ends that.
+/// One call that waits for a lease. While it exists the lease is kept alive, on this node's word or through the leader: it is
+/// not cancelled for want of interest. Dropping it ends that.
 #[derive(Debug)]
 pub struct Attachment {
     replica: Arc<Replica>,
     lease: LeaseId,
     notify: Arc<Notify>,
-    leading: Option<LeaderId>,
 }
 
 impl Attachment {
     pub(crate) fn new(replica: Arc<Replica>, lease: LeaseId) -> Self {
         let notify = replica.attachments.add(lease);
-        let leading = replica.roles.get().leading;
-        Self { replica, lease, notify, leading }
+        Self { replica, lease, notify }
     }
 
     /// The lease.
@@ -124,14 +130,8 @@ impl Attachment {
         self.lease
     }
 
-    /// Whether this node led the group when the call was attached. If not, nothing here keeps the lease alive, and
-    /// [`Attachment::ended_waiting`] never says [`Woken::LeadershipLost`].
-    #[must_use]
-    pub fn keeps_alive(&self) -> bool {
-        self.leading.is_some()
-    }
-
-    /// Returns when the lease no longer waits, as far as this node has applied, or when this node can no longer tell soon.
+    /// Returns when the lease no longer waits, as far as this node has applied, or the group is being stopped. Whoever leads
+    /// meanwhile does not matter: the line is the same everywhere.
     /// May be dropped and called again.
     pub async fn ended_waiting(&mut self) -> Woken {
         loop {
@@ -140,9 +140,6 @@ impl Attachment {
             }
             if self.replica.attachments.stopping.load(Ordering::SeqCst) {
                 return Woken::ShuttingDown;
-            }
-            if self.leading.is_some() && self.leading != self.replica.roles.get().leading {
-                return Woken::LeadershipLost;
             }
             self.notify.notified().await;
         }

@@ -62,6 +62,12 @@ pub const CHECKPOINT_FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 /// Pause before a checkpoint that was put off is tried again.
 pub const CHECKPOINT_RETRY: Duration = Duration::from_secs(5);
 
+/// At a clean stop: how often a checkpoint that was put off is tried again, and the pause before.
+pub const CHECKPOINT_STOP_ATTEMPTS: u32 = 20;
+
+/// See [`CHECKPOINT_STOP_ATTEMPTS`].
+pub const CHECKPOINT_STOP_PAUSE: Duration = Duration::from_millis(50);
+
 /// How long a clean stop waits for the entries in flight.
 pub const SHUTDOWN_DRAIN: Duration = Duration::from_secs(2);
 
@@ -77,8 +83,8 @@ pub const APPENDS_WAITING_MAX: usize = 16;
 /// Election timeouts without a response, while one is owed, after which a stream of appends is given up and opened anew.
 pub const APPEND_PATIENCE_ELECTIONS: u32 = 4;
 
-/// Records of one frame of a snapshot.
-pub const SNAPSHOT_CHUNK_RECORDS_MAX: usize = 512;
+/// Records of one frame of a snapshot. Were each of the largest size, the frame would still be within its limit.
+pub const SNAPSHOT_CHUNK_RECORDS_MAX: usize = 256;
 
 /// Frames of a snapshot that wait to be sent, or to be written.
 pub const SNAPSHOT_CHUNKS_WAITING_MAX: usize = 4;
@@ -88,3 +94,24 @@ pub const SNAPSHOT_SEND: Duration = Duration::from_secs(600);
 
 /// How soon a node that could not be reached is tried again: the first pauses, and the longest.
 pub const BACKOFF: &str = "20ms 40ms ...500ms";
+
+/// How long the leader may take to answer what was forwarded to it.
+pub const FORWARD_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+/// How long a command whose answer was lost is asked for again.
+pub const UNKNOWN_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Frames of a stream on their way, or waiting for their answers.
+pub const STREAM_FRAMES_MAX: usize = 256;
+
+/// Pieces of a snapshot on their way.
+pub const BULK_FRAMES_IN_FLIGHT: usize = 4;
+
+/// How long another node may take to answer a frame.
+pub const PEER_CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long another node may take to take a piece of a snapshot, or to install it.
+pub const BULK_CALL_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Leases whose callers have gone between two keepalives that still get one.
+pub const DEPARTED_MAX: usize = 100_000;

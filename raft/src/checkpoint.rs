@@ -4,17 +4,19 @@
 //!  apply --grew--> Growth --wakes--> thread: freeze, drain, write, commit --> housekeeping: tell openraft, purge the log
 //! ```
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ratequeue_storage::{Header, LogStore};
+use ratequeue_storage::{Header, LogStore, free_bytes};
 use tokio::sync::{oneshot, watch};
 
 use crate::caps;
 use crate::error::Health;
+use crate::lifecycle;
 use crate::replica::Replica;
 use crate::slots::{CheckpointError, Slots};
 
@@ -41,8 +43,23 @@ enum Wake {
     /// The log has grown by as much as the policy allows.
     Grown,
     /// Somebody wants a checkpoint now, and to hear of it.
-    Now(oneshot::Sender<Result<Header, String>>),
+    Now(oneshot::Sender<Result<Header, NotMade>>),
     Stop,
+}
+
+/// Why there is no checkpoint.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub(crate) struct NotMade {
+    /// It was put off, and may be asked for again.
+    pub put_off: bool,
+    pub why: String,
+}
+
+impl NotMade {
+    fn gone() -> Self {
+        Self { put_off: false, why: "the checkpoint thread has stopped".to_owned() }
+    }
 }
 
 /// How much was applied since the last checkpoint, and the way to the thread.
@@ -98,10 +115,27 @@ impl Growth {
     }
 
     /// Asks for a checkpoint now.
-    pub async fn request(&self) -> Result<Header, String> {
+    pub async fn request(&self) -> Result<Header, NotMade> {
         let (tx, rx) = oneshot::channel();
-        self.wake.try_send(Wake::Now(tx)).map_err(|_| "too many checkpoints were asked for".to_owned())?;
-        rx.await.unwrap_or_else(|_gone| Err("the checkpoint thread has stopped".to_owned()))
+        self.wake.try_send(Wake::Now(tx)).map_err(|error| match error {
+            TrySendError::Full(_) => NotMade { put_off: true, why: "too many checkpoints were asked for".to_owned() },
+            TrySendError::Disconnected(_) => NotMade::gone(),
+        })?;
+        rx.await.unwrap_or_else(|_gone| Err(NotMade::gone()))
+    }
+
+    /// The same at a clean stop, where something that stood in its way is about to end.
+    pub async fn request_last(&self) -> Result<(), NotMade> {
+        let mut attempts = 1;
+        loop {
+            match self.request().await {
+                Err(NotMade { put_off: true, .. }) if attempts < caps::CHECKPOINT_STOP_ATTEMPTS => {
+                    attempts += 1;
+                    tokio::time::sleep(caps::CHECKPOINT_STOP_PAUSE).await;
+                }
+                other => return other.map(drop),
+            }
+        }
     }
 }
 
@@ -117,12 +151,13 @@ impl Checkpointer {
         replica: Arc<Replica>,
         woken: Woken,
         slots: Arc<Slots>,
-        log: LogStore,
+        log: (LogStore, PathBuf),
         done: watch::Sender<Option<Header>>,
         health: watch::Sender<Health>,
     ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let worker = Worker { replica: Arc::clone(&replica), slots, log, stop: Arc::clone(&stop), done, health };
+        let (log, dir) = log;
+        let worker = Worker { replica: Arc::clone(&replica), slots, log, dir, stop: Arc::clone(&stop), done, health };
         let name = format!("checkpoint-{}", replica.group);
         let thread = std::thread::Builder::new().name(name).spawn(move || worker.run(&woken.0))?;
         Ok(Self { stop, replica, thread: Some(thread) })
@@ -144,6 +179,8 @@ struct Worker {
     replica: Arc<Replica>,
     slots: Arc<Slots>,
     log: LogStore,
+    /// On the file system that must not run full.
+    dir: PathBuf,
     stop: Arc<AtomicBool>,
     done: watch::Sender<Option<Header>>,
     health: watch::Sender<Health>,
@@ -168,18 +205,27 @@ impl Worker {
             };
             at = None;
             let result = self.checkpoint();
-            if matches!(result, Err(CheckpointError::Busy)) {
+            let put_off = result.as_ref().is_err_and(CheckpointError::is_put_off);
+            if put_off {
                 at = Some(Instant::now() + caps::CHECKPOINT_RETRY);
             }
             if let Some(answer) = asked {
-                let _ = answer.send(result.map_err(|error| error.to_string()));
+                // Whoever asked may have gone.
+                let _ = answer.send(result.map_err(|error| NotMade { put_off, why: error.to_string() }));
             }
         }
     }
 
-    /// One checkpoint. An error other than `Busy` and `Stopped` is the end of the group.
+    /// One checkpoint. An error is the end of the group, unless it was put off or stopped.
     fn checkpoint(&self) -> Result<Header, CheckpointError> {
         let group = &self.replica.group;
+        // Where the system does not tell, it is tried.
+        if let Ok(free) = free_bytes(&self.dir)
+            && free < caps::CHECKPOINT_FREE_BYTES_MIN
+        {
+            tracing::warn!(group, free, "checkpoint put off: the disk is nearly full");
+            return Err(CheckpointError::NoSpace(free));
+        }
         if let Some(newest) = self.slots.newest()
             && newest.header.applied == self.replica.machine.read().applied
         {
@@ -203,7 +249,7 @@ impl Worker {
                 Ok(header)
             }
             Err(error @ CheckpointError::Stopped) => Err(error),
-            Err(error @ CheckpointError::Busy) => {
+            Err(error) if error.is_put_off() => {
                 tracing::info!(group, "checkpoint put off: {error}");
                 Err(error)
             }
@@ -216,12 +262,6 @@ impl Worker {
 
     fn fail(&self, detail: &str) {
         tracing::error!(group = self.replica.group, detail, "the group has failed");
-        self.health.send_if_modified(|health| {
-            let first = *health == Health::Running;
-            if first {
-                *health = Health::Failed(detail.to_owned());
-            }
-            first
-        });
+        lifecycle::fail(&self.health, detail.to_owned());
     }
 }

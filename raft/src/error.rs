@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ratequeue_storage::LogError;
+use serde::{Deserialize, Serialize};
 
 use crate::node::NodeId;
 
@@ -66,7 +67,7 @@ pub enum FormError {
 }
 
 /// Why a command has no outcome. Each says whether anything may have happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum SubmitError {
     /// Nothing happened: this node leads, but a majority of the voters does not answer.
     #[error("no majority of the group's voters answers")]

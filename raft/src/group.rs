@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -13,74 +12,32 @@ use openraft::errors::{InitializeError, LinearizableReadError, RaftError};
 use openraft::raft::linearizable_read::LinearizerOption;
 use parking_lot::Mutex;
 use ratequeue_limiter::{Command, LeaseId, LogTime, State};
-use ratequeue_storage::{GroupName, Header, LogOptions, LogStore, StateStore};
+use ratequeue_storage::{GroupName, LogOptions, LogStore};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::apply::Applier;
 use crate::attach::Attachment;
 use crate::caps;
-use crate::checkpoint::{CheckpointPolicy, Checkpointer, Growth};
+use crate::checkpoint::{Checkpointer, Growth};
 use crate::clock::{Clock, LogClock, SystemClock};
 use crate::error::{FormError, Health, OpenError, SubmitError};
+use crate::lifecycle::Inner;
 use crate::load;
 use crate::log::Log;
 use crate::network::Network;
 use crate::node::{Address, NodeId};
+use crate::options::{self, GroupOptions, Timing};
 use crate::proposal::{self, Applied, Submitted};
-use crate::proposer::Proposer;
 use crate::receive;
 use crate::replica::{EventBatch, Replica};
 use crate::role::Role;
 use crate::slots::Slots;
-use crate::space::Space;
 use crate::status::{CheckpointStatus, GroupStatus};
-use crate::tick::{self, OwnCommands};
 use crate::transport::{Lane, Transport};
 use crate::types::Types;
 
 pub(crate) type Raft = openraft::Raft<Types, Applier>;
-
-/// What a group needs to be opened.
-#[derive(Debug, Clone)]
-pub struct GroupOptions {
-    /// The group's name: 1 to 64 letters, digits, `-` and `_`.
-    pub name: String,
-    /// This node.
-    pub node: NodeId,
-    /// The folder of the group's log.
-    pub log_dir: PathBuf,
-    /// The node's checkpoints, of all its groups.
-    pub store: StateStore,
-    /// How fast a dead leader is replaced.
-    pub timing: Timing,
-    /// When checkpoints are made.
-    pub checkpoint: CheckpointPolicy,
-    /// How the other nodes are reached.
-    pub transport: Arc<dyn Transport>,
-}
-
-/// How fast a dead leader is noticed. The same on all nodes of a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timing {
-    /// How often a leader says that it is there.
-    pub heartbeat: Duration,
-    /// A follower that hears nothing for a random time between this ...
-    pub election_min: Duration,
-    /// ... and this asks for votes. Also how long a leader may decide without hearing from a majority.
-    pub election_max: Duration,
-}
-
-impl Default for Timing {
-    /// 50 ms, 150 to 300 ms: for one region.
-    fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_millis(50),
-            election_min: Duration::from_millis(150),
-            election_max: Duration::from_millis(300),
-        }
-    }
-}
 
 /// One Raft group as seen from this node. A cheap handle: clones share the group, which ends with [`Group::shutdown`], or
 /// abruptly with its last handle.
@@ -89,20 +46,13 @@ pub struct Group {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    replica: Arc<Replica>,
-    raft: Raft,
-    log: LogStore,
-    slots: Arc<Slots>,
-    queue: mpsc::Sender<Submitted>,
-    health: watch::Sender<Health>,
-    stop: watch::Sender<bool>,
-    /// The proposer has ended.
-    drained: watch::Sender<bool>,
-    timing: Timing,
-    /// Aborted with the last handle.
-    tasks: Mutex<JoinSet<()>>,
-    checkpointer: Mutex<Option<Checkpointer>>,
+/// A handle that does not keep the group alive.
+pub(crate) struct WeakGroup(Weak<Inner>);
+
+impl WeakGroup {
+    pub fn upgrade(&self) -> Option<Group> {
+        self.0.upgrade().map(|inner| Group { inner })
+    }
 }
 
 impl Group {
@@ -125,7 +75,7 @@ impl Group {
         let invalid = |detail: String| OpenError::Invalid { group: name.clone(), detail };
         let io = |detail: String| OpenError::Io { group: name.clone(), detail };
         let group = GroupName::new(options.name.clone()).map_err(|error| invalid(error.to_string()))?;
-        let config = config(&options.name, options.timing).map_err(|error| invalid(error.to_string()))?;
+        let config = options::config(&options.name, options.timing).map_err(|error| invalid(error.to_string()))?;
 
         let (store, dir) = (options.store.clone(), options.log_dir.clone());
         let opening = tokio::task::spawn_blocking(move || {
@@ -142,15 +92,21 @@ impl Group {
         let replica = Arc::new(Replica::new(options.name.clone(), options.node, loaded.machine, log_clock, growth));
         let (done, made) = watch::channel(None);
         let health = watch::Sender::new(Health::Running);
-        let checkpointer =
-            Checkpointer::start(Arc::clone(&replica), woken, Arc::clone(&slots), log.clone(), done, health.clone())
-                .map_err(|error| io(error.to_string()))?;
+        let checkpointer = Checkpointer::start(
+            Arc::clone(&replica),
+            woken,
+            Arc::clone(&slots),
+            (log.clone(), options.log_dir.clone()),
+            done,
+            health.clone(),
+        )
+        .map_err(|error| io(error.to_string()))?;
 
         let applier = Applier::new(Arc::clone(&replica), Arc::clone(&slots));
         let log_adapter = Log::new(log.clone(), Arc::clone(&replica));
         let network = Network {
             group: options.name.clone(),
-            transport: options.transport,
+            transport: Arc::clone(&options.transport),
             patience: options.timing.election_max * caps::APPEND_PATIENCE_ELECTIONS,
         };
         let raft = Raft::new(options.node, config, network, log_adapter, applier)
@@ -168,11 +124,15 @@ impl Group {
             stop: watch::Sender::new(false),
             drained: watch::Sender::new(false),
             timing: options.timing,
+            transport: options.transport,
             tasks: Mutex::new(JoinSet::new()),
             checkpointer: Mutex::new(Some(checkpointer)),
         };
         inner.start_tasks(commands, made, options.log_dir);
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        let weak = WeakGroup(Arc::downgrade(&inner));
+        inner.start_keep_alive(weak);
+        Ok(Self { inner })
     }
 
     /// The group's name.
@@ -309,6 +269,7 @@ impl Group {
     pub fn receive_stream(&self, lane: Lane, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
         match lane {
             Lane::Control | Lane::Log => receive::appends(&self.inner.raft, frames),
+            Lane::Forward => Box::pin(futures::stream::empty()),
             Lane::Bulk => receive::snapshot(self.inner.raft.clone(), Arc::clone(&self.inner.slots), frames),
         }
     }
@@ -318,7 +279,7 @@ impl Group {
     /// # Errors
     /// What stood in the way.
     pub async fn checkpoint(&self) -> Result<Option<u64>, String> {
-        let header = self.inner.replica.growth.request().await?;
+        let header = self.inner.replica.growth.request().await.map_err(|not_made| not_made.why)?;
         Ok(header.applied.map(|id| id.index))
     }
 
@@ -342,6 +303,39 @@ impl Group {
         &self.inner.raft
     }
 
+    pub(crate) fn transport(&self) -> &Arc<dyn Transport> {
+        &self.inner.transport
+    }
+
+    pub(crate) fn timing(&self) -> Timing {
+        self.inner.timing
+    }
+
+    /// The last log index that this node has applied.
+    #[must_use]
+    pub fn applied_index(&self) -> Option<u64> {
+        self.inner.replica.machine.read().applied.map(|id| id.index)
+    }
+
+    /// Where a member is; `None` when it is none.
+    pub(crate) fn address_of(&self, node: NodeId) -> Option<Address> {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().get_node(&node).cloned()
+    }
+
+    /// Returns once this node has applied this log index.
+    ///
+    /// # Errors
+    /// [`SubmitError::NoQuorum`] when it has not in bounded time: it may be cut off from the leader.
+    pub async fn wait_applied(&self, index: u64) -> Result<(), SubmitError> {
+        if self.applied_index().is_some_and(|applied| applied >= index) {
+            return Ok(());
+        }
+        let wait = self.inner.raft.wait(Some(caps::FORWARD_TIMEOUT));
+        wait.applied_index_at_least(Some(index), "read").await.map(drop).map_err(|_too_late| SubmitError::NoQuorum)
+    }
+
     pub(crate) fn roles(&self) -> watch::Receiver<Role> {
         self.inner.replica.roles.subscribe()
     }
@@ -357,152 +351,4 @@ impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Group").field("name", &self.name()).field("node", &self.node()).finish_non_exhaustive()
     }
-}
-
-impl Inner {
-    fn start_tasks(
-        &self,
-        commands: mpsc::Receiver<Submitted>,
-        made: watch::Receiver<Option<Header>>,
-        log_dir: PathBuf,
-    ) {
-        let proposer = Proposer {
-            raft: self.raft.clone(),
-            replica: Arc::clone(&self.replica),
-            queue: commands,
-            stop: self.stop.subscribe(),
-            health: self.health.subscribe(),
-            space: Space::new(log_dir),
-            patience: self.timing.election_max * 2 + caps::SUBMIT_GRACE,
-        };
-        let own = OwnCommands { queue: self.queue.downgrade() };
-        let mut tasks = self.tasks.lock();
-        let drained = self.drained.clone();
-        tasks.spawn(async move {
-            proposer.run().await;
-            drained.send_replace(true);
-        });
-        tasks.spawn(watch_role(self.raft.clone(), Arc::clone(&self.replica), self.health.clone()));
-        tasks.spawn(purge(self.raft.clone(), Arc::clone(&self.slots), made));
-        tasks.spawn(tick::tick(Arc::clone(&self.replica), own.clone()));
-        tasks.spawn(tick::keep_alive(Arc::clone(&self.replica), own));
-    }
-
-    async fn shutdown(&self) -> Result<(), String> {
-        self.stop.send_replace(true);
-        self.replica.attachments.stop();
-        // An error would mean that the sender is gone, and this is it.
-        let _ = self.drained.subscribe().wait_for(|drained| *drained).await;
-        let checkpoint = match &*self.health.borrow() {
-            Health::Running => Ok(()),
-            Health::Stopped => return Ok(()),
-            Health::Failed(detail) => Err(detail.clone()),
-        };
-        let stopped = self.raft.shutdown().await.map_err(|error| error.to_string());
-        let checkpoint = match checkpoint {
-            Ok(()) => self.replica.growth.request().await.map(drop),
-            failed => failed,
-        };
-        let checkpointer = self.checkpointer.lock().take();
-        let log = self.log.clone();
-        let closed = tokio::task::spawn_blocking(move || {
-            drop(checkpointer);
-            log.close().map_err(|error| error.to_string())
-        });
-        let closed = closed.await.unwrap_or_else(|error| Err(error.to_string()));
-        self.tasks.lock().abort_all();
-        self.health.send_if_modified(|health| {
-            let running = *health == Health::Running;
-            if running {
-                *health = Health::Stopped;
-            }
-            running
-        });
-        checkpoint.and(stopped).and(closed)
-    }
-}
-
-/// Follows openraft's view of who leads, and notices when it dies.
-async fn watch_role(raft: Raft, replica: Arc<Replica>, health: watch::Sender<Health>) {
-    let mut server = raft.server_metrics();
-    let metrics = raft.metrics();
-    // The sender of the metrics lives as long as the core, which a handle here would not keep from stopping.
-    drop(raft);
-    loop {
-        let role = {
-            let metrics = server.borrow_watched();
-            let leading = (metrics.state.is_leader() && metrics.vote.committed).then_some(metrics.vote.leader_id);
-            Role { leading, leader: metrics.current_leader }
-        };
-        set_role(&replica, role);
-        if server.changed().await.is_err() {
-            break;
-        }
-    }
-    set_role(&replica, Role::default());
-    let ended = match &metrics.borrow_watched().running_state {
-        Err(openraft::errors::Fatal::Stopped) => None,
-        Err(fatal) => Some(fatal.to_string()),
-        Ok(()) => Some("the consensus core has died".to_owned()),
-    };
-    if let Some(detail) = ended {
-        tracing::error!(group = replica.group, detail, "the group has failed");
-        health.send_if_modified(|health| {
-            let first = *health == Health::Running;
-            if first {
-                *health = Health::Failed(detail);
-            }
-            first
-        });
-    }
-}
-
-fn set_role(replica: &Replica, role: Role) {
-    let before = replica.roles.set(role);
-    if before.leading.is_some() && before.leading != role.leading {
-        replica.attachments.wake_all();
-    }
-    if before.leader != role.leader {
-        tracing::info!(group = replica.group, leader = role.leader, leading = role.leading.is_some(), "leader");
-    }
-}
-
-/// After a checkpoint: openraft learns of it, and the log is purged up to the older one.
-async fn purge(raft: Raft, slots: Arc<Slots>, mut made: watch::Receiver<Option<Header>>) {
-    while made.changed().await.is_ok() {
-        if raft.trigger().snapshot().await.is_err() {
-            return;
-        }
-        if let Some(upto) = slots.older().and_then(|older| older.applied)
-            && raft.trigger().purge_log(upto.index).await.is_err()
-        {
-            return;
-        }
-    }
-}
-
-fn config(name: &str, timing: Timing) -> Result<Arc<openraft::Config>, openraft::ConfigError> {
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let config = openraft::Config {
-        cluster_name: name.to_owned(),
-        heartbeat_interval: ms(timing.heartbeat),
-        election_timeout_min: ms(timing.election_min),
-        election_timeout_max: ms(timing.election_max),
-        enable_pre_vote: Some(true),
-        // A process that comes back asks for votes like everybody else.
-        enable_leader_restore: Some(false),
-        broadcast_submitted_on_append: Some(true),
-        // Checkpoints are ours to make, and the log is purged when we say so.
-        snapshot_policy: openraft::SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: u64::MAX,
-        // A follower gets entries for as long as the log has them.
-        replication_lag_threshold: u64::MAX,
-        backoff: caps::BACKOFF.to_owned(),
-        max_payload_entries: caps::REPLICATE_ENTRIES_MAX,
-        max_append_entries: Some(caps::APPEND_ENTRIES_MAX),
-        api_channel_size: Some(caps::CORE_REQUESTS_MAX),
-        notification_channel_size: Some(caps::CORE_NOTIFICATIONS_MAX),
-        ..openraft::Config::default()
-    };
-    config.validate().map(Arc::new)
 }

@@ -163,7 +163,11 @@ impl RaftNetworkV2<Types> for Peer {
         })
     }
 
-    async fn vote(&mut self, rpc: VoteRequest<Types>, option: RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         self.call_vote(Request::Vote(rpc), &option).await
     }
 

@@ -7,6 +7,7 @@ use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader};
 use openraft::raft::ClientWriteResult;
 use parking_lot::Mutex;
 use ratequeue_limiter::{Command, Outcome};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::error::SubmitError;
@@ -14,7 +15,7 @@ use crate::node::NodeId;
 use crate::types::{Completion, Types};
 
 /// A command that was applied.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// The log index of its entry.
     pub index: u64,

@@ -52,7 +52,8 @@ async fn answer(raft: &Raft, request: Request) -> Response {
 
 /// Answers a stream of appends, in order. It ends with the first frame that is not one, or cannot be appended.
 pub(crate) fn appends(raft: &Raft, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
-    let appends = frames.map(to_append).take_while(|append| std::future::ready(append.is_some())).filter_map(std::future::ready);
+    let appends =
+        frames.map(to_append).take_while(|append| std::future::ready(append.is_some())).filter_map(std::future::ready);
     // Polling openraft's stream again after its end would panic.
     let results = raft.stream_append(appends).fuse();
     Box::pin(results.map(|result| to_response(result.map_err(|error| error.to_string())).encode()))

@@ -29,14 +29,24 @@ pub(crate) enum CheckpointError {
     #[error("stopped")]
     Stopped,
     /// The slots are being written by somebody else.
-    #[error("the slots are being written already")]
+    #[error("the slots are in use")]
     Busy,
+    /// There is too little room to begin.
+    #[error("only {0} bytes are free")]
+    NoSpace(u64),
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
     Slot(#[from] SlotError),
     #[error(transparent)]
     Codec(#[from] CodecError),
+}
+
+impl CheckpointError {
+    /// Whether nothing was begun, so that it can be tried again later.
+    pub fn is_put_off(&self) -> bool {
+        matches!(self, Self::Busy | Self::NoSpace(_))
+    }
 }
 
 /// A whole slot.
@@ -164,7 +174,7 @@ impl Slots {
     /// Writes a checkpoint of the state as it is now into the spare slot. Blocks, for as long as there are changes to write,
     /// and locks the state for short steps only.
     ///
-    /// After an error that was not `Busy`, the changes that were handed out are lost: the group has to end.
+    /// After an error that does not say that it was put off, the changes that were handed out are lost: the group has to end.
     pub fn checkpoint(
         self: &Arc<Self>,
         replica: &Replica,

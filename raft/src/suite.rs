@@ -22,9 +22,10 @@ use crate::apply::Applier;
 use crate::checkpoint::{CheckpointPolicy, Checkpointer, Growth};
 use crate::clock::{LogClock, SystemClock};
 use crate::error::Health;
-use crate::group::{Group, GroupOptions, Timing};
+use crate::group::Group;
 use crate::load;
 use crate::log::Log;
+use crate::options::{GroupOptions, Timing};
 use crate::replica::Replica;
 use crate::slots::Slots;
 use crate::transport::NoTransport;
@@ -140,8 +141,15 @@ impl StoreBuilder<Types, AnyStart, Applier, (Checkpointer, TempDir)> for Builder
         let replica = Arc::new(Replica::new("suite".to_owned(), 0, loaded.machine, clock, growth));
         let (done, _) = watch::channel(None);
         let health = watch::Sender::new(Health::Running);
-        let checkpointer =
-            Checkpointer::start(Arc::clone(&replica), woken, Arc::clone(&slots), log.clone(), done, health).unwrap();
+        let checkpointer = Checkpointer::start(
+            Arc::clone(&replica),
+            woken,
+            Arc::clone(&slots),
+            (log.clone(), dir.path().to_path_buf()),
+            done,
+            health,
+        )
+        .unwrap();
         let applier = Applier::new(Arc::clone(&replica), slots);
         let log = AnyStart { log: Log::new(log, replica), first: Arc::default() };
         Ok(((checkpointer, dir), log, applier))

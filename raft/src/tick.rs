@@ -7,6 +7,7 @@ use ratequeue_limiter::{Command, Keepalive, caps as core_caps};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::caps;
+use crate::group::WeakGroup;
 use crate::proposal::Submitted;
 use crate::replica::Replica;
 use crate::role::Role;
@@ -32,11 +33,8 @@ impl OwnCommands {
 pub(crate) async fn tick(replica: Arc<Replica>, commands: OwnCommands) {
     let mut roles = replica.roles.subscribe();
     while wait_to_lead(&mut roles).await {
-        let wait = match replica.due.arm() {
-            None => None,
-            // What is due at the beginning of time is work that is left over.
-            Some(at) => Some(Duration::from_micros(at.since_us(replica.clock.now()))),
-        };
+        // What is due at the beginning of time is work that is left over.
+        let wait = replica.due.arm().map(|at| Duration::from_micros(at.since_us(replica.clock.now())));
         if wait != Some(Duration::ZERO) {
             let sleep = async {
                 match wait {
@@ -59,19 +57,18 @@ pub(crate) async fn tick(replica: Arc<Replica>, commands: OwnCommands) {
     }
 }
 
-/// Says every few seconds that somebody still waits for the leases to which calls are attached here, while this node leads.
-pub(crate) async fn keep_alive(replica: Arc<Replica>, commands: OwnCommands) {
-    let mut roles = replica.roles.subscribe();
-    while wait_to_lead(&mut roles).await {
+/// Says every few seconds, to whoever leads, that somebody still waits for the leases to which calls are attached here.
+pub(crate) async fn keep_alive(replica: Arc<Replica>, group: WeakGroup) {
+    loop {
         replica.attachments.any().await;
-        for leases in replica.attachments.leases().chunks(core_caps::KEEPALIVE_LEASES_MAX) {
+        for leases in replica.attachments.take_alive().chunks(core_caps::KEEPALIVE_LEASES_MAX) {
             let leases = replica.read(|state, _| leases.iter().copied().filter(|id| state.is_waiting(*id)).collect());
             if Vec::is_empty(&leases) {
                 continue;
             }
-            if commands.submit(Command::Keepalive(Keepalive { leases })).await.is_none() {
-                return;
-            }
+            let Some(group) = group.upgrade() else { return };
+            // What was not taken comes again next time; a place outlives two of them.
+            let _ = group.submit_anywhere(Command::Keepalive(Keepalive { leases })).await;
         }
         tokio::time::sleep(caps::KEEPALIVE_INTERVAL).await;
     }

@@ -8,6 +8,7 @@
 //!  Control  votes, heartbeats, handing over   -->     receive           one frame, one answer
 //!  Log      appends, as many as wait          -->     receive_stream    answers in the order of the frames
 //!  Bulk     a snapshot                        -->     receive_stream    one answer, at the end
+//!  Forward  a command (from any node)         -->     receive_forwarded one frame, one answer
 //! ```
 //! The lanes should not wait for each other: a heartbeat behind a snapshot costs the leader its office.
 
@@ -31,7 +32,7 @@ pub struct Target {
 }
 
 /// What kind of traffic a frame belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Small and urgent.
     Control,
@@ -39,15 +40,17 @@ pub enum Lane {
     Log,
     /// Snapshots.
     Bulk,
+    /// Commands on their way to the leader, and their outcomes.
+    Forward,
 }
 
-/// Why a frame was not answered. It may have arrived all the same.
+/// Why a frame was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
-    /// The node cannot be reached; it is tried again after a pause.
+    /// The node cannot be reached: the frame has certainly not arrived. It is tried again after a pause.
     #[error("unreachable: {0}")]
     Unreachable(String),
-    /// The connection broke; it is tried again soon.
+    /// The connection broke: the frame may have arrived. It is tried again soon.
     #[error("broken: {0}")]
     Broken(String),
 }

@@ -20,7 +20,6 @@ async fn acquires_waits_releases_and_grants() {
     assert!(is_held(&first) && !is_held(&second));
 
     let mut attachment = group.attach(second.id);
-    assert!(attachment.keeps_alive());
     let released = group.submit(release(first.id)).await.unwrap();
     assert!(matches!(released.outcome, Ok(Reply::Released(_))));
     assert_eq!(soon("woken", attachment.ended_waiting()).await, Woken::NoLongerWaiting);

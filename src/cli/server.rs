@@ -43,6 +43,9 @@ pub struct NodeArgs {
     /// Where to listen, when it differs from the address in the file
     #[arg(long, env = "RATEQUEUE_HTTP", value_name = "ADDRESS")]
     http: Option<SocketAddr>,
+    /// Where to listen for the other nodes, when it differs from the address in the file
+    #[arg(long, env = "RATEQUEUE_PEER", value_name = "ADDRESS")]
+    peer: Option<SocketAddr>,
 }
 
 impl Dev {
@@ -51,7 +54,7 @@ impl Dev {
         serve(self.http, self.data, |address| {
             let url = format!("http://{address}");
             let cluster = ClusterFile::alone("dev", "local", address);
-            let options = NodeOptions { cluster, region: "local".to_owned(), id: 1, url: url.clone() };
+            let options = NodeOptions { cluster, region: "local".to_owned(), id: 1, url: url.clone(), peer: address };
             (options, welcome(&url, &data))
         })
     }
@@ -77,7 +80,8 @@ impl NodeArgs {
             return Err(usage(text));
         };
         let (region, url, http) = (region.to_owned(), node.view().http, self.http.unwrap_or(node.http));
-        let options = NodeOptions { cluster: file, region, id: self.id, url };
+        let peer = self.peer.unwrap_or(node.peer);
+        let options = NodeOptions { cluster: file, region, id: self.id, url, peer };
         serve(http, self.data, |address| {
             (options, format!("RateQueue node {} listens on http://{address}.\n", self.id))
         })
@@ -126,6 +130,9 @@ async fn run(node: Arc<Node>, listener: TcpListener) -> Result<Exit, Failed> {
         _ = interrupt.recv() => None,
         why = node.failed() => Some(why),
     };
+    if died.is_none() {
+        node.hand_over().await;
+    }
     node.stop();
     if let Some(why) = died {
         // Nothing that is still to be answered can be: a node whose disk failed must not pretend to be one.

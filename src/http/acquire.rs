@@ -17,6 +17,9 @@ use super::problem::Failure;
 use super::{answer, log_index, translate};
 use crate::node::Node;
 
+/// How long a granted call waits for this node to catch up with the leader, to tell what is left.
+const CATCH_UP: Duration = Duration::from_millis(20);
+
 /// Acquire: granted at once, after a wait in line, or not.
 #[utoipa::path(
     post, path = "/v1/resources/{name}/acquire", tag = "leases",
@@ -54,37 +57,51 @@ pub async fn acquire(
     if node.is_stopping() {
         return Err(Failure::shutting_down());
     }
-    let applied = node.group()?.submit(command).await.map_err(|error| Failure::from(error).about(resource.as_str()))?;
+    let applied =
+        node.group()?.submit_anywhere(command).await.map_err(|error| Failure::from(error).about(resource.as_str()))?;
     let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
     let Reply::Acquired(view) = reply else { return Err(super::unexpected()) };
     let view = match view.phase {
-        Phase::Waiting(_) => wait(&node, view.id, hold).await?.unwrap_or(view),
+        Phase::Waiting(_) => wait(&node, view.id, applied.index, hold).await?.unwrap_or(view),
         Phase::Held(_) | Phase::Ended(_) => view,
     };
+    // What is left of the limits is read here, where the grant of a leader elsewhere comes a moment later.
+    let _ = tokio::time::timeout(CATCH_UP, node.group()?.wait_applied(applied.index)).await;
     acquired(&node, &view, applied.index)
 }
 
-/// Waits at most `hold` for a lease to leave the line; gives the lease as it is then, `None` when it is forgotten.
-pub async fn wait(node: &Node, id: LeaseId, hold: Duration) -> Result<Option<LeaseView>, Failure> {
+/// Waits at most `hold` for a lease to leave the line; gives the lease as it is then, `None` when this node cannot tell, or
+/// it is forgotten. `index` is a log entry after which the lease was in line.
+pub async fn wait(node: &Node, id: LeaseId, index: u64, hold: Duration) -> Result<Option<LeaseView>, Failure> {
+    let group = node.group()?;
     if !hold.is_zero() {
-        let mut attachment = node.group()?.attach(id);
+        let waiting = async {
+            // The line is looked at here, and the entry may have come from a leader elsewhere.
+            if group.wait_applied(index).await.is_ok() {
+                group.attach(id).ended_waiting().await
+            } else {
+                std::future::pending().await
+            }
+        };
         tokio::select! {
-            woken = attachment.ended_waiting() => match woken {
+            woken = waiting => match woken {
                 Woken::NoLongerWaiting => {}
-                Woken::LeadershipLost => return Err(ratequeue_raft::SubmitError::UnknownOutcome.into()),
                 Woken::ShuttingDown => return Err(Failure::shutting_down()),
             },
             () = tokio::time::sleep(hold) => {}
             () = node.stopping() => return Err(Failure::shutting_down()),
         }
     }
-    Ok(node.group()?.read(|state, now| state.lease(id, now)))
+    if group.applied_index().is_none_or(|applied| applied < index) {
+        return Ok(None);
+    }
+    Ok(group.read(|state, now| state.lease(id, now)))
 }
 
-/// Says through the log that somebody still asks for a waiting lease.
-pub async fn keep_alive(node: &Node, id: LeaseId) -> Result<(), Failure> {
-    node.group()?.submit(Command::Keepalive(Keepalive { leases: vec![id] })).await?;
-    Ok(())
+/// Says through the log that somebody still asks for a waiting lease; gives the log index of that.
+pub async fn keep_alive(node: &Node, id: LeaseId) -> Result<u64, Failure> {
+    let keepalive = Command::Keepalive(Keepalive { leases: vec![id] });
+    Ok(node.group()?.submit_anywhere(keepalive).await?.index)
 }
 
 fn acquired(node: &Node, view: &LeaseView, index: u64) -> Result<Response, Failure> {

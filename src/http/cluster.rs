@@ -16,10 +16,7 @@ use ratequeue_raft::{Address, ChangeError, FormError, Group, NodeRole, SubmitErr
 use super::answer;
 use super::extract::Json;
 use super::problem::Failure;
-use crate::node::Node;
-
-/// What the whole group can do; raised when all voters can.
-const FEATURE_LEVEL: u32 = 1;
+use crate::node::{FEATURE_LEVEL, Node};
 
 /// The cluster as the asked node sees it.
 #[utoipa::path(

@@ -51,12 +51,12 @@ pub async fn look(
     if params.wait_ms > HOLD_MS_MAX {
         return Err(Failure::bad_request(format!("wait_ms must be 0 to {HOLD_MS_MAX}.")));
     }
-    node.group()?.linearize().await?;
+    node.group()?.linearize_anywhere().await?;
     let now = node.group()?.read(|state, now| state.lease(leased.id, now)).ok_or_else(Failure::lease_not_found)?;
     let view = match now.phase {
         Phase::Waiting(_) => {
-            keep_alive(&node, leased.id).await?;
-            wait(&node, leased.id, Duration::from_millis(params.wait_ms)).await?.ok_or_else(Failure::lease_not_found)?
+            let index = keep_alive(&node, leased.id).await?;
+            wait(&node, leased.id, index, Duration::from_millis(params.wait_ms)).await?.unwrap_or(now)
         }
         Phase::Held(_) | Phase::Ended(_) => now,
     };
@@ -81,7 +81,7 @@ pub async fn release(
 ) -> Result<Response, Failure> {
     check_group(&node, &leased)?;
     let used = body.used.map(translate::load).transpose()?;
-    let applied = node.group()?.submit(Command::Release(Release { lease: leased.id, used })).await?;
+    let applied = node.group()?.submit_anywhere(Command::Release(Release { lease: leased.id, used })).await?;
     let Reply::Released(released) = applied.outcome? else { return Err(unexpected()) };
     let body = Released {
         id: format!("{}.{}", node.group()?.name(), released.id),
@@ -113,7 +113,7 @@ pub async fn extend(
 ) -> Result<Response, Failure> {
     check_group(&node, &leased)?;
     let extend = Extend { lease: leased.id, ttl_ms: body.ttl_ms };
-    let applied = node.group()?.submit(Command::Extend(extend)).await?;
+    let applied = node.group()?.submit_anywhere(Command::Extend(extend)).await?;
     let Reply::Extended(view) = applied.outcome? else { return Err(unexpected()) };
     let mut headers = HeaderMap::new();
     log_index(&mut headers, applied.index);

@@ -77,7 +77,7 @@ pub async fn put(
     check_placement(&node, &resource, body.placement.as_deref())?;
     let spec = translate::resource_spec(&body).map_err(|failure| failure.about(resource.as_str()))?;
     let put = PutResource { request, resource: resource.clone(), spec, condition };
-    let applied = node.group()?.submit(Command::PutResource(put)).await?;
+    let applied = node.group()?.submit_anywhere(Command::PutResource(put)).await?;
     let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
     let Reply::Put { created, resource } = reply else { return Err(unexpected()) };
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
@@ -108,7 +108,7 @@ pub async fn patch(
     check_placement(&node, &resource, body.placement.as_deref())?;
     let patch = translate::resource_patch(&body).map_err(|failure| failure.about(resource.as_str()))?;
     let patch = PatchResource { request, resource: resource.clone(), patch, condition };
-    let applied = node.group()?.submit(Command::PatchResource(patch)).await?;
+    let applied = node.group()?.submit_anywhere(Command::PatchResource(patch)).await?;
     let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
     let Reply::Patched(resource) = reply else { return Err(unexpected()) };
     Ok(show(node.group()?, &resource, Some(applied.index), StatusCode::OK))
@@ -124,7 +124,7 @@ pub async fn patch(
     )
 )]
 pub async fn get(State(node): State<Arc<Node>>, Named(name): Named) -> Result<Response, Failure> {
-    node.group()?.linearize().await?;
+    node.group()?.linearize_anywhere().await?;
     let view = node.group()?.read(|state, _| state.resource(&name));
     let view = view.ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
     Ok(show(node.group()?, &view, None, StatusCode::OK))
@@ -179,7 +179,7 @@ pub async fn delete(
         return Err(Failure::bad_request("If-None-Match makes no sense here: use If-Match."));
     }
     let delete = DeleteResource { request, resource: resource.clone(), condition };
-    let applied = node.group()?.submit(Command::DeleteResource(delete)).await?;
+    let applied = node.group()?.submit_anywhere(Command::DeleteResource(delete)).await?;
     let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
     let Reply::Deleted = reply else { return Err(unexpected()) };
     let mut headers = HeaderMap::new();

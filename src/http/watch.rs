@@ -65,7 +65,7 @@ pub async fn readyz(State(node): State<Arc<Node>>) -> Result<&'static str, Failu
     if node.is_stopping() {
         return Err(Failure::shutting_down());
     }
-    node.group()?.linearize().await?;
+    node.group()?.linearize_anywhere().await?;
     Ok("ready\n")
 }
 

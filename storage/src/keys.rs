@@ -90,10 +90,25 @@ pub const MEMBERSHIP: Schema =
 pub const SNAPSHOT: Schema = schema(8, "snapshot", 1, RECORD_MAX);
 /// The mark of a log: what it must at least hold.
 pub const LOG_MARK: Schema = schema(9, "log mark", 1, crate::caps::LOG_MARK_BYTES_MAX);
+/// What a node asks of the leader of a group. On the wire only.
+pub const FORWARD_QUESTION: Schema = schema(10, "forwarded question", 1, RECORD_MAX);
+/// What the leader answers. On the wire only.
+pub const FORWARD_ANSWER: Schema = schema(11, "forwarded answer", 1, RECORD_MAX);
 
 /// Every schema that this version can read, by ordinal.
-pub const SCHEMAS: [Schema; 9] =
-    [CHECKPOINT, META, RESOURCE, LEASE, REMEMBERED, LOG_ENTRY, MEMBERSHIP, SNAPSHOT, LOG_MARK];
+pub const SCHEMAS: [Schema; 11] = [
+    CHECKPOINT,
+    META,
+    RESOURCE,
+    LEASE,
+    REMEMBERED,
+    LOG_ENTRY,
+    MEMBERSHIP,
+    SNAPSHOT,
+    LOG_MARK,
+    FORWARD_QUESTION,
+    FORWARD_ANSWER,
+];
 
 /// Length of a record key.
 pub const RECORD_KEY_BYTES: usize = 9;

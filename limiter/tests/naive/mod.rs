@@ -61,7 +61,6 @@ pub struct Lease {
     pub acquire: Acquire,
     pub resource: usize,
     pub life: Life,
-    pub arrived: u64,
     pub until: u64,
     pub alive_until: u64,
     pub ttl_ms: u64,
@@ -116,7 +115,8 @@ impl Model {
     /// Forgets what is old, at the end of an entry, at most `budget` records.
     pub fn end(&mut self, budget: usize) {
         for _ in 0..budget {
-            let lease = (0..self.leases.len()).filter(|id| self.is_over(*id)).min_by_key(|id| self.leases[*id].ended_at);
+            let lease =
+                (0..self.leases.len()).filter(|id| self.is_over(*id)).min_by_key(|id| self.leases[*id].ended_at);
             let memo = (!self.memos.is_empty()).then_some(0);
             let lease_at = lease.map(|id| self.leases[id].ended_at);
             let memo_at = memo.map(|id| self.memos[id].at);
@@ -157,18 +157,18 @@ impl Model {
     /// What the held leases cost under a limit.
     pub fn held_cost(&self, resource: usize, name: &str) -> u64 {
         let spec = &self.resources[resource].limits[name].spec;
-        let held = self.leases.iter().filter(|lease| {
-            lease.resource == resource && lease.life == Life::Held && !lease.forgotten
-        });
+        let held = self
+            .leases
+            .iter()
+            .filter(|lease| lease.resource == resource && lease.life == Life::Held && !lease.forgotten);
         held.map(|lease| cost(spec, &lease.acquire.load)).sum()
     }
 
     /// The limits that do not allow a load now.
     fn blocking(&self, id: usize, load: &Load) -> Vec<String> {
         let limits = self.resources[id].limits.iter();
-        let blocking = limits.filter(|(name, limit)| {
-            !limit.fits(cost(&limit.spec, load), self.held_cost(id, name), self.now)
-        });
+        let blocking =
+            limits.filter(|(name, limit)| !limit.fits(cost(&limit.spec, load), self.held_cost(id, name), self.now));
         blocking.map(|(name, _)| (*name).to_owned()).collect()
     }
 
@@ -303,7 +303,6 @@ impl Model {
             acquire: acquire.clone(),
             resource: id,
             life: Life::Waiting,
-            arrived: self.now,
             until: self.now + wait_ms * 1000,
             alive_until: self.now + 15_000_000,
             ttl_ms: acquire.ttl_ms.unwrap_or(spec.default_ttl_ms).min(spec.max_ttl_ms),

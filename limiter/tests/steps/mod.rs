@@ -163,42 +163,45 @@ impl Dice {
         self.requests
     }
 
-    /// A request made before, mostly a recent one.
+    /// The request of a lease, mostly a recent one; sometimes any request, or none that was made.
     fn known(&mut self) -> u64 {
-        let back = if self.one_in(4) { self.requests } else { self.requests.min(8) };
-        self.requests - self.rng.random_range(0..back.max(1)).min(self.requests)
+        if self.acquires.is_empty() || self.one_in(20) {
+            return self.rng.random_range(0..=self.requests);
+        }
+        let back = self.acquires.len().min(if self.one_in(4) { 100 } else { 6 });
+        self.acquires[self.acquires.len() - 1 - self.rng.random_range(0..back)].request
     }
 
     fn advance(&mut self) -> Advance {
-        match self.rng.random_range(0..20) {
-            0..6 => Advance::By(0),
-            6..9 => Advance::By(self.rng.random_range(1..50_000)),
-            9..13 => Advance::By(self.rng.random_range(1..1_500_000)),
-            13..16 => Advance::Due(0),
-            16 => Advance::Due(1),
-            17 => Advance::Back(self.rng.random_range(0..2_000_000)),
-            18 => Advance::By(self.rng.random_range(1_500_000..9_000_000)),
+        match self.rng.random_range(0..40) {
+            0..22 => Advance::By(0),
+            22..27 => Advance::By(self.rng.random_range(1..50_000)),
+            27..32 => Advance::By(self.rng.random_range(1..800_000)),
+            32..36 => Advance::Due(0),
+            36 => Advance::Due(1),
+            37 => Advance::Back(self.rng.random_range(0..2_000_000)),
+            38 => Advance::By(self.rng.random_range(1_500_000..16_000_000)),
             _ if self.one_in(4) => Advance::By(61_000_000),
-            _ => Advance::By(15_000_000),
+            _ => Advance::By(1),
         }
     }
 
     fn command(&mut self) -> Command {
-        let resource = self.pick(&RESOURCES);
-        match self.rng.random_range(0..100) {
-            0..46 => self.acquire(resource),
-            46..66 => {
-                let used = if self.one_in(2) { Some(self.load(9)) } else { None };
+        let resource = if self.one_in(4) { RESOURCES[1] } else { RESOURCES[0] };
+        match self.rng.random_range(0..200) {
+            0..100 => self.acquire(resource),
+            100..138 => {
+                let used = if self.one_in(2) { Some(self.load(5)) } else { None };
                 Command::Release { request: self.known(), used }
             }
-            66..73 => {
-                let ttl_ms = if self.one_in(3) { None } else { Some(self.rng.random_range(1..6_000)) };
+            138..148 => {
+                let ttl_ms = if self.one_in(3) { None } else { Some(self.rng.random_range(1..9_000)) };
                 Command::Extend { request: self.known(), ttl_ms }
             }
-            73..78 => Command::Keepalive { requests: (0..3).map(|_| self.known()).collect() },
-            78..84 => Command::Tick,
-            84..95 => self.patch(resource),
-            95..98 => {
+            148..158 => Command::Keepalive { requests: (0..3).map(|_| self.known()).collect() },
+            158..168 => Command::Tick,
+            168..186 => self.patch(resource),
+            186..197 => {
                 let condition = self.condition();
                 self.put(resource, condition)
             }
@@ -226,10 +229,10 @@ impl Dice {
         let acquire = Acquire {
             request: self.request(),
             resource,
-            load: self.load(5),
+            load: self.load(4),
             priority: self.pick(&[5, 5, 5, 5, 4, 6, 0]),
-            wait_ms: if self.one_in(3) { 0 } else { self.rng.random_range(1..20_000) },
-            ttl_ms: if self.one_in(3) { None } else { Some(self.rng.random_range(1..5_000)) },
+            wait_ms: if self.one_in(4) { 0 } else { self.rng.random_range(1..20_000) },
+            ttl_ms: if self.one_in(3) { None } else { Some(self.rng.random_range(1..60_000)) },
         };
         self.acquires.push(acquire.clone());
         Command::Acquire(acquire)
@@ -247,10 +250,10 @@ impl Dice {
         let kind = self.pick(&[Kind::Window, Kind::Bucket, Kind::Concurrency]);
         Limit {
             kind,
-            quota: self.rng.random_range(1..9),
+            quota: self.rng.random_range(2..8),
             window_ms: match kind {
                 Kind::Concurrency => 1,
-                Kind::Window | Kind::Bucket => self.pick(&[1, 50, 64, 100, 333, 1_000, 2_000, 6_400]),
+                Kind::Window | Kind::Bucket => self.pick(&[1, 64, 333, 1_000, 6_400, 20_000, 60_000, 60_000]),
             },
             burst: if kind == Kind::Bucket && self.one_in(2) { Some(self.rng.random_range(1..9)) } else { None },
             cost: self.pick(&[Cost::One, Cost::One, Cost::Load, Cost::Load, Cost::Load, Cost::DimensionA]),
@@ -274,7 +277,7 @@ impl Dice {
                 limit.cost = Cost::Load;
             }
         }
-        let max_ttl_ms = self.rng.random_range(1_000..8_000);
+        let max_ttl_ms = self.rng.random_range(5_000..90_000);
         let spec = Spec {
             limits,
             max_waiting: self.pick(&[0, 2, 4, 100]),
@@ -287,8 +290,8 @@ impl Dice {
 
     fn patch(&mut self, resource: &'static str) -> Command {
         let change = match self.rng.random_range(0..12) {
-            0..6 => Change::Quota(self.rng.random_range(1..9)),
-            6 => Change::Window(self.pick(&[1, 50, 64, 100, 333, 1_000, 2_000, 6_400])),
+            0..6 => Change::Quota(self.rng.random_range(1..10)),
+            6 => Change::Window(self.pick(&[1, 64, 333, 1_000, 6_400, 20_000, 60_000, 60_000])),
             7 => Change::Burst(if self.one_in(2) { None } else { Some(self.rng.random_range(1..9)) }),
             8 => Change::Cost(self.pick(&[Cost::One, Cost::Load, Cost::Load, Cost::DimensionA])),
             9 => Change::Remove,

@@ -132,10 +132,9 @@ pub fn command(command: &Command, lease_of: impl Fn(u64) -> Option<LeaseId>) -> 
             condition: core::Condition::Any,
         }),
         Command::Acquire(asked) => core::Command::Acquire(acquire(asked)),
-        Command::Release { request, used } => core::Command::Release(core::Release {
-            lease: lease_of(*request),
-            used: used.as_ref().map(load),
-        }),
+        Command::Release { request, used } => {
+            core::Command::Release(core::Release { lease: lease_of(*request), used: used.as_ref().map(load) })
+        }
         Command::Extend { request, ttl_ms } => {
             core::Command::Extend(core::Extend { lease: lease_of(*request), ttl_ms: *ttl_ms })
         }

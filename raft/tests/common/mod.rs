@@ -1,6 +1,8 @@
 //! What the tests of the group share: nodes in temporary folders, and commands.
 #![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+pub mod hub;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
@@ -100,6 +102,7 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
+#[derive(Clone)]
 pub struct Opening {
     pub node: u64,
     pub timing: Timing,

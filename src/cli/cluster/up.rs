@@ -22,7 +22,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(15);
 #[derive(Debug, Args)]
 pub struct Up {
     /// The folder for the nodes' state and logs
-    #[arg(long, env = "RATEQUEUE_DATA", default_value = "ratequeue-data", value_name = "DIR")]
+    #[arg(long, default_value = "ratequeue-cluster", value_name = "DIR")]
     data: PathBuf,
     #[command(flatten)]
     file: File,

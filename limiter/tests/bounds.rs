@@ -1,0 +1,120 @@
+//! The bounds that take a crowd to reach.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use std::collections::BTreeMap;
+
+use ratequeue_limiter::{
+    Acquire, Applied, Command, Condition, Kind, LeaseId, LeaseSpec, LimitDraft, LimitName, Load, LogTime, PutResource,
+    QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, State, caps,
+};
+
+const BATCH: u64 = 1_000;
+
+struct Group {
+    state: State,
+    index: u64,
+    now: LogTime,
+}
+
+impl Group {
+    fn new() -> Self {
+        let mut group = Self { state: State::new(), index: 0, now: LogTime(0) };
+        let slots = LimitDraft { kind: Some(Kind::Concurrency), quota: Some(caps::LOAD_MAX), ..LimitDraft::default() };
+        let limits = BTreeMap::from([(LimitName::new("slots").unwrap(), slots)]);
+        let put = PutResource {
+            request: RequestId::new("put").unwrap(),
+            resource: ResourceName::new("api").unwrap(),
+            spec: ResourceSpec::new(limits, QueueSpec::default(), LeaseSpec::default()).unwrap(),
+            condition: Condition::Any,
+        };
+        group.apply(vec![Command::PutResource(put)]);
+        group.now = LogTime(1);
+        group
+    }
+
+    fn apply(&mut self, commands: Vec<Command>) -> Applied {
+        self.index += 1;
+        self.state.apply(self.index, self.now, commands)
+    }
+
+    fn acquire(n: u64) -> Command {
+        Command::Acquire(Acquire {
+            request: RequestId::new(&format!("r{n}")).unwrap(),
+            resource: ResourceName::new("api").unwrap(),
+            load: Load::Scalar(1),
+            priority: 5,
+            wait_ms: 0,
+            ttl_ms: Some(1_000),
+            metadata: BTreeMap::new(),
+        })
+    }
+
+    /// Acquires the requests of these numbers; the leases of those that are held.
+    fn hold(&mut self, numbers: std::ops::Range<u64>) -> Vec<LeaseId> {
+        let applied = self.apply(numbers.map(Self::acquire).collect());
+        let held = applied.outcomes.iter().filter_map(|outcome| match outcome {
+            Ok(Reply::Acquired(view)) => Some(view.id),
+            _ => None,
+        });
+        held.collect()
+    }
+
+    fn release(&mut self, leases: Vec<LeaseId>) {
+        self.apply(leases.into_iter().map(|lease| Command::Release(Release { lease, used: None })).collect());
+    }
+
+    fn remembered(&self) -> u64 {
+        // One record each of the group and of the resource; the rest are leases and changes.
+        self.state.records() - 2 - self.state.leases_live() as u64
+    }
+}
+
+/// At most a million ended leases are remembered, the oldest are forgotten first, and that is counted. It holds after each
+/// entry, also after one in which a thousand leases expire.
+#[test]
+fn at_most_a_million_are_remembered() {
+    let most = caps::REMEMBERED_MAX as u64;
+    let mut group = Group::new();
+    for batch in 0..=most / BATCH {
+        let leases = group.hold(batch * BATCH..(batch + 1) * BATCH);
+        assert_eq!(leases.len() as u64, BATCH);
+        group.release(leases);
+        assert!(group.remembered() <= most);
+    }
+    assert_eq!(group.remembered(), most);
+    // The change that made the resource was the oldest.
+    assert_eq!(group.state.forgotten_early(), BATCH + 1);
+    assert_eq!(group.hold(BATCH..BATCH + 1), [], "the request of a remembered lease is granted again");
+    let anew = group.hold(0..BATCH);
+    assert_eq!(anew.len() as u64, BATCH, "the oldest were not forgotten");
+    let held = group.hold(most * 2..most * 2 + 2 * BATCH);
+    assert_eq!(held.len() as u64, 2 * BATCH);
+    group.now = LogTime(2_000_000);
+    while group.state.next_due().is_some_and(|due| due <= group.now) {
+        group.apply(vec![Command::Tick]);
+        assert!(group.remembered() <= most);
+    }
+    assert_eq!(group.state.leases_live(), 0);
+    assert_eq!(group.state.forgotten_early(), 4 * BATCH + 1);
+    group.state.check().unwrap();
+}
+
+/// Names and requests are found by hash and told apart by their text; a state of some size is put together again from its
+/// records in any order.
+#[test]
+fn records_come_in_any_order() {
+    let mut group = Group::new();
+    let mut leases = group.hold(0..500);
+    group.release(leases.split_off(250));
+    let mut records: Vec<_> = group.state.to_records().collect();
+    records.reverse();
+    let mut rebuilt = State::from_records(records.clone()).unwrap();
+    assert_eq!(rebuilt.digest(), group.state.digest());
+    assert_eq!(rebuilt.next_due(), group.state.next_due());
+    rebuilt.check().unwrap();
+    records.push(records[0].clone());
+    assert!(State::from_records(records.clone()).is_err(), "a record came twice");
+    records.truncate(100);
+    assert!(State::from_records(records).is_err(), "the resource and the group's own record are missing");
+}

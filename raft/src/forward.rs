@@ -1,0 +1,221 @@
+//! Forwarding: a command, or a question how far to read, goes to the leader wherever it is.
+//!
+//! ```text
+//!  submit_anywhere --this node leads--> proposer
+//!        |                                  ^
+//!        +--another leads--> Lane::Forward -+   once: the leader does not pass it on
+//! ```
+//! A command can be given to the leader more than once: an acquire and a change of a resource carry a request id, a release,
+//! an extend and a keepalive mean the same when they come again. So an answer that was lost is asked for again, of whoever
+//! leads then, until the caller's patience is over; only then nobody knows.
+//!
+//! A call that waits in line does not wait at the leader but here, on this node's copy of the line: the loss of the leader
+//! takes nothing from it.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ratequeue_limiter::Command;
+use ratequeue_storage::{codec, keys};
+use serde::{Deserialize, Serialize};
+
+use crate::caps;
+use crate::error::SubmitError;
+use crate::group::Group;
+use crate::node::NodeId;
+use crate::proposal::Applied;
+use crate::transport::{Lane, Target, TransportError};
+
+/// What a node asks of the leader.
+#[derive(Debug, Serialize, Deserialize)]
+enum Question {
+    /// To decide a command.
+    Submit(Box<Command>),
+    /// Up to which log index everything was acknowledged.
+    ReadIndex,
+}
+
+/// What the leader answers.
+#[derive(Debug, Serialize, Deserialize)]
+enum Answer {
+    Submitted(Box<Result<Applied, SubmitError>>),
+    ReadIndex(Result<u64, SubmitError>),
+}
+
+/// What has gone wrong so far, and how long more is tried.
+struct Patience {
+    since: Instant,
+    /// A try was lost: it may have happened.
+    unknown: bool,
+    without_leader: Duration,
+}
+
+impl Patience {
+    /// Whether to try again after this error; what to answer otherwise.
+    fn after(&mut self, error: SubmitError) -> Result<(), SubmitError> {
+        let limit = match error {
+            SubmitError::UnknownOutcome => {
+                self.unknown = true;
+                caps::UNKNOWN_PATIENCE
+            }
+            SubmitError::NotLeader { .. } | SubmitError::NoQuorum if self.unknown => caps::UNKNOWN_PATIENCE,
+            SubmitError::NotLeader { .. } | SubmitError::NoQuorum => self.without_leader,
+            SubmitError::ShuttingDown | SubmitError::Overloaded | SubmitError::StorageFull => Duration::ZERO,
+        };
+        if self.since.elapsed() < limit {
+            return Ok(());
+        }
+        if self.unknown {
+            return Err(SubmitError::UnknownOutcome);
+        }
+        let leaderless = matches!(error, SubmitError::NotLeader { .. });
+        Err(if leaderless { SubmitError::NoQuorum } else { error })
+    }
+}
+
+impl Group {
+    /// As [`Group::submit`], but wherever the leader is, and again when an answer was lost. The command is then applied on
+    /// the leader; here it may be a moment later.
+    ///
+    /// # Errors
+    /// As [`Group::submit`], without [`SubmitError::NotLeader`]: no leader is [`SubmitError::NoQuorum`].
+    pub async fn submit_anywhere(&self, command: Command) -> Result<Applied, SubmitError> {
+        let mut patience = self.patience();
+        loop {
+            let result = match self.leader() {
+                Some(leader) if leader != self.node() => self.submit_to(leader, &command).await,
+                Some(_) | None => self.submit(command.clone()).await,
+            };
+            match result {
+                Ok(applied) => return Ok(applied),
+                Err(error) => patience.after(error)?,
+            }
+            self.pause().await;
+        }
+    }
+
+    /// As [`Group::linearize`], but wherever the leader is: afterwards this node has applied what was acknowledged before.
+    ///
+    /// # Errors
+    /// As [`Group::linearize`], without [`SubmitError::NotLeader`]: no leader is [`SubmitError::NoQuorum`].
+    pub async fn linearize_anywhere(&self) -> Result<(), SubmitError> {
+        let mut patience = self.patience();
+        loop {
+            let result = match self.leader() {
+                Some(leader) if leader != self.node() => match self.read_index_of(leader).await {
+                    Ok(index) => self.wait_applied(index).await,
+                    Err(error) => Err(error),
+                },
+                Some(_) | None => self.linearize().await,
+            };
+            match result {
+                Ok(()) => return Ok(()),
+                // A read changes nothing, however it was lost.
+                Err(SubmitError::UnknownOutcome) => patience.after(SubmitError::NoQuorum)?,
+                Err(error) => patience.after(error)?,
+            }
+            self.pause().await;
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        let without_leader = self.timing().election_max * 2;
+        Patience { since: Instant::now(), unknown: false, without_leader }
+    }
+
+    /// A moment, or until somebody else leads.
+    async fn pause(&self) {
+        let mut roles = self.roles();
+        tokio::select! {
+            _ = roles.changed() => {}
+            () = tokio::time::sleep(caps::RETRY_PAUSE) => {}
+        }
+    }
+
+    async fn submit_to(&self, leader: NodeId, command: &Command) -> Result<Applied, SubmitError> {
+        match self.ask(leader, &Question::Submit(Box::new(command.clone()))).await? {
+            Answer::Submitted(result) => match *result {
+                // A leader that is being stopped hands over, and the next one is asked.
+                Err(SubmitError::ShuttingDown) => Err(SubmitError::NoQuorum),
+                result => result,
+            },
+            Answer::ReadIndex(_) => Err(SubmitError::UnknownOutcome),
+        }
+    }
+
+    async fn read_index_of(&self, leader: NodeId) -> Result<u64, SubmitError> {
+        match self.ask(leader, &Question::ReadIndex).await? {
+            Answer::ReadIndex(Err(SubmitError::ShuttingDown)) => Err(SubmitError::NoQuorum),
+            Answer::ReadIndex(result) => result,
+            Answer::Submitted(_) => Err(SubmitError::UnknownOutcome),
+        }
+    }
+
+    async fn ask(&self, leader: NodeId, question: &Question) -> Result<Answer, SubmitError> {
+        let Some(address) = self.address_of(leader) else {
+            return Err(SubmitError::NotLeader { leader: Some(leader) });
+        };
+        let frame = codec::encode(keys::FORWARD_QUESTION, question).map_err(|_too_large| SubmitError::Overloaded)?;
+        let to = Target { group: self.name().to_owned(), node: leader, address };
+        let call = self.transport().call(&to, Lane::Forward, frame.into());
+        let answer = match tokio::time::timeout(caps::FORWARD_TIMEOUT, call).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(TransportError::Unreachable(_))) => return Err(SubmitError::NoQuorum),
+            Ok(Err(TransportError::Broken(_))) | Err(_) => return Err(SubmitError::UnknownOutcome),
+        };
+        codec::decode(keys::FORWARD_ANSWER, &answer).map_err(|error| {
+            tracing::warn!(group = self.name(), leader, %error, "the leader's answer cannot be read");
+            SubmitError::UnknownOutcome
+        })
+    }
+
+    /// Answers a question that another node of the group forwarded. Only the leader decides; nothing is passed on again.
+    ///
+    /// # Errors
+    /// When the frame is no question, or the answer is too large for one.
+    pub async fn receive_forwarded(&self, frame: Bytes) -> Result<Bytes, String> {
+        let question = codec::decode(keys::FORWARD_QUESTION, &frame).map_err(|error| error.to_string())?;
+        let answer = match question {
+            Question::Submit(command) => Answer::Submitted(Box::new(self.submit(*command).await)),
+            Question::ReadIndex => {
+                Answer::ReadIndex(self.linearize().await.map(|()| self.applied_index().unwrap_or_default()))
+            }
+        };
+        codec::encode(keys::FORWARD_ANSWER, &answer).map(Bytes::from).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn patience() -> Patience {
+        Patience { since: Instant::now(), unknown: false, without_leader: Duration::ZERO }
+    }
+
+    #[test]
+    fn what_was_lost_once_stays_unknown() {
+        let mut patience = patience();
+        assert_eq!(patience.after(SubmitError::UnknownOutcome), Ok(()));
+        assert_eq!(patience.after(SubmitError::NoQuorum), Ok(()));
+        assert_eq!(patience.after(SubmitError::Overloaded), Err(SubmitError::UnknownOutcome));
+    }
+
+    #[test]
+    fn no_leader_means_no_quorum() {
+        let error = patience().after(SubmitError::NotLeader { leader: None });
+        assert_eq!(error, Err(SubmitError::NoQuorum));
+        assert_eq!(patience().after(SubmitError::StorageFull), Err(SubmitError::StorageFull));
+    }
+
+    /// To be changed only together with a new schema ordinal.
+    #[test]
+    fn has_its_golden_bytes() {
+        let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let question = codec::encode(keys::FORWARD_QUESTION, &Question::Submit(Box::new(Command::Tick))).unwrap();
+        let answer = codec::encode(keys::FORWARD_ANSWER, &Answer::ReadIndex(Err(SubmitError::NoQuorum))).unwrap();
+        assert_eq!(hex(question), "5251010a02000000887381480007");
+        assert_eq!(hex(answer), "5251010b030000003623abb7010100");
+    }
+}

@@ -1,0 +1,196 @@
+//! The parts of a group while it runs, and how they end.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use openraft::async_runtime::WatchReceiver;
+use parking_lot::Mutex;
+use ratequeue_storage::{Header, LogStore};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::caps;
+use crate::checkpoint::Checkpointer;
+use crate::error::Health;
+use crate::group::{Raft, WeakGroup};
+use crate::options::Timing;
+use crate::proposal::Submitted;
+use crate::proposer::Proposer;
+use crate::replica::Replica;
+use crate::role::Role;
+use crate::slots::Slots;
+use crate::space::Space;
+use crate::tick::{self, OwnCommands};
+use crate::transport::Transport;
+
+/// What the handles of a group share.
+pub(crate) struct Inner {
+    pub replica: Arc<Replica>,
+    pub raft: Raft,
+    pub log: LogStore,
+    pub slots: Arc<Slots>,
+    pub queue: mpsc::Sender<Submitted>,
+    pub health: watch::Sender<Health>,
+    pub stop: watch::Sender<bool>,
+    /// The proposer has ended.
+    pub drained: watch::Sender<bool>,
+    pub timing: Timing,
+    pub transport: Arc<dyn Transport>,
+    /// Aborted with the last handle.
+    pub tasks: Mutex<JoinSet<()>>,
+    pub checkpointer: Mutex<Option<Checkpointer>>,
+}
+
+impl Inner {
+    /// Starts the tasks that live as long as the group.
+    pub fn start_tasks(
+        &self,
+        commands: mpsc::Receiver<Submitted>,
+        made: watch::Receiver<Option<Header>>,
+        log_dir: PathBuf,
+    ) {
+        let proposer = Proposer {
+            raft: self.raft.clone(),
+            replica: Arc::clone(&self.replica),
+            queue: commands,
+            stop: self.stop.subscribe(),
+            health: self.health.subscribe(),
+            space: Space::new(log_dir),
+            patience: self.timing.election_max * 2 + caps::SUBMIT_GRACE,
+        };
+        let own = OwnCommands { queue: self.queue.downgrade() };
+        let mut tasks = self.tasks.lock();
+        let drained = self.drained.clone();
+        let proposing = guarded(self.health.clone(), "proposer", proposer.run());
+        tasks.spawn(async move {
+            proposing.await;
+            drained.send_replace(true);
+        });
+        let role = watch_role(self.raft.clone(), Arc::clone(&self.replica), self.health.clone());
+        tasks.spawn(guarded(self.health.clone(), "role", role));
+        tasks.spawn(guarded(self.health.clone(), "purge", purge(self.raft.clone(), Arc::clone(&self.slots), made)));
+        tasks.spawn(guarded(self.health.clone(), "tick", tick::tick(Arc::clone(&self.replica), own)));
+    }
+
+    /// Starts the task that needs a handle of its own.
+    pub fn start_keep_alive(&self, group: WeakGroup) {
+        let keeping = guarded(self.health.clone(), "keepalive", tick::keep_alive(Arc::clone(&self.replica), group));
+        self.tasks.lock().spawn(keeping);
+    }
+
+    /// The end of [`crate::Group::shutdown`].
+    pub async fn shutdown(&self) -> Result<(), String> {
+        self.stop.send_replace(true);
+        self.replica.attachments.stop();
+        // An error would mean that the sender is gone, and this is it.
+        let _ = self.drained.subscribe().wait_for(|drained| *drained).await;
+        let checkpoint = match &*self.health.borrow() {
+            Health::Running => Ok(()),
+            Health::Stopped => return Ok(()),
+            Health::Failed(detail) => Err(detail.clone()),
+        };
+        let stopped = self.raft.shutdown().await.map_err(|error| error.to_string());
+        let empty = self.replica.machine.read().applied.is_none();
+        let checkpoint = match checkpoint {
+            Ok(()) if !empty => self.replica.growth.request_last().await.map_err(|not_made| not_made.why),
+            other => other,
+        };
+        let checkpointer = self.checkpointer.lock().take();
+        let log = self.log.clone();
+        let closed = tokio::task::spawn_blocking(move || {
+            drop(checkpointer);
+            log.close().map_err(|error| error.to_string())
+        });
+        let closed = closed.await.unwrap_or_else(|error| Err(error.to_string()));
+        self.tasks.lock().abort_all();
+        self.health.send_if_modified(|health| {
+            let running = *health == Health::Running;
+            if running {
+                *health = Health::Stopped;
+            }
+            running
+        });
+        checkpoint.and(stopped).and(closed)
+    }
+}
+
+/// A task without which the group does not work: should it panic, the group has failed.
+async fn guarded(health: watch::Sender<Health>, task: &'static str, run: impl Future<Output = ()> + Send) {
+    if AssertUnwindSafe(run).catch_unwind().await.is_err() {
+        fail(&health, format!("the task {task} panicked"));
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A peer's stream that is still being answered would keep the core alive for as long as the peer likes.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let raft = self.raft.clone();
+            runtime.spawn(async move { raft.shutdown().await });
+        }
+    }
+}
+
+/// Follows openraft's view of who leads, and notices when it dies.
+async fn watch_role(raft: Raft, replica: Arc<Replica>, health: watch::Sender<Health>) {
+    let mut server = raft.server_metrics();
+    let metrics = raft.metrics();
+    // The sender of the metrics lives as long as the core, which a handle here would not keep from stopping.
+    drop(raft);
+    loop {
+        let role = {
+            let metrics = server.borrow_watched();
+            let leading = (metrics.state.is_leader() && metrics.vote.committed).then_some(metrics.vote.leader_id);
+            Role { leading, leader: metrics.current_leader }
+        };
+        set_role(&replica, role);
+        if server.changed().await.is_err() {
+            break;
+        }
+    }
+    set_role(&replica, Role::default());
+    let ended = match &metrics.borrow_watched().running_state {
+        Err(openraft::errors::Fatal::Stopped) => None,
+        Err(fatal) => Some(fatal.to_string()),
+        Ok(()) => Some("the consensus core has died".to_owned()),
+    };
+    if let Some(detail) = ended {
+        tracing::error!(group = replica.group, detail, "the group has failed");
+        fail(&health, detail);
+    }
+}
+
+/// The first failure counts.
+pub(crate) fn fail(health: &watch::Sender<Health>, detail: String) {
+    health.send_if_modified(|health| {
+        let first = *health == Health::Running;
+        if first {
+            *health = Health::Failed(detail);
+        }
+        first
+    });
+}
+
+fn set_role(replica: &Replica, role: Role) {
+    let before = replica.roles.set(role);
+    if before.leader != role.leader {
+        tracing::info!(group = replica.group, leader = role.leader, leading = role.leading.is_some(), "leader");
+    }
+}
+
+/// After a checkpoint: openraft learns of it, and the log is purged up to the older one.
+async fn purge(raft: Raft, slots: Arc<Slots>, mut made: watch::Receiver<Option<Header>>) {
+    while made.changed().await.is_ok() {
+        if raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+        if let Some(upto) = slots.older().and_then(|older| older.applied)
+            && raft.trigger().purge_log(upto.index).await.is_err()
+        {
+            return;
+        }
+    }
+}

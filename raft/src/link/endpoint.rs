@@ -1,0 +1,274 @@
+//! The handle of a link, and what its tasks share.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::{Mutex, RwLock};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use super::error::{CallError, LinkError, Lost, NotSent};
+use super::frame::body_bytes_max;
+use super::handshake::Me;
+use super::known::Known;
+use super::lane::{EachLane, Lane};
+use super::queue::{CallQueue, Entered};
+use super::status::{PeerInfo, PeerStatus};
+use super::warn::Warnings;
+use super::{NodeId, Service, Transport, accept, caps, dial};
+
+/// Who a node is, and where it listens for the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkOptions {
+    /// The cluster's unique id, 1 to [`caps::CLUSTER_ID_BYTES_MAX`] bytes. Nodes of another cluster are refused.
+    pub cluster_id: String,
+    /// This node's number.
+    pub node: NodeId,
+    /// Tells apart two data folders that were ever made for this node: a later one is higher.
+    pub incarnation: u64,
+    /// The feature level that this node supports; told to the others.
+    pub feature_level: u32,
+    /// Where to listen. Port 0 lets the system choose: see [`Link::address`].
+    pub listen: SocketAddr,
+}
+
+/// This node's end of the connections to all other nodes. Cheap to clone; the tasks behind it end with
+/// [`Link::shutdown`], or when the last handle is dropped.
+#[derive(Clone)]
+pub struct Link {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    _stop: Arc<DropGuard>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) me: Me,
+    pub(crate) service: Arc<dyn Service>,
+    pub(crate) known: Arc<Known>,
+    /// Parent of every other token.
+    pub(crate) stop: CancellationToken,
+    peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    tasks: TaskTracker,
+    runtime: Handle,
+    warnings: Warnings,
+}
+
+/// A node that may be called, at one address. Another address makes another peer.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) node: NodeId,
+    pub(crate) address: String,
+    pub(crate) queues: EachLane<Arc<CallQueue>>,
+    pub(crate) met: Mutex<Option<PeerInfo>>,
+    pub(crate) close: CancellationToken,
+}
+
+impl Link {
+    /// Listens, and serves what other nodes ask from then on.
+    ///
+    /// # Errors
+    /// [`LinkError`] when the options are not valid or the address cannot be listened on.
+    pub async fn start(options: LinkOptions, service: Arc<dyn Service>) -> Result<Self, LinkError> {
+        let LinkOptions { cluster_id: cluster, node, incarnation, feature_level, listen } = options;
+        if cluster.is_empty() || cluster.len() > caps::CLUSTER_ID_BYTES_MAX {
+            return Err(LinkError::ClusterId { bytes: cluster.len() });
+        }
+        let failed = |source| LinkError::Listen { address: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            me: Me { cluster, node, incarnation, feature_level },
+            service,
+            known: Arc::new(Known::new(stop.clone())),
+            stop: stop.clone(),
+            peers: RwLock::default(),
+            tasks: TaskTracker::new(),
+            runtime: Handle::current(),
+            warnings: Warnings::default(),
+        });
+        shared.spawn(accept::run(Arc::clone(&shared), listener));
+        Ok(Self { shared, address, _stop: Arc::new(stop.drop_guard()) })
+    }
+
+    /// Where this node listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Makes `node` callable at `address` (`host:port`). When it was known at another one, calls that are open there
+    /// fail with [`Lost::Removed`] or [`NotSent::NoPeer`].
+    pub fn set_peer(&self, node: NodeId, address: impl Into<String>) {
+        let address = address.into();
+        let mut peers = self.shared.peers.write();
+        if self.shared.stop.is_cancelled() || peers.get(&node).is_some_and(|peer| peer.address == address) {
+            return;
+        }
+        let queues = EachLane::new(|lane| Arc::new(CallQueue::new(lane)));
+        let close = self.shared.stop.child_token();
+        let peer = Arc::new(Peer { node, address, queues, met: Mutex::new(None), close });
+        let old = peers.insert(node, peer);
+        drop(peers);
+        if let Some(old) = old {
+            self.shared.close(&old);
+        }
+    }
+
+    /// Calls `node` no longer; open calls fail as in [`Link::set_peer`]. Its own calls are still served: who is a member
+    /// of a group is not decided here.
+    pub fn remove_peer(&self, node: NodeId) {
+        let old = self.shared.peers.write().remove(&node);
+        if let Some(old) = old {
+            self.shared.close(&old);
+        }
+    }
+
+    /// Calls `to`, within `timeout` (at most [`caps::CALL_TIME_MAX`]). The request is in line when this returns, not only
+    /// when the future is polled: calls of one lane reach the peer's service in the order in which they were made, as
+    /// long as the connection lasts. Dropping the future cancels the call, here and at the peer.
+    ///
+    /// # Errors
+    /// [`CallError`] says whether nothing happened, nobody knows, or the peer refused.
+    pub fn call(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        group: &str,
+        request: Bytes,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Bytes, CallError>> + Send + use<> {
+        let deadline = Instant::now() + timeout.min(caps::CALL_TIME_MAX);
+        let entered = self.shared.enter(to, lane, group, request);
+        async move {
+            let Entered { ticket, mut answer, .. } = entered.map_err(CallError::NotSent)?;
+            if let Ok(answered) = timeout_at(deadline, &mut answer).await {
+                ticket.answered();
+                return answered.unwrap_or_else(|_| Err(unanswered()));
+            }
+            match ticket.expire() {
+                Some(error) => Err(error),
+                None => answer.await.unwrap_or_else(|_| Err(unanswered())),
+            }
+        }
+    }
+
+    /// Every peer and how it is connected.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        let status = |peer: &Arc<Peer>| PeerStatus {
+            node: peer.node,
+            address: peer.address.clone(),
+            met: *peer.met.lock(),
+            lanes: Lane::ALL.into_iter().map(|lane| peer.queues.get(lane).status()).collect(),
+        };
+        self.shared.peers.read().values().map(status).collect()
+    }
+
+    /// Connections that other nodes hold to this one.
+    pub fn connections(&self) -> usize {
+        self.shared.known.connections()
+    }
+
+    /// Tasks of this link that are alive. 0 after [`Link::shutdown`].
+    pub fn tasks(&self) -> usize {
+        self.shared.tasks.len()
+    }
+
+    /// Closes every connection and waits until all tasks have ended. Open calls fail with [`Lost::Shutdown`] or
+    /// [`NotSent::Shutdown`]; requests that are being handled are dropped.
+    pub async fn shutdown(&self) {
+        let peers = {
+            let mut peers = self.shared.peers.write();
+            self.shared.stop.cancel();
+            std::mem::take(&mut *peers)
+        };
+        for peer in peers.values() {
+            self.shared.close(peer);
+        }
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+impl Transport for Link {
+    fn call(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        group: &str,
+        request: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        Self::call(self, to, lane, group, request, timeout).boxed()
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("me", &self.shared.me).field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Every call is settled before its sender is dropped; should one not be, nobody knows what became of it.
+fn unanswered() -> CallError {
+    CallError::Lost(Lost::Broken("the call was given up".to_owned()))
+}
+
+impl Shared {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    pub(crate) fn warn(&self, event: &dyn fmt::Display) {
+        match self.warnings.admit(Instant::now()) {
+            Some(0) => warn!("peer link: {event}"),
+            Some(left_out) => warn!(left_out, "peer link: {event}"),
+            None => {}
+        }
+    }
+
+    /// What open calls are told when their peer is closed.
+    pub(crate) fn closing_reasons(&self) -> (NotSent, Lost) {
+        if self.stop.is_cancelled() {
+            return (NotSent::Shutdown, Lost::Shutdown);
+        }
+        (NotSent::NoPeer, Lost::Removed)
+    }
+
+    fn close(&self, peer: &Peer) {
+        let (waiting, sent) = self.closing_reasons();
+        for lane in Lane::ALL {
+            peer.queues.get(lane).close(&waiting, &sent);
+        }
+        peer.close.cancel();
+    }
+
+    fn enter(self: &Arc<Self>, to: NodeId, lane: Lane, group: &str, request: Bytes) -> Result<Entered, NotSent> {
+        if group.is_empty() || group.len() > caps::GROUP_NAME_BYTES_MAX {
+            return Err(NotSent::GroupName);
+        }
+        let max = body_bytes_max(lane.caps().frame_bytes_max, 1 + group.len());
+        if request.len() > max {
+            return Err(NotSent::TooLarge { bytes: request.len(), max });
+        }
+        let peers = self.peers.read();
+        let Some(peer) = peers.get(&to) else {
+            return Err(if self.stop.is_cancelled() { NotSent::Shutdown } else { NotSent::NoPeer });
+        };
+        let entered = peer.queues.get(lane).enter(group, request)?;
+        if entered.start {
+            // Under the lock, so that a shutdown waits for it.
+            self.spawn(dial::run(Arc::clone(self), Arc::clone(peer), lane));
+        }
+        Ok(entered)
+    }
+}

@@ -1,0 +1,19 @@
+//! The harness of the integration tests: real processes, spoken to over HTTP.
+//!
+//! ```text
+//!   node.rs    a node as a process: started, killed, started again in the same folder
+//!   http.rs    calls, and answers that say what was wrong with them
+//!   wait.rs    waiting for a condition, with a deadline
+//! ```
+//! Ports are 0 and folders temporary. Nothing here sleeps but in [`wait`].
+
+// Each test file compiles this module for itself, and none uses all of it.
+#![allow(dead_code, unused_imports)]
+
+mod http;
+mod node;
+mod wait;
+
+pub use http::{Answer, Client, concurrency, rate};
+pub use node::{Node, Start, Tree, run};
+pub use wait::{eventually, until};
