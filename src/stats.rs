@@ -188,7 +188,9 @@ impl Stats {
                 by_resource.remove(&event.resource);
                 continue;
             }
-            if !by_resource.contains_key(&event.resource) {
+            // The line of a deleted resource ends after it, which brings nothing back.
+            let late = matches!(event.kind, EventKind::Ended { state: LeaseState::Rejected, .. });
+            if !late && !by_resource.contains_key(&event.resource) {
                 make_room(by_resource);
                 by_resource.insert(event.resource.clone(), Activity::default());
             }

@@ -12,6 +12,7 @@
 //!   cluster.rs   the cluster view, forming a cluster, its members
 //!   error.rs     every error code, with its status and whether a retry helps
 //!   number.rs    numbers with bounds
+//!   object.rs    objects that are no arrays
 //!   client.rs    the Rust client (feature `client`)
 //! ```
 //!
@@ -26,6 +27,7 @@ pub mod error;
 pub mod header;
 pub mod lease;
 mod number;
+pub mod object;
 pub mod resource;
 pub mod watch;
 

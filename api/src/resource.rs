@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::number::{bounded, optional, patched};
+use crate::object;
 
 /// A resource as its user writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -17,12 +18,13 @@ pub struct Resource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<String>,
     /// 1 to 16 limits by name: `[a-z][a-z0-9_]{0,31}`. `one`, `load` and `line` are reserved.
+    #[serde(deserialize_with = "object::map")]
     pub limits: BTreeMap<String, Limit>,
     /// The bounds of its line.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::object")]
     pub queue: Queue,
     /// The times of its leases.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object::object")]
     pub lease: LeaseTimes,
 }
 
@@ -157,14 +159,15 @@ pub struct ResourcePatch {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub placement: Option<String>,
     /// Limits to change, make, or remove with `null`.
+    #[serde(deserialize_with = "object::patched_map")]
     #[schema(value_type = BTreeMap<String, LimitPatch>)]
     pub limits: BTreeMap<String, Option<LimitPatch>>,
     /// The bounds of its line.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "object::patched")]
     #[schema(value_type = Option<QueuePatch>)]
     pub queue: Option<Option<QueuePatch>>,
     /// The times of its leases.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "object::patched")]
     #[schema(value_type = Option<LeaseTimesPatch>)]
     pub lease: Option<Option<LeaseTimesPatch>>,
 }

@@ -1,6 +1,6 @@
 //! Acquire: asks for a lease, and is granted, put in line, or refused.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
@@ -12,6 +12,7 @@ use crate::index;
 use crate::lease_id::LeaseId;
 use crate::load::Load;
 use crate::outcome::{Blocked, LeaseState, Outcome, Refusal, Reply};
+use crate::paged::Paged;
 use crate::record::{LeaseRecord, Life, RecordKey};
 use crate::spec::Cost;
 use crate::state::{Entry, Remembered, Resource, State};
@@ -39,7 +40,7 @@ impl State {
         let id = self.find_resource(&acquire.resource).ok_or(Refusal::ResourceNotFound)?;
         self.settle(entry, id, caps::WORK_PER_COMMAND_MAX);
         let live = self.leases.len() - self.ended.len();
-        let Some(resource) = self.resources.get(&id) else { return Err(Refusal::ResourceNotFound) };
+        let Some(resource) = self.resources.get(id) else { return Err(Refusal::ResourceNotFound) };
         let granted = match check_now(resource, &acquire, entry.now) {
             Ok(_) if live >= caps::LEASES_LIVE_MAX => Err(Refusal::TooManyLeases),
             other => other,
@@ -64,7 +65,7 @@ impl State {
 
     /// The same request again: the same lease, in whatever state it is now.
     fn acquire_again(&mut self, entry: &mut Entry, seq: u64, body: u64) -> Outcome {
-        let Some(lease) = self.leases.get(&seq) else { return Err(Refusal::LeaseNotFound) };
+        let Some(lease) = self.leases.get(seq) else { return Err(Refusal::LeaseNotFound) };
         if lease.body != body {
             return Err(Refusal::IdempotencyConflict);
         }
@@ -73,7 +74,7 @@ impl State {
         self.end_overdue(entry, seq);
         self.keep_alive(entry.now, seq);
         self.reschedule(resource);
-        match self.leases.get(&seq).map(|lease| &lease.life) {
+        match self.leases.get(seq).map(|lease| &lease.life) {
             Some(Life::Waiting { .. } | Life::Held(_)) => self.lease_reply(seq, entry.now).map(Reply::Acquired),
             Some(Life::Ended(end)) => Err(match (&end.state, &end.refusal) {
                 (LeaseState::TimedOut | LeaseState::Rejected, Some(refusal)) => refusal.clone(),
@@ -88,7 +89,7 @@ impl State {
         let meta = self.changes.edit(RecordKey::Meta, &mut self.meta);
         meta.leases_made += 1;
         let seq = meta.leases_made;
-        let Some(resource) = self.resources.get(&id) else { return seq };
+        let Some(resource) = self.resources.get(id) else { return seq };
         let request_hash = index::hash(acquire.request.as_str());
         let ttl_ms = acquire.ttl_ms.unwrap_or(resource.lease.default_ttl_ms).min(resource.lease.max_ttl_ms);
         let wait_ms = acquire.wait_ms.min(resource.queue.max_wait_ms);
@@ -114,7 +115,7 @@ impl State {
     }
 
     fn enqueue(&mut self, entry: &mut Entry, id: u64, seq: u64) {
-        let (Some(resource), Some(lease)) = (self.resources.get_mut(&id), self.leases.get(&seq)) else { return };
+        let (Some(resource), Some(lease)) = (self.resources.get_mut(id), self.leases.get(seq)) else { return };
         let load = lease.load.total();
         resource.line.push(lease.priority, seq, load);
         resource.timers.extend(lease.timer().map(|at| (at, seq)));
@@ -123,7 +124,7 @@ impl State {
 
     /// Says that somebody still asks for a lease, if it waits. The caller reschedules its resource.
     pub(crate) fn keep_alive(&mut self, now: LogTime, seq: u64) {
-        let Some(lease) = self.leases.get_mut(&seq) else { return };
+        let Some(lease) = self.leases.get_mut(seq) else { return };
         let Life::Waiting { alive_until, .. } = &lease.life else { return };
         let next = now.after_us(caps::KEEPALIVE_US);
         let before = lease.timer();
@@ -136,7 +137,7 @@ impl State {
         }
         let after = lease.timer();
         if before != after
-            && let Some(resource) = self.resources.get_mut(&lease.resource)
+            && let Some(resource) = self.resources.get_mut(lease.resource)
         {
             before.map(|at| resource.timers.remove(&(at, seq)));
             resource.timers.extend(after.map(|at| (at, seq)));
@@ -145,7 +146,7 @@ impl State {
 
     /// Charges a new or waiting lease to all limits and makes it held. They must all fit.
     pub(crate) fn grant(&mut self, entry: &mut Entry, id: u64, seq: u64) {
-        let (Some(resource), Some(slot)) = (self.resources.get_mut(&id), self.leases.get_mut(&seq)) else { return };
+        let (Some(resource), Some(slot)) = (self.resources.get_mut(id), self.leases.get_mut(seq)) else { return };
         let meta = self.changes.edit(RecordKey::Meta, &mut self.meta);
         meta.fencing_token += 1;
         let fencing_token = meta.fencing_token;
@@ -250,7 +251,7 @@ fn tag(request_hash: u64, seq: u64) -> u32 {
 }
 
 /// The cost that the held leases of a resource have under `cost`, summed up. O(held): for changes of limits only.
-pub(crate) fn held_cost(held: &BTreeSet<u64>, leases: &BTreeMap<u64, Slot<LeaseRecord>>, cost: &Cost) -> u64 {
-    let costs = held.iter().filter_map(|seq| leases.get(seq)).map(|lease| lease.load.cost(cost));
+pub(crate) fn held_cost(held: &BTreeSet<u64>, leases: &Paged<Slot<LeaseRecord>>, cost: &Cost) -> u64 {
+    let costs = held.iter().filter_map(|seq| leases.get(*seq)).map(|lease| lease.load.cost(cost));
     costs.fold(0, u64::saturating_add)
 }

@@ -21,10 +21,10 @@ impl State {
     /// # Errors
     /// [`Broken`] says which invariant does not hold, and where.
     pub fn check(&self) -> Result<(), Broken> {
-        for (id, resource) in &self.resources {
+        for (id, resource) in self.resources.iter() {
             self.check_concurrency(resource)?;
-            self.check_line(*id, resource)?;
-            self.check_schedule(*id, resource)?;
+            self.check_line(id, resource)?;
+            self.check_schedule(id, resource)?;
             self.check_work_conserving(resource)?;
         }
         self.check_leases()?;
@@ -36,7 +36,7 @@ impl State {
         // A deleted resource forgets its held leases bit by bit, and what they count with it.
         for limit in resource.limits.iter().filter(|_| !resource.deleted) {
             let Usage::Concurrency(used) = limit.usage else { continue };
-            let held = resource.held.iter().filter_map(|seq| self.leases.get(seq));
+            let held = resource.held.iter().filter_map(|seq| self.leases.get(*seq));
             let cost: u64 = held.map(|lease| limit.cost(&lease.load)).sum();
             hold(used == cost, || format!("{}/{}: counts {used}, held {cost}", resource.name, limit.name))?;
         }
@@ -52,12 +52,12 @@ impl State {
                 Life::Waiting { .. } => {
                     waiting += 1;
                     load += u128::from(lease.load.total());
-                    let here = resource.line.at_or_after(lease.priority, *seq) == Some((lease.priority, *seq));
+                    let here = resource.line.at_or_after(lease.priority, seq) == Some((lease.priority, seq));
                     hold(here, || format!("{}: waiting lease {seq} is not in line", resource.name))?;
                 }
                 Life::Held(_) => {
                     held += 1;
-                    hold(resource.held.contains(seq), || format!("{}: held lease {seq} is lost", resource.name))?;
+                    hold(resource.held.contains(&seq), || format!("{}: held lease {seq} is lost", resource.name))?;
                 }
                 Life::Ended(_) => {}
             }
@@ -74,7 +74,7 @@ impl State {
         let due = resource.due.into_iter().collect::<Vec<_>>();
         hold(listed == due, || format!("{}: due {due:?} but listed {listed:?}", resource.name))?;
         for (at, seq) in &resource.timers {
-            let timer = self.leases.get(seq).and_then(|lease| lease.timer());
+            let timer = self.leases.get(*seq).and_then(|lease| lease.timer());
             hold(timer == Some(*at), || format!("{}: the timer of lease {seq} is off", resource.name))?;
             hold(resource.due.is_some_and(|due| due <= *at), || format!("{}: lease {seq} is late", resource.name))?;
         }
@@ -83,7 +83,7 @@ impl State {
 
     /// Free capacity and a fitting head of line do not coexist, but for work that is due and bounded.
     fn check_work_conserving(&self, resource: &Resource) -> Result<(), Broken> {
-        let head = resource.line.head().and_then(|seq| self.leases.get(&seq));
+        let head = resource.line.head().and_then(|seq| self.leases.get(seq));
         let fits = head.is_some_and(|lease| !resource.deleted && resource.fits(&lease.load, self.now()));
         let left_over = resource.due.is_some_and(|due| due <= self.now());
         hold(!fits || left_over, || format!("{}: the head of the line fits and waits", resource.name))
@@ -93,15 +93,15 @@ impl State {
     fn check_leases(&self) -> Result<(), Broken> {
         let mut tokens = std::collections::BTreeSet::new();
         let mut requests = std::collections::BTreeSet::new();
-        for (seq, lease) in &self.leases {
-            hold(*seq <= self.meta.leases_made, || format!("lease {seq} was never made"))?;
+        for (seq, lease) in self.leases.iter() {
+            hold(seq <= self.meta.leases_made, || format!("lease {seq} was never made"))?;
             hold(requests.insert(&lease.request), || format!("two leases of request {}", lease.request))?;
             hold(self.find_request(&lease.request).is_some(), || format!("request {} is lost", lease.request))?;
             let token = match &lease.life {
                 Life::Waiting { .. } => None,
                 Life::Held(holding) => Some(holding.fencing_token),
                 Life::Ended(end) => {
-                    hold(self.ended.contains(&(end.at, *seq)), || format!("ended lease {seq} is kept for ever"))?;
+                    hold(self.ended.contains(end.at, seq), || format!("ended lease {seq} is kept for ever"))?;
                     let over = !matches!(end.state, LeaseState::Waiting | LeaseState::Held);
                     hold(over, || format!("ended lease {seq} is {:?}", end.state))?;
                     end.fencing_token
@@ -115,12 +115,12 @@ impl State {
     }
 
     fn check_names(&self) -> Result<(), Broken> {
-        let named = self.resources.values().filter(|resource| !resource.deleted).count();
+        let named = self.resources.iter().filter(|(_, resource)| !resource.deleted).count();
         hold(self.names.len() == named, || "a name without a resource, or the other way round".to_owned())?;
         for (name, id) in &self.names {
             hold(self.find_resource(name) == Some(*id), || format!("{name} is not found"))?;
         }
-        for resource in self.resources.values() {
+        for (_, resource) in self.resources.iter() {
             for limit in &resource.limits {
                 let fitting = matches!(
                     (&limit.usage, limit.spec.rule),

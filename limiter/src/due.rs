@@ -39,7 +39,7 @@ impl State {
 
     /// Does what is due in one resource, and grants its line what fits; returns what is left of the budget.
     pub(crate) fn settle(&mut self, entry: &mut Entry, id: u64, budget: usize) -> usize {
-        let Some(resource) = self.resources.get(&id) else { return budget };
+        let Some(resource) = self.resources.get(id) else { return budget };
         if resource.deleted {
             return self.dissolve(entry, id, budget);
         }
@@ -55,7 +55,7 @@ impl State {
 
     fn expire(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> usize {
         while budget > 0 {
-            let Some(resource) = self.resources.get(&id) else { break };
+            let Some(resource) = self.resources.get(id) else { break };
             let Some((at, seq)) = resource.timers.first().copied() else { break };
             if at > entry.now {
                 break;
@@ -68,10 +68,10 @@ impl State {
 
     /// Ends a lease whose timer has run out, in the way that came first.
     pub(crate) fn end_overdue(&mut self, entry: &mut Entry, seq: u64) {
-        let Some(lease) = self.leases.get(&seq).filter(|lease| lease.timer().is_some_and(|at| at <= entry.now)) else {
+        let Some(lease) = self.leases.get(seq).filter(|lease| lease.timer().is_some_and(|at| at <= entry.now)) else {
             return;
         };
-        let Some(resource) = self.resources.get(&lease.resource) else { return };
+        let Some(resource) = self.resources.get(lease.resource) else { return };
         match &lease.life {
             Life::Waiting { until, alive_until } if until <= alive_until => {
                 let blocked = blocked(resource, &lease.load, lease.priority, Some(seq), entry.now);
@@ -87,14 +87,14 @@ impl State {
     /// Goes on looking for waiting leases that a change of the limits has made impossible.
     fn sweep(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> usize {
         while budget > 0 {
-            let Some(resource) = self.resources.get_mut(&id) else { break };
+            let Some(resource) = self.resources.get_mut(id) else { break };
             let Some((priority, seq)) = resource.sweep else { break };
             let next = resource.line.at_or_after(priority, seq);
             let cursor = next.map(|(priority, seq)| (priority, seq + 1));
             self.changes.edit(RecordKey::Resource(id), &mut resource.slot).sweep = cursor;
             budget -= 1;
             let Some((_, seq)) = next else { break };
-            let Some(lease) = self.leases.get(&seq) else { break };
+            let Some(lease) = self.leases.get(seq) else { break };
             if let Some(refusal) = resource.impossible(&lease.load) {
                 let ending = Ending { refusal: Some(refusal), ..Ending::default() };
                 self.end(entry, seq, LeaseState::Rejected, ending);
@@ -106,9 +106,9 @@ impl State {
     /// Grants from the head of the line on, as long as the head fits.
     fn grant_line(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> usize {
         while budget > 0 {
-            let Some(resource) = self.resources.get(&id) else { break };
+            let Some(resource) = self.resources.get(id) else { break };
             let Some(seq) = resource.line.head() else { break };
-            let Some(lease) = self.leases.get(&seq) else { break };
+            let Some(lease) = self.leases.get(seq) else { break };
             if resource.impossible(&lease.load).is_some() || !resource.fits(&lease.load, entry.now) {
                 break;
             }
@@ -121,7 +121,7 @@ impl State {
     /// Ends the waiting leases of a deleted resource and forgets its held ones; the last step forgets the resource.
     fn dissolve(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> usize {
         while budget > 0 {
-            let Some(resource) = self.resources.get(&id) else { return budget };
+            let Some(resource) = self.resources.get(id) else { return budget };
             if let Some(seq) = resource.line.head() {
                 let refusal = Some(Refusal::ResourceDeleted);
                 self.end(entry, seq, LeaseState::Rejected, Ending { refusal, ..Ending::default() });
@@ -138,23 +138,23 @@ impl State {
     }
 
     fn remove_resource(&mut self, id: u64) {
-        if let Some(resource) = self.resources.remove(&id) {
+        if let Some(resource) = self.resources.remove(id) {
             resource.due.map(|at| self.due.remove(&(at, id)));
             self.changes.remove(RecordKey::Resource(id), resource.slot);
         }
     }
 
     pub(crate) fn forget_held(&mut self, id: u64, seq: u64) {
-        if let Some(resource) = self.resources.get_mut(&id) {
+        if let Some(resource) = self.resources.get_mut(id) {
             resource.held.remove(&seq);
-            let timer = self.leases.get(&seq).and_then(|lease| lease.timer());
+            let timer = self.leases.get(seq).and_then(|lease| lease.timer());
             timer.map(|at| resource.timers.remove(&(at, seq)));
         }
         self.forget_lease(seq);
     }
 
     fn forget_lease(&mut self, seq: u64) {
-        if let Some(slot) = self.leases.remove(&seq) {
+        if let Some(slot) = self.leases.remove(seq) {
             self.requests.remove(index::hash(slot.request.as_str()), Remembered::Lease(seq).number());
             self.changes.remove(RecordKey::Lease(seq), slot);
         }
@@ -162,8 +162,8 @@ impl State {
 
     /// Ends a waiting or held lease: takes it out of the line, or frees its concurrency. The caller grants the line.
     pub(crate) fn end(&mut self, entry: &mut Entry, seq: u64, state: LeaseState, ending: Ending) {
-        let Some(slot) = self.leases.get_mut(&seq) else { return };
-        let Some(resource) = self.resources.get_mut(&slot.resource) else { return };
+        let Some(slot) = self.leases.get_mut(seq) else { return };
+        let Some(resource) = self.resources.get_mut(slot.resource) else { return };
         let id = slot.resource;
         slot.timer().map(|at| resource.timers.remove(&(at, seq)));
         let fencing_token = match &slot.life {
@@ -190,7 +190,7 @@ impl State {
             refunded: ending.refunded,
             debited: ending.debited,
         }));
-        self.ended.insert((entry.now, seq));
+        self.ended.push(entry.now, seq);
         let (lease, load) = (LeaseId { seq, tag: lease.tag }, lease.load.total());
         entry.emit(&resource.slot.name, EventKind::Ended { lease, load, state });
     }
@@ -199,7 +199,7 @@ impl State {
     pub(crate) fn forget(&mut self, now: LogTime, mut budget: usize) {
         let past = |at: LogTime| at.after_us(caps::REMEMBERED_US_MIN) <= now;
         while budget > 0 {
-            let lease = self.ended.first().copied();
+            let lease = self.ended.first();
             let memo = self.memos.first_key_value().map(|(id, memo)| (memo.at, *id));
             let crowded = self.ended.len() + self.memos.len() > caps::REMEMBERED_MAX;
             let lease_first = match (lease, memo) {
@@ -215,7 +215,7 @@ impl State {
                 self.changes.edit(RecordKey::Meta, &mut self.meta).forgotten_early += 1;
             }
             if lease_first {
-                self.ended.remove(&(at, id));
+                self.ended.pop_first();
                 self.forget_lease(id);
             } else if let Some(slot) = self.memos.remove(&id) {
                 self.requests.remove(index::hash(slot.request.as_str()), Remembered::Memo(id).number());

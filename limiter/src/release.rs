@@ -17,7 +17,7 @@ impl State {
             return Err(Refusal::Malformed(format!("used: {bad}")));
         }
         let (seq, id) = self.find_lease(entry, release.lease)?;
-        let Some(lease) = self.leases.get(&seq) else { return Err(Refusal::LeaseNotFound) };
+        let Some(lease) = self.leases.get(seq) else { return Err(Refusal::LeaseNotFound) };
         match &lease.life {
             Life::Waiting { .. } => self.end(entry, seq, LeaseState::Cancelled, Ending::default()),
             Life::Held(holding) => {
@@ -37,7 +37,7 @@ impl State {
 
     /// The answer to a release, the same however often it is asked.
     fn released(&self, seq: u64) -> Outcome {
-        let Some(lease) = self.leases.get(&seq) else { return Err(Refusal::LeaseNotFound) };
+        let Some(lease) = self.leases.get(seq) else { return Err(Refusal::LeaseNotFound) };
         let Life::Ended(end) = &lease.life else { return Err(Refusal::LeaseNotFound) };
         match end.state {
             LeaseState::Released | LeaseState::Cancelled => Ok(Reply::Released(Released {
@@ -56,7 +56,7 @@ impl State {
     /// Corrects the charges of a lease to what was really used.
     fn true_up(&mut self, id: u64, holding: &Holding, used: &Load, now: LogTime) -> Ending {
         let mut ending = Ending::default();
-        let Some(resource) = self.resources.get_mut(&id) else { return ending };
+        let Some(resource) = self.resources.get_mut(id) else { return ending };
         for limit in &mut self.changes.edit(RecordKey::Resource(id), &mut resource.slot).limits {
             let charge = holding.charges.iter().find(|charge| charge.id == limit.id);
             let (Some(charge), Some(really)) = (charge, limit.really_used(used)) else { continue };
@@ -74,8 +74,8 @@ impl State {
     pub(crate) fn extend(&mut self, entry: &mut Entry, extend: &Extend) -> Outcome {
         check_ttl(extend.ttl_ms)?;
         let (seq, id) = self.find_lease(entry, extend.lease)?;
-        let (Some(resource), Some(slot)) = (self.resources.get_mut(&id), self.leases.get_mut(&seq)) else {
-            return Err(not_held(self.leases.get(&seq).map(|lease| &lease.life)));
+        let (Some(resource), Some(slot)) = (self.resources.get_mut(id), self.leases.get_mut(seq)) else {
+            return Err(not_held(self.leases.get(seq).map(|lease| &lease.life)));
         };
         let Life::Held(holding) = &slot.life else { return Err(not_held(Some(&slot.life))) };
         let times = resource.lease;
@@ -91,7 +91,7 @@ impl State {
 
     pub(crate) fn keepalive(&mut self, entry: &mut Entry, keepalive: &Keepalive) -> Outcome {
         for lease in keepalive.leases.iter().take(caps::KEEPALIVE_LEASES_MAX) {
-            let Some(found) = self.leases.get(&lease.seq).filter(|found| found.tag == lease.tag) else { continue };
+            let Some(found) = self.leases.get(lease.seq).filter(|found| found.tag == lease.tag) else { continue };
             let id = found.resource;
             self.keep_alive(entry.now, lease.seq);
             self.reschedule(id);
@@ -102,8 +102,8 @@ impl State {
     /// Finds a lease, after what is due in its resource was done.
     fn find_lease(&mut self, entry: &mut Entry, lease: LeaseId) -> Result<(u64, u64), Refusal> {
         let find = |state: &Self| {
-            let found = state.leases.get(&lease.seq).filter(|found| found.tag == lease.tag)?;
-            let forgotten = state.resources.get(&found.resource).is_some_and(|resource| resource.deleted)
+            let found = state.leases.get(lease.seq).filter(|found| found.tag == lease.tag)?;
+            let forgotten = state.resources.get(found.resource).is_some_and(|resource| resource.deleted)
                 && matches!(found.life, Life::Held(_));
             (!forgotten).then_some((lease.seq, found.resource))
         };

@@ -41,7 +41,7 @@ impl State {
         let found = self.find_resource(&patch.resource);
         let id = found.ok_or(Refusal::ResourceNotFound)?;
         self.check_condition(found, patch.condition)?;
-        let spec = self.resources.get(&id).map(|resource| resource.spec()).ok_or(Refusal::ResourceNotFound)?;
+        let spec = self.resources.get(id).map(|resource| resource.spec()).ok_or(Refusal::ResourceNotFound)?;
         let spec = spec.patched(&patch.patch).map_err(Refusal::InvalidResource)?;
         self.change_resource(entry, id, &spec);
         let resource = self.resource_view_of(id)?;
@@ -56,7 +56,7 @@ impl State {
         let found = self.find_resource(&delete.resource);
         let id = found.ok_or(Refusal::ResourceNotFound)?;
         self.check_condition(found, delete.condition)?;
-        if let Some(resource) = self.resources.get_mut(&id) {
+        if let Some(resource) = self.resources.get_mut(id) {
             self.changes.edit(RecordKey::Resource(id), &mut resource.slot).deleted = true;
         }
         self.names.remove(&delete.resource);
@@ -89,7 +89,7 @@ impl State {
     }
 
     fn check_condition(&self, found: Option<u64>, condition: Condition) -> Result<(), Refusal> {
-        let version = found.and_then(|id| self.resources.get(&id)).map(|resource| resource.version);
+        let version = found.and_then(|id| self.resources.get(id)).map(|resource| resource.version);
         let holds = match condition {
             Condition::Any => true,
             Condition::Absent => version.is_none(),
@@ -127,7 +127,7 @@ impl State {
     /// Gives a resource a new spec: usage carries over, the line is searched for what has become impossible, and what has
     /// become possible is granted.
     fn change_resource(&mut self, entry: &mut Entry, id: u64, spec: &ResourceSpec) {
-        let Some(resource) = self.resources.get_mut(&id) else { return };
+        let Some(resource) = self.resources.get_mut(id) else { return };
         let Resource { slot, line, held, .. } = resource;
         let held_cost = |cost: &Cost| held_cost(held, &self.leases, cost);
         let record = self.changes.edit(RecordKey::Resource(id), slot);
@@ -162,7 +162,7 @@ impl State {
     }
 
     fn resource_view_of(&self, id: u64) -> Result<Arc<ResourceView>, Refusal> {
-        self.resources.get(&id).map(|resource| Arc::new(resource.view())).ok_or(Refusal::ResourceNotFound)
+        self.resources.get(id).map(|resource| Arc::new(resource.view())).ok_or(Refusal::ResourceNotFound)
     }
 }
 

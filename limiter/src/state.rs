@@ -6,12 +6,14 @@ use std::ops::Deref;
 use crate::caps;
 use crate::changes::{Changes, Slot};
 use crate::command::Command;
+use crate::ended::EndedLeases;
 use crate::event::Event;
 use crate::index::{self, Index};
 use crate::limit::Fit;
 use crate::line::Line;
 use crate::name::{RequestId, ResourceName};
 use crate::outcome::Outcome;
+use crate::paged::Paged;
 use crate::record::{LeaseRecord, Life, Memo, Meta, Record, RecordKey, ResourceRecord};
 use crate::time::LogTime;
 
@@ -19,8 +21,8 @@ use crate::time::LogTime;
 #[derive(Debug)]
 pub struct State {
     pub(crate) meta: Slot<Meta>,
-    pub(crate) resources: BTreeMap<u64, Resource>,
-    pub(crate) leases: BTreeMap<u64, Slot<LeaseRecord>>,
+    pub(crate) resources: Paged<Resource>,
+    pub(crate) leases: Paged<Slot<LeaseRecord>>,
     pub(crate) memos: BTreeMap<u64, Slot<Memo>>,
     pub(crate) changes: Changes,
     /// Resources in name order, without deleted ones.
@@ -32,7 +34,7 @@ pub struct State {
     /// The resources in which time alone changes something, by when.
     pub(crate) due: BTreeSet<(LogTime, u64)>,
     /// Ended leases in the order in which they are forgotten.
-    pub(crate) ended: BTreeSet<(LogTime, u64)>,
+    pub(crate) ended: EndedLeases,
 }
 
 /// A resource in memory: its record, and what is derived.
@@ -109,15 +111,15 @@ impl State {
     fn with(changes: Changes, meta: Slot<Meta>) -> Self {
         Self {
             meta,
-            resources: BTreeMap::new(),
-            leases: BTreeMap::new(),
+            resources: Paged::default(),
+            leases: Paged::default(),
             memos: BTreeMap::new(),
             changes,
             names: BTreeMap::new(),
             name_index: Index::default(),
             requests: Index::default(),
             due: BTreeSet::new(),
-            ended: BTreeSet::new(),
+            ended: EndedLeases::default(),
         }
     }
 
@@ -168,14 +170,14 @@ impl State {
     }
 
     pub(crate) fn find_resource(&self, name: &ResourceName) -> Option<u64> {
-        let is = |id: u64| self.resources.get(&id).is_some_and(|resource| resource.name == *name);
+        let is = |id: u64| self.resources.get(id).is_some_and(|resource| resource.name == *name);
         self.name_index.find(index::hash(name.as_str()), is)
     }
 
     /// What this request id stands for.
     pub(crate) fn find_request(&self, request: &RequestId) -> Option<Remembered> {
         let is = |number: u64| match Remembered::from_number(number) {
-            Remembered::Lease(seq) => self.leases.get(&seq).is_some_and(|lease| lease.request == *request),
+            Remembered::Lease(seq) => self.leases.get(seq).is_some_and(|lease| lease.request == *request),
             Remembered::Memo(id) => self.memos.get(&id).is_some_and(|memo| memo.request == *request),
         };
         self.requests.find(index::hash(request.as_str()), is).map(Remembered::from_number)
@@ -186,9 +188,9 @@ impl State {
     pub(crate) fn recall(&mut self, request: &RequestId) -> Option<Remembered> {
         let found = self.find_request(request)?;
         let Remembered::Lease(seq) = found else { return Some(found) };
-        let lease = self.leases.get(&seq)?;
+        let lease = self.leases.get(seq)?;
         let id = lease.resource;
-        if matches!(lease.life, Life::Held(_)) && self.resources.get(&id).is_some_and(|resource| resource.deleted) {
+        if matches!(lease.life, Life::Held(_)) && self.resources.get(id).is_some_and(|resource| resource.deleted) {
             self.forget_held(id, seq);
             return None;
         }
@@ -197,7 +199,7 @@ impl State {
 
     /// Brings the place of a resource in the order of due work up to date.
     pub(crate) fn reschedule(&mut self, id: u64) {
-        let Some(resource) = self.resources.get_mut(&id) else { return };
+        let Some(resource) = self.resources.get_mut(id) else { return };
         let due = due_of(resource, &self.leases);
         if due == resource.due {
             return;
@@ -229,12 +231,12 @@ impl State {
             match key {
                 RecordKey::Meta => self.changes.rehash(key, &mut self.meta),
                 RecordKey::Resource(id) => {
-                    if let Some(resource) = self.resources.get_mut(&id) {
+                    if let Some(resource) = self.resources.get_mut(id) {
                         self.changes.rehash(key, &mut resource.slot);
                     }
                 }
                 RecordKey::Lease(seq) => {
-                    if let Some(lease) = self.leases.get_mut(&seq) {
+                    if let Some(lease) = self.leases.get_mut(seq) {
                         self.changes.rehash(key, lease);
                     }
                 }
@@ -268,8 +270,8 @@ impl State {
     fn record(&self, key: RecordKey) -> Option<Record> {
         match key {
             RecordKey::Meta => Some(Record::Meta((*self.meta).clone())),
-            RecordKey::Resource(id) => self.resources.get(&id).map(|r| Record::Resource((*r.slot).clone())),
-            RecordKey::Lease(seq) => self.leases.get(&seq).map(|lease| Record::Lease((**lease).clone())),
+            RecordKey::Resource(id) => self.resources.get(id).map(|r| Record::Resource((*r.slot).clone())),
+            RecordKey::Lease(seq) => self.leases.get(seq).map(|lease| Record::Lease((**lease).clone())),
             RecordKey::Memo(id) => self.memos.get(&id).map(|memo| Record::Memo((**memo).clone())),
         }
     }
@@ -277,8 +279,8 @@ impl State {
     /// All records, in key order. For tests and small states; a checkpoint drains instead.
     pub fn to_records(&self) -> impl Iterator<Item = (RecordKey, Record)> {
         let keys = std::iter::once(RecordKey::Meta)
-            .chain(self.resources.keys().copied().map(RecordKey::Resource))
-            .chain(self.leases.keys().copied().map(RecordKey::Lease))
+            .chain(self.resources.iter().map(|(id, _)| RecordKey::Resource(id)))
+            .chain(self.leases.iter().map(|(seq, _)| RecordKey::Lease(seq)))
             .chain(self.memos.keys().copied().map(RecordKey::Memo));
         keys.filter_map(|key| self.record(key).map(|record| (key, record)))
     }
@@ -317,12 +319,12 @@ impl Remembered {
 }
 
 /// When time alone changes something in a resource. The beginning of time stands for work that is left over.
-fn due_of(resource: &Resource, leases: &BTreeMap<u64, Slot<LeaseRecord>>) -> Option<LogTime> {
+fn due_of(resource: &Resource, leases: &Paged<Slot<LeaseRecord>>) -> Option<LogTime> {
     if resource.deleted || resource.sweep.is_some() {
         return Some(LogTime(0));
     }
     let timer = resource.timers.first().map(|(at, _)| *at);
-    let head = resource.line.head().and_then(|seq| leases.get(&seq)).and_then(|lease| head_fits_at(resource, lease));
+    let head = resource.line.head().and_then(|seq| leases.get(seq)).and_then(|lease| head_fits_at(resource, lease));
     match (timer, head) {
         (Some(timer), Some(head)) => Some(timer.min(head)),
         (timer, head) => timer.or(head),
@@ -346,8 +348,8 @@ fn head_fits_at(resource: &ResourceRecord, head: &LeaseRecord) -> Option<LogTime
 pub struct Loader {
     changes: Changes,
     meta: Option<Slot<Meta>>,
-    resources: BTreeMap<u64, Resource>,
-    leases: BTreeMap<u64, Slot<LeaseRecord>>,
+    resources: Paged<Resource>,
+    leases: Paged<Slot<LeaseRecord>>,
     memos: BTreeMap<u64, Slot<Memo>>,
 }
 
@@ -392,47 +394,38 @@ impl Loader {
         state.resources = self.resources;
         state.leases = self.leases;
         state.memos = self.memos;
-        for (id, resource) in &state.resources {
-            if !resource.deleted {
-                state.names.insert(resource.name.clone(), *id);
-                state.name_index.insert(index::hash(resource.name.as_str()), *id);
-            }
+        for (id, resource) in state.resources.iter().filter(|(_, resource)| !resource.deleted) {
+            state.names.insert(resource.name.clone(), id);
+            state.name_index.insert(index::hash(resource.name.as_str()), id);
         }
-        for (seq, lease) in &state.leases {
-            link_lease(&mut state.resources, &mut state.ended, *seq, lease)?;
-            state.requests.insert(index::hash(lease.request.as_str()), Remembered::Lease(*seq).number());
+        for (seq, lease) in state.leases.iter() {
+            link_lease(&mut state.resources, seq, lease)?;
+            state.requests.insert(index::hash(lease.request.as_str()), Remembered::Lease(seq).number());
         }
+        let ended = state.leases.iter().filter_map(|(seq, lease)| match &lease.life {
+            Life::Ended(end) => Some((end.at, seq)),
+            Life::Waiting { .. } | Life::Held(_) => None,
+        });
+        state.ended = ended.collect();
         for (id, memo) in &state.memos {
             state.requests.insert(index::hash(memo.request.as_str()), Remembered::Memo(*id).number());
         }
-        for id in state.resources.keys().copied().collect::<Vec<_>>() {
+        for id in state.resources.iter().map(|(id, _)| id).collect::<Vec<_>>() {
             state.reschedule(id);
         }
         Ok(state)
     }
 }
 
-fn link_lease(
-    resources: &mut BTreeMap<u64, Resource>,
-    ended: &mut BTreeSet<(LogTime, u64)>,
-    seq: u64,
-    lease: &LeaseRecord,
-) -> Result<(), Inconsistent> {
-    if let Life::Ended(end) = &lease.life {
-        ended.insert((end.at, seq));
-        return Ok(());
-    }
-    let Some(resource) = resources.get_mut(&lease.resource) else {
+fn link_lease(resources: &mut Paged<Resource>, seq: u64, lease: &LeaseRecord) -> Result<(), Inconsistent> {
+    let Some(at) = lease.timer() else { return Ok(()) };
+    let Some(resource) = resources.get_mut(lease.resource) else {
         return Err(Inconsistent(format!("the resource of lease {seq} is missing")));
     };
-    if let Some(at) = lease.timer() {
-        resource.timers.insert((at, seq));
-    }
+    resource.timers.insert((at, seq));
     match &lease.life {
         Life::Waiting { .. } => resource.line.push(lease.priority, seq, lease.load.total()),
-        Life::Held(_) => {
-            resource.held.insert(seq);
-        }
+        Life::Held(_) => _ = resource.held.insert(seq),
         Life::Ended(_) => {}
     }
     Ok(())

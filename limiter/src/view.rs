@@ -13,7 +13,7 @@ impl State {
     #[must_use]
     pub fn resource(&self, name: &ResourceName) -> Option<ResourceView> {
         let id = self.find_resource(name)?;
-        self.resources.get(&id).map(|resource| resource.view())
+        self.resources.get(id).map(|resource| resource.view())
     }
 
     /// Up to `max` resources in name order, from the first one after `after` on.
@@ -22,7 +22,7 @@ impl State {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
         let ids = self.names.range::<ResourceName, _>((from, Unbounded)).take(max).map(|(_, id)| id);
-        ids.filter_map(|id| self.resources.get(id)).map(|resource| resource.view()).collect()
+        ids.filter_map(|id| self.resources.get(*id)).map(|resource| resource.view()).collect()
     }
 
     /// Number of resources.
@@ -47,8 +47,8 @@ impl State {
     /// not found.
     #[must_use]
     pub fn lease(&self, id: LeaseId, at: LogTime) -> Option<LeaseView> {
-        let lease = self.leases.get(&id.seq).filter(|lease| lease.tag == id.tag)?;
-        let deleted = self.resources.get(&lease.resource).is_none_or(|resource| resource.deleted);
+        let lease = self.leases.get(id.seq).filter(|lease| lease.tag == id.tag)?;
+        let deleted = self.resources.get(lease.resource).is_none_or(|resource| resource.deleted);
         if deleted && matches!(lease.life, Life::Held(_)) {
             return None;
         }
@@ -58,17 +58,17 @@ impl State {
     /// True while a lease is in line. O(log n).
     #[must_use]
     pub fn is_waiting(&self, id: LeaseId) -> bool {
-        let lease = self.leases.get(&id.seq).filter(|lease| lease.tag == id.tag);
+        let lease = self.leases.get(id.seq).filter(|lease| lease.tag == id.tag);
         lease.is_some_and(|lease| matches!(lease.life, Life::Waiting { .. }))
     }
 
     /// How a resource stands at log time `at`. O(limits).
     #[must_use]
     pub fn usage(&self, name: &ResourceName, at: LogTime) -> Option<ResourceUsage> {
-        let resource = self.resources.get(&self.find_resource(name)?)?;
+        let resource = self.resources.get(self.find_resource(name)?)?;
         let at = at.max(self.now());
         let total = resource.line.total();
-        let oldest = resource.line.oldest().filter_map(|seq| self.leases.get(&seq)).map(|lease| lease.arrived).min();
+        let oldest = resource.line.oldest().filter_map(|seq| self.leases.get(seq)).map(|lease| lease.arrived).min();
         Some(ResourceUsage {
             queue_depth: total.count,
             queue_load: u64::try_from(total.load).unwrap_or(u64::MAX),
@@ -88,12 +88,12 @@ impl State {
         max: usize,
         at: LogTime,
     ) -> Option<Vec<LeaseView>> {
-        let resource = self.resources.get(&self.find_resource(name)?)?;
+        let resource = self.resources.get(self.find_resource(name)?)?;
         let mut place = after.map_or((0, 0), |(priority, seq)| (priority, seq.saturating_add(1)));
         let mut views = Vec::new();
         while views.len() < max {
             let Some((priority, seq)) = resource.line.at_or_after(place.0, place.1) else { break };
-            views.extend(self.leases.get(&seq).and_then(|lease| self.lease_view(seq, lease, at)));
+            views.extend(self.leases.get(seq).and_then(|lease| self.lease_view(seq, lease, at)));
             place = (priority, seq.saturating_add(1));
         }
         Some(views)
@@ -103,14 +103,14 @@ impl State {
     /// when there is no such resource. O(log n) each.
     #[must_use]
     pub fn held(&self, name: &ResourceName, after: Option<u64>, max: usize, at: LogTime) -> Option<Vec<LeaseView>> {
-        let resource = self.resources.get(&self.find_resource(name)?)?;
+        let resource = self.resources.get(self.find_resource(name)?)?;
         let from = after.map_or(0, |seq| seq.saturating_add(1));
         let seqs = resource.held.range(from..).take(max);
-        Some(seqs.filter_map(|seq| self.lease_view(*seq, self.leases.get(seq)?, at)).collect())
+        Some(seqs.filter_map(|seq| self.lease_view(*seq, self.leases.get(*seq)?, at)).collect())
     }
 
     pub(crate) fn lease_reply(&self, seq: u64, now: LogTime) -> Result<LeaseView, Refusal> {
-        let lease = self.leases.get(&seq).ok_or(Refusal::LeaseNotFound)?;
+        let lease = self.leases.get(seq).ok_or(Refusal::LeaseNotFound)?;
         self.lease_view(seq, lease, now).ok_or(Refusal::LeaseNotFound)
     }
 
@@ -118,7 +118,7 @@ impl State {
         let at = at.max(self.now());
         let phase = match &lease.life {
             Life::Waiting { until, .. } => {
-                Phase::Waiting(place(self.resources.get(&lease.resource)?, seq, lease, *until, at))
+                Phase::Waiting(place(self.resources.get(lease.resource)?, seq, lease, *until, at))
             }
             Life::Held(holding) => Phase::Held(Grant {
                 fencing_token: holding.fencing_token,

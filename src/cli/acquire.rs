@@ -6,16 +6,13 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use clap::Args;
-use ratequeue_api::client::{Client, ClientError};
-use ratequeue_api::{AcquireRequest, ErrorCode, ExtendRequest, Lease, Load, ReleaseRequest};
+use ratequeue_api::client::{Client, ClientError, Held};
+use ratequeue_api::{AcquireRequest, ErrorCode, Load, ReleaseRequest};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Server, duration, pass_on};
 use crate::exit::{Exit, Failed};
-
-/// A lease is extended when this part of its time has passed.
-const EXTEND_AFTER: u32 = 3;
 
 /// Acquires, runs a command while holding the lease, and releases.
 ///
@@ -66,22 +63,19 @@ impl Acquire {
             ttl_ms: self.ttl.map(duration::ms),
             ..AcquireRequest::default()
         };
-        let lease = match self.wait_in_line(&client, &request).await? {
-            Some(lease) => lease,
-            None => return Ok(Exit::Code(130)),
-        };
-        let outcome = self.run_holding(&client, &lease).await;
-        if let Err(error) = client.release(&lease.id, &ReleaseRequest::default()).await {
+        let Some(mut held) = self.wait_in_line(&client, &request).await? else { return Ok(Exit::Code(130)) };
+        let outcome = self.run_holding(&mut held).await;
+        if let Err(error) = held.release(&ReleaseRequest::default()).await {
             eprintln!("ratequeue: the lease could not be released, it ends when its time runs out: {error}");
         }
         outcome.map(|status| Exit::Code(exit_code(status)))
     }
 
     /// Acquires; `None` when the user gave up.
-    async fn wait_in_line(&self, client: &Client, request: &AcquireRequest) -> Result<Option<Lease>, Failed> {
+    async fn wait_in_line(&self, client: &Client, request: &AcquireRequest) -> Result<Option<Held>, Failed> {
         let mut place = None;
         let key = Client::new_key();
-        let acquiring = client.acquire(&self.resource, request, &key, |lease| {
+        let acquiring = client.hold(&self.resource, request, &key, |lease| {
             if place.is_none() {
                 let position = lease.position.unwrap_or_default();
                 eprintln!("ratequeue: waiting for {}, number {position} in line", self.resource);
@@ -89,7 +83,7 @@ impl Acquire {
             place = Some(lease.id.clone());
         });
         let interrupted = tokio::select! {
-            lease = acquiring => return lease.map(Some).map_err(|error| refused(&error)),
+            held = acquiring => return held.map(Some).map_err(|error| refused(&error)),
             interrupted = tokio::signal::ctrl_c() => interrupted,
         };
         interrupted.map_err(|error| Failed::new(Exit::Failed, error.to_string()))?;
@@ -100,23 +94,25 @@ impl Acquire {
         Ok(None)
     }
 
-    async fn run_holding(&self, client: &Client, lease: &Lease) -> Result<ExitStatus, Failed> {
+    async fn run_holding(&self, held: &mut Held) -> Result<ExitStatus, Failed> {
         let (program, arguments) = self.command.split_first().ok_or_else(|| Failed::new(Exit::Usage, "no command"))?;
         let mut child = Command::new(program)
             .args(arguments)
-            .env("RATEQUEUE_LEASE_ID", &lease.id)
-            .env("RATEQUEUE_FENCING_TOKEN", lease.fencing_token.unwrap_or_default().to_string())
+            .env("RATEQUEUE_LEASE_ID", &held.lease().id)
+            .env("RATEQUEUE_FENCING_TOKEN", held.lease().fencing_token.unwrap_or_default().to_string())
             .spawn()
             .map_err(|error| Failed::new(Exit::Failed, format!("{program} cannot be run: {error}")))?;
         let cannot = |error: std::io::Error| Failed::new(Exit::Failed, error.to_string());
         let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-        let extending = extend(client, lease, self.ttl);
-        tokio::pin!(extending);
+        let mut lost = false;
         loop {
             tokio::select! {
                 status = child.wait() => return status.map_err(cannot),
-                () = &mut extending => {}
+                () = held.lost(), if !lost => {
+                    lost = true;
+                    eprintln!("ratequeue: the lease is lost while the command still runs");
+                }
                 _ = terminate.recv() => pass_on(&child, "TERM"),
                 // The terminal sends it to the command too.
                 _ = interrupt.recv() => {}
@@ -131,22 +127,6 @@ fn refused(error: &ClientError) -> Failed {
             Failed::new(Exit::WaitRanOut, error.to_string())
         }
         _ => Failed::new(Exit::Failed, error.to_string()),
-    }
-}
-
-/// Extends the lease for as long as it is polled. When the lease is lost it says so once, and rests.
-async fn extend(client: &Client, lease: &Lease, ttl: Option<Duration>) {
-    let mut expires_in_ms = lease.expires_in_ms.unwrap_or_default();
-    let request = ExtendRequest { ttl_ms: ttl.map(duration::ms) };
-    loop {
-        tokio::time::sleep(Duration::from_millis(expires_in_ms) / EXTEND_AFTER).await;
-        match client.extend(&lease.id, &request).await {
-            Ok(lease) => expires_in_ms = lease.expires_in_ms.unwrap_or_default(),
-            Err(error) => {
-                eprintln!("ratequeue: the lease is lost while the command still runs: {error}");
-                std::future::pending::<()>().await;
-            }
-        }
     }
 }
 

@@ -59,7 +59,7 @@ pub async fn acquire(
     }
     let applied =
         node.group()?.submit_anywhere(command).await.map_err(|error| Failure::from(error).about(resource.as_str()))?;
-    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
+    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal).at(applied.index))?;
     let Reply::Acquired(view) = reply else { return Err(super::unexpected()) };
     let view = match view.phase {
         Phase::Waiting(_) => wait(&node, view.id, applied.index, hold).await?.unwrap_or(view),
@@ -110,12 +110,13 @@ fn acquired(node: &Node, view: &LeaseView, index: u64) -> Result<Response, Failu
         Phase::Held(grant) => (StatusCode::OK, grant.log_index),
         Phase::Waiting(_) => (StatusCode::ACCEPTED, index),
         Phase::Ended(end) => {
-            return Err(match (end.state, &end.refusal) {
+            let failure = match (end.state, &end.refusal) {
                 (LeaseState::TimedOut | LeaseState::Rejected, Some(refusal)) => {
                     Failure::refused(&view.resource, refusal.clone())
                 }
                 (state, _) => Failure::from(Refusal::LeaseEnded(state)).about(resource),
-            });
+            };
+            return Err(failure.at(end.ended_index));
         }
     };
     let lease = translate::lease(view, node.group()?.name(), false);

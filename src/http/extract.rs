@@ -6,14 +6,17 @@ use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use ratequeue_api::caps::BODY_BYTES_MAX;
+use ratequeue_api::object::Object;
 use ratequeue_api::{ErrorCode, header as names};
 use ratequeue_limiter::{Condition, LeaseId, RequestId, ResourceName};
 use serde::de::DeserializeOwned;
 
 use super::problem::Failure;
 
+/// Bytes of a body that is too large which are taken and thrown away, so that its sender gets to see the answer.
+const BODY_BYTES_PASSED_MAX: usize = 16 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -89,11 +92,14 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        check_content_type(request.headers())?;
-        let text = read(request.into_body()).await?;
+        let content_type = check_content_type(request.headers());
+        // Read in any case: who is answered in the middle of sending may not get to see the answer.
+        let text = read(request.into_body()).await;
+        content_type?;
+        let text = text?;
         let text: &[u8] = if text.is_empty() { b"{}" } else { &text };
         let mut reader = serde_json::Deserializer::from_slice(text);
-        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let Object(value) = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
             let path = error.path().to_string();
             let at = if path == "." { String::new() } else { format!("{path}: ") };
             Failure::bad_request(format!("{at}{}", error.inner()))
@@ -114,16 +120,36 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     Err(Failure::new(ErrorCode::UnsupportedMediaType, detail))
 }
 
-async fn read(body: Body) -> Result<bytes::Bytes, Failure> {
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+async fn read(mut body: Body) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    let collected = tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, &mut text)).await;
     match collected {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => {
+        Ok(Ok(bytes)) if bytes > BODY_BYTES_MAX => {
             Err(Failure::new(ErrorCode::BodyTooLarge, format!("The body is over {BODY_BYTES_MAX} bytes.")))
         }
+        Ok(Ok(_)) => Ok(text),
         Ok(Err(error)) => Err(Failure::bad_request(format!("The body could not be read: {error}."))),
         Err(_) => Err(Failure::bad_request("The body did not arrive within 10 s.")),
     }
+}
+
+/// Collects a body of up to [`BODY_BYTES_MAX`]; of a larger one it takes the rest, up to [`BODY_BYTES_PASSED_MAX`], and
+/// keeps nothing. Gives the number of bytes that were seen.
+async fn collect(body: &mut Body, text: &mut Vec<u8>) -> Result<usize, axum::Error> {
+    let mut bytes = 0usize;
+    while let Some(frame) = body.frame().await {
+        // What is no data are trailers.
+        let Ok(data) = frame?.into_data() else { continue };
+        bytes = bytes.saturating_add(data.len());
+        if bytes <= BODY_BYTES_MAX {
+            text.extend_from_slice(&data);
+        } else if bytes > BODY_BYTES_PASSED_MAX {
+            break;
+        } else {
+            *text = Vec::new();
+        }
+    }
+    Ok(bytes)
 }
 
 /// The parameters of a query; one that is not known is an error.
@@ -149,8 +175,14 @@ impl<S: Sync> FromRequestParts<S> for Precondition {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let text = |name| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
-        match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
+        let text = |name| {
+            let mut given = parts.headers.get_all(&name).iter();
+            match (given.next(), given.next()) {
+                (Some(_), Some(_)) => Err(Failure::bad_request(format!("{name}: only one may be there."))),
+                (given, _) => Ok(given.map(|value| value.to_str().unwrap_or_default().trim())),
+            }
+        };
+        match (text(header::IF_MATCH)?, text(header::IF_NONE_MATCH)?) {
             (None, None) => Ok(Self(Condition::Any)),
             (None, Some("*")) => Ok(Self(Condition::Absent)),
             (None, Some(_)) => Err(Failure::bad_request("If-None-Match must be *.")),

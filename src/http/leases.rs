@@ -66,7 +66,8 @@ pub async fn look(
 /// Gives a held lease back, or a place in line up.
 #[utoipa::path(
     post, path = "/v1/leases/{id}/release", tag = "leases",
-    params(("id" = String, Path, description = "The lease")),
+    params(("id" = String, Path, description = "The lease"),
+           ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters")),
     request_body = ReleaseRequest,
     responses(
         (status = 200, description = "Released, or cancelled if it was still in line", body = Released),
@@ -82,7 +83,8 @@ pub async fn release(
     check_group(&node, &leased)?;
     let used = body.used.map(translate::load).transpose()?;
     let applied = node.group()?.submit_anywhere(Command::Release(Release { lease: leased.id, used })).await?;
-    let Reply::Released(released) = applied.outcome? else { return Err(unexpected()) };
+    let reply = applied.outcome.map_err(|refusal| Failure::from(refusal).at(applied.index))?;
+    let Reply::Released(released) = reply else { return Err(unexpected()) };
     let body = Released {
         id: format!("{}.{}", node.group()?.name(), released.id),
         state: translate::lease_state(released.state),
@@ -97,7 +99,8 @@ pub async fn release(
 /// Gives a held lease a new deadline.
 #[utoipa::path(
     post, path = "/v1/leases/{id}/extend", tag = "leases",
-    params(("id" = String, Path, description = "The lease")),
+    params(("id" = String, Path, description = "The lease"),
+           ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters")),
     request_body = ExtendRequest,
     responses(
         (status = 200, description = "The lease with its new deadline", body = Lease),
@@ -114,7 +117,8 @@ pub async fn extend(
     check_group(&node, &leased)?;
     let extend = Extend { lease: leased.id, ttl_ms: body.ttl_ms };
     let applied = node.group()?.submit_anywhere(Command::Extend(extend)).await?;
-    let Reply::Extended(view) = applied.outcome? else { return Err(unexpected()) };
+    let reply = applied.outcome.map_err(|refusal| Failure::from(refusal).at(applied.index))?;
+    let Reply::Extended(view) = reply else { return Err(unexpected()) };
     let mut headers = HeaderMap::new();
     log_index(&mut headers, applied.index);
     Ok((headers, answer(&translate::lease(&view, node.group()?.name(), true))).into_response())
@@ -154,9 +158,16 @@ impl Cursor {
     fn parse(text: &str) -> Option<Self> {
         match *text.split('.').collect::<Vec<_>>().as_slice() {
             ["held", seq] => Some(Self::Held(Some(seq.parse().ok()?))),
-            ["waiting"] => Some(Self::Waiting(None)),
             ["waiting", priority, seq] => Some(Self::Waiting(Some((priority.parse().ok()?, seq.parse().ok()?)))),
             _ => None,
+        }
+    }
+
+    /// Whether the list of these leases has such a page.
+    fn is_of(self, state: Option<ListState>) -> bool {
+        match self {
+            Self::Held(_) => state != Some(ListState::Waiting),
+            Self::Waiting(_) => state != Some(ListState::Held),
         }
     }
 
@@ -183,10 +194,8 @@ pub async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<Response, Failure> {
     let max = page_items(params.limit)?;
-    let bad_cursor = || Failure::bad_request("cursor must be the next_cursor of the page before.");
-    let from = match (params.cursor.as_deref(), params.state) {
-        (Some(text), _) if text.len() > CURSOR_LEN_MAX => return Err(bad_cursor()),
-        (Some(text), _) => Cursor::parse(text).ok_or_else(bad_cursor)?,
+    let from = match (page_cursor(params.cursor.as_deref())?, params.state) {
+        (Some(text), state) => Cursor::parse(text).filter(|cursor| cursor.is_of(state)).ok_or_else(bad_cursor)?,
         (None, Some(ListState::Waiting)) => Cursor::Waiting(None),
         (None, Some(ListState::Held) | None) => Cursor::Held(None),
     };
@@ -217,6 +226,18 @@ fn page(
         let next = if more { views.last().map(Cursor::after) } else { None };
         Some((views, next))
     })
+}
+
+/// The cursor of a page that is not the first one. An empty one is none.
+pub fn page_cursor(cursor: Option<&str>) -> Result<Option<&str>, Failure> {
+    match cursor {
+        Some(text) if text.len() > CURSOR_LEN_MAX => Err(bad_cursor()),
+        other => Ok(other.filter(|text| !text.is_empty())),
+    }
+}
+
+pub fn bad_cursor() -> Failure {
+    Failure::bad_request("cursor must be the next_cursor of the page before.")
 }
 
 /// The number of items on a page, checked.

@@ -11,11 +11,15 @@ use crate::node::NotJoined;
 
 /// A call that failed. It becomes a problem on the way out, in [`render`].
 #[derive(Debug, Clone)]
-pub struct Failure(pub Box<Problem>);
+pub struct Failure {
+    problem: Box<Problem>,
+    /// The log entry that decided it, if one did.
+    index: Option<u64>,
+}
 
 impl Failure {
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self(Box::new(Problem::new(code, detail)))
+        Self { problem: Box::new(Problem::new(code, detail)), index: None }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -23,12 +27,18 @@ impl Failure {
     }
 
     pub fn about(mut self, resource: &str) -> Self {
-        self.0.resource = Some(resource.to_owned());
+        self.problem.resource = Some(resource.to_owned());
+        self
+    }
+
+    /// It was decided by this log entry.
+    pub fn at(mut self, index: u64) -> Self {
+        self.index = Some(index);
         self
     }
 
     pub fn with_detail(mut self, detail: String) -> Self {
-        self.0.detail = detail;
+        self.problem.detail = detail;
         self
     }
 
@@ -61,14 +71,14 @@ impl Failure {
         let detail =
             format!("{what} In the way: {}. Try again in about {} ms.", violated.join(", "), blocked.retry_after_ms);
         let mut failure = Self::new(code, detail);
-        failure.0.violated = Some(violated);
-        failure.0.retry_after_ms = Some(blocked.retry_after_ms);
+        failure.problem.violated = Some(violated);
+        failure.problem.retry_after_ms = Some(blocked.retry_after_ms);
         failure
     }
 
     fn with_state(code: ErrorCode, state: LeaseState, detail: &str) -> Self {
         let mut failure = Self::new(code, detail);
-        failure.0.state = Some(translate::lease_state(state));
+        failure.problem.state = Some(translate::lease_state(state));
         failure
     }
 }
@@ -163,7 +173,7 @@ impl From<SubmitError> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();
         response.extensions_mut().insert(self);
         response
@@ -172,10 +182,13 @@ impl IntoResponse for Failure {
 
 /// Writes the problem that a failure left in a response, now that the id of its request is known.
 pub fn render(response: &mut Response, request_id: Option<&str>) {
-    let Some(Failure(mut problem)) = response.extensions_mut().remove::<Failure>() else { return };
+    let Some(Failure { mut problem, index }) = response.extensions_mut().remove::<Failure>() else { return };
     problem.request_id = request_id.map(str::to_owned);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(index) = index {
+        super::log_index(headers, index);
+    }
     if let Some(ms) = problem.retry_after_ms {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ratequeue_api::caps::CURSOR_LEN_MAX;
 use ratequeue_api::resource::{ResourcePatch, ResourceView};
 use ratequeue_api::{ErrorCode, List, Problem, Resource};
 use ratequeue_limiter::{Command, Condition, DeleteResource, PatchResource, PutResource, Reply, ResourceName};
@@ -13,7 +12,7 @@ use ratequeue_raft::Group;
 use serde::Deserialize;
 
 use super::extract::{Json, Named, Params, Precondition, RequestKey};
-use super::leases::page_items;
+use super::leases::{bad_cursor, page_cursor, page_items};
 use super::problem::Failure;
 use super::{answer, log_index, translate, unexpected};
 use crate::node::Node;
@@ -55,6 +54,7 @@ fn show(group: &Group, view: &ratequeue_limiter::ResourceView, index: Option<u64
 #[utoipa::path(
     put, path = "/v1/resources/{name}", tag = "resources",
     params(("name" = String, Path, description = "The resource"),
+           ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters"),
            ("If-None-Match" = Option<String>, Header, description = "`*` creates only"),
            ("If-Match" = Option<String>, Header, description = "The ETag that is to be replaced")),
     request_body = Resource,
@@ -78,7 +78,7 @@ pub async fn put(
     let spec = translate::resource_spec(&body).map_err(|failure| failure.about(resource.as_str()))?;
     let put = PutResource { request, resource: resource.clone(), spec, condition };
     let applied = node.group()?.submit_anywhere(Command::PutResource(put)).await?;
-    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
+    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal).at(applied.index))?;
     let Reply::Put { created, resource } = reply else { return Err(unexpected()) };
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     Ok(show(node.group()?, &resource, Some(applied.index), status))
@@ -88,6 +88,7 @@ pub async fn put(
 #[utoipa::path(
     patch, path = "/v1/resources/{name}", tag = "resources",
     params(("name" = String, Path, description = "The resource"),
+           ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters"),
            ("If-Match" = Option<String>, Header, description = "The ETag that is to be changed")),
     request_body = ResourcePatch,
     responses(
@@ -109,7 +110,7 @@ pub async fn patch(
     let patch = translate::resource_patch(&body).map_err(|failure| failure.about(resource.as_str()))?;
     let patch = PatchResource { request, resource: resource.clone(), patch, condition };
     let applied = node.group()?.submit_anywhere(Command::PatchResource(patch)).await?;
-    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
+    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal).at(applied.index))?;
     let Reply::Patched(resource) = reply else { return Err(unexpected()) };
     Ok(show(node.group()?, &resource, Some(applied.index), StatusCode::OK))
 }
@@ -148,9 +149,8 @@ pub struct ListParams {
 )]
 pub async fn list(State(node): State<Arc<Node>>, Params(params): Params<ListParams>) -> Result<Response, Failure> {
     let max = page_items(params.limit)?;
-    let cursor = params.cursor.filter(|text| text.len() <= CURSOR_LEN_MAX).map(|text| ResourceName::new(&text));
-    let after =
-        cursor.transpose().map_err(|_| Failure::bad_request("cursor must be the next_cursor of the page before."))?;
+    let cursor = page_cursor(params.cursor.as_deref())?.map(ResourceName::new);
+    let after = cursor.transpose().map_err(|_| bad_cursor())?;
     let group = node.group()?;
     let mut views = group.read(|state, _| state.resources(after.as_ref(), max + 1));
     let more = views.len() > max;
@@ -163,7 +163,9 @@ pub async fn list(State(node): State<Arc<Node>>, Params(params): Params<ListPara
 /// Deletes a resource: its waiting leases end, its held ones are forgotten.
 #[utoipa::path(
     delete, path = "/v1/resources/{name}", tag = "resources",
-    params(("name" = String, Path, description = "The resource")),
+    params(("name" = String, Path, description = "The resource"),
+           ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters"),
+           ("If-Match" = Option<String>, Header, description = "The ETag that is to be deleted")),
     responses(
         (status = 204, description = "Deleted"),
         (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
@@ -180,7 +182,7 @@ pub async fn delete(
     }
     let delete = DeleteResource { request, resource: resource.clone(), condition };
     let applied = node.group()?.submit_anywhere(Command::DeleteResource(delete)).await?;
-    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal))?;
+    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal).at(applied.index))?;
     let Reply::Deleted = reply else { return Err(unexpected()) };
     let mut headers = HeaderMap::new();
     log_index(&mut headers, applied.index);

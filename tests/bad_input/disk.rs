@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::harness::{Node, Start, Tree, concurrency, eventually};
+use crate::harness::{Start, Tree, concurrency, eventually};
 
 const MIB: u64 = 1024 * 1024;
 /// Below so much the node counts its disk as full.

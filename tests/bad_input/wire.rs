@@ -115,7 +115,7 @@ async fn slow_senders_hold_up_nobody() {
     let client = &node.client;
     client.create("r", concurrency(1)).await;
     let mut slow = Vec::new();
-    for half in ["GET /hea", "POST /v1/resources/r/acquire HTTP/1.1\r\nhost: x\r\ncontent-length: 20\r\n\r\n{\"lo"] {
+    for half in ["GET /hea", "POST /v1/resources/r/acquire HTTP/1.1\r\nhost: x\r\ncontent-length: 11\r\n\r\n{\"lo"] {
         for _ in 0..100 {
             let mut stream = connect(client).await;
             stream.write_all(half.as_bytes()).await.unwrap();
@@ -125,7 +125,7 @@ async fn slow_senders_hold_up_nobody() {
     client.granted("r", json!({})).await;
     // The rest of one of them comes after all: it is a request like any other.
     let mut last = slow.pop().unwrap();
-    last.write_all(b"ad\": 1        }").await.unwrap();
+    last.write_all(b"ad\": 1}").await.unwrap();
     let mut got = [0; 1024];
     let read = tokio::time::timeout(DEADLINE, last.read(&mut got)).await.unwrap().unwrap();
     let got = String::from_utf8_lossy(&got[..read]);

@@ -63,8 +63,9 @@ impl Client {
         if let Some(body) = &body {
             request = request.json(body);
         }
+        let headers: String = headers.iter().map(|(name, value)| format!(" {name}: {value:?}")).collect();
         let body = body.map_or_else(String::new, |body| format!(" {body}"));
-        Answer::of(format!("{method} {path}{body}"), request.send().await?).await
+        Answer::of(format!("{method} {path}{headers}{body}"), request.send().await?).await
     }
 
     pub async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {

@@ -3,8 +3,10 @@
 //! A call carries one idempotency key for its whole life. When a node cannot be reached, or answers that nothing happened,
 //! or that it does not know, the same call goes to the next node with the same key, so it can never take effect twice. It
 //! ends after a total time. Answers name the leader, and the next call goes there first.
+//!
+//! [`Client::hold`] gives a lease that extends itself for as long as it is held, and is released at the end.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rand::Rng;
@@ -13,9 +15,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{ErrorCode, Problem};
+use crate::header;
 use crate::lease::{AcquireRequest, ExtendRequest, Lease, LeaseState, ReleaseRequest, Released};
 use crate::resource::{List, Resource, ResourceView};
-use crate::{cluster, header};
+
+mod cluster;
+mod held;
+
+pub use held::Held;
 
 /// Nodes that a client can be given.
 const URLS_MAX: usize = 64;
@@ -56,15 +63,15 @@ impl ClientError {
     }
 }
 
-/// A client of one cluster. Share it: it keeps connections.
-#[derive(Debug)]
+/// A client of one cluster. Clones share its connections.
+#[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
-    urls: Vec<String>,
+    urls: Arc<[String]>,
     api_key: Option<String>,
     patience: Duration,
     /// The node to ask first.
-    first: Mutex<String>,
+    first: Arc<Mutex<String>>,
 }
 
 /// One call, as it is sent each time.
@@ -103,8 +110,8 @@ impl Client {
             .connect_timeout(Duration::from_secs(2))
             .build()
             .map_err(|error| ClientError::Configuration(error.to_string()))?;
-        let first = Mutex::new(urls.first().cloned().unwrap_or_default());
-        Ok(Self { http, urls, api_key, patience, first })
+        let first = Arc::new(Mutex::new(urls.first().cloned().unwrap_or_default()));
+        Ok(Self { http, urls: urls.into(), api_key, patience, first })
     }
 
     /// An idempotency key that nobody else has.
@@ -198,57 +205,6 @@ impl Client {
     pub async fn delete_resource(&self, name: &str) -> Result<(), ClientError> {
         let path = format!("/v1/resources/{name}");
         self.call::<(), ()>(Method::DELETE, &path, &Self::new_key(), &[], None, Duration::ZERO).await
-    }
-
-    /// The cluster as one of its nodes sees it.
-    ///
-    /// # Errors
-    /// The server's refusal, or that no node answered.
-    pub async fn cluster(&self) -> Result<cluster::ClusterView, ClientError> {
-        self.call::<(), _>(Method::GET, "/v1/cluster", &Self::new_key(), &[], None, Duration::ZERO).await
-    }
-
-    /// Makes an empty node part of a cluster, and says of which cluster it is part now.
-    ///
-    /// # Errors
-    /// The server's refusal, or that the node did not answer.
-    pub async fn adopt(&self, request: &cluster::AdoptRequest) -> Result<cluster::AdoptAnswer, ClientError> {
-        self.post("/v1/cluster/adopt", request).await
-    }
-
-    /// Forms a group of its first voters. Repeating it does nothing.
-    ///
-    /// # Errors
-    /// The server's refusal, or that the node did not answer.
-    pub async fn form(&self, request: &cluster::FormRequest) -> Result<(), ClientError> {
-        self.post("/v1/cluster/form", request).await
-    }
-
-    /// Adds a learner. The leader must be asked.
-    ///
-    /// # Errors
-    /// The server's refusal, or that the node did not answer.
-    pub async fn add_learner(&self, request: &cluster::AddLearnerRequest) -> Result<(), ClientError> {
-        self.post("/v1/cluster/learners", request).await
-    }
-
-    /// Changes the voters. The leader must be asked.
-    ///
-    /// # Errors
-    /// The server's refusal, or that the node did not answer.
-    pub async fn set_voters(&self, request: &cluster::SetVotersRequest) -> Result<(), ClientError> {
-        self.post("/v1/cluster/voters", request).await
-    }
-
-    /// Hands leadership over. The leader must be asked.
-    ///
-    /// # Errors
-    /// The server's refusal, or that the node did not answer.
-    pub async fn transfer_leader(
-        &self,
-        request: &cluster::TransferLeaderRequest,
-    ) -> Result<cluster::TransferLeaderAnswer, ClientError> {
-        self.post("/v1/cluster/transfer-leader", request).await
     }
 
     async fn post<B: Serialize, A: DeserializeOwned>(&self, path: &str, body: &B) -> Result<A, ClientError> {

@@ -1,0 +1,61 @@
+//! Calls that form a cluster and change its members.
+
+use std::time::Duration;
+
+use reqwest::Method;
+
+use super::{Client, ClientError};
+use crate::cluster;
+
+impl Client {
+    /// The cluster as one of its nodes sees it.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no node answered.
+    pub async fn cluster(&self) -> Result<cluster::ClusterView, ClientError> {
+        self.call::<(), _>(Method::GET, "/v1/cluster", &Self::new_key(), &[], None, Duration::ZERO).await
+    }
+
+    /// Makes an empty node part of a cluster, and says of which cluster it is part now.
+    ///
+    /// # Errors
+    /// The server's refusal, or that the node did not answer.
+    pub async fn adopt(&self, request: &cluster::AdoptRequest) -> Result<cluster::AdoptAnswer, ClientError> {
+        self.post("/v1/cluster/adopt", request).await
+    }
+
+    /// Forms a group of its first voters. Repeating it does nothing.
+    ///
+    /// # Errors
+    /// The server's refusal, or that the node did not answer.
+    pub async fn form(&self, request: &cluster::FormRequest) -> Result<(), ClientError> {
+        self.post("/v1/cluster/form", request).await
+    }
+
+    /// Adds a learner. The leader must be asked.
+    ///
+    /// # Errors
+    /// The server's refusal, or that the node did not answer.
+    pub async fn add_learner(&self, request: &cluster::AddLearnerRequest) -> Result<(), ClientError> {
+        self.post("/v1/cluster/learners", request).await
+    }
+
+    /// Changes the voters. The leader must be asked.
+    ///
+    /// # Errors
+    /// The server's refusal, or that the node did not answer.
+    pub async fn set_voters(&self, request: &cluster::SetVotersRequest) -> Result<(), ClientError> {
+        self.post("/v1/cluster/voters", request).await
+    }
+
+    /// Hands leadership over. The leader must be asked.
+    ///
+    /// # Errors
+    /// The server's refusal, or that the node did not answer.
+    pub async fn transfer_leader(
+        &self,
+        request: &cluster::TransferLeaderRequest,
+    ) -> Result<cluster::TransferLeaderAnswer, ClientError> {
+        self.post("/v1/cluster/transfer-leader", request).await
+    }
+}
