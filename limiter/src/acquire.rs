@@ -117,8 +117,8 @@ impl State {
     fn enqueue(&mut self, entry: &mut Entry, id: u64, seq: u64) {
         let (Some(resource), Some(lease)) = (self.resources.get_mut(id), self.leases.get(seq)) else { return };
         let load = lease.load.total();
-        resource.line.push(lease.priority, seq, load);
-        resource.timers.extend(lease.timer().map(|at| (at, seq)));
+        resource.live.line.push(lease.priority, seq, load);
+        resource.live.timers.extend(lease.timer().map(|at| (at, seq)));
         entry.emit(&resource.slot.name, EventKind::Queued { lease: LeaseId { seq, tag: lease.tag }, load });
     }
 
@@ -139,8 +139,8 @@ impl State {
         if before != after
             && let Some(resource) = self.resources.get_mut(lease.resource)
         {
-            before.map(|at| resource.timers.remove(&(at, seq)));
-            resource.timers.extend(after.map(|at| (at, seq)));
+            before.map(|at| resource.live.timers.remove(&(at, seq)));
+            resource.live.timers.extend(after.map(|at| (at, seq)));
         }
     }
 
@@ -162,10 +162,10 @@ impl State {
             log_index: entry.index,
             charges,
         });
-        resource.line.remove(lease.priority, seq);
-        resource.held.insert(seq);
-        before.map(|at| resource.timers.remove(&(at, seq)));
-        resource.timers.insert((deadline, seq));
+        resource.live.line.remove(lease.priority, seq);
+        resource.live.held.insert(seq);
+        before.map(|at| resource.live.timers.remove(&(at, seq)));
+        resource.live.timers.insert((deadline, seq));
         let (load, waited_us) = (lease.load.total(), entry.now.since_us(lease.arrived));
         let lease = LeaseId { seq, tag: lease.tag };
         entry.emit(&resource.slot.name, EventKind::Granted { lease, load, fencing_token, waited_us });
@@ -177,11 +177,11 @@ fn check_now(resource: &Resource, acquire: &Acquire, now: LogTime) -> Result<boo
     if let Some(refusal) = resource.impossible(&acquire.load) {
         return Err(refusal);
     }
-    let behind = resource.line.blocks(acquire.priority);
+    let behind = resource.live.line.blocks(acquire.priority);
     if !behind && resource.fits(&acquire.load, now) {
         return Ok(true);
     }
-    let full = resource.line.total().count >= u64::from(resource.queue.max_waiting);
+    let full = resource.live.line.total().count >= u64::from(resource.queue.max_waiting);
     if acquire.wait_ms.min(resource.queue.max_wait_ms) == 0 {
         return Err(Refusal::LimitExceeded(blocked(resource, &acquire.load, acquire.priority, None, now)));
     }
@@ -203,7 +203,7 @@ pub(crate) fn blocked(resource: &Resource, load: &Load, priority: u8, seq: Optio
 
 /// When a load may get its turn: what is before it in line, and itself, must have fit under every rate. At least 1 ms.
 pub(crate) fn estimate_ms(resource: &Resource, load: &Load, priority: u8, seq: Option<u64>, now: LogTime) -> u64 {
-    let ahead = resource.line.ahead(priority, seq.unwrap_or(u64::MAX));
+    let ahead = resource.live.line.ahead(priority, seq.unwrap_or(u64::MAX));
     let mut estimate_ms = 1;
     for limit in &resource.limits {
         let cost_ahead = match limit.spec.cost {

@@ -36,7 +36,7 @@ impl State {
         // A deleted resource forgets its held leases bit by bit, and what they count with it.
         for limit in resource.limits.iter().filter(|_| !resource.deleted) {
             let Usage::Concurrency(used) = limit.usage else { continue };
-            let held = resource.held.iter().filter_map(|seq| self.leases.get(*seq));
+            let held = resource.live.held.iter().filter_map(|seq| self.leases.get(*seq));
             let cost: u64 = held.map(|lease| limit.cost(&lease.load)).sum();
             hold(used == cost, || format!("{}/{}: counts {used}, held {cost}", resource.name, limit.name))?;
         }
@@ -52,20 +52,22 @@ impl State {
                 Life::Waiting { .. } => {
                     waiting += 1;
                     load += u128::from(lease.load.total());
-                    let here = resource.line.at_or_after(lease.priority, seq) == Some((lease.priority, seq));
+                    let here = resource.live.line.at_or_after(lease.priority, seq) == Some((lease.priority, seq));
                     hold(here, || format!("{}: waiting lease {seq} is not in line", resource.name))?;
                 }
                 Life::Held(_) => {
                     held += 1;
-                    hold(resource.held.contains(&seq), || format!("{}: held lease {seq} is lost", resource.name))?;
+                    hold(resource.live.held.contains(&seq), || format!("{}: held lease {seq} is lost", resource.name))?;
                 }
                 Life::Ended(_) => {}
             }
         }
-        let total = resource.line.total();
+        let total = resource.live.line.total();
         hold(total.count == waiting && total.load == load, || format!("{}: the line sums {total:?}", resource.name))?;
-        hold(resource.held.len() == held, || format!("{}: holds leases that are not held", resource.name))?;
-        hold(resource.timers.len() as u64 == waiting + held as u64, || format!("{}: timers are off", resource.name))
+        hold(resource.live.held.len() == held, || format!("{}: holds leases that are not held", resource.name))?;
+        hold(resource.live.timers.len() as u64 == waiting + held as u64, || {
+            format!("{}: timers are off", resource.name)
+        })
     }
 
     /// Whatever time will change has its place in the order of due work.
@@ -73,7 +75,7 @@ impl State {
         let listed = self.due.iter().filter(|(_, other)| *other == id).map(|(at, _)| *at).collect::<Vec<_>>();
         let due = resource.due.into_iter().collect::<Vec<_>>();
         hold(listed == due, || format!("{}: due {due:?} but listed {listed:?}", resource.name))?;
-        for (at, seq) in &resource.timers {
+        for (at, seq) in &resource.live.timers {
             let timer = self.leases.get(*seq).and_then(|lease| lease.timer());
             hold(timer == Some(*at), || format!("{}: the timer of lease {seq} is off", resource.name))?;
             hold(resource.due.is_some_and(|due| due <= *at), || format!("{}: lease {seq} is late", resource.name))?;
@@ -83,7 +85,7 @@ impl State {
 
     /// Free capacity and a fitting head of line do not coexist, but for work that is due and bounded.
     fn check_work_conserving(&self, resource: &Resource) -> Result<(), Broken> {
-        let head = resource.line.head().and_then(|seq| self.leases.get(seq));
+        let head = resource.live.line.head().and_then(|seq| self.leases.get(seq));
         let fits = head.is_some_and(|lease| !resource.deleted && resource.fits(&lease.load, self.now()));
         let left_over = resource.due.is_some_and(|due| due <= self.now());
         hold(!fits || left_over, || format!("{}: the head of the line fits and waits", resource.name))

@@ -56,7 +56,7 @@ impl State {
     fn expire(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> usize {
         while budget > 0 {
             let Some(resource) = self.resources.get(id) else { break };
-            let Some((at, seq)) = resource.timers.first().copied() else { break };
+            let Some((at, seq)) = resource.live.timers.first().copied() else { break };
             if at > entry.now {
                 break;
             }
@@ -89,7 +89,7 @@ impl State {
         while budget > 0 {
             let Some(resource) = self.resources.get_mut(id) else { break };
             let Some((priority, seq)) = resource.sweep else { break };
-            let next = resource.line.at_or_after(priority, seq);
+            let next = resource.live.line.at_or_after(priority, seq);
             let cursor = next.map(|(priority, seq)| (priority, seq + 1));
             self.changes.edit(RecordKey::Resource(id), &mut resource.slot).sweep = cursor;
             budget -= 1;
@@ -107,7 +107,7 @@ impl State {
     fn grant_line(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> usize {
         while budget > 0 {
             let Some(resource) = self.resources.get(id) else { break };
-            let Some(seq) = resource.line.head() else { break };
+            let Some(seq) = resource.live.line.head() else { break };
             let Some(lease) = self.leases.get(seq) else { break };
             if resource.impossible(&lease.load).is_some() || !resource.fits(&lease.load, entry.now) {
                 break;
@@ -122,10 +122,10 @@ impl State {
     fn dissolve(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> usize {
         while budget > 0 {
             let Some(resource) = self.resources.get(id) else { return budget };
-            if let Some(seq) = resource.line.head() {
+            if let Some(seq) = resource.live.line.head() {
                 let refusal = Some(Refusal::ResourceDeleted);
                 self.end(entry, seq, LeaseState::Rejected, Ending { refusal, ..Ending::default() });
-            } else if let Some(seq) = resource.held.first().copied() {
+            } else if let Some(seq) = resource.live.held.first().copied() {
                 self.forget_held(id, seq);
             } else {
                 self.remove_resource(id);
@@ -146,9 +146,10 @@ impl State {
 
     pub(crate) fn forget_held(&mut self, id: u64, seq: u64) {
         if let Some(resource) = self.resources.get_mut(id) {
-            resource.held.remove(&seq);
+            resource.live.held.remove(&seq);
             let timer = self.leases.get(seq).and_then(|lease| lease.timer());
-            timer.map(|at| resource.timers.remove(&(at, seq)));
+            timer.map(|at| resource.live.timers.remove(&(at, seq)));
+            resource.live.tidy();
         }
         self.forget_lease(seq);
     }
@@ -165,14 +166,14 @@ impl State {
         let Some(slot) = self.leases.get_mut(seq) else { return };
         let Some(resource) = self.resources.get_mut(slot.resource) else { return };
         let id = slot.resource;
-        slot.timer().map(|at| resource.timers.remove(&(at, seq)));
+        slot.timer().map(|at| resource.live.timers.remove(&(at, seq)));
         let fencing_token = match &slot.life {
             Life::Waiting { .. } => {
-                resource.line.remove(slot.priority, seq);
+                resource.live.line.remove(slot.priority, seq);
                 None
             }
             Life::Held(holding) => {
-                resource.held.remove(&seq);
+                resource.live.held.remove(&seq);
                 for limit in &mut self.changes.edit(RecordKey::Resource(id), &mut resource.slot).limits {
                     limit.free(&slot.load);
                 }
@@ -180,6 +181,7 @@ impl State {
             }
             Life::Ended(_) => return,
         };
+        resource.live.tidy();
         let lease = self.changes.edit(RecordKey::Lease(seq), slot);
         lease.life = Life::Ended(Box::new(Ended {
             state,

@@ -38,6 +38,7 @@ mod index;
 mod lease_id;
 mod limit;
 mod line;
+mod live;
 mod load;
 mod name;
 mod outcome;

@@ -13,7 +13,7 @@ const PACK_LEN_MIN: usize = 32;
 /// Who waits, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
-    lanes: BTreeMap<u8, Lane>,
+    pub(crate) lanes: BTreeMap<u8, Lane>,
 }
 
 /// A count of leases and the sum of their loads.
@@ -47,7 +47,7 @@ impl Place {
 }
 
 #[derive(Debug, Default)]
-struct Lane {
+pub(crate) struct Lane {
     /// In the order of `seq`.
     places: Vec<Place>,
     /// `tree[i]` sums the places from `i + 1 - lowbit(i + 1)` to `i`.

@@ -80,8 +80,8 @@ impl State {
         let Life::Held(holding) = &slot.life else { return Err(not_held(Some(&slot.life))) };
         let times = resource.lease;
         let deadline = entry.now.after_ms(extend.ttl_ms.unwrap_or(times.default_ttl_ms).min(times.max_ttl_ms));
-        resource.timers.remove(&(holding.deadline, seq));
-        resource.timers.insert((deadline, seq));
+        resource.live.timers.remove(&(holding.deadline, seq));
+        resource.live.timers.insert((deadline, seq));
         if let Life::Held(holding) = &mut self.changes.edit(RecordKey::Lease(seq), slot).life {
             holding.deadline = deadline;
         }

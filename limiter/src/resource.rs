@@ -128,8 +128,8 @@ impl State {
     /// become possible is granted.
     fn change_resource(&mut self, entry: &mut Entry, id: u64, spec: &ResourceSpec) {
         let Some(resource) = self.resources.get_mut(id) else { return };
-        let Resource { slot, line, held, .. } = resource;
-        let held_cost = |cost: &Cost| held_cost(held, &self.leases, cost);
+        let Resource { slot, live, .. } = resource;
+        let held_cost = |cost: &Cost| held_cost(&live.held, &self.leases, cost);
         let record = self.changes.edit(RecordKey::Resource(id), slot);
         let mut tightened = false;
         let mut old = std::mem::replace(&mut record.limits, Vec::with_capacity(spec.limits.len()));
@@ -153,7 +153,7 @@ impl State {
         record.version += 1;
         record.effective_index = entry.index;
         if tightened {
-            record.sweep = line.head().map(|_| (0, 0));
+            record.sweep = live.line.head().map(|_| (0, 0));
         }
         let version = record.version;
         entry.emit(&record.name, EventKind::LimitsChanged { version });

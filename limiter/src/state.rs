@@ -10,7 +10,7 @@ use crate::ended::EndedLeases;
 use crate::event::Event;
 use crate::index::{self, Index};
 use crate::limit::Fit;
-use crate::line::Line;
+use crate::live::LiveLeases;
 use crate::name::{RequestId, ResourceName};
 use crate::outcome::Outcome;
 use crate::paged::Paged;
@@ -41,17 +41,14 @@ pub struct State {
 #[derive(Debug)]
 pub(crate) struct Resource {
     pub slot: Slot<ResourceRecord>,
-    pub line: Line,
-    pub held: BTreeSet<u64>,
-    /// Its leases by when time alone does something to them.
-    pub timers: BTreeSet<(LogTime, u64)>,
+    pub live: LiveLeases,
     /// What stands for it in `State::due`.
     pub due: Option<LogTime>,
 }
 
 impl Resource {
     pub fn new(slot: Slot<ResourceRecord>) -> Self {
-        Self { slot, line: Line::default(), held: BTreeSet::new(), timers: BTreeSet::new(), due: None }
+        Self { slot, live: LiveLeases::default(), due: None }
     }
 }
 
@@ -262,9 +259,25 @@ impl State {
         out.append(&mut self.changes.take_aside());
         for _ in 0..max {
             let Some(key) = self.changes.next_frozen() else { break };
-            out.push((key, self.record(key)));
+            match self.carry(key) {
+                Some(Some(record)) => out.push((key, Some(record))),
+                Some(None) => {}
+                None if self.changes.was_gone(key) => out.push((key, None)),
+                None => {}
+            }
         }
         !self.changes.finish()
+    }
+
+    /// The record of a key that a checkpoint drains: `None` when it is gone, and none in it when it was carried before.
+    fn carry(&mut self, key: RecordKey) -> Option<Option<Record>> {
+        let changes = &self.changes;
+        match key {
+            RecordKey::Meta => Some(changes.carry(&mut self.meta)),
+            RecordKey::Resource(id) => self.resources.get_mut(id).map(|resource| changes.carry(&mut resource.slot)),
+            RecordKey::Lease(seq) => self.leases.get_mut(seq).map(|slot| changes.carry(slot)),
+            RecordKey::Memo(id) => self.memos.get_mut(&id).map(|slot| changes.carry(slot)),
+        }
     }
 
     fn record(&self, key: RecordKey) -> Option<Record> {
@@ -323,8 +336,9 @@ fn due_of(resource: &Resource, leases: &Paged<Slot<LeaseRecord>>) -> Option<LogT
     if resource.deleted || resource.sweep.is_some() {
         return Some(LogTime(0));
     }
-    let timer = resource.timers.first().map(|(at, _)| *at);
-    let head = resource.line.head().and_then(|seq| leases.get(seq)).and_then(|lease| head_fits_at(resource, lease));
+    let timer = resource.live.timers.first().map(|(at, _)| *at);
+    let head =
+        resource.live.line.head().and_then(|seq| leases.get(seq)).and_then(|lease| head_fits_at(resource, lease));
     match (timer, head) {
         (Some(timer), Some(head)) => Some(timer.min(head)),
         (timer, head) => timer.or(head),
@@ -422,10 +436,10 @@ fn link_lease(resources: &mut Paged<Resource>, seq: u64, lease: &LeaseRecord) ->
     let Some(resource) = resources.get_mut(lease.resource) else {
         return Err(Inconsistent(format!("the resource of lease {seq} is missing")));
     };
-    resource.timers.insert((at, seq));
+    resource.live.timers.insert((at, seq));
     match &lease.life {
-        Life::Waiting { .. } => resource.line.push(lease.priority, seq, lease.load.total()),
-        Life::Held(_) => _ = resource.held.insert(seq),
+        Life::Waiting { .. } => resource.live.line.push(lease.priority, seq, lease.load.total()),
+        Life::Held(_) => _ = resource.live.held.insert(seq),
         Life::Ended(_) => {}
     }
     Ok(())

@@ -67,13 +67,14 @@ impl State {
     pub fn usage(&self, name: &ResourceName, at: LogTime) -> Option<ResourceUsage> {
         let resource = self.resources.get(self.find_resource(name)?)?;
         let at = at.max(self.now());
-        let total = resource.line.total();
-        let oldest = resource.line.oldest().filter_map(|seq| self.leases.get(seq)).map(|lease| lease.arrived).min();
+        let total = resource.live.line.total();
+        let oldest =
+            resource.live.line.oldest().filter_map(|seq| self.leases.get(seq)).map(|lease| lease.arrived).min();
         Some(ResourceUsage {
             queue_depth: total.count,
             queue_load: u64::try_from(total.load).unwrap_or(u64::MAX),
             oldest_wait_ms: oldest.map_or(0, |arrived| at.since_us(arrived) / 1000),
-            held: u64::try_from(resource.held.len()).unwrap_or(u64::MAX),
+            held: u64::try_from(resource.live.held.len()).unwrap_or(u64::MAX),
             limits: resource.limits.iter().map(|limit| limit.view(at)).collect(),
         })
     }
@@ -92,7 +93,7 @@ impl State {
         let mut place = after.map_or((0, 0), |(priority, seq)| (priority, seq.saturating_add(1)));
         let mut views = Vec::new();
         while views.len() < max {
-            let Some((priority, seq)) = resource.line.at_or_after(place.0, place.1) else { break };
+            let Some((priority, seq)) = resource.live.line.at_or_after(place.0, place.1) else { break };
             views.extend(self.leases.get(seq).and_then(|lease| self.lease_view(seq, lease, at)));
             place = (priority, seq.saturating_add(1));
         }
@@ -105,7 +106,7 @@ impl State {
     pub fn held(&self, name: &ResourceName, after: Option<u64>, max: usize, at: LogTime) -> Option<Vec<LeaseView>> {
         let resource = self.resources.get(self.find_resource(name)?)?;
         let from = after.map_or(0, |seq| seq.saturating_add(1));
-        let seqs = resource.held.range(from..).take(max);
+        let seqs = resource.live.held.range(from..).take(max);
         Some(seqs.filter_map(|seq| self.lease_view(*seq, self.leases.get(*seq)?, at)).collect())
     }
 
@@ -147,7 +148,7 @@ impl State {
 }
 
 fn place(resource: &Resource, seq: u64, lease: &LeaseRecord, until: LogTime, at: LogTime) -> Place {
-    let ahead = resource.line.ahead(lease.priority, seq);
+    let ahead = resource.live.line.ahead(lease.priority, seq);
     Place {
         position: ahead.count + 1,
         load_ahead: u64::try_from(ahead.load).unwrap_or(u64::MAX),

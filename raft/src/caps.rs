@@ -74,8 +74,9 @@ pub const SHUTDOWN_DRAIN: Duration = Duration::from_secs(2);
 /// How long a voter may take to take leadership over when it is handed to it.
 pub const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The largest frame between nodes: one log entry of the largest size and what surrounds it. A transport must carry it.
-pub const FRAME_BYTES_MAX: usize = 24 * 1024 * 1024;
+/// The largest frame between nodes: as many entries as are read in one go, one more, and what surrounds them. A transport
+/// must carry it.
+pub const FRAME_BYTES_MAX: usize = 7 * 1024 * 1024;
 
 /// Append requests to one follower that may wait for the transport. More may be on their way.
 pub const APPENDS_WAITING_MAX: usize = 16;
@@ -85,6 +86,9 @@ pub const APPEND_PATIENCE_ELECTIONS: u32 = 4;
 
 /// Records of one frame of a snapshot. Were each of the largest size, the frame would still be within its limit.
 pub const SNAPSHOT_CHUNK_RECORDS_MAX: usize = 256;
+
+/// Bytes of the records in one chunk of a snapshot.
+pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 512 * 1024;
 
 /// Frames of a snapshot that wait to be sent, or to be written.
 pub const SNAPSHOT_CHUNKS_WAITING_MAX: usize = 4;

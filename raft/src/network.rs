@@ -97,17 +97,13 @@ impl Peer {
     }
 
     async fn call_append(&self, append: Append, limit: Duration) -> AppendItem {
-        match self.call(Request::Append(append), limit).await? {
-            Response::Append(result) => Ok(result),
-            other => Err(unexpected(&other)),
-        }
+        let response = self.call(Request::Append(append), limit).await?;
+        if let Response::Append(result) = response { Ok(result) } else { Err(unexpected(&response)) }
     }
 
     async fn call_vote(&self, request: Request, option: &RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        match self.call(request, option.hard_ttl()).await? {
-            Response::Vote(vote) => Ok(vote),
-            other => Err(unexpected(&other)),
-        }
+        let response = self.call(request, option.hard_ttl()).await?;
+        if let Response::Vote(vote) = response { Ok(vote) } else { Err(unexpected(&response)) }
     }
 }
 
@@ -184,10 +180,8 @@ impl RaftNetworkV2<Types> for Peer {
         rpc: TransferLeaderRequest<Types>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
-        match self.call(Request::TransferLeader(rpc), option.hard_ttl()).await? {
-            Response::TransferLeader(Ok(())) => Ok(Ok(())),
-            other => Err(unexpected(&other)),
-        }
+        let response = self.call(Request::TransferLeader(rpc), option.hard_ttl()).await?;
+        if let Response::TransferLeader(Ok(())) = response { Ok(Ok(())) } else { Err(unexpected(&response)) }
     }
 
     async fn full_snapshot(

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use ratequeue_limiter::State;
-use ratequeue_storage::{Header, LogId, RecordSink, SlotError, codec, keys};
+use ratequeue_storage::{Header, LogId, Record, RecordSink, SlotError, codec, keys};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -130,10 +130,28 @@ fn read_pieces(
         let records = page.map_err(|error| error.to_string())?;
         let Some(last) = records.last() else { break };
         after = Some((last.kind, last.id));
-        send(&Piece::Chunk { number: chunks, records })?;
-        chunks = chunks.saturating_add(1);
+        for records in chunked(records) {
+            send(&Piece::Chunk { number: chunks, records })?;
+            chunks = chunks.saturating_add(1);
+        }
     }
     send(&Piece::End { chunks })
+}
+
+/// The records in the same order, in chunks that fit into a frame.
+fn chunked(records: Vec<Record>) -> Vec<Vec<Record>> {
+    let (mut chunks, mut bytes) = (Vec::new(), usize::MAX);
+    for record in records {
+        bytes = bytes.saturating_add(record.value.len());
+        if bytes > caps::SNAPSHOT_CHUNK_BYTES_MAX {
+            bytes = record.value.len();
+            chunks.push(Vec::new());
+        }
+        if let Some(chunk) = chunks.last_mut() {
+            chunk.push(record);
+        }
+    }
+    chunks
 }
 
 /// A snapshot that has come whole, and the vote of the leader that sent it.

@@ -43,11 +43,11 @@ impl AnyStart {
     fn clamp(&self, range: &impl RangeBounds<u64>) -> (Bound<u64>, Bound<u64>) {
         let first = self.first.load(Ordering::SeqCst);
         let start = match range.start_bound() {
-            Bound::Included(start) => Bound::Included(first.max(*start)),
-            other => other.cloned(),
+            Bound::Included(start) => first.max(*start),
+            Bound::Excluded(before) => first.max(before + 1),
+            Bound::Unbounded => first,
         };
-        let start = if start == Bound::Unbounded { Bound::Included(first) } else { start };
-        (start, range.end_bound().cloned())
+        (Bound::Included(start), range.end_bound().cloned())
     }
 }
 

@@ -32,10 +32,7 @@ async fn acquires_waits_releases_and_grants() {
 
     let granted: Vec<_> = std::iter::from_fn(|| events.try_recv().ok())
         .flat_map(|batch| batch.events.clone())
-        .filter_map(|event| match event.kind {
-            EventKind::Granted { lease, .. } => Some(lease),
-            _ => None,
-        })
+        .filter_map(|event| if let EventKind::Granted { lease, .. } = event.kind { Some(lease) } else { None })
         .collect();
     assert_eq!(granted, [first.id, second.id]);
     group.shutdown().await.unwrap();

@@ -26,7 +26,7 @@ use crate::node::Node;
         (name = "watching", description = "What goes on"),
         (name = "cluster", description = "Forming a cluster, and its members")
     ),
-    components(schemas(ratequeue_api::ErrorCode))
+    components(schemas(ratequeue_api::ErrorCode, leases::ListState))
 )]
 struct Api;
 

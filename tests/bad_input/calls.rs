@@ -340,7 +340,7 @@ async fn conditions() {
         (&[("If-None-Match", "\"1\"")][..], &["If-None-Match", "*"][..]),
         (&[("If-None-Match", "")], &["If-None-Match", "*"]),
         (&[("If-None-Match", "*"), ("If-Match", "\"1\"")], &["not both"]),
-        (&[("If-Match", "\"1\""), ("If-Match", "\"2\"")], &["If-Match"]),
+        (&[("If-Match", "\"1\""), ("If-Match", "\"2\"")], &["if-match", "only one"]),
     ] {
         let answer = client.call(Method::PUT, "/v1/resources/r", headers, Some(limits.clone())).await;
         answer.problem(400, "bad-request").says(words);

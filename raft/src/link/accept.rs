@@ -60,7 +60,7 @@ async fn greet(shared: &Shared, tcp: TcpStream) -> Result<Greeted, HandshakeErro
 
 async fn admit(shared: &Shared, greeted: Greeted, from: SocketAddr) {
     let (node, lane) = (greeted.peer.from, greeted.lane);
-    let admission = match shared.known.admit(node, greeted.peer.incarnation, lane) {
+    let admission = match shared.known.admit(node, greeted.peer.incarnation, lane, greeted.serial) {
         Ok(admission) => admission,
         Err(refusal) => return shared.warn(&format_args!("no {lane} lane from node {node} at {from}: {refusal}")),
     };

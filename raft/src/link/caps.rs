@@ -105,7 +105,7 @@ const MIB: usize = 1_024 * KIB;
 pub const fn lane(lane: Lane) -> LaneCaps {
     match lane {
         Lane::Control => LaneCaps { frame_bytes_max: MIB, calls_max: 1_024, open_bytes_max: 4 * MIB, concurrency: 64 },
-        Lane::Log => LaneCaps { frame_bytes_max: 8 * MIB, calls_max: 1_024, open_bytes_max: 16 * MIB, concurrency: 64 },
+        Lane::Log => LaneCaps { frame_bytes_max: 8 * MIB, calls_max: 1_024, open_bytes_max: 32 * MIB, concurrency: 64 },
         // A piece of a snapshot of 1 MiB, and what describes it.
         Lane::Bulk => {
             LaneCaps { frame_bytes_max: MIB + 4 * KIB, calls_max: 16, open_bytes_max: 8 * MIB, concurrency: 4 }

@@ -75,6 +75,7 @@ pub(crate) enum RefusalCode {
     Node = 5,
     Incarnation = 6,
     Busy = 7,
+    Replaced = 8,
     /// A code that a later version made up.
     Other = 255,
 }
@@ -100,6 +101,7 @@ impl RefusalCode {
     fn from_code(code: u8) -> Self {
         [Self::Magic, Self::Version, Self::Malformed, Self::Cluster, Self::Node, Self::Incarnation, Self::Busy]
             .into_iter()
+            .chain([Self::Replaced])
             .find(|known| *known as u8 == code)
             .unwrap_or(Self::Other)
     }

@@ -44,6 +44,8 @@ pub(crate) struct Greeted {
     pub(crate) peer: Greeting,
     /// From the hello to the welcome; nothing on the callee's side.
     pub(crate) rtt: Duration,
+    /// Its place among the accepted connections; nothing on the caller's side.
+    pub(crate) serial: u64,
 }
 
 /// Why two ends did not come to know each other.
@@ -94,7 +96,7 @@ pub(crate) async fn greet(
     };
     sink.write_all(&encode(&Message::Confirm { echo: peer.session })).await?;
     let reader = FrameReader::new(frames, lane.caps().frame_bytes_max, session);
-    Ok((Greeted { reader, sink, session: peer.session, lane, peer, rtt }, current))
+    Ok((Greeted { reader, sink, session: peer.session, lane, peer, rtt, serial: 0 }, current))
 }
 
 /// Receives the greeting of a node that dialled us. The caller is only believed once this returns.
@@ -103,12 +105,12 @@ pub(crate) async fn welcome(halves: (Source, Sink), me: &Me, known: &Known) -> R
     let mut frames = frame::frames(source, caps::HANDSHAKE_BYTES_MAX);
     let verdict = match receive(&mut frames, &mut sink).await? {
         Message::Hello(peer) => check_hello(me, &peer)
-            .and_then(|lane| known.check(peer.from, peer.incarnation).map(|()| lane))
-            .map(|lane| (peer, lane)),
+            .and_then(|lane| known.check(peer.from, peer.incarnation).map(|serial| (lane, serial)))
+            .map(|(lane, serial)| (peer, lane, serial)),
         Message::Refusal(refusal) => return Err(HandshakeError::Refused(refusal)),
         Message::Welcome(_) | Message::Confirm { .. } => Err(out_of_turn()),
     };
-    let (peer, lane) = match verdict {
+    let (peer, lane, serial) = match verdict {
         Ok(verdict) => verdict,
         Err(refusal) => return Err(refuse(&mut sink, refusal).await),
     };
@@ -124,7 +126,7 @@ pub(crate) async fn welcome(halves: (Source, Sink), me: &Me, known: &Known) -> R
         }
     }
     let reader = FrameReader::new(frames, lane.caps().frame_bytes_max, session);
-    Ok(Greeted { reader, sink, session: peer.session, lane, peer, rtt: Duration::ZERO })
+    Ok(Greeted { reader, sink, session: peer.session, lane, peer, rtt: Duration::ZERO, serial })
 }
 
 fn greeting(me: &Me, to: u64, lane: u8, session: u64, echo: u64, wire: (u16, u16)) -> Greeting {

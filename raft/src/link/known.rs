@@ -3,7 +3,8 @@
 //! # Invariants
 //! - Of one node, connections of one incarnation only are alive: the highest that was ever met.
 //! - Of one lane of one node, one accepted connection at a time is served; the next one is not served before the one it
-//!   replaces has ended. So requests of an abandoned connection never come after those of its successor.
+//!   replaces has ended, and one that is older is never served. So requests of an abandoned connection never come after
+//!   those of its successor.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -36,6 +37,8 @@ struct Met {
     /// Parent of the tokens of all connections with this incarnation, in both directions.
     current: CancellationToken,
     accepted: EachLane<Option<Accepted>>,
+    /// The highest place that was ever admitted, of each lane.
+    newest: EachLane<u64>,
 }
 
 #[derive(Debug)]
@@ -62,16 +65,20 @@ impl Known {
         Self { stop, nodes: Mutex::default() }
     }
 
-    /// Whether a connection of this node would be admitted now.
-    pub(crate) fn check(&self, node: u64, incarnation: u64) -> Result<(), Refusal> {
-        let nodes = self.nodes.lock();
+    /// Whether a connection of this node would be admitted now; if so, its place in the order of all connections. It is
+    /// given before the welcome, so one that carried requests has a lower place than any that its caller opened later.
+    pub(crate) fn check(&self, node: u64, incarnation: u64) -> Result<u64, Refusal> {
+        let mut nodes = self.nodes.lock();
         if nodes.connections >= caps::CONNECTIONS_MAX {
             return Err(busy());
         }
         match nodes.met.get(&node) {
             Some(met) if incarnation < met.incarnation => Err(stale(node, incarnation, met.incarnation)),
             None if nodes.met.len() >= caps::NODES_MAX => Err(busy()),
-            Some(_) | None => Ok(()),
+            Some(_) | None => {
+                nodes.serial += 1;
+                Ok(nodes.serial)
+            }
         }
     }
 
@@ -82,15 +89,23 @@ impl Known {
         nodes.meet(node, incarnation, &self.stop).map(|met| met.current.clone())
     }
 
-    /// Admits an accepted connection whose handshake is done, and closes the one it replaces.
-    pub(crate) fn admit(self: &Arc<Self>, node: u64, incarnation: u64, lane: Lane) -> Result<Admission, Refusal> {
+    /// Admits an accepted connection whose handshake is done, and closes the one it replaces. `serial` is its place.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        node: u64,
+        incarnation: u64,
+        lane: Lane,
+        serial: u64,
+    ) -> Result<Admission, Refusal> {
         let mut nodes = self.nodes.lock();
         if nodes.connections >= caps::CONNECTIONS_MAX {
             return Err(busy());
         }
-        nodes.serial += 1;
-        let serial = nodes.serial;
         let met = nodes.meet(node, incarnation, &self.stop)?;
+        if serial < *met.newest.get(lane) {
+            return Err(Refusal::new(RefusalCode::Replaced, "a later connection has taken its place"));
+        }
+        *met.newest.get_mut(lane) = serial;
         let close = met.current.child_token();
         let ended = CancellationToken::new();
         let accepted = Accepted { serial, close: close.clone(), ended: ended.clone() };
@@ -111,7 +126,12 @@ impl Known {
 impl Nodes {
     fn meet(&mut self, node: u64, incarnation: u64, stop: &CancellationToken) -> Result<&mut Met, Refusal> {
         let full = self.met.len() >= caps::NODES_MAX;
-        let fresh = || Met { incarnation, current: stop.child_token(), accepted: EachLane::default() };
+        let fresh = || Met {
+            incarnation,
+            current: stop.child_token(),
+            accepted: EachLane::default(),
+            newest: EachLane::default(),
+        };
         match self.met.entry(node) {
             Entry::Vacant(_) if full => Err(busy()),
             Entry::Vacant(entry) => Ok(entry.insert(fresh())),

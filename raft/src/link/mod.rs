@@ -58,8 +58,7 @@ pub use error::{CallError, LinkError, Lost, NotSent};
 pub use lane::Lane;
 pub use status::{LaneState, LaneStatus, PeerInfo, PeerStatus};
 
-/// The number of a node: given by the cluster, never used twice in it.
-pub type NodeId = u64;
+use crate::node::NodeId;
 
 /// What other nodes may ask of this one.
 pub trait Service: Send + Sync + 'static {

@@ -1,7 +1,8 @@
 use tokio::io::AsyncWriteExt;
 
 use super::super::frame::{Batch, Kind};
-use super::raw::{Raw, listener, requests, written};
+use super::super::greeting::{Message, encode};
+use super::raw::{Raw, greeting, listener, requests, written};
 use super::*;
 
 /// A service that must only ever see the payload "whole", and an honest caller beside the one that misbehaves.
@@ -179,4 +180,44 @@ async fn a_caller_does_not_believe_damaged_answers() {
         let result = within(waiting).await.unwrap();
         assert!(matches!(result, Err(CallError::Lost(_))), "damage {damage}: {result:?}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_delayed_never_follows_its_successor() {
+    let (one, two, mut coming) = guarded().await;
+    for successor_gone in [false, true] {
+        let mut delayed = Raw::open(&two).await;
+        let Message::Welcome(welcome) = delayed.exchange(greeting(7, 2, Lane::Log)).await else {
+            panic!("not welcome")
+        };
+        let mut successor = Raw::greeted(&two, 7, Lane::Log).await;
+        successor.send(&requests(successor.session, &["whole"])).await;
+        assert_eq!(within(coming.recv()).await.unwrap(), "whole");
+        if successor_gone {
+            drop(successor);
+            until("it has ended", || two.connections() == 1).await;
+        }
+        let late = [encode(&Message::Confirm { echo: welcome.session }).to_vec(), requests(welcome.session, &["late"])];
+        delayed.send(&late.concat()).await;
+        delayed.closed().await;
+    }
+    assert!(coming.try_recv().is_err());
+    unaffected(&one, &two).await;
+}
+
+#[tokio::test]
+async fn a_service_that_panics_costs_one_connection() {
+    let (one, two) = pair(service(|ask| {
+        async move {
+            assert!(ask.request != "boom", "asked to");
+            Ok(ask.request)
+        }
+        .boxed()
+    }))
+    .await;
+    assert!(call(&one, Lane::Log, "x").await.is_ok());
+    assert!(matches!(call(&one, Lane::Forward, "boom").await, Err(CallError::Lost(_))));
+    assert_eq!(lane_state(&one, Lane::Log), LaneState::Connected);
+    call_until_answered(&one, Lane::Forward).await;
+    assert_eq!(two.connections(), 2);
 }

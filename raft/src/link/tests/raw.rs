@@ -37,10 +37,8 @@ impl Raw {
     /// Connects to node 2 as `from` and greets.
     pub(super) async fn greeted(link: &Link, from: u64, lane: Lane) -> Self {
         let mut raw = Self::open(link).await;
-        match raw.exchange(greeting(from, 2, lane)).await {
-            Message::Welcome(welcome) => raw.session = welcome.session,
-            other => panic!("not welcome: {other:?}"),
-        }
+        let Message::Welcome(welcome) = raw.exchange(greeting(from, 2, lane)).await else { panic!("not welcome") };
+        raw.session = welcome.session;
         raw.send(&encode(&Message::Confirm { echo: raw.session })).await;
         raw
     }

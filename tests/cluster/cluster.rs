@@ -1,0 +1,235 @@
+//! A cluster: its file, its nodes, and what they agree on.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::Duration;
+
+use ratequeue_api::client;
+use serde_json::Value;
+
+use crate::addresses::{Place, loopback, places};
+use crate::harness::{Client, Tree, eventually, run};
+use crate::member::Member;
+
+/// The one region of the clusters of these tests.
+pub const REGION: &str = "eu";
+
+/// How long a client tries before it gives a call up.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A cluster of processes. When the test fails, the nodes' logs are shown.
+#[derive(Debug)]
+pub struct Cluster {
+    pub name: String,
+    pub file: PathBuf,
+    pub members: BTreeMap<u64, Member>,
+    /// Every node of the file, also those that never ran.
+    places: BTreeMap<u64, Place>,
+    ip: IpAddr,
+    tree: Tree,
+}
+
+impl Cluster {
+    /// A file of so many nodes, of which none runs.
+    pub fn described(nodes: usize) -> Self {
+        let ip = loopback();
+        let named = (1..).zip(places(ip, nodes)).map(|(id, place)| (id, place, None));
+        Self::of("test", ip, named.collect())
+    }
+
+    /// A cluster of nodes at these places, in these network namespaces.
+    pub fn of(name: &str, ip: IpAddr, nodes: Vec<(u64, Place, Option<String>)>) -> Self {
+        let tree = Tree::new();
+        let file = tree.path().join("cluster.toml");
+        let member = |(id, place, within)| (id, Member::new(id, place, &file, tree.path(), within));
+        let places = nodes.iter().map(|(id, place, _)| (*id, *place)).collect();
+        let members = nodes.into_iter().map(member).collect();
+        let cluster = Self { name: name.to_owned(), file, members, places, ip, tree };
+        cluster.write();
+        cluster
+    }
+
+    /// So many nodes that run, and are no cluster yet.
+    pub async fn started(nodes: usize) -> Self {
+        let mut cluster = Self::described(nodes);
+        cluster.start().await;
+        cluster
+    }
+
+    /// A cluster of so many nodes, formed and ready.
+    pub async fn formed(nodes: usize) -> Self {
+        let cluster = Self::started(nodes).await;
+        cluster.init().await;
+        cluster
+    }
+
+    /// Starts all nodes.
+    pub async fn start(&mut self) {
+        self.members.values_mut().for_each(Member::spawn);
+        for member in self.members.values() {
+            member.answers().await;
+        }
+    }
+
+    /// Forms the cluster, and waits until all are ready.
+    pub async fn init(&self) {
+        done(&self.cli(&["init"]).await);
+        for member in self.members.values() {
+            member.ready().await;
+        }
+    }
+
+    fn write(&self) {
+        let mut text = format!("name = {:?}\n[regions.{REGION}]\nnodes = [\n", self.name);
+        for (id, place) in &self.places {
+            writeln!(text, "  {{ id = {id}, http = \"{}\", peer = \"{}\" }},", place.http, place.peer).unwrap();
+        }
+        fs::write(&self.file, text + "]\n").unwrap();
+    }
+
+    /// Puts another node into the file. It does not run yet.
+    pub fn describe(&mut self, id: u64) -> &mut Member {
+        let place = places(self.ip, 1)[0];
+        self.places.insert(id, place);
+        self.write();
+        let member = Member::new(id, place, &self.file, self.tree.path(), None);
+        self.members.entry(id).or_insert(member)
+    }
+
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Runs `ratequeue cluster ARGS --cluster FILE`.
+    pub async fn cli(&self, args: &[&str]) -> Output {
+        let file = self.file.to_str().unwrap();
+        let args: Vec<&str> = ["cluster"].into_iter().chain(args.iter().copied()).chain(["--cluster", file]).collect();
+        run(&args, &[]).await
+    }
+
+    pub fn node(&self, id: u64) -> &Member {
+        &self.members[&id]
+    }
+
+    pub fn node_mut(&mut self, id: u64) -> &mut Member {
+        self.members.get_mut(&id).unwrap()
+    }
+
+    /// Speaks to one node.
+    pub fn at(&self, id: u64) -> &Client {
+        &self.members[&id].client
+    }
+
+    pub fn running(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().filter(|member| member.runs())
+    }
+
+    /// The URLs of these nodes, as a client is given them.
+    pub fn urls(&self, ids: impl IntoIterator<Item = u64>) -> String {
+        ids.into_iter().map(|id| self.node(id).url()).collect::<Vec<_>>().join(",")
+    }
+
+    /// A client that knows all nodes.
+    pub fn client(&self) -> client::Client {
+        client::Client::new(&self.urls(self.members.keys().copied()), None, PATIENCE).unwrap()
+    }
+
+    /// The group as each running node sees it; nothing of a node that does not answer.
+    pub async fn groups(&self) -> BTreeMap<u64, Value> {
+        let mut groups = BTreeMap::new();
+        for member in self.running() {
+            let answer = member.try_get("/v1/cluster").await;
+            let group = answer.map(|answer| answer.body["groups"][REGION].clone());
+            groups.extend(group.filter(|group| !group.is_null()).map(|group| (member.id, group)));
+        }
+        groups
+    }
+
+    /// The leader on which a majority of the nodes of the file agrees, the leader among them; waited for.
+    pub async fn leader(&self) -> u64 {
+        eventually("a majority agrees on a leader", || async {
+            let groups = self.groups().await;
+            let (leader, group) = groups.iter().find(|(_, group)| group["role"] == "leader")?;
+            let voters = group["voters"].as_array()?.len();
+            let agreed = groups.values().filter(|other| other["leader"] == *leader && other["term"] == group["term"]);
+            (agreed.count() * 2 > voters).then_some(*leader)
+        })
+        .await
+    }
+
+    /// The lowest id that does not lead, and runs.
+    pub async fn follower(&self) -> u64 {
+        self.followers().await[0]
+    }
+
+    /// Those that run and do not lead.
+    pub async fn followers(&self) -> Vec<u64> {
+        let leader = self.leader().await;
+        self.running().map(|member| member.id).filter(|id| *id != leader).collect()
+    }
+
+    /// Waits until a node has applied what the leader has now.
+    pub async fn caught_up(&self, id: u64) {
+        let leader = self.leader().await;
+        let target = self.at(leader).applied_index().await;
+        eventually(&format!("node {id} has caught up to {target}"), || async {
+            let groups = self.node(id).try_get("/v1/cluster").await?;
+            (groups.body["groups"][REGION]["applied_index"].as_u64()? >= target).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until these nodes have applied the same log, and checks that it came to the same.
+    pub async fn agree(&self, ids: &[u64]) {
+        eventually(&format!("nodes {ids:?} have applied the same entries"), || async {
+            let groups = self.groups().await;
+            let of = |id: &u64| groups.get(id).map(|group| (group["applied_index"].clone(), group["digest"].clone()));
+            let all: Vec<_> = ids.iter().map(of).collect::<Option<_>>()?;
+            let same_index = all.iter().all(|(index, _)| *index == all[0].0);
+            if !same_index {
+                return None;
+            }
+            assert!(all.iter().all(|one| *one == all[0]), "the nodes {ids:?} differ at the same index: {all:?}");
+            Some(())
+        })
+        .await;
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.members.values().for_each(Member::show);
+        }
+    }
+}
+
+/// The command did what it was told to; what it printed.
+#[track_caller]
+pub fn done(output: &Output) -> String {
+    assert!(output.status.success(), "{}\n{}\n{}", output.status, stdout(output), stderr(output));
+    stdout(output)
+}
+
+/// The command ended with this code and said these words; what it said.
+#[track_caller]
+pub fn failed(output: &Output, code: i32, words: &[&str]) -> String {
+    let said = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{}\n{said}", stdout(output));
+    for word in words {
+        assert!(said.contains(word), "it must say {word:?}, and says: {said}");
+    }
+    said
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}

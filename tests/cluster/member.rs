@@ -1,0 +1,150 @@
+//! One node of a cluster, as a process.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use reqwest::Method;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+
+use crate::addresses::Place;
+use crate::harness::{Answer, Client, eventually};
+
+/// How long a process may take to end.
+const END_WITHIN: Duration = Duration::from_secs(30);
+/// What is shown of a log when a test fails.
+const SHOWN_BYTES: usize = 8 * 1024;
+
+/// A node. Dropping it kills it.
+#[derive(Debug)]
+pub struct Member {
+    pub id: u64,
+    pub place: Place,
+    /// Speaks to this node only.
+    pub client: Client,
+    pub data: PathBuf,
+    file: PathBuf,
+    log: PathBuf,
+    /// The network namespace it lives in, if not in ours.
+    within: Option<String>,
+    child: Option<Child>,
+}
+
+impl Member {
+    /// A node that does not run yet. Everything it writes is in `dir`.
+    pub fn new(id: u64, place: Place, file: &Path, dir: &Path, within: Option<String>) -> Self {
+        Self {
+            id,
+            place,
+            client: Client::new(format!("http://{}", place.http)),
+            data: dir.join(format!("node-{id}")),
+            file: file.to_owned(),
+            log: dir.join(format!("node-{id}.log")),
+            within,
+            child: None,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        self.client.url()
+    }
+
+    fn command(&self) -> Command {
+        let program = env!("CARGO_BIN_EXE_ratequeue");
+        let mut command = match &self.within {
+            None => Command::new(program),
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                // `ip` becomes the node: the process id is the node's.
+                command.args(["netns", "exec", namespace, program]);
+                command
+            }
+        };
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("RATEQUEUE_") {
+                command.env_remove(name);
+            }
+        }
+        let log = File::options().create(true).append(true).open(&self.log).unwrap();
+        command.args(["node", "--id", &self.id.to_string(), "--cluster"]).arg(&self.file).arg("--data").arg(&self.data);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        command
+    }
+
+    /// Starts the process, without waiting for anything.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "node {} runs already", self.id);
+        self.child = Some(self.command().spawn().unwrap());
+    }
+
+    /// Starts it, and waits until it answers.
+    pub async fn start(&mut self) {
+        self.spawn();
+        self.answers().await;
+    }
+
+    /// Waits until it answers.
+    pub async fn answers(&self) {
+        eventually(&format!("node {} answers", self.id), || async { self.try_get("/healthz").await }).await;
+    }
+
+    /// Waits until it is in touch with a quorum.
+    pub async fn ready(&self) {
+        eventually(&format!("node {} is ready", self.id), || async {
+            self.try_get("/readyz").await.filter(|answer| answer.status == 200)
+        })
+        .await;
+    }
+
+    /// An answer, if there is one.
+    pub async fn try_get(&self, path: &str) -> Option<Answer> {
+        let answer = self.client.try_call(Method::GET, path, &[], None);
+        tokio::time::timeout(Duration::from_secs(10), answer).await.ok()?.ok()
+    }
+
+    pub fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.as_ref().and_then(Child::id).expect("the node runs");
+        let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub async fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.ended().await;
+    }
+
+    /// Stops it, and checks that it ended well.
+    pub async fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.ended().await.code(), Some(0), "SIGTERM is a clean end for node {}", self.id);
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the node runs");
+        let ended = tokio::time::timeout(END_WITHIN, child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("node {} does not end", self.id)).unwrap()
+    }
+
+    /// What it has written to its log, over all of its starts.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The end of its log, for a test that failed.
+    pub fn show(&self) {
+        let log = self.log();
+        let mut from = log.len().saturating_sub(SHOWN_BYTES);
+        while !log.is_char_boundary(from) {
+            from += 1;
+        }
+        eprintln!("--- log of node {} ---\n{}--- end ---", self.id, &log[from..]);
+    }
+}
