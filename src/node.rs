@@ -224,7 +224,9 @@ impl Node {
         if leader == self.options.id {
             return Some(self.options.url.clone());
         }
-        self.options.cluster.node(leader).map(|(_, node)| node.view().http)
+        let known = self.options.cluster.node(leader).map(|(_, node)| node.view().http);
+        // A node that came later may be missing in this one's file; the members know where it is.
+        known.or_else(|| self.group().ok()?.address_of(leader)?.0.split(' ').nth(1).map(str::to_owned))
     }
 
     /// Counts what happens in the group, for as long as the node runs.

@@ -96,8 +96,8 @@ error_codes! {
     LimitExceeded => "limit-exceeded", 429, true, true, "The limits do not allow it now";
     /// As many leases wait as may wait.
     QueueFull => "queue-full", 429, true, true, "The line is full";
-    /// It was not its turn before its time to wait ran out.
-    WaitTimeout => "wait-timeout", 429, true, true, "The wait ran out";
+    /// It was not its turn before its time to wait ran out. The same key gets the same answer: make a new one.
+    WaitTimeout => "wait-timeout", 429, false, true, "The wait ran out";
     /// There is more of something than there may be: leases, resources, connections.
     TooManyRequests => "too-many-requests", 429, true, true, "There is too much of this already";
     /// The group has no leader that a quorum follows. Nothing happened: retry anywhere.

@@ -51,6 +51,14 @@ impl<const MIN: u64, const MAX: u64> Visitor<'_> for Bounded<MIN, MAX> {
         write!(f, "a whole number from {MIN} to {MAX}")
     }
 
+    // The only integers that TOML knows.
+    fn visit_i64<E: Error>(self, n: i64) -> Result<u64, E> {
+        match u64::try_from(n) {
+            Ok(n) => self.visit_u64(n),
+            Err(_) => Err(E::invalid_value(serde::de::Unexpected::Signed(n), &self)),
+        }
+    }
+
     fn visit_u64<E: Error>(self, n: u64) -> Result<u64, E> {
         if (MIN..=MAX).contains(&n) { Ok(n) } else { Err(E::invalid_value(serde::de::Unexpected::Unsigned(n), &self)) }
     }

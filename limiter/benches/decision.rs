@@ -236,6 +236,25 @@ fn memory() {
 }
 
 fn main() {
+    if let Ok(what) = std::env::var("PROFILE") {
+        let mut g = match what.as_str() {
+            "many" => uncontended(1_000_000),
+            "wait" => waiting(100_000),
+            "few" => uncontended(100),
+            _ => uncontended(1),
+        };
+        for _ in 0..8 {
+            g.rounds(100_000);
+        }
+        println!("ready");
+        let mut v: Vec<f64> = Vec::new();
+        for _ in 0..60 {
+            v.push(ns_per_decision(&mut g, 50_000));
+        }
+        v.sort_by(f64::total_cmp);
+        println!("{what}: min {:.0} median {:.0}", v[0], v[30]);
+        return;
+    }
     let filtered = std::env::args().skip(1).any(|arg| !arg.starts_with('-'));
     if !filtered {
         // Memory first: later a free list would hide the growth.

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
-
 use crate::caps;
 use crate::changes::Slot;
 use crate::command::{Acquire, metadata_fits};
 use crate::event::EventKind;
+use crate::hash::hash_of;
 use crate::index;
 use crate::lease_id::LeaseId;
 use crate::load::Load;
@@ -18,27 +17,17 @@ use crate::spec::Cost;
 use crate::state::{Entry, Remembered, Resource, State};
 use crate::time::LogTime;
 
-/// A hash of what a request asks for, to tell a repetition from a conflict.
-pub(crate) fn body_hash(body: &impl Serialize) -> u64 {
-    use std::hash::Hasher;
-    // Writing to memory does not fail; were it to, all bodies would look alike on every replica.
-    let bytes = postcard::to_stdvec(body).unwrap_or_default();
-    let mut hasher = siphasher::sip::SipHasher13::new();
-    hasher.write(&bytes);
-    hasher.finish()
-}
-
 impl State {
     pub(crate) fn acquire(&mut self, entry: &mut Entry, acquire: Acquire) -> Outcome {
         check_bounds(&acquire)?;
-        let body = body_hash(&acquire);
+        let body = hash_of(&acquire);
         match self.recall(&acquire.request) {
             Some(Remembered::Lease(seq)) => return self.acquire_again(entry, seq, body),
             Some(Remembered::Memo(_)) => return Err(Refusal::IdempotencyConflict),
             None => {}
         }
         let id = self.find_resource(&acquire.resource).ok_or(Refusal::ResourceNotFound)?;
-        self.settle(entry, id, caps::WORK_PER_COMMAND_MAX);
+        self.settle_due(entry, id);
         let live = self.leases.len() - self.ended.len();
         let Some(resource) = self.resources.get(id) else { return Err(Refusal::ResourceNotFound) };
         let granted = match check_now(resource, &acquire, entry.now) {
@@ -70,7 +59,7 @@ impl State {
             return Err(Refusal::IdempotencyConflict);
         }
         let resource = lease.resource;
-        self.settle(entry, resource, caps::WORK_PER_COMMAND_MAX);
+        self.settle_due(entry, resource);
         self.end_overdue(entry, seq);
         self.keep_alive(entry.now, seq);
         self.reschedule(resource);

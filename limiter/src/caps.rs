@@ -46,7 +46,8 @@ pub const FORGOTTEN_PER_ENTRY_MAX: usize = 64;
 pub const SEGMENTS_PER_WINDOW: u64 = 64;
 /// The hint of when to come back while only concurrency blocks, in milliseconds.
 pub const RETRY_AFTER_CONCURRENCY_MS: u64 = 1_000;
-/// Changed records whose hashes may be outstanding; a checkpoint that is cut takes the time to hash so many.
-pub const STALE_RECORDS_MAX: usize = 16_384;
+/// Changed records whose hashes may be outstanding; a checkpoint that is cut takes the time to hash so many. Few enough
+/// that they are still in the processor's cache when they are hashed.
+pub const STALE_RECORDS_MAX: usize = 512;
 /// Records handed out at once while a checkpoint drains.
 pub const DRAIN_RECORDS_MAX: usize = 512;

@@ -9,12 +9,11 @@
 //! record knows in which period it changed last and which checkpoint has it already, so that a change costs no search.
 
 use std::collections::BTreeSet;
-use std::hash::Hasher;
 use std::mem;
 
 use serde::Serialize;
-use siphasher::sip::SipHasher13;
 
+use crate::hash::hash_of;
 use crate::record::{Record, RecordKey};
 
 /// A record in memory, with what is known about its hash and its changes.
@@ -51,14 +50,13 @@ pub(crate) struct Changes {
     /// Changed in the period before.
     earlier: Vec<RecordKey>,
     cut: Option<Cut>,
-    scratch: Vec<u8>,
 }
 
 impl Default for Changes {
     fn default() -> Self {
         // Records that are loaded count as changed in period 1.
-        let (stale, recent, earlier, scratch) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { digest: 0, stale, period: 2, recent, earlier, cut: None, scratch }
+        let (stale, recent, earlier) = (Vec::new(), Vec::new(), Vec::new());
+        Self { digest: 0, stale, period: 2, recent, earlier, cut: None }
     }
 }
 
@@ -75,17 +73,6 @@ struct Cut {
     removed: BTreeSet<RecordKey>,
 }
 
-/// What one record contributes to the digest.
-fn hash_of(key: RecordKey, value: &impl Serialize, scratch: &mut Vec<u8>) -> u64 {
-    scratch.clear();
-    // Writing to memory does not fail; were it to, all replicas would leave the record out alike.
-    let bytes = postcard::to_extend(&(key, value), mem::take(scratch)).unwrap_or_default();
-    let mut hasher = SipHasher13::new();
-    hasher.write(&bytes);
-    *scratch = bytes;
-    hasher.finish()
-}
-
 impl Changes {
     pub fn create<T>(&mut self, key: RecordKey, value: T) -> Slot<T> {
         self.stale.push(key);
@@ -95,7 +82,7 @@ impl Changes {
 
     /// Takes a record over as it was stored. The next checkpoint carries it, since the slot it goes to may not have it.
     pub fn load<T: Serialize>(&mut self, key: RecordKey, value: T) -> Slot<T> {
-        let hash = hash_of(key, &value, &mut self.scratch);
+        let hash = hash_of(&(key, &value));
         self.digest = self.digest.wrapping_add(hash);
         self.earlier.push(key);
         Slot { value, hash, changed: self.period - 1, carried: 0, stale: false }
@@ -145,7 +132,7 @@ impl Changes {
 
     pub fn rehash<T: Serialize>(&mut self, key: RecordKey, slot: &mut Slot<T>) {
         if mem::take(&mut slot.stale) {
-            let hash = hash_of(key, &slot.value, &mut self.scratch);
+            let hash = hash_of(&(key, &slot.value));
             self.digest = self.digest.wrapping_sub(slot.hash).wrapping_add(hash);
             slot.hash = hash;
         }

@@ -37,6 +37,14 @@ impl State {
         }
     }
 
+    /// Does what is due in one resource, before a command in it is decided.
+    pub(crate) fn settle_due(&mut self, entry: &mut Entry, id: u64) {
+        let due = self.resources.get(id).and_then(|resource| resource.due);
+        if due.is_some_and(|due| due <= entry.now) {
+            self.settle(entry, id, caps::WORK_PER_COMMAND_MAX);
+        }
+    }
+
     /// Does what is due in one resource, and grants its line what fits; returns what is left of the budget.
     pub(crate) fn settle(&mut self, entry: &mut Entry, id: u64, budget: usize) -> usize {
         let Some(resource) = self.resources.get(id) else { return budget };
@@ -66,12 +74,12 @@ impl State {
         budget
     }
 
-    /// Ends a lease whose timer has run out, in the way that came first.
-    pub(crate) fn end_overdue(&mut self, entry: &mut Entry, seq: u64) {
+    /// Ends a lease if its timer has run out, in the way that came first; true when it did.
+    pub(crate) fn end_overdue(&mut self, entry: &mut Entry, seq: u64) -> bool {
         let Some(lease) = self.leases.get(seq).filter(|lease| lease.timer().is_some_and(|at| at <= entry.now)) else {
-            return;
+            return false;
         };
-        let Some(resource) = self.resources.get(lease.resource) else { return };
+        let Some(resource) = self.resources.get(lease.resource) else { return false };
         match &lease.life {
             Life::Waiting { until, alive_until } if until <= alive_until => {
                 let blocked = blocked(resource, &lease.load, lease.priority, Some(seq), entry.now);
@@ -80,8 +88,9 @@ impl State {
             }
             Life::Waiting { .. } => self.end(entry, seq, LeaseState::Cancelled, Ending::default()),
             Life::Held(_) => self.end(entry, seq, LeaseState::Expired, Ending::default()),
-            Life::Ended(_) => {}
+            Life::Ended(_) => return false,
         }
+        true
     }
 
     /// Goes on looking for waiting leases that a change of the limits has made impossible.

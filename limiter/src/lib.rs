@@ -34,6 +34,7 @@ mod command;
 mod due;
 mod ended;
 mod event;
+mod hash;
 mod index;
 mod lease_id;
 mod limit;

@@ -21,9 +21,11 @@ impl State {
         match &lease.life {
             Life::Waiting { .. } => self.end(entry, seq, LeaseState::Cancelled, Ending::default()),
             Life::Held(holding) => {
-                let holding = holding.clone();
                 let ending = match &release.used {
-                    Some(used) => self.true_up(id, &holding, used, entry.now),
+                    Some(used) => {
+                        let holding = holding.clone();
+                        self.true_up(id, &holding, used, entry.now)
+                    }
                     None => Ending::default(),
                 };
                 self.end(entry, seq, LeaseState::Released, ending);
@@ -108,9 +110,10 @@ impl State {
             (!forgotten).then_some((lease.seq, found.resource))
         };
         let (_, id) = find(self).ok_or(Refusal::LeaseNotFound)?;
-        self.settle(entry, id, caps::WORK_PER_COMMAND_MAX);
-        self.end_overdue(entry, lease.seq);
-        self.reschedule(id);
+        self.settle_due(entry, id);
+        if self.end_overdue(entry, lease.seq) {
+            self.reschedule(id);
+        }
         find(self).ok_or(Refusal::LeaseNotFound)
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::acquire::{body_hash, held_cost};
+use crate::acquire::held_cost;
 use crate::caps;
 use crate::command::{Condition, DeleteResource, PatchResource, PutResource};
 use crate::event::EventKind;
+use crate::hash::hash_of;
 use crate::index;
 use crate::limit::Limit;
 use crate::name::{RequestId, ResourceName};
@@ -16,7 +17,7 @@ use crate::state::{Entry, Remembered, Resource, State};
 
 impl State {
     pub(crate) fn put_resource(&mut self, entry: &mut Entry, put: PutResource) -> Outcome {
-        let body = body_hash(&put);
+        let body = hash_of(&put);
         if let Some(answer) = self.answered(&put.request, body) {
             return answer;
         }
@@ -34,7 +35,7 @@ impl State {
     }
 
     pub(crate) fn patch_resource(&mut self, entry: &mut Entry, patch: PatchResource) -> Outcome {
-        let body = body_hash(&patch);
+        let body = hash_of(&patch);
         if let Some(answer) = self.answered(&patch.request, body) {
             return answer;
         }
@@ -49,7 +50,7 @@ impl State {
     }
 
     pub(crate) fn delete_resource(&mut self, entry: &mut Entry, delete: DeleteResource) -> Outcome {
-        let body = body_hash(&delete);
+        let body = hash_of(&delete);
         if let Some(answer) = self.answered(&delete.request, body) {
             return answer;
         }

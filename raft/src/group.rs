@@ -318,7 +318,8 @@ impl Group {
     }
 
     /// Where a member is; `None` when it is none.
-    pub(crate) fn address_of(&self, node: NodeId) -> Option<Address> {
+    #[must_use]
+    pub fn address_of(&self, node: NodeId) -> Option<Address> {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         metrics.membership_config.membership().get_node(&node).cloned()

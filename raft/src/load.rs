@@ -27,6 +27,7 @@ pub(crate) fn load(store: &StateStore, group: &GroupName, log: &LogStore) -> Res
     let mut candidates: Vec<(Slot, Header)> =
         Slot::ALL.into_iter().zip(headers).filter_map(|(slot, header)| header.map(|header| (slot, header))).collect();
     candidates.sort_by_key(|(_, header)| std::cmp::Reverse(header.sequence));
+    check_reach(&state, &candidates).map_err(|detail| OpenError::Damaged { group: group.to_string(), detail })?;
     let tried = candidates.len();
     for (slot, header) in &candidates {
         match load_slot(store, group, *slot, &state) {
@@ -43,8 +44,8 @@ pub(crate) fn load(store: &StateStore, group: &GroupName, log: &LogStore) -> Res
         return Err(OpenError::Damaged {
             group: group.to_string(),
             detail: format!(
-                "no checkpoint can be read ({tried} found), and the log begins at {} only. The other nodes have it all: \
-                 replace this node with `ratequeue cluster replace-node`",
+                "no checkpoint can be read ({tried} found), and the log begins at {} only. If the group has other nodes, \
+                 replace this one with `ratequeue cluster replace-node`; a node that is alone needs its backup",
                 state.first_index()
             ),
         });
@@ -53,6 +54,23 @@ pub(crate) fn load(store: &StateStore, group: &GroupName, log: &LogStore) -> Res
         tracing::error!(%group, "no checkpoint can be read; the state is rebuilt from the log");
     }
     finish(log, Machine::default(), None, None, group)
+}
+
+/// A log that does not reach to a checkpoint that was made from it has lost entries that were acknowledged, and votes.
+fn check_reach(log: &LogState, checkpoints: &[(Slot, Header)]) -> Result<(), String> {
+    let last = log.last.map(|last| last.index);
+    for (_, header) in checkpoints {
+        let applied = header.applied.map(|applied| applied.index);
+        if applied.is_some() && (log.created || (!header.received && last < applied)) {
+            let ends = last.map_or_else(|| "is empty".to_owned(), |last| format!("ends at {last}"));
+            return Err(format!(
+                "the log {ends}, but entries up to {} were applied: it was cut or removed. If the group has other nodes, \
+                 replace this one with `ratequeue cluster replace-node`; a node that is alone needs its backup",
+                applied.unwrap_or_default()
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn load_slot(store: &StateStore, group: &GroupName, slot: Slot, log: &LogState) -> Result<Machine, String> {

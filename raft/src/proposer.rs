@@ -201,10 +201,14 @@ impl Running {
     fn refuse_new_work(&mut self) {
         for submitted in std::mem::take(&mut self.waiting) {
             match submitted.command {
-                Command::PutResource(_) | Command::PatchResource(_) | Command::Acquire(_) | Command::Extend(_) => {
+                Command::PutResource(_) | Command::PatchResource(_) | Command::Acquire(_) => {
                     submitted.refuse(SubmitError::StorageFull);
                 }
-                Command::Release(_) | Command::DeleteResource(_) | Command::Keepalive(_) | Command::Tick => {
+                Command::Release(_)
+                | Command::Extend(_)
+                | Command::DeleteResource(_)
+                | Command::Keepalive(_)
+                | Command::Tick => {
                     self.waiting.push_back(submitted);
                 }
             }

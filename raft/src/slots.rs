@@ -205,7 +205,8 @@ impl Slots {
                 break;
             }
         }
-        let header = Header { applied, membership, records: cut.records, digest: cut.digest, sequence };
+        let header =
+            Header { applied, membership, records: cut.records, digest: cut.digest, sequence, received: false };
         writer.commit(&header)?;
         self.written(slot, header.clone(), false);
         Ok(header)
@@ -252,7 +253,7 @@ impl Incoming {
                 digest_expected: promised.digest,
             }));
         }
-        let header = Header { sequence: self.sequence, ..promised.clone() };
+        let header = Header { sequence: self.sequence, received: true, ..promised.clone() };
         let state = self.sink.finish()?;
         Ok(Whole { writing: self.writing, slot: self.slot, writer: self.writer, header, state })
     }

@@ -120,7 +120,7 @@ fn read_pieces(
     frames: &mpsc::Sender<Bytes>,
 ) -> Result<(), String> {
     let send = |piece: &Piece| frames.blocking_send(piece.encode()).map_err(|_| "the stream has ended".to_owned());
-    let Header { applied, membership, records, digest, sequence: _ } = checkpoint.header.clone();
+    let Header { applied, membership, records, digest, sequence: _, received: _ } = checkpoint.header.clone();
     let header = SnapshotHeader { group: slots.group().to_string(), applied, membership, records, digest };
     let header = codec::encode(keys::SNAPSHOT, &header).map_err(|error| error.to_string())?;
     send(&Piece::Begin { vote, header: header.into() })?;
@@ -188,7 +188,7 @@ fn write_pieces(slots: &Arc<Slots>, mut frames: mpsc::Receiver<Bytes>) -> Result
         return Err(format!("a snapshot of the group {}", header.group));
     }
     let SnapshotHeader { group: _, applied, membership, records, digest } = header;
-    let promised = Header { applied, membership, records, digest, sequence: 0 };
+    let promised = Header { applied, membership, records, digest, sequence: 0, received: true };
     let mut incoming = slots.receive().map_err(|error| error.to_string())?;
     let mut expected = 0_u64;
     loop {

@@ -71,6 +71,6 @@ fn checkpoint(state: &StateStore, group: &GroupName, slot: Slot, sequence: u64, 
         writer.put(keys::KIND_META, id, &encode(keys::META, &id).unwrap()).unwrap();
     }
     let digest = (0..records).sum();
-    let header = Header { applied: Some(applied), membership: Vec::new(), records, digest, sequence };
+    let header = Header { applied: Some(applied), membership: Vec::new(), records, digest, sequence, received: false };
     writer.commit(&header).unwrap();
 }

@@ -48,6 +48,7 @@ fn header() -> Header {
         records: 4_711,
         digest: 0xdead_beef_0bad_cafe,
         sequence: 7,
+        received: false,
     }
 }
 

@@ -67,6 +67,7 @@ impl Member {
                 command.env_remove(name);
             }
         }
+        command.env_remove("RUST_BACKTRACE");
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         command.args(["node", "--id", &self.id.to_string(), "--cluster"]).arg(&self.file).arg("--data").arg(&self.data);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);

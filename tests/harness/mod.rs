@@ -15,5 +15,5 @@ mod node;
 mod wait;
 
 pub use http::{Answer, Client, concurrency, rate};
-pub use node::{Node, Start, Tree, run};
+pub use node::{Node, Start, Tree, program, run};
 pub use wait::{eventually, until};

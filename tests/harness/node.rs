@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -12,10 +12,12 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use super::http::Client;
-use super::wait::eventually;
 
 /// How long a process may take to come up or to end.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Pause between two looks whether it is ready.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A temporary folder that lives as long as someone uses it.
 #[derive(Debug, Clone)]
@@ -104,7 +106,7 @@ impl Start {
     /// Starts it, and waits until it is ready.
     pub async fn run(self) -> Node {
         let (child, stdout, url) = self.spawn().await;
-        let node = Node { start: self, child, stdout, client: Client::new(url) };
+        let mut node = Node { start: self, child, stdout, client: Client::new(url) };
         node.ready().await;
         node
     }
@@ -118,7 +120,7 @@ fn url_in(line: &str) -> Option<String> {
 }
 
 /// The program, with nothing of this process's own settings.
-fn program() -> Command {
+pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ratequeue"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("RATEQUEUE_") {
@@ -206,12 +208,19 @@ impl Node {
         self.ready().await;
     }
 
-    async fn ready(&self) {
-        eventually("the node is ready", || async {
+    async fn ready(&mut self) {
+        let start = Instant::now();
+        loop {
             let answer = self.client.try_call(reqwest::Method::GET, "/readyz", &[], None).await;
-            answer.ok().filter(|answer| answer.status == 200)
-        })
-        .await;
+            if answer.is_ok_and(|answer| answer.status == 200) {
+                return;
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the node ended before it was ready: {status}");
+            }
+            assert!(start.elapsed() < DEADLINE, "the node is not ready");
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }
 

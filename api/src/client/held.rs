@@ -6,10 +6,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::{Client, ClientError};
+use crate::error::ErrorCode;
 use crate::lease::{AcquireRequest, ExtendRequest, Lease, ReleaseRequest, Released};
 
 /// A lease is extended when this part of its time has passed.
 const EXTEND_AFTER: u32 = 3;
+/// Tries are at least this far apart.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// What is taken off the time that the server gives, for clocks of unequal speed.
 const MARGIN: Duration = Duration::from_millis(50);
 
@@ -62,19 +65,25 @@ async fn extend_for_ever(
 ) {
     loop {
         let left = trusted_until.saturating_duration_since(Instant::now());
-        tokio::time::sleep(left / EXTEND_AFTER).await;
+        tokio::time::sleep((left / EXTEND_AFTER).max(PAUSE_MIN)).await;
         let sent = Instant::now();
         let left = trusted_until.saturating_duration_since(sent);
         match tokio::time::timeout(left, client.extend(&lease.id, &request)).await {
             Ok(Ok(lease)) => trusted_until = sent + trusted(&lease),
-            // Nobody answered, or not for good: there may be time for another try.
-            Ok(Err(ClientError::Unreachable(..) | ClientError::Foreign(..))) if !left.is_zero() => {}
+            // Whatever else was in the way, there may be time for another try.
+            Ok(Err(error)) if !left.is_zero() && !is_over(&error) => {}
             Ok(Err(_)) | Err(_) => {
                 lose.send_replace(true);
                 return;
             }
         }
     }
+}
+
+/// True when the server says that the lease is no longer held.
+fn is_over(error: &ClientError) -> bool {
+    use ErrorCode::{LeaseEnded, LeaseExpired, LeaseNotFound, LeaseNotHeld, ResourceDeleted};
+    matches!(error.code(), Some(LeaseEnded | LeaseExpired | LeaseNotFound | LeaseNotHeld | ResourceDeleted))
 }
 
 impl Held {

@@ -40,22 +40,34 @@ pub async fn init(place: &File, file: &ClusterFile) -> Result<(), Failed> {
         let text = format!("nodes {ids:?} do not answer: start them first. Node {}: {why}", first.node.id);
         return Err(Failed::new(Exit::Failed, text));
     }
-    let formed = asked.iter().any(|asked| asked.group().is_some_and(|group| !group.voters.is_empty()));
-    let empty = asked.iter().find(|asked| asked.cluster_id().is_none());
-    if let (true, Some(empty)) = (formed, empty) {
-        let text = format!(
-            "the cluster is formed already, but node {id} is empty. A node that lost its data cannot come back under its old \
-             id: give the new one another id and run `ratequeue cluster replace-node --id {id} --with NEW`, or, if it is a \
-             new node, `ratequeue cluster add-node --id {id}`",
-            id = empty.node.id
-        );
-        return Err(Failed::new(Exit::Failed, text));
-    }
+    refuse_half_empty(&asked)?;
     adopt_all(file, &asked).await?;
     for region in file.regions.keys() {
         form(region, &asked).await?;
     }
     wait_ready(place, file).await
+}
+
+/// A node without data beside a formed cluster has lost it, or the formed one came from elsewhere: both are for people.
+fn refuse_half_empty(asked: &[Asked]) -> Result<(), Failed> {
+    let is_formed = |asked: &&Asked| asked.group().is_some_and(|group| !group.voters.is_empty());
+    let empty: Vec<u64> = asked.iter().filter(|asked| asked.cluster_id().is_none()).map(|asked| asked.node.id).collect();
+    let (Some(formed), Some(id)) = (asked.iter().find(is_formed), empty.first()) else { return Ok(()) };
+    let text = if empty.len() * 2 > asked.len() {
+        format!(
+            "node {} belongs to another cluster ({}), and nodes {empty:?} are empty: nothing was formed. Give it an empty data \
+             folder, or, if this is that cluster, bring back the data of the others",
+            formed.node.id,
+            formed.cluster_id().unwrap_or_default()
+        )
+    } else {
+        format!(
+            "the cluster is formed already, but node {id} is empty. A node that lost its data cannot come back under its old \
+             id: give the new one another id and run `ratequeue cluster replace-node --id {id} --with NEW`, or, if it is a \
+             new node, `ratequeue cluster add-node --id {id}`"
+        )
+    };
+    Err(Failed::new(Exit::Failed, text))
 }
 
 async fn adopt_all(file: &ClusterFile, asked: &[Asked]) -> Result<(), Failed> {

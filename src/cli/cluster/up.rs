@@ -5,6 +5,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -45,7 +47,7 @@ impl Up {
             failed = running => failed,
             _ = terminate.recv() => Ok(Exit::Done),
             _ = interrupt.recv() => Ok(Exit::Done),
-            which = any_ends(&mut children) => Err(which),
+            failed = all_end(&mut children, |id| self.line(id)) => Err(failed),
         };
         stop(children).await;
         ended
@@ -80,6 +82,12 @@ impl Up {
         Ok(children)
     }
 
+    /// The command line of a node.
+    fn line(&self, id: u64) -> String {
+        let data = self.data.join(format!("node-{id}"));
+        format!("ratequeue node --cluster {} --id {id} --data {}", self.file.cluster.display(), data.display())
+    }
+
     async fn wait_answering(&self, file: &ClusterFile) -> Result<(), Failed> {
         let deadline = Instant::now() + ANSWER_WITHIN;
         loop {
@@ -110,16 +118,15 @@ impl Up {
     }
 }
 
-/// Resolves when a node ends by itself.
-async fn any_ends(children: &mut [(u64, Child)]) -> Failed {
-    let ends = children.iter_mut().map(|(id, child)| {
-        Box::pin(async move {
-            let status = child.wait().await;
-            let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-            Failed::new(Exit::Failed, format!("node {id} has ended: {how}"))
-        })
-    });
-    futures::future::select_all(ends).await.0
+/// Says when a node ends by itself, and how to start it again; resolves when none is left.
+async fn all_end(children: &mut [(u64, Child)], again: impl Fn(u64) -> String) -> Failed {
+    let mut ends: FuturesUnordered<_> =
+        children.iter_mut().map(|(id, child)| async move { (*id, child.wait().await) }).collect();
+    while let Some((id, status)) = ends.next().await {
+        let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        eprintln!("ratequeue: node {id} has ended ({how}). Start it again with: {}", again(id));
+    }
+    Failed::new(Exit::Failed, "all nodes have ended")
 }
 
 /// Asks all to stop, and ends those that do not.

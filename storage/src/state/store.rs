@@ -65,6 +65,8 @@ pub struct Header {
     pub digest: u64,
     /// Counts the checkpoints of a group, from 1: the higher one is the newer.
     pub sequence: u64,
+    /// It came from another node, so this node's log need not reach to it.
+    pub received: bool,
 }
 
 /// Kind and id of a record.

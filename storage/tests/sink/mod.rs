@@ -51,6 +51,7 @@ pub fn header(sequence: u64) -> Header {
         records: 0,
         digest: 0,
         sequence,
+        received: false,
     }
 }
 

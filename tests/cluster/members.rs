@@ -1,0 +1,168 @@
+//! Nodes come, go and take the place of others while the cluster works. Nothing is lost, and no change is made that would
+//! cost the cluster its majority.
+
+use std::time::{Duration, Instant};
+
+use ratequeue_raft::{Address, Group};
+use serde_json::json;
+
+use crate::cluster::{Cluster, REGION, done, failed};
+use crate::harness::{concurrency, eventually};
+use crate::load::{Limits, Load};
+use crate::turn::Turn;
+
+const LIMITS: Limits = Limits { slots: 5, rate: 50, window: Duration::from_millis(50) };
+const CALLERS: usize = 16;
+
+/// A cluster under load, and a lease that must outlive every change.
+struct Busy {
+    cluster: Cluster,
+    load: Load,
+    kept: String,
+}
+
+async fn busy() -> Busy {
+    let cluster = Cluster::formed(3).await;
+    cluster.at(1).create("work", LIMITS.json()).await;
+    cluster.at(2).create("kept", concurrency(1)).await;
+    let kept = cluster.at(3).granted("kept", json!({"ttl_ms": 600_000})).await.id();
+    let load = Load::start(&cluster.urls([1, 2, 3]), "work", CALLERS);
+    load.goes_on(20).await;
+    Busy { cluster, load, kept }
+}
+
+impl Busy {
+    /// Every call was answered, no limit exceeded, nothing lost, and these members are equal.
+    async fn ends_well(self, members: &[u64]) {
+        self.load.goes_on(20).await;
+        let story = self.load.stop().await;
+        story.nothing_failed();
+        story.kept(LIMITS);
+        for id in members {
+            let kept = self.cluster.at(*id).lease(&self.kept).await;
+            assert_eq!(kept.is(200).str("state"), "held", "seen at node {id}");
+        }
+        self.cluster.agree(members).await;
+    }
+
+    async fn add(&mut self, id: u64) -> String {
+        self.cluster.describe(id).start().await;
+        done(&self.cluster.cli(&["add-node", "--id", &id.to_string()]).await)
+    }
+}
+
+/// Who votes, as every one of these nodes sees it.
+async fn voters_are(cluster: &Cluster, seen_by: &[u64], voters: &[u64]) {
+    eventually(&format!("{voters:?} vote"), || async {
+        let groups = cluster.groups().await;
+        let same = |id: &u64| groups.get(id).is_some_and(|group| group["voters"] == json!(voters));
+        seen_by.iter().all(same).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_fourth_node_joins_and_another_leaves() {
+    let _turn = Turn::shared();
+    let mut busy = busy().await;
+    assert!(busy.add(4).await.contains("node 4 votes in group eu now"));
+    voters_are(&busy.cluster, &[1, 2, 3, 4], &[1, 2, 3, 4]).await;
+    let again = done(&busy.cluster.cli(&["add-node", "--id", "4"]).await);
+    assert!(again.contains("node 4 votes"), "repeating it does nothing: {again}");
+    voters_are(&busy.cluster, &[1, 2, 3, 4], &[1, 2, 3, 4]).await;
+    busy.cluster.at(4).get("/readyz").await.is(200);
+    busy.cluster.at(4).create("by-the-new-one", concurrency(1)).await;
+
+    let leader = busy.cluster.leader().await;
+    let rest: Vec<u64> = (1..=4).filter(|id| *id != leader).collect();
+    let said = done(&busy.cluster.cli(&["remove-node", "--id", &leader.to_string()]).await);
+    assert!(said.contains("no longer in group eu: stop it"), "{said}");
+    voters_are(&busy.cluster, &rest, &rest).await;
+    busy.cluster.node_mut(leader).stop().await;
+    let said = done(&busy.cluster.cli(&["remove-node", "--id", &leader.to_string()]).await);
+    assert!(said.contains("does not vote"), "repeating it does nothing: {said}");
+    busy.ends_well(&rest).await;
+}
+
+#[tokio::test]
+async fn a_lost_node_is_replaced_by_one_with_a_new_id() {
+    let _turn = Turn::shared();
+    let mut busy = busy().await;
+    let lost = busy.cluster.leader().await;
+    busy.cluster.node_mut(lost).kill().await;
+    busy.load.goes_on(20).await;
+    busy.cluster.describe(4).start().await;
+    let lost_id = lost.to_string();
+    let output = busy.cluster.cli(&["replace-node", "--id", &lost_id, "--with", &lost_id]).await;
+    failed(&output, 2, &["never used twice"]);
+    let said = done(&busy.cluster.cli(&["replace-node", "--id", &lost_id, "--with", "4"]).await);
+    assert!(said.contains(&format!("node 4 has taken the place of node {lost}")), "{said}");
+    let rest: Vec<u64> = (1..=4).filter(|id| *id != lost).collect();
+    voters_are(&busy.cluster, &rest, &rest).await;
+    // Repeating it finds it done.
+    done(&busy.cluster.cli(&["replace-node", "--id", &lost_id, "--with", "4"]).await);
+    voters_are(&busy.cluster, &rest, &rest).await;
+    busy.ends_well(&rest).await;
+}
+
+#[tokio::test]
+async fn a_change_that_would_cost_the_majority_is_refused() {
+    let _turn = Turn::shared();
+    let mut cluster = Cluster::formed(3).await;
+    let followers = cluster.followers().await;
+    cluster.node_mut(followers[0]).kill().await;
+    let output = cluster.cli(&["remove-node", "--id", &followers[1].to_string()]).await;
+    failed(&output, 1, &["only 1 of the 2 voters", "no majority"]);
+    let leader = cluster.leader().await;
+    let output = cluster.cli(&["remove-node", "--id", &leader.to_string()]).await;
+    failed(&output, 1, &["no majority"]);
+    voters_are(&cluster, &[leader, followers[1]], &[1, 2, 3]).await;
+    // The one that is dead may go.
+    done(&cluster.cli(&["remove-node", "--id", &followers[0].to_string()]).await);
+    cluster.at(leader).create("goes-on", concurrency(1)).await;
+    failed(&cluster.cli(&["remove-node", "--id", "9"]).await, 2, &["no node 9"]);
+}
+
+#[tokio::test]
+async fn an_id_that_is_taken_is_refused() {
+    let _turn = Turn::shared();
+    let mut cluster = Cluster::formed(3).await;
+    // A node of another cluster, and one that is not running.
+    let other = Cluster::formed(1).await;
+    cluster.describe(4);
+    failed(&cluster.cli(&["add-node", "--id", "4"]).await, 1, &["node 4 does not answer: start it first"]);
+    let mut stranger = other;
+    let data = stranger.node(1).data.clone();
+    stranger.node_mut(1).kill().await;
+    std::fs::rename(data, &cluster.node(4).data).unwrap();
+    cluster.node_mut(4).spawn();
+    assert_eq!(cluster.node_mut(4).ended().await.code(), Some(78), "{}", cluster.node(4).log());
+    // An empty node under the id of a member.
+    let taken = cluster.follower().await;
+    cluster.node_mut(taken).kill().await;
+    std::fs::remove_dir_all(&cluster.node(taken).data).unwrap();
+    cluster.node_mut(taken).start().await;
+    let output = cluster.cli(&["add-node", "--id", &taken.to_string()]).await;
+    failed(&output, 1, &["votes already", "replace-node"]);
+    assert!(cluster.at(taken).get("/v1/cluster").await.body["cluster_id"].is_null());
+}
+
+#[tokio::test]
+async fn leadership_goes_where_it_is_sent() {
+    let _turn = Turn::shared();
+    let busy = busy().await;
+    for to in [1, 2, 3, 1] {
+        let said = done(&busy.cluster.cli(&["transfer-leader", "--to", &to.to_string()]).await);
+        assert!(said.contains(&format!("node {to} leads group {REGION}")), "{said}");
+        assert_eq!(busy.cluster.leader().await, to);
+    }
+    let said = done(&busy.cluster.cli(&["drain", "--id", "1"]).await);
+    assert!(said.contains("node 1 leads nothing now"), "{said}");
+    let leader = busy.cluster.leader().await;
+    assert_ne!(leader, 1);
+    let said = done(&busy.cluster.cli(&["drain", "--id", "1"]).await);
+    assert!(said.contains("node 1 leads nothing"), "repeating it does nothing: {said}");
+    failed(&busy.cluster.cli(&["transfer-leader", "--to", "9"]).await, 1, &["node 9 does not vote"]);
+    failed(&busy.cluster.cli(&["transfer-leader", "--group", "mars"]).await, 2, &[REGION]);
+    busy.ends_well(&[1, 2, 3]).await;
+}
