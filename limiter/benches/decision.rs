@@ -31,6 +31,8 @@ struct Group {
     held: VecDeque<LeaseId>,
     requests: u64,
     random: u64,
+    /// Log time between two rounds.
+    step_us: u64,
 }
 
 fn concurrency(quota: u64) -> LimitDraft {
@@ -59,7 +61,7 @@ impl Group {
     fn new(resources: u64, spec: &ResourceSpec) -> Self {
         let (state, names) = (State::new(), Vec::new());
         let mut group =
-            Self { state, index: 0, now: LogTime(0), names, held: VecDeque::new(), requests: 0, random: 0x9e37_79b9 };
+            Self { state, index: 0, now: LogTime(0), names, held: VecDeque::new(), requests: 0, random: 0x9e37_79b9, step_us: STEP_US };
         for n in 0..resources {
             let resource = ResourceName::new(&format!("resource-{n:08}")).expect("a name");
             group.names.push(resource.clone());
@@ -126,7 +128,7 @@ impl Group {
             left -= chunk;
             let start = Instant::now();
             for acquire in acquires {
-                self.now = self.now.after_us(STEP_US);
+                self.now = self.now.after_us(self.step_us);
                 self.apply(Command::Acquire(acquire));
                 if let Some(lease) = self.held.pop_front() {
                     self.apply(Command::Release(Release { lease, used: None }));
@@ -240,7 +242,7 @@ fn main() {
         let mut g = match what.as_str() {
             "many" => uncontended(1_000_000),
             "wait" => waiting(100_000),
-            "few" => uncontended(100),
+            "few" => uncontended(100), "fresh" => { let mut g = uncontended(1); g.step_us = 10_000; g } 
             _ => uncontended(1),
         };
         for _ in 0..8 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use ratequeue_storage::{Header, LogId};
+use ratequeue_storage::{Header, LogId, LogStore};
 
 use crate::batch;
 use crate::membership;
@@ -19,11 +19,12 @@ use crate::types::{Outcomes, Payload, RaftLogId, Snapshot, SnapshotMeta, StoredM
 pub(crate) struct Applier {
     replica: Arc<Replica>,
     slots: Arc<Slots>,
+    log: LogStore,
 }
 
 impl Applier {
-    pub fn new(replica: Arc<Replica>, slots: Arc<Slots>) -> Self {
-        Self { replica, slots }
+    pub fn new(replica: Arc<Replica>, slots: Arc<Slots>, log: LogStore) -> Self {
+        Self { replica, slots, log }
     }
 
     fn apply_one(&self, id: &RaftLogId, payload: Payload) -> io::Result<Outcomes> {
@@ -85,11 +86,14 @@ impl RaftStateMachine<Types> for Applier {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
-        let slots = Arc::clone(&self.slots);
-        let (header, state, writing) = tokio::task::spawn_blocking(move || snapshot.install(&slots))
-            .await
-            .map_err(io::Error::other)?
-            .map_err(io::Error::other)?;
+        let (slots, log) = (Arc::clone(&self.slots), self.log.clone());
+        let installing = tokio::task::spawn_blocking(move || {
+            // Entries that contradict the snapshot were truncated. Were they back after a crash, with the snapshot in place, log
+            // and checkpoint would not fit together any more.
+            log.sync()?;
+            snapshot.install(&slots).map_err(io::Error::other)
+        });
+        let (header, state, writing) = installing.await.map_err(io::Error::other)??;
         if header.applied.map(raft_id) != meta.last_log_id {
             let text = format!("the snapshot ends at {:?}, not at {:?}", header.applied, meta.last_log_id);
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));

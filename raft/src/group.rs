@@ -102,7 +102,7 @@ impl Group {
         )
         .map_err(|error| io(error.to_string()))?;
 
-        let applier = Applier::new(Arc::clone(&replica), Arc::clone(&slots));
+        let applier = Applier::new(Arc::clone(&replica), Arc::clone(&slots), log.clone());
         let log_adapter = Log::new(log.clone(), Arc::clone(&replica));
         let network = Network {
             group: options.name.clone(),

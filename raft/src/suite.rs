@@ -150,7 +150,7 @@ impl StoreBuilder<Types, AnyStart, Applier, (Checkpointer, TempDir)> for Builder
             health,
         )
         .unwrap();
-        let applier = Applier::new(Arc::clone(&replica), slots);
+        let applier = Applier::new(Arc::clone(&replica), slots, log.clone());
         let log = AnyStart { log: Log::new(log, replica), first: Arc::default() };
         Ok(((checkpointer, dir), log, applier))
     }

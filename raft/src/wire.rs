@@ -23,6 +23,9 @@
 //! | 21 snapshot installed | vote |
 //! | 22 refused | why, as text |
 
+#[cfg(test)]
+mod tests;
+
 use bytes::{Buf, Bytes};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult, VoteRequest, VoteResponse};
 use openraft::raft::{TransferLeaderError, TransferLeaderRequest};

@@ -182,6 +182,25 @@ async fn without_a_whole_slot_a_purged_log_is_damage() {
 }
 
 #[tokio::test]
+async fn a_log_that_does_not_reach_its_checkpoint_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let group = open_alone(dir.path()).await;
+    work(&group, 0).await;
+    group.shutdown().await.unwrap();
+    drop(group);
+    let log = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let log = log.into_iter().find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains("log")));
+    std::fs::remove_dir_all(log.unwrap()).unwrap();
+    for _ in 0..2 {
+        let refused = try_open(dir.path(), &Opening::default()).await;
+        assert!(
+            matches!(&refused, Err(OpenError::Damaged { detail, .. }) if detail.contains("cut or removed")),
+            "{refused:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn checkpoints_are_made_by_log_growth_and_by_time() {
     let grown = CheckpointPolicy { log_bytes: 2_000, interval: Duration::from_secs(3600) };
     let aged = CheckpointPolicy { log_bytes: u64::MAX, interval: Duration::from_millis(50) };

@@ -153,10 +153,14 @@ impl Cluster {
     pub async fn leader(&self) -> u64 {
         eventually("a majority agrees on a leader", || async {
             let groups = self.groups().await;
-            let (leader, group) = groups.iter().find(|(_, group)| group["role"] == "leader")?;
-            let voters = group["voters"].as_array()?.len();
-            let agreed = groups.values().filter(|other| other["leader"] == *leader && other["term"] == group["term"]);
-            (agreed.count() * 2 > voters).then_some(*leader)
+            // One that is cut off may still believe that it leads.
+            let of = |id: u64| groups.values().filter(move |group| group["leader"] == id);
+            let is_agreed = |(id, group): &(&u64, &Value)| {
+                let voters = group["voters"].as_array().map_or(0, Vec::len);
+                of(**id).filter(|other| other["term"] == group["term"]).count() * 2 > voters
+            };
+            let mut leading = groups.iter().filter(|(_, group)| group["role"] == "leader");
+            leading.find(is_agreed).map(|(id, _)| *id)
         })
         .await
     }

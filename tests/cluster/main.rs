@@ -18,14 +18,14 @@ mod bootstrap;
 mod cluster;
 mod failover;
 mod forward;
-// mod garbage;
+mod garbage;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod load;
 mod member;
-// mod members;
+mod members;
 // mod netns;
 // mod partition;
-// mod pause;
-// mod rolling;
+mod pause;
+mod rolling;
 mod turn;

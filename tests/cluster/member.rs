@@ -29,6 +29,8 @@ pub struct Member {
     log: PathBuf,
     /// The network namespace it lives in, if not in ours.
     within: Option<String>,
+    /// Further arguments of its next starts.
+    pub args: Vec<String>,
     child: Option<Child>,
 }
 
@@ -43,6 +45,7 @@ impl Member {
             file: file.to_owned(),
             log: dir.join(format!("node-{id}.log")),
             within,
+            args: Vec::new(),
             child: None,
         }
     }
@@ -70,7 +73,7 @@ impl Member {
         command.env_remove("RUST_BACKTRACE");
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         command.args(["node", "--id", &self.id.to_string(), "--cluster"]).arg(&self.file).arg("--data").arg(&self.data);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        command.args(&self.args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         command
     }
 

@@ -1,9 +1,8 @@
 //! Nodes come, go and take the place of others while the cluster works. Nothing is lost, and no change is made that would
 //! cost the cluster its majority.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ratequeue_raft::{Address, Group};
 use serde_json::json;
 
 use crate::cluster::{Cluster, REGION, done, failed};
