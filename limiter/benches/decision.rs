@@ -60,8 +60,16 @@ impl Group {
     /// A group with so many resources of this kind. Their requests are forgotten as they are made.
     fn new(resources: u64, spec: &ResourceSpec) -> Self {
         let (state, names) = (State::new(), Vec::new());
-        let mut group =
-            Self { state, index: 0, now: LogTime(0), names, held: VecDeque::new(), requests: 0, random: 0x9e37_79b9, step_us: STEP_US };
+        let mut group = Self {
+            state,
+            index: 0,
+            now: LogTime(0),
+            names,
+            held: VecDeque::new(),
+            requests: 0,
+            random: 0x9e37_79b9,
+            step_us: STEP_US,
+        };
         for n in 0..resources {
             let resource = ResourceName::new(&format!("resource-{n:08}")).expect("a name");
             group.names.push(resource.clone());
@@ -242,7 +250,12 @@ fn main() {
         let mut g = match what.as_str() {
             "many" => uncontended(1_000_000),
             "wait" => waiting(100_000),
-            "few" => uncontended(100), "fresh" => { let mut g = uncontended(1); g.step_us = 10_000; g } 
+            "few" => uncontended(100),
+            "fresh" => {
+                let mut g = uncontended(1);
+                g.step_us = 10_000;
+                g
+            }
             _ => uncontended(1),
         };
         for _ in 0..8 {

@@ -4,7 +4,7 @@
 //! at the refill rate: an arrival is admitted when the backlog it leaves behind is at most the burst. Amounts are scaled by
 //! the window in microseconds, so that the drain in one microsecond is the quota, a whole number, and nothing is rounded.
 //!
-//! Head and tail are positions in that fluid and only grow. A charge remembers the tail it left (its *mark*), which tells
+//! Head and tail are positions in that fluid. A charge remembers the tail it left (its *mark*), which tells
 //! later how much of it has not drained yet. Only that part can be given back: it has not bought anybody's tokens so far,
 //! so the history without it is one that the bucket would have admitted too.
 
@@ -29,9 +29,9 @@ impl BucketRates {
 /// The state of a token bucket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Bucket {
-    /// What has drained or was given back, scaled.
+    /// Up to where it has drained, scaled.
     head: u128,
-    /// What was ever charged, scaled. Never below `head`.
+    /// Up to where it was charged, scaled. Never below `head`.
     tail: u128,
     /// When `head` was right.
     at: LogTime,
@@ -81,7 +81,14 @@ impl Bucket {
         self.drain(rates, now);
         let left = mark.saturating_sub(self.head).min(rates.scaled(charged)) / u128::from(rates.window_us.max(1));
         let amount = amount.min(u64::try_from(left).unwrap_or(u64::MAX));
-        self.head = self.head.saturating_add(rates.scaled(amount)).min(self.tail);
+        if mark == self.tail {
+            // Nothing lies behind it: the queue just becomes shorter.
+            self.tail = self.tail.saturating_sub(rates.scaled(amount)).max(self.head);
+        } else {
+            // All that lies behind it moves up. Their marks stay, so the head moves towards them instead: nobody's charge
+            // looks less drained than it is, and one that lies before this may look more drained.
+            self.head = self.head.saturating_add(rates.scaled(amount)).min(self.tail);
+        }
         amount
     }
 
@@ -143,6 +150,18 @@ mod tests {
         let mark = bucket.charge(RATES, 10, LogTime(0));
         assert_eq!(bucket.refund(RATES, 10, mark, 7, LogTime(30_000_000)), 7);
         assert_eq!(bucket.used(RATES, LogTime(30_000_000)), 43);
+    }
+
+    #[test]
+    fn two_charges_are_given_back_whole_in_any_order() {
+        for order in [[0, 1], [1, 0]] {
+            let mut bucket = Bucket::default();
+            let marks = [bucket.charge(RATES, 50, LogTime(0)), bucket.charge(RATES, 50, LogTime(0))];
+            for which in order {
+                assert_eq!(bucket.refund(RATES, 50, marks[which], 50, LogTime(0)), 50);
+            }
+            assert_eq!(bucket.used(RATES, LogTime(0)), 0);
+        }
     }
 
     #[test]

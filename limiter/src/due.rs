@@ -39,8 +39,7 @@ impl State {
 
     /// Does what is due in one resource, before a command in it is decided.
     pub(crate) fn settle_due(&mut self, entry: &mut Entry, id: u64) {
-        let due = self.resources.get(id).and_then(|resource| resource.due);
-        if due.is_some_and(|due| due <= entry.now) {
+        if self.resources.get(id).is_some_and(|resource| resource.is_due(entry.now)) {
             self.settle(entry, id, caps::WORK_PER_COMMAND_MAX);
         }
     }
@@ -51,14 +50,17 @@ impl State {
         if resource.deleted {
             return self.dissolve(entry, id, budget);
         }
-        let before = (budget, resource.due);
-        let budget = self.expire(entry, id, budget);
-        let budget = self.sweep(entry, id, budget);
-        let budget = self.grant_line(entry, id, budget);
-        if before.0 != budget || before.1.is_some_and(|due| due <= entry.now) {
+        if resource.live.line.is_empty() && !resource.is_due(entry.now) {
+            return budget;
+        }
+        let was_due = resource.is_due(entry.now);
+        let mut left = self.expire(entry, id, budget);
+        left = self.sweep(entry, id, left);
+        left = self.grant_line(entry, id, left);
+        if left != budget || was_due {
             self.reschedule(id);
         }
-        budget
+        left
     }
 
     fn expire(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> usize {

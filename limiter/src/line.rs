@@ -164,6 +164,10 @@ impl Line {
         self.lanes.values().fold(Sum::default(), |sum, lane| sum.plus(lane.total))
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
     /// The next in line.
     pub fn head(&self) -> Option<u64> {
         self.lanes.values().next().and_then(|lane| lane.nth(0))

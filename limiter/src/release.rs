@@ -103,18 +103,23 @@ impl State {
 
     /// Finds a lease, after what is due in its resource was done.
     fn find_lease(&mut self, entry: &mut Entry, lease: LeaseId) -> Result<(u64, u64), Refusal> {
-        let find = |state: &Self| {
-            let found = state.leases.get(lease.seq).filter(|found| found.tag == lease.tag)?;
-            let forgotten = state.resources.get(found.resource).is_some_and(|resource| resource.deleted)
-                && matches!(found.life, Life::Held(_));
-            (!forgotten).then_some((lease.seq, found.resource))
-        };
-        let (_, id) = find(self).ok_or(Refusal::LeaseNotFound)?;
-        self.settle_due(entry, id);
-        if self.end_overdue(entry, lease.seq) {
+        let (id, due) = self.look_up(entry.now, lease).ok_or(Refusal::LeaseNotFound)?;
+        if due {
+            self.settle(entry, id, caps::WORK_PER_COMMAND_MAX);
+            self.end_overdue(entry, lease.seq);
             self.reschedule(id);
+            self.look_up(entry.now, lease).ok_or(Refusal::LeaseNotFound)?;
         }
-        find(self).ok_or(Refusal::LeaseNotFound)
+        Ok((lease.seq, id))
+    }
+
+    /// The resource of a lease, and whether something is due in it. A held lease of a deleted resource is forgotten.
+    fn look_up(&self, now: LogTime, lease: LeaseId) -> Option<(u64, bool)> {
+        let found = self.leases.get(lease.seq).filter(|found| found.tag == lease.tag)?;
+        let id = found.resource;
+        let Some(resource) = self.resources.get(id) else { return Some((id, false)) };
+        let forgotten = resource.deleted && matches!(found.life, Life::Held(_));
+        (!forgotten).then_some((id, resource.is_due(now)))
     }
 }
 

@@ -50,6 +50,11 @@ impl Resource {
     pub fn new(slot: Slot<ResourceRecord>) -> Self {
         Self { slot, live: LiveLeases::default(), due: None }
     }
+
+    /// True when time alone has something to do here.
+    pub fn is_due(&self, now: LogTime) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
 }
 
 impl Deref for Resource {

@@ -11,7 +11,9 @@ use crate::harness::until;
 use crate::load::{Limits, Load};
 use crate::turn::Turn;
 
-const LIMITS: Limits = Limits { slots: 5, rate: 25, window: Duration::from_millis(100) };
+const LIMITS: Limits = Limits { slots: 10, rate: 25, window: Duration::from_millis(100) };
+const FAITHFUL: usize = 6;
+const OTHERS: usize = 16;
 const PAUSE: Duration = Duration::from_secs(5);
 /// Leases that are looked at, at a time.
 const LOOKS: usize = 16;
@@ -22,9 +24,9 @@ async fn a_leader_that_stood_still_grants_nothing_of_its_own() {
     let cluster = Cluster::formed(3).await;
     cluster.at(1).create("work", LIMITS.json()).await;
     let (leader, others) = (cluster.leader().await, cluster.followers().await);
-    // Some callers stay with the leader while it stands still, others do not know it.
-    let mut load = Load::start(&cluster.urls([leader]), "work", 16);
-    load.more(&cluster.urls(others.iter().copied()), "work", 16);
+    // Some callers stay with the leader while it stands still, and keep what they hold. The others do not know it.
+    let mut load = Load::start(&cluster.urls([leader]), "work", FAITHFUL);
+    load.more(&cluster.urls(others.iter().copied()), "work", OTHERS);
     load.goes_on(100).await;
 
     let paused = Instant::now();
