@@ -10,7 +10,7 @@ use harness::{Answer, Client, Node, concurrency, eventually};
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
 const CALLERS: usize = 200;
@@ -61,8 +61,11 @@ fn body(hold_ms: u64) -> Value {
     json!({"wait_ms": 600_000, "hold_ms": hold_ms})
 }
 
-/// Waits for its turn, holds, waits until holders may go on, releases.
-async fn caller(client: Client, caller: usize, mut go: watch::Receiver<bool>) -> Turn {
+/// Who releases holds it for reading until that is answered; who holds it for writing knows that nobody does.
+type Gate = Arc<RwLock<()>>;
+
+/// Waits for its turn, holds, and releases when the gate is open.
+async fn caller(client: Client, caller: usize, gate: Gate) -> Turn {
     let key = format!("caller-{caller}");
     let granted = loop {
         let answer = until_answered(&client, ACQUIRE, &key, &body(20_000)).await;
@@ -74,7 +77,7 @@ async fn caller(client: Client, caller: usize, mut go: watch::Receiver<bool>) ->
     let from = Instant::now();
     granted.is(200);
     tokio::time::sleep(HOLD).await;
-    go.wait_for(|go| *go).await.unwrap();
+    let _open = gate.read().await;
     let to = Instant::now();
     let path = format!("/v1/leases/{}/release", granted.id());
     let released = until_answered(&client, &path, &format!("release-{caller}"), &json!({})).await;
@@ -92,22 +95,17 @@ async fn lists(client: &Client) -> (Vec<String>, Vec<String>) {
 }
 
 /// Kills the node while nobody releases, and looks whether it comes back as it was.
-async fn kill_while_still(node: &mut Node, go: &watch::Sender<bool>) {
-    go.send_replace(false);
+async fn kill_while_still(node: &mut Node, gate: &Gate) {
+    let closed = gate.write().await;
     let client = node.client.clone();
-    let stats = eventually("releases on their way have come, and all slots are held", || async {
-        let before = lists(&client).await;
-        tokio::time::sleep(PAUSE).await;
-        let full = before.0.len() == SLOTS || before.1.is_empty();
-        (full && lists(&client).await == before).then_some(before)
-    })
-    .await;
+    let before = lists(&client).await;
+    assert!(before.0.len() == SLOTS || before.1.is_empty(), "no slot is free while somebody waits");
     let tokens = tokens(&client).await;
     node.kill().await;
     node.start_again().await;
-    assert_eq!(lists(&client).await, stats, "who holds and who waits, in order");
+    assert_eq!(lists(&client).await, before, "who holds and who waits, in order");
     assert_eq!(self::tokens(&client).await, tokens, "nothing else was granted meanwhile");
-    go.send_replace(true);
+    drop(closed);
 }
 
 async fn tokens(client: &Client) -> Vec<u64> {
@@ -125,7 +123,8 @@ async fn until_done(turns: &mut JoinSet<Turn>, seen: &mut Vec<Turn>, count: usiz
 #[tokio::test]
 async fn two_hundred_callers_are_granted_in_order_while_the_node_is_killed() {
     let mut node = node_with(u64::try_from(SLOTS).unwrap()).await;
-    let (go, gate) = watch::channel(false);
+    let gate = Gate::default();
+    let closed = gate.write().await;
     let (mut turns, mut seen) = (JoinSet::new(), Vec::new());
     for number in 0..CALLERS {
         // Answered before the next one starts, so the order of the line is known.
@@ -135,14 +134,14 @@ async fn two_hundred_callers_are_granted_in_order_while_the_node_is_killed() {
         } else {
             assert_eq!(place.is(202).u64("position"), u64::try_from(number - SLOTS + 1).unwrap());
         }
-        turns.spawn(caller(node.client.clone(), number, gate.clone()));
+        turns.spawn(caller(node.client.clone(), number, Arc::clone(&gate)));
     }
     assert_eq!(node.client.stats("r").await["queue_depth"], CALLERS - SLOTS);
-    go.send_replace(true);
+    drop(closed);
 
     for done in [15, 75, 135] {
         until_done(&mut turns, &mut seen, done).await;
-        kill_while_still(&mut node, &go).await;
+        kill_while_still(&mut node, &gate).await;
         // And once in the middle of whatever goes on.
         until_done(&mut turns, &mut seen, done + 30).await;
         node.kill().await;

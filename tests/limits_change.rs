@@ -88,21 +88,21 @@ async fn no_decision_after_the_change_follows_the_old_quota() {
     }
     callers.join_all().await;
 
-    let after = held_after_grants(&all);
+    // By the index of the change that set the quota: the most that were held under it.
     let mut most: BTreeMap<u64, i64> = BTreeMap::new();
-    for (index, held) in &after {
-        // At the very index of a change stand decisions before it and after it.
-        let allowed =
-            quotas.range(..index).chain(quotas.get_key_value(index)).map(|(_, quota)| *quota).collect::<Vec<_>>();
-        let (at, quota) = quotas.range(..*index).next_back().unwrap();
-        let quota = if quotas.contains_key(index) { *allowed.iter().max().unwrap() } else { *quota };
-        assert!(*held <= quota, "{held} are held after a grant at {index}, of {quota} since {at}");
-        let most = most.entry(*at).or_default();
-        *most = (*most).max(*held);
+    for (index, held) in held_after_grants(&all) {
+        let (since, quota) = quotas.range(..index).next_back().unwrap();
+        // At the very index of a change stand decisions before it and decisions after it.
+        let allowed = quotas.get(&index).map_or(*quota, |new| *quota.max(new));
+        assert!(held <= allowed, "{held} are held after a grant at {index}, of {allowed} since {since}");
+        if !quotas.contains_key(&index) {
+            let most = most.entry(*since).or_default();
+            *most = held.max(*most);
+        }
     }
-    assert_eq!(most.len(), 5, "each quota was in use: {most:?}");
-    for ((at, quota), most) in quotas.iter().zip(most.values()) {
-        assert_eq!(quota, most, "all of the quota since {at} was used");
+    assert_eq!(most.len(), quotas.len(), "each quota was followed for a while: {most:?}");
+    for (since, quota) in &quotas {
+        assert!(most[since] * 2 > *quota, "most of each quota was in use: {most:?} of {quotas:?}");
     }
 }
 

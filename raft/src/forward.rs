@@ -158,7 +158,14 @@ impl Group {
         let frame = codec::encode(keys::FORWARD_QUESTION, question).map_err(|_too_large| SubmitError::Overloaded)?;
         let to = Target { group: self.name().to_owned(), node: leader, address };
         let call = self.transport().call(&to, Lane::Forward, frame.into());
-        let answer = match tokio::time::timeout(caps::FORWARD_TIMEOUT, call).await {
+        let mut roles = self.roles();
+        let deposed = roles.wait_for(|role| role.leader.is_some_and(|other| other != leader));
+        let answered = tokio::select! {
+            answered = tokio::time::timeout(caps::FORWARD_TIMEOUT, call) => answered,
+            // One that stands still, or is cut off, need not be waited for: whoever leads now knows what it has decided.
+            _ = deposed => return Err(SubmitError::UnknownOutcome),
+        };
+        let answer = match answered {
             Ok(Ok(answer)) => answer,
             Ok(Err(TransportError::Unreachable(_))) => return Err(SubmitError::NoQuorum),
             Ok(Err(TransportError::Broken(_))) | Err(_) => return Err(SubmitError::UnknownOutcome),

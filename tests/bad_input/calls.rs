@@ -294,6 +294,7 @@ async fn content_types() {
         answer.problem(415, "unsupported-media-type").says(&["application/json"]);
     }
     unchanged(client, &before).await;
+    client.raw(Method::POST, ACQUIRE, &[], b"{\"load\":1}".to_vec()).await.is(200);
     for kind in ["application/json", "Application/JSON; charset=utf-8", "application/merge-patch+json"] {
         let body = json!({"limits": {"slots": {"quota": 2}}}).to_string().into_bytes();
         client.raw(Method::PATCH, "/v1/resources/r", &[("content-type", kind)], body).await.is(200);

@@ -1,0 +1,155 @@
+"""Which node is asked next, when, and until when. No I/O and no clock of its own: a flow says what is to be done.
+
+A *flow* is a generator. It yields what it wants done (:class:`Send`, :class:`Pause`, :class:`Tell`) and is sent the outcome. The
+clients carry it out, one with blocking calls and one with asyncio, so that every decision is made in one place.
+
+The rules are those of the Rust client: one key for the whole life of a call; on a connection that fails, and on the answers
+``no-quorum``, ``unknown-outcome`` and ``shutting-down``, the same call goes to the next node; pauses double and are spread
+by chance; the leader that an answer names is asked first from then on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Callable, Optional, TypeVar, Union
+
+from . import _wire
+from ._wire import Answer, Call, NoAnswer
+from .errors import RateQueueError, Unavailable
+
+PAUSE_MIN = 0.02
+PAUSE_MAX = 1.0
+TRY_TIMEOUT = 10.0
+"""Seconds that one try may take beyond the time for which the server holds the call open."""
+SUSPECT_FOR = 2.0
+"""Seconds for which a node that did not answer is not taken for the leader, whoever says so."""
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send this call to this node, and give an :class:`Answer` or a :class:`NoAnswer` back."""
+
+    url: str
+    call: Call
+    timeout: float
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Wait so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tell:
+    """Tell the caller where it stands in line."""
+
+    position: int
+    retry_after: float
+
+
+Effect = Union[Send, Pause, Tell]
+Reply = Union[Answer, NoAnswer, None]
+T = TypeVar("T")
+Flow = Generator[Effect, Reply, T]
+
+
+class Nodes:
+    """The nodes of a cluster, and which of them is asked first."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self.urls = tuple(urls)
+        self.first = self.urls[0]
+        self._suspect: dict[str, float] = {}
+
+    def prefer(self, leader: Optional[str], now: float) -> None:
+        """Asks the leader first from now on, if it is one of these nodes and did answer lately."""
+        url = (leader or "").rstrip("/")
+        if url in self.urls and now >= self._suspect.get(url, now):
+            self.first = url
+
+    def answered(self, url: str) -> None:
+        self._suspect.pop(url, None)
+
+    def silent(self, url: str, now: float) -> None:
+        self._suspect[url] = now + SUSPECT_FOR
+        self.move_on(url)
+
+    def move_on(self, url: str) -> None:
+        """Asks the node after this one first, unless another is asked first already."""
+        if self.first == url:
+            self.first = self.urls[(self.urls.index(url) + 1) % len(self.urls)]
+
+
+def pauses(spread: Callable[[float, float], float] = random.uniform) -> Generator[float, None, None]:
+    """Pauses that double up to a maximum, each spread by half of itself."""
+    pause = PAUSE_MIN
+    while True:
+        yield pause * spread(0.5, 1.5)
+        pause = min(pause * 2, PAUSE_MAX)
+
+
+def try_timeout(budget: float, left: float, hold: float) -> float:
+    """Seconds that one try may take: short enough for a second node to be tried within the budget."""
+    return max(0.05, min(hold + min(TRY_TIMEOUT, max(budget / 2, 0.2)), hold + left))
+
+
+def call(nodes: Nodes, request: Call, budget: float, clock: Callable[[], float]) -> Flow[Answer]:
+    """Makes one call, at one node after the other, until one answers for good.
+
+    ``budget`` is in seconds, and does not count the time for which the server holds the call open. Raises what the
+    answer means, or :class:`Unavailable` when the time is up.
+    """
+    deadline = clock() + request.hold + budget
+    pause = pauses()
+    untried = set(nodes.urls)
+    # Once one try may have had an effect, the call as a whole may have.
+    no_effect = True
+    while True:
+        url = nodes.first
+        untried.discard(url)
+        left = max(0.0, deadline - clock() - request.hold)
+        reply = yield Send(url, request, try_timeout(budget, left, request.hold))
+        failure: RateQueueError
+        if isinstance(reply, Answer):
+            nodes.answered(url)
+            nodes.prefer(reply.leader, clock())
+            if reply.status < 400:
+                return reply
+            failure = _wire.error(reply)
+            if not _wire.repeatable(failure):
+                raise failure
+            nothing_happened = isinstance(failure, Unavailable) and failure.no_effect
+            nodes.move_on(url)
+        else:
+            assert isinstance(reply, NoAnswer)
+            failure = Unavailable(f"{url} did not answer: {reply.reason}", no_effect=reply.unsent)
+            nothing_happened = reply.unsent
+            nodes.silent(url, clock())
+        no_effect = no_effect and nothing_happened
+        # Where nothing happened, a node that was not asked yet is asked at once.
+        seconds = 0.0 if nothing_happened and untried else next(pause)
+        if clock() + seconds >= deadline:
+            raise gave_up(nodes, failure, budget, no_effect, request)
+        if seconds:
+            yield Pause(seconds)
+
+
+def gave_up(nodes: Nodes, last: RateQueueError, budget: float, no_effect: bool, request: Call) -> Unavailable:
+    happened = "nothing happened" if no_effect else "it is not known whether the call took effect"
+    text = (
+        f"no node decided the call within {budget:.3g} s ({happened}). The last one said: {last}. "
+        f"Check that nodes run at {', '.join(nodes.urls)}"
+    )
+    error = Unavailable(
+        text,
+        no_effect=no_effect,
+        code=last.code,
+        status=last.status,
+        request_id=request.headers.get("idempotency-key"),
+    )
+    error.__cause__ = last
+    return error

@@ -1,0 +1,300 @@
+"""What goes over the wire: requests, answers, and which error an answer means."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional, Union
+
+from .errors import (
+    AuthError,
+    ConfigurationError,
+    LeaseLost,
+    LoadTooLarge,
+    QueueFull,
+    RateQueueError,
+    Rejected,
+    Unavailable,
+    WaitTimeout,
+)
+
+Load = Union[int, Mapping[str, int]]
+"""How much an acquire weighs: a whole number, or one for each dimension of the resource."""
+
+HOLD_MS_MAX = 30_000
+LOAD_MAX = 2**53
+DURATION_MS_MAX = 31 * 24 * 3600 * 1000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
+_KEY = re.compile(r"[!-~]{1,128}\Z")
+# Codes after which the same call may be repeated elsewhere with the same key: code -> nothing happened for certain.
+REPEATABLE = {"no-quorum": True, "unknown-outcome": False, "shutting-down": False}
+# What a gateway in front of the nodes answers when it could not reach one.
+_GATEWAY_STATUSES = (502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP call, as it is sent to each node that is tried."""
+
+    method: str
+    path: str
+    body: Optional[bytes] = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    hold: float = 0.0
+    """Seconds for which the server may hold the call open."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a node answered. ``sent`` is the client's time right before the call was sent."""
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    sent: float
+
+    @property
+    def leader(self) -> Optional[str]:
+        return self.headers.get("ratequeue-leader")
+
+    def json(self) -> Any:
+        try:
+            return json.loads(self.content) if self.content else None
+        except ValueError as error:
+            raise foreign(self) from error
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """A node did not answer. ``unsent`` means that the call certainly never reached it."""
+
+    url: str
+    reason: str
+    unsent: bool
+
+
+@dataclass(frozen=True)
+class Ask:
+    """An acquire, checked. Its key and body stay the same for as long as it is tried."""
+
+    resource: str
+    key: str
+    load: Load
+    fields: Mapping[str, Any]
+    """The body without ``hold_ms``."""
+    wait: float
+    """Seconds to wait in line."""
+
+    def call(self, hold_ms: int) -> Call:
+        return Call(
+            "POST",
+            f"/v1/resources/{self.resource}/acquire",
+            json.dumps({**self.fields, "hold_ms": hold_ms}).encode(),
+            {"idempotency-key": self.key},
+            hold_ms / 1000,
+        )
+
+    @property
+    def nothing_used(self) -> Load:
+        """What a lease used that was never worked under, in the form of its load."""
+        return 0 if isinstance(self.load, int) else {name: 0 for name in self.load}
+
+
+@dataclass(frozen=True)
+class LeaseView:
+    """A lease as a node shows it; times in seconds."""
+
+    id: str
+    resource: str
+    state: str
+    fencing_token: int
+    charged: Mapping[str, int]
+    expires_in: float
+    waited: float
+    position: int
+    retry_after: float
+
+
+def ask(
+    resource: str,
+    load: Load,
+    timeout: Optional[float],
+    priority: int,
+    ttl: Optional[float],
+    key: Optional[str],
+    metadata: Optional[Mapping[str, str]],
+) -> Ask:
+    """Checks the arguments of an acquire.
+
+    Raises :class:`ConfigurationError` with the name of the argument and what is allowed.
+    """
+    check_name(resource)
+    wait_ms = DURATION_MS_MAX if timeout is None else milliseconds("timeout", timeout, 0)
+    if not isinstance(priority, int) or isinstance(priority, bool) or not 0 <= priority <= 9:
+        raise ConfigurationError(f"priority is {priority!r}: give a whole number from 0 (first) to 9 (last)")
+    fields: dict[str, Any] = {"load": check_load("load", load), "wait_ms": wait_ms, "priority": priority}
+    if ttl is not None:
+        fields["ttl_ms"] = milliseconds("ttl", ttl, 1)
+    if metadata:
+        fields["metadata"] = dict(metadata)
+    if key is None:
+        key = new_key()
+    elif not _KEY.match(key):
+        raise ConfigurationError("idempotency_key: give 1 to 128 visible ASCII characters")
+    return Ask(resource, key, fields["load"], fields, wait_ms / 1000)
+
+
+def new_key() -> str:
+    """An idempotency key that nobody else has."""
+    return secrets.token_hex(16)
+
+
+def check_name(resource: str) -> str:
+    if not isinstance(resource, str) or not _NAME.match(resource):
+        raise ConfigurationError(
+            f"{resource!r} is no resource name: letters, digits and ._:- are allowed, at most 128, a letter or digit first"
+        )
+    return resource
+
+
+def check_load(what: str, load: Load) -> Load:
+    """A load, copied if it is a map. Raises :class:`ConfigurationError`."""
+    if isinstance(load, Mapping):
+        return {str(name): _check_amount(f"{what}[{name!r}]", amount) for name, amount in load.items()}
+    return _check_amount(what, load)
+
+
+def _check_amount(what: str, amount: int) -> int:
+    if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount <= LOAD_MAX:
+        raise ConfigurationError(f"{what} is {amount!r}: give a whole number from 0 to 2**53, or a dict of such numbers")
+    return amount
+
+
+def milliseconds(what: str, seconds: float, least_ms: int) -> int:
+    """Seconds as whole milliseconds, rounded up. Raises :class:`ConfigurationError`."""
+    try:
+        ms = math.ceil(round(seconds * 1000, 6))
+    except (TypeError, ValueError, OverflowError):
+        ms = -1
+    if not least_ms <= ms <= DURATION_MS_MAX:
+        raise ConfigurationError(f"{what} is {seconds!r}: give seconds, from {least_ms / 1000:g} to 31 days")
+    return ms
+
+
+def release(lease_id: str, used: Optional[Load]) -> Call:
+    body = {} if used is None else {"used": used}
+    return Call("POST", f"/v1/leases/{lease_id}/release", json.dumps(body).encode())
+
+
+def extend(lease_id: str, ttl_ms: Optional[int]) -> Call:
+    body = {} if ttl_ms is None else {"ttl_ms": ttl_ms}
+    return Call("POST", f"/v1/leases/{lease_id}/extend", json.dumps(body).encode())
+
+
+def lease(answer: Answer) -> LeaseView:
+    """The lease that a node answered. Raises :class:`RateQueueError` when it is none."""
+    body = answer.json()
+    try:
+        return LeaseView(
+            id=body["id"],
+            resource=body["resource"],
+            state=body["state"],
+            fencing_token=body.get("fencing_token", 0),
+            charged=body.get("charged", {}),
+            expires_in=body.get("expires_in_ms", 0) / 1000,
+            waited=body.get("waited_ms", 0) / 1000,
+            position=body.get("position", 0),
+            retry_after=body.get("retry_after_ms", 0) / 1000,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise foreign(answer) from error
+
+
+def foreign(answer: Answer) -> RateQueueError:
+    return RateQueueError(
+        f"{answer.url} does not answer like a RateQueue node (status {answer.status}): check base_url or RATEQUEUE_URL",
+        status=answer.status,
+    )
+
+
+_ADVICE = {
+    "unauthenticated": "Give api_key, or set RATEQUEUE_API_KEY.",
+    "forbidden": "Use an API key that allows this.",
+    "resource-not-found": "Create it first, with client.resources.put.",
+    "limit-exceeded": "Give a timeout to wait in line, or try again after retry_after.",
+    "queue-full": "Try again after retry_after, or raise queue.max_waiting of the resource.",
+    "wait-timeout": "Give a longer timeout, or raise queue.max_wait_ms of the resource.",
+    "load-exceeds-capacity": "Split the work into smaller loads, or raise the limit.",
+    "lease-ended": "Acquire again. If it lost its place, this process was silent for 15 s or more.",
+    "lease-expired": "Stop the work, and acquire again. If it happens often, give a longer ttl.",
+    "idempotency-conflict": "Leave idempotency_key out, or use each key for one acquire only.",
+    "version-conflict": "Read the resource again, and repeat the change.",
+    "storage-full": "Free space on the disk of the node; it goes on by itself.",
+    "too-many-requests": "Try again in a moment.",
+}
+_BLOCKED = {
+    "limit-exceeded": Rejected,
+    "too-many-requests": Rejected,
+    "queue-full": QueueFull,
+    "wait-timeout": WaitTimeout,
+}
+_KINDS: dict[str, type[RateQueueError]] = {
+    "unauthenticated": AuthError,
+    "forbidden": AuthError,
+    "load-exceeds-capacity": LoadTooLarge,
+    "lease-ended": LeaseLost,
+    "lease-expired": LeaseLost,
+    "lease-not-held": LeaseLost,
+    "lease-not-found": LeaseLost,
+}
+
+
+def error(answer: Answer) -> RateQueueError:
+    """The error that a failed call's answer means."""
+    problem = _problem(answer)
+    if problem is None:
+        if answer.status in _GATEWAY_STATUSES:
+            return Unavailable(f"{answer.url} answered {answer.status} in place of a node", status=answer.status)
+        return foreign(answer)
+    code: str = problem["code"]
+    about = f"{problem['resource']}: " if problem.get("resource") else ""
+    text = problem.get("detail") or problem.get("title") or code
+    message = " ".join(filter(None, [f"{about}{text}", _ADVICE.get(code), f"({code})"]))
+    status, request = answer.status, problem.get("request_id")
+    if code in _BLOCKED:
+        after = problem.get("retry_after_ms")
+        return _BLOCKED[code](
+            message,
+            retry_after=None if after is None else after / 1000,
+            violated=problem.get("violated") or (),
+            code=code,
+            status=status,
+            request_id=request,
+        )
+    if status >= 500:
+        no_effect = REPEATABLE.get(code, code == "storage-full")
+        return Unavailable(message, no_effect=no_effect, code=code, status=status, request_id=request)
+    kind = _KINDS.get(code, ConfigurationError)
+    return kind(message, code=code, status=status, request_id=request)
+
+
+def repeatable(failure: RateQueueError) -> bool:
+    """True when the same call with the same key may go to the next node."""
+    if not isinstance(failure, Unavailable):
+        return False
+    return failure.code in REPEATABLE or (failure.code is None and failure.status in _GATEWAY_STATUSES)
+
+
+def _problem(answer: Answer) -> Optional[dict[str, Any]]:
+    try:
+        problem = json.loads(answer.content)
+    except ValueError:
+        return None
+    if isinstance(problem, dict) and isinstance(problem.get("code"), str):
+        return problem
+    return None

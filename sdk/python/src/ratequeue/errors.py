@@ -1,0 +1,93 @@
+"""What can go wrong. Every error is a :class:`RateQueueError`, and its message says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional
+
+
+class RateQueueError(Exception):
+    """The base of all errors of this package.
+
+    ``code`` is the server's error code (``"limit-exceeded"``), or None when no server said it. ``status`` is the HTTP
+    status that came with it, ``request_id`` the idempotency key of the call.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: Optional[str] = None,
+        status: Optional[int] = None,
+        request_id: Optional[str] = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+        self.request_id = request_id
+
+
+class _Blocked(RateQueueError):
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: Optional[float] = None,
+        violated: Sequence[str] = (),
+        code: Optional[str] = None,
+        status: Optional[int] = None,
+        request_id: Optional[str] = None,
+    ) -> None:
+        super().__init__(message, code=code, status=status, request_id=request_id)
+        self.retry_after = retry_after
+        """Seconds after which another try may succeed: an estimate, or None."""
+        self.violated = tuple(violated)
+        """The limits that are in the way; ``line`` when only the waiting line is."""
+
+
+class Rejected(_Blocked):
+    """The limits do not allow it now, and the call was not to wait."""
+
+
+class WaitTimeout(_Blocked):
+    """It was not its turn before the time to wait ran out. Its place in line is gone."""
+
+
+class QueueFull(_Blocked):
+    """The limits do not allow it now, and as many callers wait as may."""
+
+
+class LoadTooLarge(RateQueueError):
+    """The load is more than a limit of the resource can ever admit. No waiting helps."""
+
+
+class LeaseLost(RateQueueError):
+    """The lease may no longer be relied on: the server may have given its capacity to somebody else."""
+
+
+class Unavailable(RateQueueError):
+    """No node decided the call in time.
+
+    ``no_effect`` is True when it is certain that nothing happened. When it is False, a lease may have been granted
+    that nobody uses; it ends by itself when its time to live is over.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        no_effect: bool = False,
+        code: Optional[str] = None,
+        status: Optional[int] = None,
+        request_id: Optional[str] = None,
+    ) -> None:
+        super().__init__(message, code=code, status=status, request_id=request_id)
+        self.no_effect = no_effect
+
+
+class AuthError(RateQueueError):
+    """The API key is missing, unknown, or does not allow this."""
+
+
+class ConfigurationError(RateQueueError):
+    """The call cannot work as it is written: an argument, a name, a resource or a URL is wrong."""
