@@ -25,8 +25,13 @@ need_faketime() {
   ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || install libfaketime libfaketime
 }
 
+# Network namespaces, for the tests that cut nodes off from each other.
+need_ip() {
+  command -v ip >/dev/null || install ip iproute2
+}
+
 case "${1:-}" in
   build) need_cargo ;;
-  test) need_cargo; need_faketime ;;
+  test) need_cargo; need_faketime; need_ip ;;
   *) say "usage: scripts/setup.sh build|test"; exit 2 ;;
 esac

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 macro_rules! error_codes {
-    ($($(#[$doc:meta])* $variant:ident => $code:literal, $status:literal, $retryable:literal, $no_effect:literal, $title:literal;)*) => {
+    ($($(#[$doc:meta])* $variant:ident => $code:tt, $status:literal, $retryable:literal, $no_effect:literal, $title:literal;)*) => {
         /// Why a call failed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
         pub enum ErrorCode {

@@ -165,7 +165,8 @@ impl Changes {
 
     /// The record of a key to drain, if this checkpoint does not have it yet.
     pub fn carry<T: Clone + Into<Record>>(&self, slot: &mut Slot<T>) -> Option<Record> {
-        if slot.carried == self.period || slot.changed == self.period {
+        // One that has changed since the checkpoint was cut was set aside then, and so carried.
+        if slot.carried == self.period {
             return None;
         }
         slot.carried = self.period;

@@ -161,7 +161,8 @@ impl Script {
                     _ => state.held(&resource, None, 100, self.stamp),
                 };
                 let labels = views.iter().flatten().map(|view| self.labels.of(view.id));
-                format!("{name}: {}", labels.collect::<Vec<_>>().join(" "))
+                let labels: Vec<_> = labels.collect();
+                format!("{name}: {}", if labels.is_empty() { "nobody".to_owned() } else { labels.join(" ") })
             }
             "lease" => {
                 let key = args.next_pos().ok_or("which lease?")?.value.clone();

@@ -98,6 +98,8 @@ impl RaftStateMachine<Types> for Applier {
             let text = format!("the snapshot ends at {:?}, not at {:?}", header.applied, meta.last_log_id);
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
+        let group = &self.replica.group;
+        tracing::info!(group, applied = ?header.applied, records = header.records, "snapshot installed");
         let membership = meta.last_membership.clone();
         let before = self.replica.replace(Machine { state, applied: header.applied, membership });
         drop(writing);

@@ -260,7 +260,7 @@ impl Group {
 
     /// Answers a frame that [`Transport::call`] brought from another node of the group.
     pub async fn receive(&self, frame: Bytes) -> Bytes {
-        receive::one(&self.inner.raft, frame).await
+        receive::one(&self.inner.raft, &self.inner.replica, frame).await
     }
 
     /// Answers the frames that [`Transport::stream`] brings from another node of the group. They must come in order. The
@@ -268,7 +268,7 @@ impl Group {
     #[must_use]
     pub fn receive_stream(&self, lane: Lane, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
         match lane {
-            Lane::Control | Lane::Log => receive::appends(&self.inner.raft, frames),
+            Lane::Control | Lane::Log => receive::appends(&self.inner.raft, Arc::clone(&self.inner.replica), frames),
             Lane::Forward => Box::pin(futures::stream::empty()),
             Lane::Bulk => receive::snapshot(self.inner.raft.clone(), Arc::clone(&self.inner.slots), frames),
         }
@@ -341,10 +341,12 @@ impl Group {
         self.inner.replica.roles.subscribe()
     }
 
-    /// Who leads, as far as this node knows.
+    /// Who leads, as far as this node knows: nobody that it has not heard from for an election timeout.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
-        self.inner.replica.roles.get().leader
+        let replica = &self.inner.replica;
+        let is_near = |leader: &NodeId| *leader == self.node() || replica.heard.within(self.inner.timing.election_max);
+        replica.roles.get().leader.filter(is_near)
     }
 }
 

@@ -9,18 +9,27 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendEr
 
 use crate::apply;
 use crate::group::Raft;
+use crate::replica::Replica;
 use crate::slots::Slots;
 use crate::snapshot::{self, SnapshotData};
 use crate::types::{Snapshot, Types};
 use crate::wire::{Request, Response};
 
 /// Answers one frame.
-pub(crate) async fn one(raft: &Raft, frame: Bytes) -> Bytes {
+pub(crate) async fn one(raft: &Raft, replica: &Replica, frame: Bytes) -> Bytes {
     let response = match Request::decode(frame) {
         Ok(request) => answer(raft, request).await,
         Err(error) => Response::Refused(error.to_string()),
     };
+    note_leader(replica, &response);
     response.encode()
+}
+
+/// Only appends of the leader that this node follows are taken.
+fn note_leader(replica: &Replica, response: &Response) {
+    if matches!(response, Response::Append(Ok(_))) {
+        replica.heard.note();
+    }
 }
 
 async fn answer(raft: &Raft, request: Request) -> Response {
@@ -51,12 +60,20 @@ async fn answer(raft: &Raft, request: Request) -> Response {
 }
 
 /// Answers a stream of appends, in order. It ends with the first frame that is not one, or cannot be appended.
-pub(crate) fn appends(raft: &Raft, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
+pub(crate) fn appends(
+    raft: &Raft,
+    replica: Arc<Replica>,
+    frames: BoxStream<'static, Bytes>,
+) -> BoxStream<'static, Bytes> {
     let appends =
         frames.map(to_append).take_while(|append| std::future::ready(append.is_some())).filter_map(std::future::ready);
     // Polling openraft's stream again after its end would panic.
     let results = raft.stream_append(appends).fuse();
-    Box::pin(results.map(|result| to_response(result.map_err(|error| error.to_string())).encode()))
+    Box::pin(results.map(move |result| {
+        let response = to_response(result.map_err(|error| error.to_string()));
+        note_leader(&replica, &response);
+        response.encode()
+    }))
 }
 
 fn to_append(frame: Bytes) -> Option<AppendEntriesRequest<Types>> {

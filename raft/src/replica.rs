@@ -15,7 +15,7 @@ use crate::checkpoint::Growth;
 use crate::clock::LogClock;
 use crate::due::Due;
 use crate::node::NodeId;
-use crate::role::Roles;
+use crate::role::{Heard, Roles};
 use crate::types::StoredMembership;
 
 /// What one applied entry did, for those who watch the group. Produced on the leader only.
@@ -45,6 +45,7 @@ pub(crate) struct Replica {
     pub machine: RwLock<Machine>,
     pub clock: LogClock,
     pub roles: Roles,
+    pub heard: Heard,
     pub due: Due,
     pub attachments: Attachments,
     pub events: broadcast::Sender<Arc<EventBatch>>,
@@ -61,6 +62,7 @@ impl Replica {
             machine: RwLock::new(machine),
             clock,
             roles: Roles::default(),
+            heard: Heard::default(),
             due,
             attachments: Attachments::default(),
             events: broadcast::Sender::new(caps::EVENT_BATCHES_MAX),

@@ -1,4 +1,7 @@
-//! Who leads, as far as this node knows.
+//! Who leads, as far as this node knows, and whether it still says so.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -45,5 +48,34 @@ impl Roles {
             before != role
         });
         before
+    }
+}
+
+/// When a leader elsewhere was last heard from. openraft goes on naming one that is out of reach for as long as nobody else is
+/// elected.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    since: Instant,
+    /// Microseconds after `since`; 0 before the first time.
+    at_us: AtomicU64,
+}
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self { since: Instant::now(), at_us: AtomicU64::new(0) }
+    }
+}
+
+impl Heard {
+    /// The leader has just been heard from.
+    pub fn note(&self) {
+        let us = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.at_us.store(us.max(1), Ordering::Relaxed);
+    }
+
+    /// Whether it was heard from that recently.
+    pub fn within(&self, age: Duration) -> bool {
+        let at_us = self.at_us.load(Ordering::Relaxed);
+        at_us > 0 && self.since.elapsed().saturating_sub(Duration::from_micros(at_us)) <= age
     }
 }

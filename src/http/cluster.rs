@@ -53,7 +53,7 @@ async fn group_view(group: &Group) -> GroupView {
             NodeRole::Learner => Role::Learner,
             NodeRole::Stopped => Role::Stopped,
         },
-        leader: status.leader,
+        leader: group.leader(),
         term: status.term,
         followers: followers.collect(),
         voters: status.voters.into_keys().collect(),

@@ -95,10 +95,6 @@ impl Load {
         }
     }
 
-    pub fn granted(&self) -> usize {
-        self.seen.grants.lock().len()
-    }
-
     /// Waits until so many more leases were granted to calls that are made from now on.
     pub async fn goes_on(&self, count: usize) {
         let since = Instant::now();
@@ -108,12 +104,6 @@ impl Load {
             (fresh.filter(|grant| grant.sent > since).count() >= count).then_some(())
         })
         .await;
-    }
-
-    /// Waits until so many more leases were granted, whenever they were asked for.
-    pub async fn more_granted(&self, count: usize) {
-        let before = self.granted();
-        eventually("leases are granted", || async { (self.granted() >= before + count).then_some(()) }).await;
     }
 
     /// Ends the load: every call that is under way is answered first.

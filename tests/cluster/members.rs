@@ -1,9 +1,11 @@
 //! Nodes come, go and take the place of others while the cluster works. Nothing is lost, and no change is made that would
 //! cost the cluster its majority.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, REGION, done, failed};
 use crate::harness::{concurrency, eventually};
@@ -164,4 +166,85 @@ async fn leadership_goes_where_it_is_sent() {
     failed(&busy.cluster.cli(&["transfer-leader", "--to", "9"]).await, 1, &["node 9 does not vote"]);
     failed(&busy.cluster.cli(&["transfer-leader", "--group", "mars"]).await, 2, &[REGION]);
     busy.ends_well(&[1, 2, 3]).await;
+}
+
+/// How far behind the fourth node is, on a machine that is quick enough.
+const ENTRIES: u64 = 20_000;
+/// How far behind it is at least, and how long that may take.
+const ENTRIES_MIN: u64 = 1_000;
+const ENTRIES_WITHIN: Duration = Duration::from_secs(30);
+/// A checkpoint is made after a minute.
+const CHECKPOINT_WITHIN: Duration = Duration::from_secs(100);
+
+/// Calls that each become an entry of the log, until dropped.
+async fn entries(cluster: &Cluster) -> JoinSet<()> {
+    let node = cluster.at(cluster.leader().await);
+    node.create("busy", concurrency(4)).await;
+    let mut calls = JoinSet::new();
+    for _ in 0..4 {
+        let lease = node.granted("busy", json!({"ttl_ms": 600_000})).await.id();
+        let node = node.clone();
+        calls.spawn(async move {
+            loop {
+                node.extend(&lease, json!({"ttl_ms": 600_000})).await.is(200);
+            }
+        });
+    }
+    calls
+}
+
+/// Waits until this is so, which takes its time.
+async fn in_time(what: &str, within: Duration, mut is_so: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < within, "waited {within:?} for this: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The log is purged up to the older of two checkpoints. One is made at every clean stop, the other after a minute.
+#[tokio::test]
+async fn a_node_that_is_far_behind_catches_up() {
+    let _turn = Turn::shared();
+    let mut cluster = Cluster::formed(3).await;
+    cluster.at(1).create("kept", concurrency(1)).await;
+    let kept = cluster.at(1).granted("kept", json!({"ttl_ms": 600_000})).await.id();
+    for member in cluster.members.values_mut() {
+        member.signal(Signal::TERM);
+    }
+    for member in cluster.members.values_mut() {
+        assert_eq!(member.ended().await.code(), Some(0));
+    }
+    cluster.start().await;
+    let leader = cluster.leader().await;
+    let calls = entries(&cluster).await;
+
+    // By entries: the whole log is still there.
+    let begun = Instant::now();
+    let node = cluster.at(leader).clone();
+    in_time("a long log", CHECKPOINT_WITHIN, async || {
+        let applied = node.applied_index().await;
+        applied >= ENTRIES || (applied >= ENTRIES_MIN && begun.elapsed() > ENTRIES_WITHIN)
+    })
+    .await;
+    let (behind, begun) = (node.applied_index().await, Instant::now());
+    cluster.describe(4).start().await;
+    done(&cluster.cli(&["add-node", "--id", "4"]).await);
+    println!("members: a node that was {behind} entries behind votes after {:.1?}", begun.elapsed());
+    assert!(!cluster.node(4).log().contains("snapshot installed"), "it came by entries");
+    drop(calls);
+
+    // By a snapshot: the beginning of the log is gone.
+    let has_two = |cluster: &Cluster| cluster.node(leader).log().contains("sequence=2");
+    in_time("the second checkpoint", CHECKPOINT_WITHIN, async || has_two(&cluster)).await;
+    let begun = Instant::now();
+    cluster.describe(5).start().await;
+    done(&cluster.cli(&["add-node", "--id", "5"]).await);
+    println!("members: a node that needed a snapshot votes after {:.1?}", begun.elapsed());
+    assert!(cluster.node(5).log().contains("snapshot installed"), "it came by a snapshot");
+
+    cluster.agree(&[1, 2, 3, 4, 5]).await;
+    for id in [4, 5] {
+        assert_eq!(cluster.at(id).lease(&kept).await.is(200).str("state"), "held");
+    }
 }

@@ -76,8 +76,7 @@ impl Tracked {
             then = *at;
             match happened {
                 Happened::Charge { lease, units } => queue.push((*lease, u128::from(*units) * scale)),
-                // What is given back leaves at the front, like what drains.
-                Happened::Refund { units, .. } => drain(&mut queue, u128::from(*units) * scale),
+                Happened::Refund { lease, units } => give_back(&mut queue, *lease, u128::from(*units) * scale),
                 Happened::Carry { scaled } => queue.push((None, *scaled)),
                 Happened::Quota { quota: next } => quota = *next,
             }
@@ -239,6 +238,14 @@ impl Tracked {
         self.history = vec![(now, quota)];
         self.history.extend(carried);
         self.history.sort_by_key(|(at, _)| *at);
+    }
+}
+
+/// The last in the queue takes its own out. For any other the queue moves up, as if it had drained.
+fn give_back(queue: &mut Vec<(Option<usize>, u128)>, lease: usize, scaled: u128) {
+    match queue.iter_mut().rev().find(|(_, left)| *left > 0) {
+        Some((of, left)) if *of == Some(lease) => *left -= scaled,
+        _ => drain(queue, scaled),
     }
 }
 

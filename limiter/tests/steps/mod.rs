@@ -127,11 +127,14 @@ struct Dice {
     rng: StdRng,
     requests: u64,
     acquires: Vec<Acquire>,
+    /// Large and slow rates only, so that there is much to give back.
+    roomy: bool,
 }
 
 /// The steps of a seed: about `commands` commands.
 pub fn steps(seed: u64, commands: usize) -> Vec<Step> {
-    let mut dice = Dice { rng: StdRng::seed_from_u64(seed), requests: 0, acquires: Vec::new() };
+    let mut dice =
+        Dice { rng: StdRng::seed_from_u64(seed), requests: 0, acquires: Vec::new(), roomy: seed.is_multiple_of(3) };
     let mut steps: Vec<Step> = RESOURCES
         .iter()
         .map(|resource| {
@@ -191,7 +194,7 @@ impl Dice {
         match self.rng.random_range(0..200) {
             0..100 => self.acquire(resource),
             100..138 => {
-                let used = if self.one_in(2) { Some(self.load(5)) } else { None };
+                let used = if self.one_in(3) { None } else { Some(self.load(4)) };
                 Command::Release { request: self.known(), used }
             }
             138..148 => {
@@ -247,6 +250,11 @@ impl Dice {
     }
 
     fn limit(&mut self) -> Limit {
+        if self.roomy {
+            let kind = self.pick(&[Kind::Bucket, Kind::Bucket, Kind::Window]);
+            let (quota, window_ms) = (self.rng.random_range(8..24), self.pick(&[6_400, 60_000, 600_000]));
+            return Limit { kind, quota, window_ms, burst: None, cost: Cost::Load, true_up: TrueUp::Both };
+        }
         let kind = self.pick(&[Kind::Window, Kind::Bucket, Kind::Concurrency]);
         Limit {
             kind,

@@ -51,7 +51,8 @@ pub async fn init(place: &File, file: &ClusterFile) -> Result<(), Failed> {
 /// A node without data beside a formed cluster has lost it, or the formed one came from elsewhere: both are for people.
 fn refuse_half_empty(asked: &[Asked]) -> Result<(), Failed> {
     let is_formed = |asked: &&Asked| asked.group().is_some_and(|group| !group.voters.is_empty());
-    let empty: Vec<u64> = asked.iter().filter(|asked| asked.cluster_id().is_none()).map(|asked| asked.node.id).collect();
+    let empty: Vec<u64> =
+        asked.iter().filter(|asked| asked.cluster_id().is_none()).map(|asked| asked.node.id).collect();
     let (Some(formed), Some(id)) = (asked.iter().find(is_formed), empty.first()) else { return Ok(()) };
     let text = if empty.len() * 2 > asked.len() {
         format!(

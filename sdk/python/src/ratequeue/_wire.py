@@ -102,7 +102,7 @@ class Ask:
     @property
     def nothing_used(self) -> Load:
         """What a lease used that was never worked under, in the form of its load."""
-        return 0 if isinstance(self.load, int) else {name: 0 for name in self.load}
+        return 0 if isinstance(self.load, int) else dict.fromkeys(self.load, 0)
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,9 @@ def check_load(what: str, load: Load) -> Load:
 
 def _check_amount(what: str, amount: int) -> int:
     if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount <= LOAD_MAX:
-        raise ConfigurationError(f"{what} is {amount!r}: give a whole number from 0 to 2**53, or a dict of such numbers")
+        raise ConfigurationError(
+            f"{what} is {amount!r}: give a whole number from 0 to 2**53, or a dict of such numbers"
+        )
     return amount
 
 

@@ -1,0 +1,52 @@
+"""Calls that make and look at resources, as they go over the wire. The two clients send them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Optional
+from urllib.parse import quote
+
+from ._wire import Call, check_name, new_key
+
+Resource = dict[str, Any]
+"""A resource as the HTTP API shows it: ``limits``, ``queue``, ``lease``, ``name``, ``version``, ..."""
+
+
+def _path(name: str) -> str:
+    return f"/v1/resources/{check_name(name)}"
+
+
+def _change(method: str, name: str, body: Optional[Mapping[str, Any]], conditions: Mapping[str, str]) -> Call:
+    content = None if body is None else json.dumps(body).encode()
+    return Call(method, _path(name), content, {"idempotency-key": new_key(), **conditions})
+
+
+def _if_match(version: Optional[int]) -> dict[str, str]:
+    return {} if version is None else {"if-match": f'"{version}"'}
+
+
+def put(name: str, resource: Mapping[str, Any], if_version: Optional[int], create_only: bool) -> Call:
+    conditions = {"if-none-match": "*"} if create_only else _if_match(if_version)
+    return _change("PUT", name, resource, conditions)
+
+
+def patch(name: str, changes: Mapping[str, Any], if_version: Optional[int]) -> Call:
+    return _change("PATCH", name, changes, _if_match(if_version))
+
+
+def delete(name: str) -> Call:
+    return _change("DELETE", name, None, {})
+
+
+def get(name: str) -> Call:
+    return Call("GET", _path(name))
+
+
+def stats(name: str) -> Call:
+    return Call("GET", _path(name) + "/stats")
+
+
+def page(cursor: Optional[str]) -> Call:
+    after = f"&cursor={quote(cursor, safe='')}" if cursor else ""
+    return Call("GET", f"/v1/resources?limit=1000{after}")

@@ -1,0 +1,233 @@
+"""What the clients do, as flows (see :mod:`ratequeue._retry`): acquire, give up, release, extend, and stand in for the server."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+from . import _clock, _retry, _wire
+from ._local import Local, LocalLimiter
+from ._retry import Flow, Nodes, Pause, Tell
+from ._settings import OnUnavailable, Settings
+from ._wire import Answer, Ask, Call, LeaseView, Load
+from .errors import LeaseLost, RateQueueError, Rejected, Unavailable, WaitTimeout
+
+log = logging.getLogger("ratequeue")
+
+WAIT_GRACE = 15.0
+"""Seconds for which an acquire goes on beyond its own wait."""
+TROUBLE = 5.0
+"""Seconds that unreachable nodes may add to an acquire's timeout."""
+FALLBACK_AFTER = 3.0
+"""Seconds without a decision after which a caller that chose a way out takes it."""
+DOWN_FOR = 5.0
+"""Seconds after that for which callers with a way out take it at once."""
+GIVE_UP_TIMEOUT = 2.0
+"""Seconds for which an interrupted acquire tries to give its place back."""
+LIMITS_FOR = 60.0
+"""Seconds for which known limits are not asked for again."""
+
+
+def margin(ttl: float) -> float:
+    """Seconds by which this side stops trusting a lease before the server does: clocks differ by less than 200 ppm."""
+    return min(ttl / 4, 0.05 + ttl * 0.0004)
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A lease that was granted, or stands in for one."""
+
+    view: LeaseView
+    trusted_until: float
+    degraded: bool = False
+    limiter: Optional[LocalLimiter] = None
+
+
+@dataclass
+class Progress:
+    """How far an acquire got, for giving it up."""
+
+    sent: bool = False
+    lease_id: Optional[str] = None
+
+
+class Core:
+    """What the calls of one client share. Safe for threads."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = _clock.now) -> None:
+        self.settings = settings
+        self.nodes = Nodes(settings.urls)
+        self.clock = clock
+        self._down_until = float("-inf")
+        self._limits: dict[str, tuple[float, Mapping[str, Any]]] = {}
+        self._limiters: dict[str, LocalLimiter] = {}
+        self._lock = threading.Lock()
+
+    def after_fork(self) -> None:
+        """In a child process: nobody holds this lock any more."""
+        self._lock = threading.Lock()
+        self._limiters = {}
+
+    def call(self, call: Call, budget: Optional[float] = None) -> Flow[Answer]:
+        answer = yield from _retry.call(
+            self.nodes, call, self.settings.patience if budget is None else budget, self.clock
+        )
+        return answer
+
+    # Acquire
+
+    def open(self, ask: Ask, progress: Progress, choice: Optional[OnUnavailable]) -> Flow[Grant]:
+        """Acquires, or does what the caller chose for the case that no node can decide it."""
+        choice = self.settings.on_unavailable if choice is None else choice
+        if choice == "deny":
+            return (yield from self.acquire(ask, progress, min(self.settings.patience, ask.wait + TROUBLE)))
+        if self.clock() >= self._down_until:
+            try:
+                grant = yield from self.acquire(ask, progress, min(self.settings.patience, FALLBACK_AFTER))
+            except Unavailable as unavailable:
+                self._down_until = self.clock() + DOWN_FOR
+                log.warning("no node decides for %s, going on without: %s", ask.resource, unavailable)
+                return (yield from self.degraded(ask, choice, unavailable))
+            if isinstance(choice, Local):
+                yield from self.learn_limits(ask.resource)
+            return grant
+        return (yield from self.degraded(ask, choice, None))
+
+    def acquire(self, ask: Ask, progress: Progress, budget: float) -> Flow[Grant]:
+        """Acquires, and waits in line for as long as the caller asked for, across calls and nodes."""
+        give_up = self.clock() + ask.wait + WAIT_GRACE
+        # The first call is not held open, so that who must wait learns the lease's id and place at once.
+        hold_ms = 0
+        while True:
+            progress.sent = True
+            answer = yield from self.call(ask.call(hold_ms), budget)
+            lease = _wire.lease(answer)
+            progress.lease_id = lease.id
+            if lease.state == "held":
+                return (yield from self.settle(lease, answer.sent))
+            if self.clock() > give_up:
+                yield from self.give_up(ask, progress)
+                raise WaitTimeout(f"{ask.resource}: still in line after {ask.wait:g} s. Give a longer timeout.")
+            yield Tell(lease.position, lease.retry_after)
+            hold_ms = _wire.HOLD_MS_MAX
+
+    def settle(self, lease: LeaseView, sent: float) -> Flow[Grant]:
+        """How long a granted lease may be trusted: it counts from when the call was sent.
+
+        After a call that was held open, little may be left of that. A new deadline then makes it right.
+        """
+        until = sent + lease.expires_in - margin(lease.expires_in)
+        if self.clock() - sent > lease.expires_in / 3:
+            left = until - self.clock()
+            ttl_ms = int(lease.expires_in * 1000)
+            try:
+                answer = yield from self.call(_wire.extend(lease.id, ttl_ms), max(left, 1.0))
+                ttl = _wire.lease(answer).expires_in
+                until = answer.sent + ttl - margin(ttl)
+            except Unavailable:
+                if left <= 0:
+                    raise
+        if until <= self.clock():
+            raise LeaseLost(f"{lease.resource}: the lease was over before it could be used. Give a longer ttl.")
+        return Grant(lease, until)
+
+    def give_up(self, ask: Ask, progress: Progress) -> Flow[None]:
+        """Gives back what an interrupted acquire may have got: a place in line, or a lease that nobody works under."""
+        if not progress.sent:
+            return
+        try:
+            if progress.lease_id is None:
+                # Its first call was never answered. Only the server knows, and the key is how to ask.
+                answer = yield from self.call(ask.call(0), GIVE_UP_TIMEOUT)
+                progress.lease_id = _wire.lease(answer).id
+            yield from self.call(_wire.release(progress.lease_id, ask.nothing_used), GIVE_UP_TIMEOUT)
+        except RateQueueError as error:
+            log.debug("nothing to give up for %s: %s", ask.resource, error)
+
+    # Without the server
+
+    def degraded(self, ask: Ask, choice: OnUnavailable, why: Optional[Unavailable]) -> Flow[Grant]:
+        """Stands in for the server, as the caller chose."""
+        if not isinstance(choice, Local):
+            return self.stand_in(ask, 0.0, None)
+        limiter = self._limiter(ask.resource, choice.fraction)
+        if limiter is None:
+            known = "its limits are not known here yet"
+            raise why or Unavailable(f"{ask.resource}: no node decides, and {known}. Try again in a moment.")
+        began = self.clock()
+        while True:
+            wait = limiter.acquire(ask.load, self.clock())
+            if wait <= 0:
+                return self.stand_in(ask, self.clock() - began, limiter)
+            if wait == float("inf"):
+                raise why or Unavailable(
+                    f"{ask.resource}: no node decides, and the load does not fit this process's part of the limits. "
+                    "Try again in a moment, or give a larger fraction."
+                )
+            if ask.wait <= 0:
+                raise Rejected(f"{ask.resource}: not now (no node decides, limited locally).", retry_after=wait)
+            left = began + ask.wait - self.clock()
+            if left <= 0:
+                raise WaitTimeout(f"{ask.resource}: not in time (no node decides, limited locally).", retry_after=wait)
+            yield Pause(min(wait, left))
+
+    def stand_in(self, ask: Ask, waited: float, limiter: Optional[LocalLimiter]) -> Grant:
+        view = LeaseView(f"degraded.{ask.key}", ask.resource, "held", 0, {}, float("inf"), waited, 0, 0.0)
+        return Grant(view, float("inf"), degraded=True, limiter=limiter)
+
+    def learn_limits(self, resource: str) -> Flow[None]:
+        known = self._limits.get(resource)
+        if known is not None and self.clock() - known[0] < LIMITS_FOR:
+            return
+        try:
+            answer = yield from self.call(Call("GET", f"/v1/resources/{resource}"), 1.0)
+            self.know_limits(answer)
+        except RateQueueError as error:
+            log.debug("the limits of %s could not be read: %s", resource, error)
+
+    def know_limits(self, answer: Answer) -> None:
+        """Remembers the limits in a node's view of a resource."""
+        body = answer.json()
+        if isinstance(body, dict) and "limits" in body and "name" in body:
+            self._limits[body["name"]] = (self.clock(), body["limits"])
+
+    def _limiter(self, resource: str, fraction: float) -> Optional[LocalLimiter]:
+        with self._lock:
+            known = self._limits.get(resource)
+            if known is None:
+                return None
+            limiter = self._limiters.setdefault(resource, LocalLimiter())
+            limiter.resize(known[1], fraction)
+            return limiter
+
+    # The end of a lease
+
+    def release(self, lease_id: str, used: Optional[Load], trusted_until: float) -> Flow[bool]:
+        """Releases a lease. Gives False when it had been lost. Never raises: the work is done.
+
+        When no node answers, the lease ends by itself soon; there is no point in trying for longer.
+        """
+        budget = min(self.settings.patience, max(1.0, trusted_until - self.clock() + 1.0))
+        try:
+            yield from self.call(_wire.release(lease_id, used), budget)
+        except LeaseLost as lost:
+            if lost.code == "lease-not-found":
+                return True
+            log.warning("lease %s ended before its work did: %s", lease_id, lost)
+            return False
+        except RateQueueError as error:
+            log.warning("lease %s could not be released, it ends by itself: %s", lease_id, error)
+        return True
+
+    def extend(self, lease_id: str, ttl_ms: Optional[int], trusted_until: float) -> Flow[float]:
+        """Extends a lease once; gives the time until which it may be trusted from now on.
+
+        Raises :class:`LeaseLost` when the server has ended it, any other error when this try came to nothing.
+        """
+        budget = max(0.0, trusted_until - self.clock())
+        answer = yield from self.call(_wire.extend(lease_id, ttl_ms), budget)
+        ttl = _wire.lease(answer).expires_in
+        return answer.sent + ttl - margin(ttl)

@@ -1,0 +1,117 @@
+"""The limiter of last resort: in this process only, sized as a part of the last known limits.
+
+It stands in while no node can be reached and the caller chose ``on_unavailable=local(fraction)``. Each process keeps to
+its own part, so ``fraction`` is 1 / (number of processes) for the whole to keep within the limits. A part of a rate is at
+most ``quota * fraction`` in any window; a bucket is treated as such a window too, which is stricter.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ._wire import Load
+from .errors import ConfigurationError
+
+POLL = 0.05
+"""Seconds until a concurrency limit is looked at again."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """What :func:`local` gives: how large a part of the limits this process may use by itself."""
+
+    fraction: float
+
+
+def local(fraction: float) -> Local:
+    """For ``on_unavailable``: limit in this process, to this part (over 0, at most 1) of the last known limits.
+
+    Take 1 / (number of processes). While the limits are not known yet, or the part of one of them is less than the load,
+    the call fails as with ``"deny"``.
+    """
+    if not 0 < fraction <= 1:
+        raise ConfigurationError(f"local: the fraction is {fraction!r}: give a number over 0 and at most 1")
+    return Local(fraction)
+
+
+def cost(limit: Mapping[str, Any], load: Load) -> int:
+    """What a load costs of a limit, as the server counts it."""
+    kind = limit.get("cost") or ("one" if limit["kind"] == "concurrency" else "load")
+    if kind == "one":
+        return 1
+    if kind == "load":
+        return load if isinstance(load, int) else sum(load.values())
+    return 0 if isinstance(load, int) else load.get(kind, 0)
+
+
+class _Limit:
+    def __init__(self, view: Mapping[str, Any], fraction: float) -> None:
+        self.view = view
+        self.resize(view, fraction)
+        self.used = 0
+        self._charges: deque[tuple[float, int]] = deque()
+
+    def resize(self, view: Mapping[str, Any], fraction: float) -> None:
+        self.view = view
+        self.window = view.get("window_ms", 0) / 1000
+        self.quota = int(view["quota"] * fraction)
+
+    @property
+    def is_rate(self) -> bool:
+        return bool(self.view["kind"] == "rate")
+
+    def wait(self, amount: int, now: float) -> float:
+        """Seconds until it may fit; 0 if it fits now. Endless if it never does."""
+        if amount > self.quota:
+            return float("inf")
+        while self._charges and self._charges[0][0] <= now - self.window:
+            self.used -= self._charges.popleft()[1]
+        if self.used + amount <= self.quota:
+            return 0.0
+        return self._charges[0][0] + self.window - now if self.is_rate else POLL
+
+    def charge(self, amount: int, now: float) -> None:
+        self.used += amount
+        if self.is_rate and amount:
+            self._charges.append((now, amount))
+
+    def free(self, amount: int) -> None:
+        if not self.is_rate:
+            self.used -= amount
+
+
+class LocalLimiter:
+    """The limits of one resource, in this process. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._limits: dict[str, _Limit] = {}
+
+    def resize(self, limits: Mapping[str, Mapping[str, Any]], fraction: float) -> None:
+        """Takes on the last known limits. What is in use of those that keep their name and kind stays so."""
+        with self._lock:
+            before, self._limits = self._limits, {}
+            for name, view in limits.items():
+                limit = before.get(name)
+                if limit is None or limit.view["kind"] != view["kind"]:
+                    limit = _Limit(view, fraction)
+                limit.resize(view, fraction)
+                self._limits[name] = limit
+
+    def acquire(self, load: Load, now: float) -> float:
+        """Charges all limits and gives 0, or charges none and gives the seconds until another try is worth it."""
+        with self._lock:
+            wait = max(limit.wait(cost(limit.view, load), now) for limit in self._limits.values())
+            if wait <= 0:
+                for limit in self._limits.values():
+                    limit.charge(cost(limit.view, load), now)
+            return wait
+
+    def release(self, load: Load) -> None:
+        with self._lock:
+            for limit in self._limits.values():
+                limit.free(cost(limit.view, load))

@@ -1,0 +1,66 @@
+"""A mixin for Celery tasks that hold a lease while they run.
+
+    class Limited(RateQueueTask, celery.Task):
+        ratequeue_resource = "openai-eu"
+        ratequeue_load = 2000
+
+    @app.task(base=Limited)
+    def summarise(text): ...
+
+A worker does not wait in line for long: when it is not the task's turn within ``ratequeue_timeout`` seconds, the task goes back
+to the broker and is tried again after the time that the server names. In the task, ``ratequeue.current_lease()`` gives the lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Callable, Optional, Union
+
+from . import _client, _limited, acquire
+from ._client import Client
+from ._wire import Load
+from .errors import QueueFull, Rejected, Unavailable, WaitTimeout
+
+
+class RateQueueTask:
+    """Put it before ``celery.Task`` in the bases of a task class."""
+
+    ratequeue_resource: str = ""
+    """The resource to acquire."""
+    ratequeue_load: Union[Load, Callable[..., Load]] = 1
+    """How much a run weighs; or a function of the task's arguments (a ``staticmethod``) that says it."""
+    ratequeue_timeout: Optional[float] = 5.0
+    """Seconds for which a worker waits in line."""
+    ratequeue_retry: float = 5.0
+    """Seconds until another try when the server does not name any."""
+    ratequeue_retries_max: Optional[int] = None
+    """Tries after which the task fails; None is no end."""
+    ratequeue_options: Mapping[str, Any] = {}
+    """Other arguments of :func:`ratequeue.acquire`."""
+    ratequeue_client: Optional[Client] = None
+    """The client; the shared one by default."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        task: Any = self
+        call: Any = super().__call__  # type: ignore[misc]
+        ask = acquire if self.ratequeue_client is None else self.ratequeue_client.acquire
+
+        def acquiring(load: Load) -> Any:
+            return ask(self.ratequeue_resource, load, timeout=self.ratequeue_timeout, **self.ratequeue_options)
+
+        # A function that is an attribute of the class would become a method; it is meant as it stands.
+        load: _limited.LoadOf = type(self).ratequeue_load
+        ran: list[bool] = []
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            ran.append(True)
+            return call(*args, **kwargs)
+
+        try:
+            return _client.limited(acquiring, load)(run)(*args, **kwargs)
+        except (Rejected, WaitTimeout, QueueFull, Unavailable) as error:
+            # What the work itself raised is the task's own business.
+            if ran or task.request.called_directly:
+                raise
+            after = getattr(error, "retry_after", None) or self.ratequeue_retry
+            raise task.retry(exc=error, countdown=after, max_retries=self.ratequeue_retries_max) from error

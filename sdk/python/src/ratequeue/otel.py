@@ -1,0 +1,45 @@
+"""OpenTelemetry spans, if you want them: ``Client(tracer=ratequeue.otel.tracer())``. Needs ``opentelemetry-api``.
+
+Each acquire is a span ``ratequeue.acquire`` that lasts until the lease is granted or not, with the attributes
+``ratequeue.resource``, ``ratequeue.priority``, ``ratequeue.load`` (the scalar load), and, once granted, ``ratequeue.lease_id``,
+``ratequeue.waited_s`` and ``ratequeue.degraded``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Callable
+
+from ._wire import Ask
+
+Granted = Callable[[str, float, bool], None]
+
+
+def tracer() -> Any:
+    """This package's tracer, of the global tracer provider."""
+    from opentelemetry import trace
+
+    return trace.get_tracer("ratequeue")
+
+
+@contextmanager
+def acquiring(tracer: Any, ask: Ask) -> Iterator[Granted]:
+    """A span around an acquire, if there is a tracer; gives what is to be called when it is granted."""
+    if tracer is None:
+        yield lambda lease_id, waited, degraded: None
+        return
+    load = ask.load if isinstance(ask.load, int) else sum(ask.load.values())
+    attributes = {
+        "ratequeue.resource": ask.resource,
+        "ratequeue.priority": ask.fields["priority"],
+        "ratequeue.load": load,
+    }
+    with tracer.start_as_current_span("ratequeue.acquire", attributes=attributes) as span:
+
+        def granted(lease_id: str, waited: float, degraded: bool) -> None:
+            span.set_attribute("ratequeue.lease_id", lease_id)
+            span.set_attribute("ratequeue.waited_s", waited)
+            span.set_attribute("ratequeue.degraded", degraded)
+
+        yield granted

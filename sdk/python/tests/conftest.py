@@ -1,0 +1,49 @@
+"""What the tests share: a real node, a real cluster, a resource of one's own."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+import ratequeue
+from ratequeue.testing import Node, ratequeue_node
+
+__all__ = ["ratequeue_node"]
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def client(ratequeue_node: Node) -> Iterator[ratequeue.Client]:
+    with ratequeue.Client(ratequeue_node.url) as client:
+        yield client
+
+
+@pytest.fixture
+def make(client: ratequeue.Client) -> Callable[..., str]:
+    """Makes a resource that no other test uses, and gives its name: ``make(slots=2, **fields of the resource)``."""
+
+    def make(slots: int = 1, **fields: Any) -> str:
+        name = f"test-{next(_numbers)}"
+        limits = fields.pop("limits", {"slots": {"kind": "concurrency", "quota": slots}})
+        client.resources.put(name, {"limits": limits, **fields})
+        return name
+
+    return make
+
+
+@pytest.fixture
+def own_node() -> Iterator[Node]:
+    """A node that the test may stop and kill."""
+    with tempfile.TemporaryDirectory(prefix="ratequeue-") as folder:
+        node = Node(Path(folder))
+        node.start()
+        try:
+            yield node
+        finally:
+            node.kill()

@@ -1,0 +1,174 @@
+"""The asyncio client, against a real node."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from typing import Any, Callable
+
+import pytest
+
+import ratequeue
+import ratequeue.aio as rq
+from ratequeue.testing import Node
+
+Make = Callable[..., str]
+
+
+def test_a_lease_is_held_in_the_block_and_released_after_it(ratequeue_node: Node, make: Make) -> None:
+    name = make(slots=1)
+
+    async def run() -> None:
+        async with rq.AsyncClient(ratequeue_node.url) as client:
+            async with client.acquire(name) as lease:
+                assert (await client.stats(name))["held"] == 1
+                assert lease.fencing_token > 0
+                async with client.try_acquire(name) as other:
+                    assert other is None
+            assert (await client.stats(name))["held"] == 0
+            with pytest.raises(ValueError, match="work"):
+                async with client.acquire(name):
+                    raise ValueError("work")
+            assert (await client.stats(name))["held"] == 0
+
+    asyncio.run(run())
+
+
+def test_cancelling_the_wait_gives_the_place_up(ratequeue_node: Node, make: Make) -> None:
+    name = make(slots=1)
+
+    async def run() -> None:
+        async with rq.AsyncClient(ratequeue_node.url) as client, client.acquire(name):
+            in_line = asyncio.Event()
+
+            async def wait() -> None:
+                async def on_wait(position: int, retry_after: float) -> None:
+                    in_line.set()
+
+                async with client.acquire(name, on_wait=on_wait):
+                    raise AssertionError("it is held by somebody else")
+
+            task = asyncio.create_task(wait())
+            await asyncio.wait_for(in_line.wait(), 5)
+            assert (await client.stats(name))["queue_depth"] == 1
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert (await client.stats(name))["queue_depth"] == 0
+
+    asyncio.run(run())
+
+
+def test_cancelling_in_the_block_releases(ratequeue_node: Node, make: Make) -> None:
+    name = make(slots=1)
+
+    async def run() -> None:
+        async with rq.AsyncClient(ratequeue_node.url) as client:
+            for delay in (0.1, 0.0):
+                held = asyncio.Event()
+
+                async def work(held: asyncio.Event = held) -> None:
+                    async with client.acquire(name):
+                        held.set()
+                        await asyncio.sleep(30)
+
+                task = asyncio.create_task(work())
+                await held.wait()
+                task.cancel()
+                # The second time, also in the middle of the release.
+                await asyncio.sleep(delay)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                assert (await client.stats(name))["held"] == 0
+
+    asyncio.run(run())
+
+
+def test_a_heartbeat_outlives_the_ttl(ratequeue_node: Node, make: Make) -> None:
+    name = make(slots=1)
+
+    async def run() -> None:
+        async with rq.AsyncClient(ratequeue_node.url) as client, client.acquire(name, ttl=0.6) as lease:
+            await asyncio.sleep(1.8)
+            lease.check()
+            assert (await client.stats(name))["held"] == 1
+
+    asyncio.run(run())
+
+
+def test_a_lost_lease_says_so(own_node: Node) -> None:
+    async def run() -> None:
+        async with rq.AsyncClient(own_node.url, patience=0.5) as client:
+            await client.resources.put("r", {"limits": {"slots": {"kind": "concurrency", "quota": 1}}})
+            async with client.acquire("r", ttl=1) as lease:
+                began = time.monotonic()
+                own_node.kill()
+                await asyncio.wait_for(lease.lost.wait(), 5)
+                assert time.monotonic() - began < 1
+                with pytest.raises(ratequeue.LeaseLost):
+                    lease.check()
+
+    asyncio.run(run())
+
+
+def test_one_client_in_several_loops_leaves_nothing_open(ratequeue_node: Node, make: Make) -> None:
+    name = make(slots=5)
+    client = rq.AsyncClient(ratequeue_node.url)
+
+    async def run() -> None:
+        async def one() -> None:
+            async with client.acquire(name):
+                await asyncio.sleep(0.01)
+
+        await asyncio.gather(*(one() for _ in range(40)))
+
+    for _ in range(2):
+        # Warnings are errors here, those about sockets that were left open too.
+        asyncio.run(run())
+        gc.collect()
+
+
+def test_limited_and_the_shared_client(ratequeue_node: Node, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATEQUEUE_URL", ratequeue_node.url)
+    name = make(limits={"tpm": {"kind": "rate", "quota": 10_000, "window_ms": 60_000}})
+
+    @rq.limited(name, load=lambda text: len(text), timeout=5)
+    async def work(text: str) -> Any:
+        return rq.current_lease().charged
+
+    async def run() -> None:
+        assert await asyncio.gather(work("ab"), work("abc")) == [{"tpm": 2}, {"tpm": 3}]
+
+    asyncio.run(run())
+    with pytest.raises(ratequeue.ConfigurationError, match="use limited from ratequeue"):
+        rq.limited(name)(lambda: None)
+
+
+def test_admin(ratequeue_node: Node, make: Make) -> None:
+    name = make(slots=3)
+
+    async def run() -> None:
+        async with rq.AsyncClient(ratequeue_node.url) as client:
+            assert (await client.resources.get(name))["limits"]["slots"]["quota"] == 3
+            await client.resources.patch(name, {"limits": {"slots": {"quota": 5}}})
+            assert name in [resource["name"] async for resource in client.resources.list()]
+            await client.resources.delete(name)
+            with pytest.raises(ratequeue.ConfigurationError):
+                await client.resources.get(name)
+
+    asyncio.run(run())
+
+
+def test_an_acquire_is_for_one_block(ratequeue_node: Node, make: Make) -> None:
+    name = make(slots=5)
+
+    async def run() -> None:
+        async with rq.AsyncClient(ratequeue_node.url) as client:
+            asked = client.acquire(name)
+            async with asked:
+                with pytest.raises(ratequeue.ConfigurationError, match="each block"):
+                    await asked.__aenter__()
+
+    asyncio.run(run())

@@ -1,0 +1,159 @@
+"""What is decided without a server: arguments, usage, nodes, pauses, the local limiter, timers, pools."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import ratequeue
+from ratequeue import _settings, _usage, _wire
+from ratequeue._flows import margin
+from ratequeue._local import LocalLimiter
+from ratequeue._retry import PAUSE_MAX, Nodes, pauses, try_timeout
+from ratequeue._shards import CALLS_PER_POOL, Shards
+from ratequeue._timers import Timers
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "allowed"),
+    [
+        ("resource", "no spaces", "letters"),
+        ("load", -1, "2\\*\\*53"),
+        ("load", 1.5, "whole number"),
+        ("load", True, "whole number"),
+        ("load", {"a": -1}, "load\\['a'\\]"),
+        ("timeout", -1, "from 0 to 31 days"),
+        ("timeout", float("nan"), "timeout"),
+        ("timeout", float("inf"), "timeout"),
+        ("ttl", 0, "from 0.001"),
+        ("priority", 10, "0 \\(first\\) to 9"),
+        ("key", "", "visible ASCII"),
+    ],
+)
+def test_a_wrong_argument_is_named(argument: str, value: Any, allowed: str) -> None:
+    given = {"resource": "r", "load": 1, "timeout": None, "priority": 5, "ttl": None, "key": None, "metadata": None}
+    with pytest.raises(ratequeue.ConfigurationError, match=allowed):
+        _wire.ask(**{**given, argument: value})
+
+
+def test_seconds_become_milliseconds_rounded_up() -> None:
+    assert _wire.milliseconds("t", 0.1, 0) == 100
+    assert _wire.milliseconds("t", 0.0001, 0) == 1
+    assert _wire.milliseconds("t", 1.001, 0) == 1001
+
+
+@pytest.mark.parametrize(
+    ("usage", "load", "used"),
+    [
+        ({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}, 100, 15),
+        (
+            {"input_tokens": 10, "output_tokens": 5, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 900},
+            100,
+            18,
+        ),
+        (
+            {"input_tokens": 10, "output_tokens": 5},
+            {"input": 9, "output": 9, "images": 2},
+            {"input": 10, "output": 5, "images": 2},
+        ),
+        ({"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}, {"total_tokens": 100}, {"total_tokens": 15}),
+        ({}, 100, None),
+        (None, 100, None),
+    ],
+)
+def test_usage(usage: Any, load: Any, used: Any) -> None:
+    assert _usage.used({"usage": usage}, load) == used
+    assert _usage.used(SimpleNamespace(usage=usage and SimpleNamespace(**usage)), load) == used
+    assert _usage.used(SimpleNamespace(status_code=200, json=lambda: {"usage": usage}), load) == used
+
+
+def test_nodes_take_turns_and_follow_the_leader() -> None:
+    nodes = Nodes(["a", "b", "c"])
+    nodes.prefer("c/", 0)
+    assert nodes.first == "c"
+    nodes.prefer("elsewhere", 0)
+    assert nodes.first == "c"
+    nodes.silent("c", 10)
+    assert nodes.first == "a"
+    nodes.prefer("c", 11)
+    assert nodes.first == "a"
+    nodes.prefer("c", 12)
+    assert nodes.first == "c"
+    nodes.move_on("a")
+    assert nodes.first == "c"
+
+
+def test_pauses_double_up_to_a_maximum() -> None:
+    found = pauses(lambda low, high: (low + high) / 2)
+    first = [next(found) for _ in range(10)]
+    assert first[:3] == [0.02, 0.04, 0.08]
+    assert first[-1] == PAUSE_MAX
+
+
+def test_a_try_leaves_time_for_another() -> None:
+    assert try_timeout(20, 20, 30) == 40
+    assert try_timeout(2, 2, 0) == 1
+    assert try_timeout(20, 0.3, 0) == pytest.approx(0.3)
+
+
+def test_the_margin_is_small_and_never_all() -> None:
+    assert margin(0.1) == pytest.approx(0.025)
+    assert 0.05 < margin(60) < 0.1
+    assert margin(900) > 900 * 0.0002
+
+
+def test_the_local_limiter_keeps_to_its_part() -> None:
+    limiter = LocalLimiter()
+    limits = {"tpm": {"kind": "rate", "quota": 100, "window_ms": 1000}, "slots": {"kind": "concurrency", "quota": 4}}
+    limiter.resize(limits, 0.5)
+    assert limiter.acquire(30, 0.0) == 0
+    assert limiter.acquire(30, 0.1) == pytest.approx(0.9)
+    assert limiter.acquire(20, 0.2) == 0
+    assert limiter.acquire(0, 0.3) > 0
+    limiter.release(30)
+    assert limiter.acquire(0, 0.4) == 0
+    limiter.release(0)
+    limiter.release(20)
+    assert limiter.acquire(30, 1.0) == 0
+    assert limiter.acquire(51, 5.0) == float("inf")
+
+
+def test_settings() -> None:
+    assert _settings.urls(" http://a/ , http://b,http://a") == ("http://a", "http://b")
+    with pytest.raises(ratequeue.ConfigurationError, match="is no URL"):
+        ratequeue.Client("localhost:7600")
+    with pytest.raises(ratequeue.ConfigurationError, match="'deny', 'allow'"):
+        ratequeue.Client("http://a", on_unavailable="ignore")
+    with pytest.raises(ratequeue.ConfigurationError, match="over 0"):
+        ratequeue.local(0)
+
+
+def test_errors_survive_pickling() -> None:
+    error = ratequeue.Rejected("not now", retry_after=1.5, violated=["slots"], code="limit-exceeded", status=429)
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == "not now"
+    assert vars(again) == vars(error)
+
+
+def test_timers_fire_in_order_and_can_be_cancelled() -> None:
+    timers, fired, done = Timers(), [], threading.Event()
+    timers.call_later(0.05, lambda: fired.append("second"))
+    timers.call_later(0.01, lambda: fired.append("first"))
+    timers.call_later(0.02, lambda: fired.append("cancelled")).cancel()
+    timers.call_later(0.08, done.set)
+    assert done.wait(5)
+    timers.close()
+    assert fired == ["first", "second"]
+
+
+def test_pools_are_small_and_few() -> None:
+    shards: Shards[object] = Shards(object)
+    taken = [shards.take() for _ in range(CALLS_PER_POOL * 4)]
+    assert len({id(shard[0]) for shard in taken}) == 4
+    closed = [pool for pool in (shards.give(shard) for shard in taken) if pool is not None]
+    assert len(closed) + len(shards.clear()) == 4
+    assert closed

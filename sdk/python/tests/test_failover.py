@@ -1,0 +1,173 @@
+"""A thousand tasks share one resource through three nodes, while the leader is killed twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+import pytest
+from cluster import Cluster
+
+from ratequeue.aio import AsyncClient, Lease
+
+TASKS = 1000
+SLOTS = 50
+UNITS = 100_000
+WINDOW = 60.0
+TTL = 30.0
+RESOURCE = {
+    "limits": {
+        "slots": {"kind": "concurrency", "quota": SLOTS},
+        "tpm": {"kind": "rate", "quota": UNITS, "window_ms": int(WINDOW * 1000)},
+    },
+    "queue": {"max_waiting": 10_000, "max_wait_ms": 600_000},
+}
+
+
+@dataclass
+class Provider:
+    """What the tasks call. It refuses whoever exceeds its limits.
+
+    Its window is that of the resource, less the longest time that passed from a grant to the call: who hears of a grant late,
+    because the node that granted it was killed, calls late.
+    """
+
+    late: float = 3.0
+    at_once: int = 0
+    most_at_once: int = 0
+    refused: int = 0
+    calls: deque[tuple[float, int]] = field(default_factory=deque)
+    grants: list[tuple[float, int]] = field(default_factory=list)
+    latest: float = 0.0
+
+    async def call(self, units: int, granted: float) -> None:
+        now = time.monotonic()
+        while self.calls and self.calls[0][0] <= now - (WINDOW - self.late):
+            self.calls.popleft()
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        if self.at_once > SLOTS or sum(amount for _, amount in self.calls) + units > UNITS:
+            self.refused += 1
+        self.calls.append((now, units))
+        self.grants.append((granted, units))
+        self.latest = max(self.latest, now - granted)
+        await asyncio.sleep(random.uniform(0.2, 0.6))
+        self.at_once -= 1
+
+
+@dataclass
+class Record:
+    """One task, by the clock of this process."""
+
+    priority: int
+    called: float
+    in_line: Optional[float] = None
+    """When it first heard of its place in line."""
+    token: int = 0
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+async def work(client: AsyncClient, provider: Provider, priority: int, units: int) -> Record:
+    record = Record(priority, time.monotonic())
+
+    def on_wait(position: int, retry_after: float) -> None:
+        record.in_line = record.in_line or time.monotonic()
+
+    async with client.acquire("shared", load=units, priority=priority, ttl=TTL, timeout=300, on_wait=on_wait) as lease:
+        record.token = lease.fencing_token
+        await provider.call(units, granted_at(lease))
+        lease.report(units)
+        lease.check()
+    return record
+
+
+def granted_at(lease: Lease) -> float:
+    """When the lease was granted, by the clock of this process: the server said how much of its time was left."""
+    return time.monotonic() - (TTL - lease._grant.view.expires_in)
+
+
+def out_of_order(records: list[Record]) -> list[tuple[Record, Record]]:
+    """Pairs of one priority of which the second was called after the first knew its place, and was granted before."""
+    wrong = []
+    for priority in {record.priority for record in records}:
+        same = [record for record in records if record.priority == priority]
+        known = [record for record in same if record.in_line is not None]
+        wrong += [(a, b) for a in known for b in same if b.called > (a.in_line or 0) and b.token < a.token]
+    return wrong
+
+
+def most_in_window(grants: list[tuple[float, int]], window: float) -> int:
+    recent: deque[tuple[float, int]] = deque()
+    used = most = 0
+    for at, units in sorted(grants):
+        recent.append((at, units))
+        used += units
+        while recent[0][0] <= at - window:
+            used -= recent.popleft()[1]
+        most = max(most, used)
+    return most
+
+
+async def kill_leaders(cluster: Cluster, provider: Provider) -> list[int]:
+    """Kills the leader twice, each time in the middle of the work, and brings it back."""
+    killed = []
+    for served in (150, 400):
+        while len(provider.grants) < served:
+            await asyncio.sleep(0.05)
+        node = await asyncio.to_thread(cluster.kill_leader)
+        killed.append(node)
+        await asyncio.sleep(2)
+        cluster.start_node(node)
+    return killed
+
+
+async def run(cluster: Cluster) -> tuple[list[Record], Provider, list[int]]:
+    provider = Provider()
+    async with AsyncClient(cluster.url) as client:
+        await client.resources.put("shared", RESOURCE)
+        killing = asyncio.create_task(kill_leaders(cluster, provider))
+        tasks = []
+        for n in range(TASKS):
+            # All but the last tasks together fill a window to its last unit.
+            tasks.append(asyncio.create_task(work(client, provider, random.choice((3, 5, 7)), 105)))
+            if n % 20 == 19:
+                await asyncio.sleep(0.1)
+        records = await asyncio.gather(*tasks)
+        return records, provider, await killing
+
+
+def test_no_task_notices_that_the_leader_was_killed_twice(cluster: Cluster) -> None:
+    began = time.monotonic()
+    records, provider, killed = asyncio.run(run(cluster))
+    waited = sum(record.in_line is not None for record in records)
+    window = WINDOW - provider.late
+    print(
+        f"{len(records)} tasks in {time.monotonic() - began:.1f} s, leaders killed: {killed}, waited in line: {waited}, "
+        f"most at once: {provider.most_at_once} of {SLOTS}, most units in {WINDOW:g} s of grants: "
+        f"{most_in_window(provider.grants, WINDOW)}, of calls in {window:g} s: refused {provider.refused}, "
+        f"latest call after its grant: {provider.latest:.2f} s"
+    )
+    assert len(records) == TASKS
+    assert len(killed) == 2
+    assert waited > TASKS / 2
+    assert provider.latest < provider.late
+    assert provider.refused == 0
+    assert provider.most_at_once <= SLOTS
+    assert most_in_window(provider.grants, WINDOW) <= UNITS
+    assert len({record.token for record in records}) == TASKS
+    assert out_of_order(records) == []

@@ -1,0 +1,87 @@
+"""The wheel, in a fresh environment: the snippet of the product page runs as it stands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratequeue.testing import Node
+
+PACKAGE = Path(__file__).parents[1]
+SNIPPET = """\
+import ratequeue.aio as rq
+
+async with rq.acquire("openai-eu", load=2000, api_key=RATEQUEUE_API_KEY):
+    response = await openai_client.chat.completions.create(model="gpt-4o", messages=messages)
+"""
+# The snippet is compiled as a notebook would, with await at its top level.
+AROUND = """\
+import ast, asyncio, os, types
+import httpx
+
+class Completions:
+    async def create(self, model, messages):
+        async with httpx.AsyncClient(base_url=os.environ["RATEQUEUE_URL"]) as http:
+            held = (await http.get("/v1/resources/openai-eu/leases?state=held")).json()["items"]
+        return {"model": model, "held": [lease["load"] for lease in held]}
+
+chat = types.SimpleNamespace(completions=Completions())
+names = {"openai_client": types.SimpleNamespace(chat=chat), "messages": [], "RATEQUEUE_API_KEY": "secret"}
+
+async def main():
+    code = compile(open("snippet.py").read(), "snippet.py", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    await eval(code, names)
+
+asyncio.run(main())
+print(names["response"])
+import ratequeue
+assert ratequeue.__file__.startswith(os.environ["INSTALLED"]), ratequeue.__file__
+"""
+
+
+def run(*args: Any, **options: Any) -> str:
+    done = subprocess.run([str(arg) for arg in args], capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_snippet_runs_from_a_fresh_environment(ratequeue_node: Node, client: Any, tmp_path: Path) -> None:
+    client.resources.put(
+        "openai-eu",
+        {
+            "limits": {
+                "tpm": {"kind": "rate", "quota": 90_000, "window_ms": 60_000},
+                "slots": {"kind": "concurrency", "quota": 20},
+            }
+        },
+    )
+    build = "import hatchling.build as b, sys; print(b.build_wheel(sys.argv[1]))"
+    name = run(sys.executable, "-c", build, tmp_path, cwd=PACKAGE).split()[-1]
+    with zipfile.ZipFile(tmp_path / name) as wheel:
+        inside = set(wheel.namelist())
+    assert {"ratequeue/py.typed", "ratequeue/aio/__init__.py"} <= inside
+    assert not [path for path in inside if path.startswith(("tests", "examples"))]
+    fresh = tmp_path / "venv"
+    venv.create(fresh, with_pip=True)
+    python = fresh / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", tmp_path / name)
+    (tmp_path / "snippet.py").write_text(SNIPPET)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment.update(RATEQUEUE_URL=ratequeue_node.url, INSTALLED=str(fresh))
+    said = run(python, "-W", "error", "-c", AROUND, cwd=tmp_path, env=environment)
+    assert said.strip() == "{'model': 'gpt-4o', 'held': [2000]}"
+    assert client.stats("openai-eu")["held"] == 0
+
+
+@pytest.mark.parametrize("name", ["openai", "httpx", "requests", "langchain", "celery"])
+def test_an_example_keeps_within_the_providers_limits(ratequeue_node: Node, name: str) -> None:
+    environment = {**os.environ, "RATEQUEUE_URL": ratequeue_node.url}
+    said = run(sys.executable, PACKAGE / "examples" / f"with_{name}.py", env=environment, timeout=60)
+    assert "refused 0" in said
