@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ratequeue_raft::{
     Address, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, NoTransport, NodeId, Peers, Timing,
@@ -17,6 +18,13 @@ use crate::stats::Stats;
 
 /// What this version can do; a cluster uses what all its voters can.
 pub const FEATURE_LEVEL: u32 = 1;
+
+/// A group of one has nobody to tell that it is there, and elects itself at once: it need not wake up for either.
+const ALONE: Timing = Timing {
+    heartbeat: Duration::from_secs(2),
+    election_min: Duration::from_secs(6),
+    election_max: Duration::from_secs(12),
+};
 
 /// What a node must be told; everything else has a default.
 #[derive(Debug, Clone)]
@@ -159,7 +167,7 @@ impl Node {
             node: options.id,
             log_dir: self.data.log_dir(&name),
             store,
-            timing: Timing::default(),
+            timing: if peers.is_some() { Timing::default() } else { ALONE },
             checkpoint: CheckpointPolicy::default(),
             transport,
         })

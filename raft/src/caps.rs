@@ -119,3 +119,6 @@ pub const BULK_CALL_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Leases whose callers have gone between two keepalives that still get one.
 pub const DEPARTED_MAX: usize = 100_000;
+
+/// How long opening a group waits until the consensus core shows its members.
+pub const START_PATIENCE: Duration = Duration::from_millis(500);

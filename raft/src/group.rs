@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{InitializeError, LinearizableReadError, RaftError};
+use openraft::metrics::RaftMetrics;
 use openraft::raft::linearizable_read::LinearizerOption;
 use parking_lot::Mutex;
 use ratequeue_limiter::{Command, LeaseId, LogTime, State};
@@ -132,7 +133,27 @@ impl Group {
         let inner = Arc::new(inner);
         let weak = WeakGroup(Arc::downgrade(&inner));
         inner.start_keep_alive(weak);
-        Ok(Self { inner })
+        let group = Self { inner };
+        group.lead_if_alone().await;
+        Ok(group)
+    }
+
+    /// A sole voter need not wait until it misses a leader.
+    async fn lead_if_alone(&self) {
+        let alone = |metrics: &RaftMetrics<Types>| {
+            let mut voters = metrics.membership_config.voter_ids();
+            voters.next() == Some(self.node()) && voters.next().is_none()
+        };
+        if !self.is_formed().await {
+            return;
+        }
+        // The core shows its members a moment after it was started.
+        let shown = |metrics: &RaftMetrics<Types>| metrics.membership_config.voter_ids().next().is_some();
+        let metrics = self.inner.raft.wait(Some(caps::START_PATIENCE)).metrics(shown, "members").await;
+        if metrics.is_ok_and(|metrics| alone(&metrics)) {
+            // An error means that the core has stopped, which health tells.
+            let _ = self.inner.raft.trigger().elect(false).await;
+        }
     }
 
     /// The group's name.

@@ -82,7 +82,8 @@ async fn long_lease(client: &Client) -> String {
 
 /// One lease that is held, and those that wait for it, in order.
 async fn form_a_line(cluster: &Cluster) -> (String, Vec<String>) {
-    cluster.at(1).create("line", concurrency(1)).await;
+    let line = json!({"limits": concurrency(1), "queue": {"max_wait_ms": LONG_MS}});
+    cluster.at(1).put("/v1/resources/line", line).await.is(201);
     let holder = cluster.at(1).granted("line", json!({"ttl_ms": LONG_MS})).await.id();
     let mut line = Vec::new();
     for _ in 0..WAITERS {

@@ -43,7 +43,7 @@ async fn wait_at(node: &Client, key: &'static str) -> Waiting {
 
 impl Waiting {
     /// The same HTTP call was granted the same lease.
-    async fn is_granted(self) -> String {
+    async fn granted(self) -> String {
         let answer = tokio::time::timeout(Duration::from_secs(20), self.call).await.expect("the call ends");
         let answer = answer.unwrap().expect("the call is answered");
         answer.is(200);
@@ -121,11 +121,11 @@ async fn a_wait_at_one_follower_ends_with_a_release_at_another() {
     let second = wait_at(cluster.at(leader), "second").await;
     let third = wait_at(cluster.at(followers[1]), "third").await;
     cluster.at(followers[1]).release(&holder).await.is(200);
-    let held = first.is_granted().await;
+    let held = first.granted().await;
     cluster.at(followers[0]).release(&held).await.is(200);
-    let held = second.is_granted().await;
+    let held = second.granted().await;
     cluster.at(followers[0]).release(&held).await.is(200);
-    third.is_granted().await;
+    third.granted().await;
 }
 
 #[tokio::test]
@@ -144,7 +144,7 @@ async fn a_caller_at_a_follower_keeps_its_place_for_as_long_as_it_stays() {
     let mut held = holder;
     for waiting in stays {
         node.release(&held).await.is(200);
-        held = waiting.is_granted().await;
+        held = waiting.granted().await;
     }
 }
 
@@ -169,9 +169,9 @@ async fn a_caller_whose_node_dies_finds_its_place_at_another() {
     node.release(&holder).await.is(200);
     assert_eq!(node.lease(&first.id).await.is(200).str("state"), "held");
     node.release(&first.id).await.is(200);
-    let held = second.is_granted().await;
+    let held = second.granted().await;
     node.release(&held).await.is(200);
-    again.is_granted().await;
+    again.granted().await;
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn calls_that_wait_at_followers_outlive_the_leader() {
     let second = wait_at(cluster.at(followers[1]), "second").await;
     cluster.node_mut(leader).kill().await;
     cluster.at(followers[0]).release(&holder).await.is(200);
-    let held = first.is_granted().await;
+    let held = first.granted().await;
     cluster.at(followers[0]).release(&held).await.is(200);
-    second.is_granted().await;
+    second.granted().await;
 }

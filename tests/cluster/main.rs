@@ -14,7 +14,6 @@
 
 mod addresses;
 mod bootstrap;
-#[allow(clippy::module_inception)]
 mod cluster;
 mod failover;
 mod forward;
