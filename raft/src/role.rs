@@ -79,3 +79,18 @@ impl Heard {
         at_us > 0 && self.since.elapsed().saturating_sub(Duration::from_micros(at_us)) <= age
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_is_near_only_once_it_was_heard_and_not_for_long() {
+        let heard = Heard::default();
+        assert!(!heard.within(Duration::MAX));
+        heard.note();
+        assert!(heard.within(Duration::from_secs(60)));
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(!heard.within(Duration::from_millis(1)));
+    }
+}
