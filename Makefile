@@ -5,7 +5,7 @@ HTTP ?= 127.0.0.1:7600
 DATA ?= ratequeue-data
 CONFIG ?= cluster-configs/one-region.toml
 
-.PHONY: help setup setup-test run cluster check test fix golden bench
+.PHONY: help setup setup-test setup-sdk run cluster check test sdk fix golden bench
 
 help: ## Shows the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -15,6 +15,9 @@ setup: ## Makes sure that what a build needs is there
 
 setup-test: ## Makes sure that what the tests need is there
 	@scripts/setup.sh test
+
+setup-sdk: ## Makes sure that what the Python package needs is there
+	@scripts/setup.sh sdk
 
 run: setup ## Builds and starts one node on HTTP=127.0.0.1:7600 with its state in DATA=ratequeue-data
 	@$(CARGO) build --release --locked
@@ -33,6 +36,10 @@ check: setup-test ## Writes nothing: format, lints, layering, generated files, d
 
 test: setup-test ## Runs every test
 	$(CARGO) test --workspace --all-features --locked
+
+sdk: setup-sdk ## Checks the Python package against real nodes
+	$(CARGO) build --locked
+	sdk/python/check.sh
 
 fix: ## Formats, and regenerates what is generated
 	$(CARGO) fmt --all

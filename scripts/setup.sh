@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that what is needed is there: scripts/setup.sh build | test
+# Makes sure that what is needed is there: scripts/setup.sh build | test | sdk
 # Says what is missing and how to get it; installs Debian packages only where it may.
 set -euo pipefail
 
@@ -30,8 +30,14 @@ need_ip() {
   command -v ip >/dev/null || install ip iproute2
 }
 
+need_python() {
+  command -v python3 >/dev/null || install python3 python3
+  python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv python3-venv
+}
+
 case "${1:-}" in
   build) need_cargo ;;
   test) need_cargo; need_faketime; need_ip ;;
-  *) say "usage: scripts/setup.sh build|test"; exit 2 ;;
+  sdk) need_cargo; need_python ;;
+  *) say "usage: scripts/setup.sh build|test|sdk"; exit 2 ;;
 esac

@@ -139,7 +139,7 @@ def test_limited_and_the_shared_client(ratequeue_node: Node, make: Make, monkeyp
         return rq.current_lease().charged
 
     async def run() -> None:
-        assert await asyncio.gather(work("ab"), work("abc")) == [{"tpm": 2}, {"tpm": 3}]
+        assert list(await asyncio.gather(work("ab"), work("abc"))) == [{"tpm": 2}, {"tpm": 3}]
 
     asyncio.run(run())
     with pytest.raises(ratequeue.ConfigurationError, match="use limited from ratequeue"):

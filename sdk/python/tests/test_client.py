@@ -104,7 +104,7 @@ def test_refusals(client: ratequeue.Client, make: Make) -> None:
     small = make(limits={"tpm": {"kind": "rate", "quota": 10, "window_ms": 1000}})
     with pytest.raises(ratequeue.LoadTooLarge, match="Split"), client.acquire(small, 11):
         pass
-    with pytest.raises(ratequeue.ConfigurationError, match="resources.put"), client.acquire("no-such"):
+    with pytest.raises(ratequeue.ConfigurationError, match=r"resources\.put"), client.acquire("no-such"):
         pass
 
 

@@ -69,7 +69,7 @@ class Fake:
         with self._lock:
             if path.endswith("/acquire"):
                 without = {name: value for name, value in body.items() if name != "hold_ms"}
-                self.acquires.append((headers["Idempotency-Key"], without))
+                self.acquires.append((headers["idempotency-key"], without))
             why: list[str] = []
             for at in range(self._at, len(self.steps)):
                 step = self.steps[at]
@@ -87,13 +87,13 @@ class Fake:
         step: dict[str, Any], node: str, method: str, path: str, headers: Mapping[str, str], body: dict[str, Any]
     ) -> list[str]:
         request = step["request"]
-        pairs = [
+        pairs: list[tuple[str, Any, Any]] = [
             ("at", step.get("at", node), node),
             ("method", request["method"], method),
             ("path", request["path"], path),
         ]
         pairs += [(name, value, body.get(name)) for name, value in request.get("body", {}).items()]
-        pairs += [(name, value, headers.get(name)) for name, value in request.get("headers", {}).items()]
+        pairs += [(name, value, headers.get(name.lower())) for name, value in request.get("headers", {}).items()]
         return [f"{name} is {got!r}, not {want!r}" for name, want, got in pairs if want != got]
 
     def pause(self, seconds: float) -> None:
@@ -107,7 +107,9 @@ class _Node(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")
-        step = self.fake.step(self.name, self.command, self.path, self.headers, body)
+        step = self.fake.step(
+            self.name, self.command, self.path, {name.lower(): value for name, value in self.headers.items()}, body
+        )
         self.fake.pause(step.get("delay_ms", 0) / 1000)
         if step.get("drop"):
             self.close_connection = True
@@ -225,7 +227,7 @@ def play_sync(scenario: dict[str, Any], fake: Fake) -> Seen:
             send = client._send
 
             def interrupted(effect: _retry.Send) -> _retry.Reply:
-                client._send = send  # type: ignore[method-assign]
+                client._send = send  # type: ignore
                 # The node gets the call; its answer is not waited for.
                 cut = _retry.Send(effect.url, effect.call, call["cancel_after_ms"] / 1000)
                 send(cut)
@@ -234,15 +236,15 @@ def play_sync(scenario: dict[str, Any], fake: Fake) -> Seen:
             if len([step for step in scenario["steps"] if step["request"]["path"].endswith("/acquire")]) == 2 and (
                 scenario["steps"][0].get("delay_ms")
             ):
-                client._send = interrupted  # type: ignore[method-assign]
+                client._send = interrupted  # type: ignore
             else:
                 on_wait = seen.on_wait
 
                 def first_told(position: int, retry_after: float) -> None:
                     on_wait(position, retry_after)
-                    client._send = interrupted  # type: ignore[method-assign]
+                    client._send = interrupted  # type: ignore
 
-                seen.on_wait = first_told  # type: ignore[method-assign]
+                seen.on_wait = first_told  # type: ignore
         try:
             with client.acquire(**arguments(call, seen)) as lease:
                 seen.granted(lease)

@@ -7,9 +7,12 @@ import subprocess
 import sys
 import venv
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
+import provider
 import pytest
 
 from ratequeue.testing import Node
@@ -47,7 +50,9 @@ assert ratequeue.__file__.startswith(os.environ["INSTALLED"]), ratequeue.__file_
 
 
 def run(*args: Any, **options: Any) -> str:
-    done = subprocess.run([str(arg) for arg in args], capture_output=True, text=True, **options)
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        [str(arg) for arg in args], capture_output=True, text=True, **options
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -85,3 +90,13 @@ def test_an_example_keeps_within_the_providers_limits(ratequeue_node: Node, name
     environment = {**os.environ, "RATEQUEUE_URL": ratequeue_node.url}
     said = run(sys.executable, PACKAGE / "examples" / f"with_{name}.py", env=environment, timeout=60)
     assert "refused 0" in said
+
+
+def test_the_examples_provider_refuses_whoever_does_not_wait() -> None:
+    def call(url: str) -> int:
+        return httpx.post(f"{url}/v1/chat/completions", json={"max_tokens": 500}).status_code
+
+    with provider.running() as api, ThreadPoolExecutor(16) as threads:
+        statuses = list(threads.map(call, [api.url] * 16))
+    assert set(statuses) == {200, 429}
+    assert statuses.count(429) == api.refused

@@ -17,10 +17,8 @@ from .errors import LeaseLost, RateQueueError, Rejected, Unavailable, WaitTimeou
 
 log = logging.getLogger("ratequeue")
 
-WAIT_GRACE = 15.0
-"""Seconds for which an acquire goes on beyond its own wait."""
 TROUBLE = 5.0
-"""Seconds that unreachable nodes may add to an acquire's timeout."""
+"""Seconds for which an acquire goes on beyond its own wait, when nodes cannot be reached or answer late."""
 FALLBACK_AFTER = 3.0
 """Seconds without a decision after which a caller that chose a way out takes it."""
 DOWN_FOR = 5.0
@@ -71,11 +69,9 @@ class Core:
         self._lock = threading.Lock()
         self._limiters = {}
 
-    def call(self, call: Call, budget: Optional[float] = None) -> Flow[Answer]:
-        answer = yield from _retry.call(
-            self.nodes, call, self.settings.patience if budget is None else budget, self.clock
-        )
-        return answer
+    def call(self, call: Call, budget: Optional[float] = None, until: float = float("inf")) -> Flow[Answer]:
+        budget = self.settings.patience if budget is None else budget
+        return (yield from _retry.call(self.nodes, call, budget, self.clock, until))
 
     # Acquire
 
@@ -83,7 +79,7 @@ class Core:
         """Acquires, or does what the caller chose for the case that no node can decide it."""
         choice = self.settings.on_unavailable if choice is None else choice
         if choice == "deny":
-            return (yield from self.acquire(ask, progress, min(self.settings.patience, ask.wait + TROUBLE)))
+            return (yield from self.acquire(ask, progress, self.settings.patience))
         if self.clock() >= self._down_until:
             try:
                 grant = yield from self.acquire(ask, progress, min(self.settings.patience, FALLBACK_AFTER))
@@ -98,17 +94,17 @@ class Core:
 
     def acquire(self, ask: Ask, progress: Progress, budget: float) -> Flow[Grant]:
         """Acquires, and waits in line for as long as the caller asked for, across calls and nodes."""
-        give_up = self.clock() + ask.wait + WAIT_GRACE
+        began = self.clock()
         # The first call is not held open, so that who must wait learns the lease's id and place at once.
         hold_ms = 0
         while True:
             progress.sent = True
-            answer = yield from self.call(ask.call(hold_ms), budget)
+            answer = yield from self.call(ask.call(hold_ms), budget, began + ask.wait + TROUBLE)
             lease = _wire.lease(answer)
             progress.lease_id = lease.id
             if lease.state == "held":
                 return (yield from self.settle(lease, answer.sent))
-            if self.clock() > give_up:
+            if self.clock() > began + ask.wait + TROUBLE:
                 yield from self.give_up(ask, progress)
                 raise WaitTimeout(f"{ask.resource}: still in line after {ask.wait:g} s. Give a longer timeout.")
             yield Tell(lease.position, lease.retry_after)
@@ -120,11 +116,11 @@ class Core:
         After a call that was held open, little may be left of that. A new deadline then makes it right.
         """
         until = sent + lease.expires_in - margin(lease.expires_in)
-        if self.clock() - sent > lease.expires_in / 3:
-            left = until - self.clock()
+        left = until - self.clock()
+        if left < lease.expires_in / 3:
             ttl_ms = int(lease.expires_in * 1000)
             try:
-                answer = yield from self.call(_wire.extend(lease.id, ttl_ms), max(left, 1.0))
+                answer = yield from self.call(_wire.extend(lease.id, ttl_ms), left / 2 if left > 0 else 1.0)
                 ttl = _wire.lease(answer).expires_in
                 until = answer.sent + ttl - margin(ttl)
             except Unavailable:

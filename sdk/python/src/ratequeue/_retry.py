@@ -23,6 +23,7 @@ PAUSE_MIN = 0.02
 PAUSE_MAX = 1.0
 TRY_TIMEOUT = 10.0
 """Seconds that one try may take beyond the time for which the server holds the call open."""
+TRY_TIMEOUT_MIN = 0.05
 SUSPECT_FOR = 2.0
 """Seconds for which a node that did not answer is not taken for the leader, whoever says so."""
 
@@ -94,16 +95,19 @@ def pauses(spread: Callable[[float, float], float] = random.uniform) -> Generato
 
 def try_timeout(budget: float, left: float, hold: float) -> float:
     """Seconds that one try may take: short enough for a second node to be tried within the budget."""
-    return max(0.05, min(hold + min(TRY_TIMEOUT, max(budget / 2, 0.2)), hold + left))
+    return hold + min(TRY_TIMEOUT, max(budget / 2, 0.2), left)
 
 
-def call(nodes: Nodes, request: Call, budget: float, clock: Callable[[], float]) -> Flow[Answer]:
+def call(
+    nodes: Nodes, request: Call, budget: float, clock: Callable[[], float], until: float = float("inf")
+) -> Flow[Answer]:
     """Makes one call, at one node after the other, until one answers for good.
 
-    ``budget`` is in seconds, and does not count the time for which the server holds the call open. Raises what the
-    answer means, or :class:`Unavailable` when the time is up.
+    ``budget`` is in seconds, and does not count the time for which the server holds the call open; ``until`` is a time by
+    the clock at which it ends in any case. Raises what the answer means, or :class:`Unavailable` when the time is up.
     """
-    deadline = clock() + request.hold + budget
+    deadline = min(clock() + request.hold + budget, until)
+    left = budget
     pause = pauses()
     untried = set(nodes.urls)
     # Once one try may have had an effect, the call as a whole may have.
@@ -111,8 +115,8 @@ def call(nodes: Nodes, request: Call, budget: float, clock: Callable[[], float])
     while True:
         url = nodes.first
         untried.discard(url)
-        left = max(0.0, deadline - clock() - request.hold)
-        reply = yield Send(url, request, try_timeout(budget, left, request.hold))
+        seconds = min(try_timeout(budget, left, request.hold), until - clock())
+        reply = yield Send(url, request, max(seconds, TRY_TIMEOUT_MIN))
         failure: RateQueueError
         if isinstance(reply, Answer):
             nodes.answered(url)
@@ -132,7 +136,10 @@ def call(nodes: Nodes, request: Call, budget: float, clock: Callable[[], float])
         no_effect = no_effect and nothing_happened
         # Where nothing happened, a node that was not asked yet is asked at once.
         seconds = 0.0 if nothing_happened and untried else next(pause)
-        if clock() + seconds >= deadline:
+        # The time for which a call was held open does not count, and from the first failure on the budget runs.
+        deadline = min(deadline, clock() + left)
+        left = deadline - clock() - seconds
+        if left <= 0:
             raise gave_up(nodes, failure, budget, no_effect, request)
         if seconds:
             yield Pause(seconds)

@@ -33,6 +33,9 @@ class Shards(Generic[P]):
     def give(self, shard: tuple[P, list[None]]) -> Optional[P]:
         """Gives a pool back. A pool that comes out is no longer needed, and must be closed."""
         shard[1].pop()
+        if shard not in self._pools:
+            # It has been closed with all others.
+            return None
         # One idle pool is kept, so that load around a multiple of the size does not open and close pools all the time.
         if not shard[1] and sum(not calls for _, calls in self._pools) > 2 and self._pools[0] is not shard:
             self._pools.remove(shard)
