@@ -157,10 +157,10 @@ mod tests {
     #[test]
     fn ordinals_are_unique_and_in_order() {
         let ordinals: Vec<u8> = SCHEMAS.iter().map(|schema| schema.ordinal).collect();
-        assert_eq!(ordinals, (1..=9).collect::<Vec<u8>>());
+        assert_eq!(ordinals, (1..=11).collect::<Vec<u8>>());
         assert_eq!(schema_of(4), Some(LEASE));
         assert_eq!(schema_of(0), None);
-        assert_eq!(schema_of(10), None);
+        assert_eq!(schema_of(12), None);
     }
 
     #[test]
