@@ -26,6 +26,10 @@ pub const PRIORITY_DEFAULT: u8 = 5;
 pub const MAX_WAITING_MAX: u32 = 1_000_000;
 /// Resources of one group.
 pub const RESOURCES_MAX: usize = 2_000_000;
+/// Characters of the name of a group.
+pub const PLACEMENT_LEN_MAX: usize = 63;
+/// Names that are claimed in the catalog.
+pub const CLAIMS_MAX: usize = 8_000_000;
 /// Waiting and held leases of one group, together.
 pub const LEASES_LIVE_MAX: usize = 4_000_000;
 /// Ended leases and resource changes remembered by one group.

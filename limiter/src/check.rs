@@ -28,7 +28,19 @@ impl State {
             self.check_work_conserving(resource)?;
         }
         self.check_leases()?;
-        self.check_names()
+        self.check_names()?;
+        self.check_claims()
+    }
+
+    /// Each name is claimed once, by a claim that was made.
+    fn check_claims(&self) -> Result<(), Broken> {
+        hold(self.claimed.len() == self.claims.len(), || "a claim without a name, or a name claimed twice".to_owned())?;
+        let made = self.catalog.as_ref().map_or(0, |catalog| catalog.claims_made);
+        for (id, claim) in self.claims.iter() {
+            hold(self.claimed.get(&claim.resource) == Some(&id), || format!("{}: its claim is lost", claim.resource))?;
+            hold(id <= made && claim.at <= self.now(), || format!("{}: its claim was never made", claim.resource))?;
+        }
+        Ok(())
     }
 
     /// What concurrency limits count is what the held leases cost.

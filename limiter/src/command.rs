@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::caps;
 use crate::lease_id::LeaseId;
 use crate::load::Load;
-use crate::name::{RequestId, ResourceName};
+use crate::name::{Placement, RequestId, ResourceName};
 use crate::spec::{ResourcePatch, ResourceSpec};
 
 /// One command. Deciding it always gives an [`crate::Outcome`]; it cannot fail otherwise.
@@ -29,6 +29,14 @@ pub enum Command {
     Keepalive(Keepalive),
     /// Lets time pass: expires, times out and grants what is due.
     Tick,
+    /// Claims a name for a group, in the catalog.
+    Claim(ClaimName),
+    /// Takes a claim out of the catalog.
+    Unclaim(UnclaimName),
+    /// Makes outstanding claims worthless in this group.
+    Fence(FenceClaims),
+    /// Creates a resource under a claim, or replaces it.
+    PutClaimed(PutClaimed),
 }
 
 /// Which version of a resource a change is meant for.
@@ -134,4 +142,46 @@ pub struct Extend {
 pub struct Keepalive {
     /// Which leases.
     pub leases: Vec<LeaseId>,
+}
+
+/// Claims a name for a group. A name that is claimed already stays with its group, whoever asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimName {
+    /// Which name.
+    pub resource: ResourceName,
+    /// The group in which the resource is to live.
+    pub placement: Placement,
+    /// The number of the claim must be higher than this; one for the same group that is not gets a new number.
+    pub after: u64,
+}
+
+/// Takes a claim out of the catalog, if it still has this number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnclaimName {
+    /// Which name.
+    pub resource: ResourceName,
+    /// The number of the claim.
+    pub number: u64,
+    /// The last fencing token of the group that it was claimed for.
+    pub fencing_token: u64,
+}
+
+/// Makes all claims up to a number worthless in this group, unless the resource exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceClaims {
+    /// The resource that must not exist.
+    pub resource: ResourceName,
+    /// The number of its claim.
+    pub number: u64,
+}
+
+/// Creates a resource under a claim, or replaces it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutClaimed {
+    /// What to put.
+    pub put: PutResource,
+    /// The number of the claim; 0 only replaces.
+    pub claim: u64,
+    /// A resource that is created has only higher fencing tokens.
+    pub fencing_token: u64,
 }

@@ -22,12 +22,14 @@
 //! - What must hold between resources, lines and leases is stated, and checked, in [`State::check`].
 //!
 //! # What it leaves out
-//! Replication, disks, sockets, clocks, and the question which group a resource belongs to. Names are checked where they are
+//! Replication, disks, sockets, clocks. It keeps the catalog of which name lives in which group (`catalog.rs`), and leaves to
+//! others to ask it. Names are checked where they are
 //! made ([`ResourceName`], [`LimitName`], [`RequestId`]), so nothing here checks them again.
 
 mod acquire;
 mod bucket;
 pub mod caps;
+mod catalog;
 mod changes;
 mod check;
 mod command;
@@ -41,6 +43,7 @@ mod limit;
 mod line;
 mod live;
 mod load;
+mod loader;
 mod name;
 mod outcome;
 mod paged;
@@ -55,21 +58,22 @@ mod window;
 
 pub use check::Broken;
 pub use command::{
-    Acquire, Command, Condition, DeleteResource, Extend, Keepalive, Metadata, PatchResource, PutResource, Release,
-    metadata_fits,
+    Acquire, ClaimName, Command, Condition, DeleteResource, Extend, FenceClaims, Keepalive, Metadata, PatchResource,
+    PutClaimed, PutResource, Release, UnclaimName, metadata_fits,
 };
 pub use event::{Event, EventKind};
 pub use lease_id::{BadLeaseId, LeaseId};
 pub use load::{BadLoad, Load};
-pub use name::{BadName, LimitName, RequestId, ResourceName};
+pub use loader::Loader;
+pub use name::{BadName, LimitName, Placement, RequestId, ResourceName};
 pub use outcome::{
-    Blocked, End, Grant, LeaseState, LeaseView, LimitUsage, Outcome, Phase, Place, Refusal, Released, Reply,
+    Blocked, ClaimView, End, Grant, LeaseState, LeaseView, LimitUsage, Outcome, Phase, Place, Refusal, Released, Reply,
     ResourceUsage, ResourceView,
 };
-pub use record::{LeaseRecord, Memo, Meta, Record, RecordKey, ResourceRecord};
+pub use record::{Catalog, Claim, LeaseRecord, Memo, Meta, Record, RecordKey, ResourceRecord};
 pub use spec::{
     Algorithm, Cost, InvalidResource, Kind, LeasePatch, LeaseSpec, LimitDraft, LimitPatch, LimitSpec, Patch,
     QueuePatch, QueueSpec, ResourcePatch, ResourceSpec, Rule, TrueUp,
 };
-pub use state::{Applied, Cut, Inconsistent, Loader, State};
+pub use state::{Applied, Cut, Inconsistent, State};
 pub use time::LogTime;

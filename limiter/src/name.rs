@@ -79,6 +79,17 @@ name! {
     RequestId, check_request_id
 }
 
+name! {
+    /// The group in which a resource lives: the name of a region, or `global`. 1 to 63 characters of `a-z 0-9 -`.
+    Placement, check_placement
+}
+
+fn check_placement(text: &str) -> Result<(), BadName> {
+    const WHY: &str = "must be 1 to 63 characters of a-z 0-9 -";
+    let allowed = text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-');
+    check("a placement", WHY, allowed && !text.is_empty() && text.len() <= caps::PLACEMENT_LEN_MAX)
+}
+
 fn check_resource_name(text: &str) -> Result<(), BadName> {
     const WHY: &str = "must be 1 to 128 characters of A-Z a-z 0-9 . _ : - and start with a letter or digit";
     let mut chars = text.bytes();
@@ -123,6 +134,12 @@ mod tests {
         }
         for bad in ["", "A", "1a", "_a", "a-b", "one", "load", "line", &"x".repeat(33)] {
             assert!(LimitName::new(bad).is_err(), "{bad}");
+        }
+        for good in ["a", "eu-west-1", "global", &"x".repeat(63)] {
+            assert!(Placement::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "A", "a.b", "a b", &"x".repeat(64)] {
+            assert!(Placement::new(bad).is_err(), "{bad}");
         }
         for good in ["a", "!~", &"x".repeat(128)] {
             assert!(RequestId::new(good).is_ok(), "{good}");

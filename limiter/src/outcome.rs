@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::Metadata;
 use crate::lease_id::LeaseId;
 use crate::load::Load;
-use crate::name::{LimitName, ResourceName};
+use crate::name::{LimitName, Placement, ResourceName};
 use crate::spec::{InvalidResource, ResourceSpec};
 use crate::time::LogTime;
 
@@ -34,8 +34,20 @@ pub enum Reply {
     Released(Released),
     /// A held lease has a new deadline.
     Extended(LeaseView),
-    /// A keepalive or a tick was noted.
+    /// A keepalive, a tick or the end of a claim was noted.
     Noted,
+    /// A name is claimed.
+    Claimed {
+        /// By whom: an earlier claim stays.
+        claim: ClaimView,
+        /// It was claimed just now.
+        fresh: bool,
+    },
+    /// Claims were made worthless in this group.
+    Fenced {
+        /// The last fencing token of the group.
+        fencing_token: u64,
+    },
 }
 
 /// A command that was refused.
@@ -107,6 +119,15 @@ pub enum Refusal {
     /// The resource was deleted while the lease waited.
     #[error("the resource was deleted")]
     ResourceDeleted,
+    /// A resource of this name exists in the group.
+    #[error("the resource exists")]
+    ResourceExists,
+    /// The claim of the name was fenced before the resource was created.
+    #[error("the claim of the name is outdated")]
+    ClaimOutdated {
+        /// The claim must have a higher number.
+        fence: u64,
+    },
 }
 
 /// What stands in the way of a lease.
@@ -148,6 +169,21 @@ pub struct ResourceView {
     pub version: u64,
     /// The log index from which this version is in effect.
     pub effective_index: u64,
+}
+
+/// A claim as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimView {
+    /// The name.
+    pub resource: ResourceName,
+    /// The group that it is claimed for.
+    pub placement: Placement,
+    /// The log index at which it was made: a later claim is higher.
+    pub number: u64,
+    /// Log time at which it was made.
+    pub at: LogTime,
+    /// What is created under it has higher fencing tokens.
+    pub fencing_token: u64,
 }
 
 /// A lease as it is shown.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::Metadata;
 use crate::limit::{Charge, Limit};
 use crate::load::Load;
-use crate::name::{LimitName, RequestId, ResourceName};
+use crate::name::{LimitName, Placement, RequestId, ResourceName};
 use crate::outcome::{LeaseState, Refusal, Reply};
 use crate::spec::{Cost, LeaseSpec, QueueSpec, ResourceSpec};
 use crate::time::LogTime;
@@ -24,6 +24,10 @@ pub enum RecordKey {
     Lease(u64),
     /// A remembered change of a resource.
     Memo(u64),
+    /// The one record of the catalog's counters. Not there before it is needed.
+    Catalog,
+    /// A name that is claimed.
+    Claim(u64),
 }
 
 /// The value of a record.
@@ -37,6 +41,10 @@ pub enum Record {
     Lease(LeaseRecord),
     /// Of [`RecordKey::Memo`].
     Memo(Memo),
+    /// Of [`RecordKey::Catalog`].
+    Catalog(Catalog),
+    /// Of [`RecordKey::Claim`].
+    Claim(Claim),
 }
 
 /// The group's time and counters.
@@ -164,6 +172,28 @@ pub struct Memo {
     pub(crate) reply: Reply,
 }
 
+/// The counters of the catalog, and what this group knows of claims elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Catalog {
+    pub(crate) claims_made: u64,
+    /// Nothing is created here under a claim up to this number.
+    pub(crate) fence: u64,
+    /// The highest fencing token of which a deleted resource has told.
+    pub(crate) fencing_token: u64,
+}
+
+/// A name that is claimed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    pub(crate) resource: ResourceName,
+    pub(crate) placement: Placement,
+    /// The log index at which it was made.
+    pub(crate) number: u64,
+    pub(crate) at: LogTime,
+    /// What is created under it has higher fencing tokens.
+    pub(crate) fencing_token: u64,
+}
+
 macro_rules! into_record {
     ($($type:ident => $variant:ident),*) => {
         $(impl From<$type> for Record {
@@ -174,4 +204,4 @@ macro_rules! into_record {
     };
 }
 
-into_record!(Meta => Meta, ResourceRecord => Resource, LeaseRecord => Lease, Memo => Memo);
+into_record!(Meta => Meta, ResourceRecord => Resource, LeaseRecord => Lease, Memo => Memo, Catalog => Catalog, Claim => Claim);

@@ -11,10 +11,11 @@ use crate::event::Event;
 use crate::index::{self, Index};
 use crate::limit::Fit;
 use crate::live::LiveLeases;
+use crate::loader::Loader;
 use crate::name::{RequestId, ResourceName};
 use crate::outcome::Outcome;
 use crate::paged::Paged;
-use crate::record::{LeaseRecord, Life, Memo, Meta, Record, RecordKey, ResourceRecord};
+use crate::record::{Catalog, Claim, LeaseRecord, Life, Memo, Meta, Record, RecordKey, ResourceRecord};
 use crate::time::LogTime;
 
 /// The state of one group. It changes by [`State::apply`] only.
@@ -24,7 +25,11 @@ pub struct State {
     pub(crate) resources: Paged<Resource>,
     pub(crate) leases: Paged<Slot<LeaseRecord>>,
     pub(crate) memos: BTreeMap<u64, Slot<Memo>>,
+    pub(crate) catalog: Option<Slot<Catalog>>,
+    pub(crate) claims: Paged<Slot<Claim>>,
     pub(crate) changes: Changes,
+    /// Claims in name order.
+    pub(crate) claimed: BTreeMap<ResourceName, u64>,
     /// Resources in name order, without deleted ones.
     pub(crate) names: BTreeMap<ResourceName, u64>,
     /// The same by hash, for the path of every acquire.
@@ -110,13 +115,16 @@ impl State {
         Self::with(changes, meta)
     }
 
-    fn with(changes: Changes, meta: Slot<Meta>) -> Self {
+    pub(crate) fn with(changes: Changes, meta: Slot<Meta>) -> Self {
         Self {
             meta,
             resources: Paged::default(),
             leases: Paged::default(),
             memos: BTreeMap::new(),
+            catalog: None,
+            claims: Paged::default(),
             changes,
+            claimed: BTreeMap::new(),
             names: BTreeMap::new(),
             name_index: Index::default(),
             requests: Index::default(),
@@ -156,6 +164,10 @@ impl State {
             Command::Extend(extend) => self.extend(entry, &extend),
             Command::Keepalive(keepalive) => self.keepalive(entry, &keepalive),
             Command::Tick => Ok(crate::Reply::Noted),
+            Command::Claim(claim) => self.claim_name(entry, claim),
+            Command::Unclaim(unclaim) => self.unclaim_name(&unclaim),
+            Command::Fence(fence) => self.fence_claims(&fence),
+            Command::PutClaimed(put) => self.put_claimed(entry, put),
         }
     }
 
@@ -224,7 +236,8 @@ impl State {
     /// Records in the state.
     #[must_use]
     pub fn records(&self) -> u64 {
-        let records = 1 + self.resources.len() + self.leases.len() + self.memos.len();
+        let catalog = usize::from(self.catalog.is_some()) + self.claims.len();
+        let records = 1 + self.resources.len() + self.leases.len() + self.memos.len() + catalog;
         u64::try_from(records).unwrap_or(u64::MAX)
     }
 
@@ -245,6 +258,16 @@ impl State {
                 RecordKey::Memo(id) => {
                     if let Some(memo) = self.memos.get_mut(&id) {
                         self.changes.rehash(key, memo);
+                    }
+                }
+                RecordKey::Catalog => {
+                    if let Some(catalog) = &mut self.catalog {
+                        self.changes.rehash(key, catalog);
+                    }
+                }
+                RecordKey::Claim(id) => {
+                    if let Some(claim) = self.claims.get_mut(id) {
+                        self.changes.rehash(key, claim);
                     }
                 }
             }
@@ -282,6 +305,8 @@ impl State {
             RecordKey::Resource(id) => self.resources.get_mut(id).map(|resource| changes.carry(&mut resource.slot)),
             RecordKey::Lease(seq) => self.leases.get_mut(seq).map(|slot| changes.carry(slot)),
             RecordKey::Memo(id) => self.memos.get_mut(&id).map(|slot| changes.carry(slot)),
+            RecordKey::Catalog => self.catalog.as_mut().map(|slot| changes.carry(slot)),
+            RecordKey::Claim(id) => self.claims.get_mut(id).map(|slot| changes.carry(slot)),
         }
     }
 
@@ -291,6 +316,8 @@ impl State {
             RecordKey::Resource(id) => self.resources.get(id).map(|r| Record::Resource((*r.slot).clone())),
             RecordKey::Lease(seq) => self.leases.get(seq).map(|lease| Record::Lease((**lease).clone())),
             RecordKey::Memo(id) => self.memos.get(&id).map(|memo| Record::Memo((**memo).clone())),
+            RecordKey::Catalog => self.catalog.as_ref().map(|catalog| Record::Catalog((**catalog).clone())),
+            RecordKey::Claim(id) => self.claims.get(id).map(|claim| Record::Claim((**claim).clone())),
         }
     }
 
@@ -299,7 +326,9 @@ impl State {
         let keys = std::iter::once(RecordKey::Meta)
             .chain(self.resources.iter().map(|(id, _)| RecordKey::Resource(id)))
             .chain(self.leases.iter().map(|(seq, _)| RecordKey::Lease(seq)))
-            .chain(self.memos.keys().copied().map(RecordKey::Memo));
+            .chain(self.memos.keys().copied().map(RecordKey::Memo))
+            .chain(self.catalog.iter().map(|_| RecordKey::Catalog))
+            .chain(self.claims.iter().map(|(id, _)| RecordKey::Claim(id)));
         keys.filter_map(|key| self.record(key).map(|record| (key, record)))
     }
 
@@ -360,92 +389,4 @@ fn head_fits_at(resource: &ResourceRecord, head: &LeaseRecord) -> Option<LogTime
         }
     }
     Some(latest)
-}
-
-/// Puts a state together from its records. Links are made at the end, so the records may come in any order.
-#[derive(Debug, Default)]
-pub struct Loader {
-    changes: Changes,
-    meta: Option<Slot<Meta>>,
-    resources: Paged<Resource>,
-    leases: Paged<Slot<LeaseRecord>>,
-    memos: BTreeMap<u64, Slot<Memo>>,
-}
-
-impl Loader {
-    /// Takes one record.
-    ///
-    /// # Errors
-    /// [`Inconsistent`] when it does not belong to its key, or the key came before.
-    pub fn record(&mut self, key: RecordKey, record: Record) -> Result<(), Inconsistent> {
-        let twice = match (key, record) {
-            (RecordKey::Meta, Record::Meta(value)) => self.meta.replace(self.changes.load(key, value)).is_some(),
-            (RecordKey::Resource(id), Record::Resource(value)) => {
-                self.resources.insert(id, Resource::new(self.changes.load(key, value))).is_some()
-            }
-            (RecordKey::Lease(seq), Record::Lease(value)) => {
-                self.leases.insert(seq, self.changes.load(key, value)).is_some()
-            }
-            (RecordKey::Memo(id), Record::Memo(value)) => {
-                self.memos.insert(id, self.changes.load(key, value)).is_some()
-            }
-            (
-                RecordKey::Meta | RecordKey::Resource(_) | RecordKey::Lease(_) | RecordKey::Memo(_),
-                Record::Meta(_) | Record::Resource(_) | Record::Lease(_) | Record::Memo(_),
-            ) => return Err(Inconsistent(format!("the record of {key:?} is of another kind"))),
-        };
-        if twice { Err(Inconsistent(format!("the record of {key:?} came twice"))) } else { Ok(()) }
-    }
-
-    /// The digest of what came so far.
-    #[must_use]
-    pub fn digest(&self) -> u64 {
-        self.changes.digest()
-    }
-
-    /// Links the records.
-    ///
-    /// # Errors
-    /// [`Inconsistent`] when one refers to another that did not come.
-    pub fn finish(self) -> Result<State, Inconsistent> {
-        let meta = self.meta.ok_or_else(|| Inconsistent("the meta record is missing".to_owned()))?;
-        let mut state = State::with(self.changes, meta);
-        state.resources = self.resources;
-        state.leases = self.leases;
-        state.memos = self.memos;
-        for (id, resource) in state.resources.iter().filter(|(_, resource)| !resource.deleted) {
-            state.names.insert(resource.name.clone(), id);
-            state.name_index.insert(index::hash(resource.name.as_str()), id);
-        }
-        for (seq, lease) in state.leases.iter() {
-            link_lease(&mut state.resources, seq, lease)?;
-            state.requests.insert(index::hash(lease.request.as_str()), Remembered::Lease(seq).number());
-        }
-        let ended = state.leases.iter().filter_map(|(seq, lease)| match &lease.life {
-            Life::Ended(end) => Some((end.at, seq)),
-            Life::Waiting { .. } | Life::Held(_) => None,
-        });
-        state.ended = ended.collect();
-        for (id, memo) in &state.memos {
-            state.requests.insert(index::hash(memo.request.as_str()), Remembered::Memo(*id).number());
-        }
-        for id in state.resources.iter().map(|(id, _)| id).collect::<Vec<_>>() {
-            state.reschedule(id);
-        }
-        Ok(state)
-    }
-}
-
-fn link_lease(resources: &mut Paged<Resource>, seq: u64, lease: &LeaseRecord) -> Result<(), Inconsistent> {
-    let Some(at) = lease.timer() else { return Ok(()) };
-    let Some(resource) = resources.get_mut(lease.resource) else {
-        return Err(Inconsistent(format!("the resource of lease {seq} is missing")));
-    };
-    resource.live.timers.insert((at, seq));
-    match &lease.life {
-        Life::Waiting { .. } => resource.live.line.push(lease.priority, seq, lease.load.total()),
-        Life::Held(_) => _ = resource.live.held.insert(seq),
-        Life::Ended(_) => {}
-    }
-    Ok(())
 }

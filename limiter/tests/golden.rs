@@ -96,8 +96,22 @@ impl Script {
         let serial = self.serial;
         Ok(Some(match name {
             "put" => {
+                let claim = language::claim_of_put(args)?;
                 let put = language::put(args, serial)?;
-                (format!("put {}", put.resource), Command::PutResource(put))
+                let subject = format!("put {}", put.resource);
+                (subject, language::under(claim, put))
+            }
+            "claim" => {
+                let claim = language::claim(args)?;
+                (format!("claim {}", claim.resource), Command::Claim(claim))
+            }
+            "unclaim" => {
+                let unclaim = language::unclaim(args)?;
+                (format!("unclaim {}", unclaim.resource), Command::Unclaim(unclaim))
+            }
+            "fence" => {
+                let fence = language::fence(args)?;
+                (format!("fence {}", fence.resource), Command::Fence(fence))
             }
             "patch" => {
                 let patch = language::patch(args, serial)?;
@@ -152,6 +166,10 @@ impl Script {
             "list" => {
                 let views = state.resources(None, 100);
                 views.iter().map(|view| view.name.as_str()).collect::<Vec<_>>().join(" ")
+            }
+            "claims" => {
+                let claims: Vec<_> = state.claims(None, 100).iter().map(print::claim).collect();
+                if claims.is_empty() { "no claims".to_owned() } else { claims.join("\n") }
             }
             "show" => state.usage(&resource()?, self.stamp).map_or("none".to_owned(), |usage| print::usage(&usage)),
             "line" | "held" => {

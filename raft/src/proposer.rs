@@ -201,13 +201,19 @@ impl Running {
     fn refuse_new_work(&mut self) {
         for submitted in std::mem::take(&mut self.waiting) {
             match submitted.command {
-                Command::PutResource(_) | Command::PatchResource(_) | Command::Acquire(_) => {
+                Command::PutResource(_)
+                | Command::PatchResource(_)
+                | Command::Acquire(_)
+                | Command::Claim(_)
+                | Command::PutClaimed(_) => {
                     submitted.refuse(SubmitError::StorageFull);
                 }
                 Command::Release(_)
                 | Command::Extend(_)
                 | Command::DeleteResource(_)
                 | Command::Keepalive(_)
+                | Command::Unclaim(_)
+                | Command::Fence(_)
                 | Command::Tick => {
                     self.waiting.push_back(submitted);
                 }

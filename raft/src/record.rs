@@ -10,6 +10,8 @@ pub(crate) fn stored_key(key: RecordKey) -> (u8, u64) {
         RecordKey::Resource(id) => (keys::KIND_RESOURCE, id),
         RecordKey::Lease(id) => (keys::KIND_LEASE, id),
         RecordKey::Memo(id) => (keys::KIND_REMEMBERED, id),
+        RecordKey::Catalog => (keys::KIND_CATALOG, 0),
+        RecordKey::Claim(id) => (keys::KIND_CLAIM, id),
     }
 }
 
@@ -20,6 +22,8 @@ pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, CodecError> {
         Record::Resource(resource) => codec::encode(keys::RESOURCE, resource),
         Record::Lease(lease) => codec::encode(keys::LEASE, lease),
         Record::Memo(memo) => codec::encode(keys::REMEMBERED, memo),
+        Record::Catalog(catalog) => codec::encode(keys::CATALOG, catalog),
+        Record::Claim(claim) => codec::encode(keys::CLAIM, claim),
     }
 }
 
@@ -33,6 +37,10 @@ fn decode(kind: u8, id: u64, value: &[u8]) -> Result<(RecordKey, Record), SlotEr
         keys::KIND_REMEMBERED => {
             codec::decode(keys::REMEMBERED, value).map(|memo| (RecordKey::Memo(id), Record::Memo(memo)))
         }
+        keys::KIND_CATALOG => {
+            codec::decode(keys::CATALOG, value).map(|catalog| (RecordKey::Catalog, Record::Catalog(catalog)))
+        }
+        keys::KIND_CLAIM => codec::decode(keys::CLAIM, value).map(|claim| (RecordKey::Claim(id), Record::Claim(claim))),
         _ => return Err(SlotError::Sink(format!("record {kind}/{id} is of an unknown kind"))),
     };
     decoded.map_err(|error| SlotError::Value { kind, id, error })

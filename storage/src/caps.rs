@@ -53,6 +53,12 @@ pub const STATE_RECORD_BYTES_MAX: usize = 64 * 1024;
 /// The largest encoded membership in a checkpoint header.
 pub const MEMBERSHIP_BYTES_MAX: usize = 32 * 1024;
 
+/// A call of the API that one node passes on to another: the largest body, and what surrounds it.
+pub const NODE_CALL_BYTES_MAX: usize = 128 * 1024;
+
+/// The answer to such a call: the largest page of a list.
+pub const NODE_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Records written or removed in one sled batch. One batch is atomic and stalls sled for as long as it takes, at 3 to
 /// 9 microseconds a record.
 pub const STATE_BATCH_RECORDS_MAX: usize = 256;

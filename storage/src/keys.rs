@@ -54,6 +54,10 @@ pub const KIND_RESOURCE: u8 = 2;
 pub const KIND_LEASE: u8 = 3;
 /// Record kind 4: a remembered request.
 pub const KIND_REMEMBERED: u8 = 4;
+/// Record kind 5: the counters of the catalog.
+pub const KIND_CATALOG: u8 = 5;
+/// Record kind 6: a name that is claimed in the catalog.
+pub const KIND_CLAIM: u8 = 6;
 
 /// One version of one persisted record: its ordinal in the envelope and its size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,8 +99,17 @@ pub const FORWARD_QUESTION: Schema = schema(10, "forwarded question", 1, RECORD_
 /// What the leader answers. On the wire only.
 pub const FORWARD_ANSWER: Schema = schema(11, "forwarded answer", 1, RECORD_MAX);
 
+/// A record of [`KIND_CATALOG`].
+pub const CATALOG: Schema = schema(12, "catalog", 1, RECORD_MAX);
+/// A record of [`KIND_CLAIM`].
+pub const CLAIM: Schema = schema(13, "claim", 1, RECORD_MAX);
+/// A call of the API that one node passes on to another. On the wire only.
+pub const NODE_CALL: Schema = schema(14, "call to a node", 1, crate::caps::NODE_CALL_BYTES_MAX);
+/// The answer to it. On the wire only.
+pub const NODE_ANSWER: Schema = schema(15, "answer of a node", 1, crate::caps::NODE_ANSWER_BYTES_MAX);
+
 /// Every schema that this version can read, by ordinal.
-pub const SCHEMAS: [Schema; 11] = [
+pub const SCHEMAS: [Schema; 15] = [
     CHECKPOINT,
     META,
     RESOURCE,
@@ -108,6 +121,10 @@ pub const SCHEMAS: [Schema; 11] = [
     LOG_MARK,
     FORWARD_QUESTION,
     FORWARD_ANSWER,
+    CATALOG,
+    CLAIM,
+    NODE_CALL,
+    NODE_ANSWER,
 ];
 
 /// Length of a record key.
@@ -124,7 +141,7 @@ pub fn schema_of(ordinal: u8) -> Option<Schema> {
 
 /// Whether `kind` names a record that lives under a record key.
 pub fn is_record_kind(kind: u8) -> bool {
-    matches!(kind, KIND_META | KIND_RESOURCE | KIND_LEASE | KIND_REMEMBERED)
+    matches!(kind, KIND_META | KIND_RESOURCE | KIND_LEASE | KIND_REMEMBERED | KIND_CATALOG | KIND_CLAIM)
 }
 
 /// The key of a slot's checkpoint record.
@@ -157,10 +174,10 @@ mod tests {
     #[test]
     fn ordinals_are_unique_and_in_order() {
         let ordinals: Vec<u8> = SCHEMAS.iter().map(|schema| schema.ordinal).collect();
-        assert_eq!(ordinals, (1..=11).collect::<Vec<u8>>());
+        assert_eq!(ordinals, (1..=15).collect::<Vec<u8>>());
         assert_eq!(schema_of(4), Some(LEASE));
         assert_eq!(schema_of(0), None);
-        assert_eq!(schema_of(12), None);
+        assert_eq!(schema_of(16), None);
     }
 
     #[test]

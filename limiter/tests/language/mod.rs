@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! put NAME LIMIT=RULE... [max_waiting=N max_wait=T ttl=T max_ttl=T] [if=absent|present|VERSION] [id=REQUEST]
+//!     [claim=N [token=N]]: only under this claim
 //! patch NAME [LIMIT=CHANGE|null ...] [queue=null lease=null max_waiting=N|null ...] [if=...] [id=REQUEST]
 //! delete NAME [if=...] [id=REQUEST]
 //! acquire NAME [load=N|DIM.N/DIM.N] [wait=T] [prio=N] [ttl=T] [key=REQUEST] [meta.NAME=VALUE]
 //! release KEY [used=LOAD]      extend KEY [ttl=T]      keepalive KEY...      tick
+//! claim NAME PLACEMENT [after=N]      unclaim NAME NUMBER [token=N]      fence NAME NUMBER
 //! ```
 //! `RULE` is `window/10/60s`, `bucket/10/60s`, `concurrency/2` or `rate/10/60s`, and then fields: `/burst.5`,
 //! `/cost.input`, `/true_up.none`. `CHANGE` is fields: `quota.20/burst.null`. A lease is named by the key of its request.
@@ -17,9 +19,9 @@ use std::error::Error;
 
 use goldenscript::{Argument, ArgumentConsumer};
 use ratequeue_limiter::{
-    Acquire, Algorithm, Condition, Cost, DeleteResource, Kind, LeasePatch, LeaseSpec, LimitDraft, LimitName,
-    LimitPatch, Load, LogTime, Patch, PatchResource, PutResource, QueuePatch, QueueSpec, RequestId, ResourceName,
-    ResourcePatch, ResourceSpec, TrueUp,
+    Acquire, Algorithm, ClaimName, Command, Condition, Cost, DeleteResource, FenceClaims, Kind, LeasePatch, LeaseSpec,
+    LimitDraft, LimitName, LimitPatch, Load, LogTime, Patch, PatchResource, Placement, PutClaimed, PutResource,
+    QueuePatch, QueueSpec, RequestId, ResourceName, ResourcePatch, ResourceSpec, TrueUp, UnclaimName,
 };
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -184,6 +186,42 @@ pub fn put(args: &mut ArgumentConsumer<'_>, serial: u64) -> Result<PutResource> 
         limits.insert(limit_name(arg)?, limit_draft(&arg.value)?);
     }
     Ok(PutResource { request, resource, spec: ResourceSpec::new(limits, queue, lease)?, condition })
+}
+
+/// The claim, and the fencing token, of a put that needs one.
+pub fn claim_of_put(args: &mut ArgumentConsumer<'_>) -> Result<Option<(u64, u64)>> {
+    let token = take(args, "token").map(number).transpose()?.unwrap_or(0);
+    Ok(take(args, "claim").map(number).transpose()?.map(|claim| (claim, token)))
+}
+
+/// A put, under a claim or not.
+pub fn under(claim: Option<(u64, u64)>, put: PutResource) -> Command {
+    match claim {
+        Some((claim, fencing_token)) => Command::PutClaimed(PutClaimed { put, claim, fencing_token }),
+        None => Command::PutResource(put),
+    }
+}
+
+fn number_next(args: &mut ArgumentConsumer<'_>) -> Result<u64> {
+    number(&args.next_pos().ok_or("which claim?")?.value)
+}
+
+/// A claim.
+pub fn claim(args: &mut ArgumentConsumer<'_>) -> Result<ClaimName> {
+    let resource = resource(args)?;
+    let placement = Placement::new(&args.next_pos().ok_or("for which group?")?.value)?;
+    Ok(ClaimName { resource, placement, after: take(args, "after").map(number).transpose()?.unwrap_or(0) })
+}
+
+/// The end of a claim.
+pub fn unclaim(args: &mut ArgumentConsumer<'_>) -> Result<UnclaimName> {
+    let (resource, number) = (resource(args)?, number_next(args)?);
+    Ok(UnclaimName { resource, number, fencing_token: take(args, "token").map(self::number).transpose()?.unwrap_or(0) })
+}
+
+/// A fence.
+pub fn fence(args: &mut ArgumentConsumer<'_>) -> Result<FenceClaims> {
+    Ok(FenceClaims { resource: resource(args)?, number: number_next(args)? })
 }
 
 fn limit_name(arg: &Argument) -> Result<LimitName> {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use ratequeue_limiter::{
-    Blocked, Cost, Event, EventKind, LeaseId, LeaseState, LeaseView, LimitName, Load, Outcome, Phase, Refusal, Reply,
-    ResourceUsage, ResourceView, Rule, TrueUp,
+    Blocked, ClaimView, Cost, Event, EventKind, LeaseId, LeaseState, LeaseView, LimitName, Load, Outcome, Phase,
+    Refusal, Reply, ResourceUsage, ResourceView, Rule, TrueUp,
 };
 
 /// More events than this are counted rather than listed.
@@ -69,6 +69,8 @@ pub fn refusal(refusal: &Refusal) -> String {
         Refusal::LeaseNotFound => "lease-not-found".to_owned(),
         Refusal::LeaseExpired => "lease-expired".to_owned(),
         Refusal::ResourceDeleted => "resource-deleted".to_owned(),
+        Refusal::ResourceExists => "resource-exists".to_owned(),
+        Refusal::ClaimOutdated { fence } => format!("claim-outdated: fenced up to {fence}"),
     }
 }
 
@@ -107,6 +109,12 @@ pub fn said(view: &LeaseView) -> String {
     };
     let meta: Vec<_> = view.metadata.iter().map(|(key, value)| format!(" {key}={value}")).collect();
     format!("{} load {load} prio {}{}", view.resource, view.priority, meta.concat())
+}
+
+/// A claim.
+pub fn claim(view: &ClaimView) -> String {
+    let token = if view.fencing_token > 0 { format!(", tokens after {}", view.fencing_token) } else { String::new() };
+    format!("{} in {}, number {}, at {}{token}", view.resource, view.placement, view.number, time(view.at.0))
 }
 
 /// A resource, a line for each limit.
@@ -188,6 +196,10 @@ pub fn outcome(outcome: &Outcome) -> String {
             line
         }
         Ok(Reply::Noted) => "noted".to_owned(),
+        Ok(Reply::Claimed { claim: made, fresh }) => {
+            format!("{}, {}", if *fresh { "claimed" } else { "claimed before" }, claim(made))
+        }
+        Ok(Reply::Fenced { fencing_token }) => format!("fenced, last token {fencing_token}"),
     }
 }
 
