@@ -30,6 +30,12 @@ need_ip() {
   command -v ip >/dev/null || install ip iproute2
 }
 
+# Also for the network between regions, scripts/regions: its redirects and cuts, and the relay that delays.
+need_regions() {
+  PATH=$PATH:/usr/sbin:/sbin command -v nft >/dev/null || install nft nftables
+  command -v python3 >/dev/null || install python3 python3
+}
+
 need_python() {
   command -v python3 >/dev/null || install python3 python3
   python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv python3-venv
@@ -37,7 +43,7 @@ need_python() {
 
 case "${1:-}" in
   build) need_cargo ;;
-  test) need_cargo; need_faketime; need_ip ;;
+  test) need_cargo; need_faketime; need_ip; need_regions ;;
   sdk) need_cargo; need_python ;;
   *) say "usage: scripts/setup.sh build|test|sdk"; exit 2 ;;
 esac
