@@ -13,8 +13,17 @@ pub const ENTRY_COMMANDS_MAX: usize = 2_048;
 /// Encoded commands of one log entry; an entry of a single command may be larger.
 pub const ENTRY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Entries proposed and not yet applied. One or two are best on a local network: more only make the batches smaller.
+/// Entries proposed and not yet applied, on a local network. One or two are best there: more only make the batches smaller.
 pub const ENTRIES_IN_FLIGHT: usize = 2;
+
+/// One more entry for each of these that a round trip takes.
+pub const ENTRY_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Entries proposed and not yet applied, however long the round trip.
+pub const ENTRIES_IN_FLIGHT_MAX: usize = 64;
+
+/// How long a group may be without a leader, in election timeouts, before calls are refused rather than kept waiting for one.
+pub const LEADERLESS_ELECTIONS: u32 = 3;
 
 /// On top of twice the election timeout: how long a submitted command waits before its caller is told that nobody
 /// knows, or that nothing happened.
@@ -102,8 +111,11 @@ pub const BACKOFF: &str = "20ms 40ms ...500ms";
 /// How long the leader may take to answer what was forwarded to it.
 pub const FORWARD_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// How long a command whose answer was lost is asked for again.
+/// How long a command whose answer was lost is asked for again; or so many election timeouts, if that is longer.
 pub const UNKNOWN_PATIENCE: Duration = Duration::from_secs(4);
+
+/// See [`UNKNOWN_PATIENCE`].
+pub const UNKNOWN_PATIENCE_ELECTIONS: u32 = 4;
 
 /// Frames of a stream on their way, or waiting for their answers.
 pub const STREAM_FRAMES_MAX: usize = 256;

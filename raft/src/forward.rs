@@ -48,6 +48,7 @@ struct Patience {
     /// A try was lost: it may have happened.
     unknown: bool,
     without_leader: Duration,
+    without_answer: Duration,
 }
 
 impl Patience {
@@ -56,9 +57,9 @@ impl Patience {
         let limit = match error {
             SubmitError::UnknownOutcome => {
                 self.unknown = true;
-                caps::UNKNOWN_PATIENCE
+                self.without_answer
             }
-            SubmitError::NotLeader { .. } | SubmitError::NoQuorum if self.unknown => caps::UNKNOWN_PATIENCE,
+            SubmitError::NotLeader { .. } | SubmitError::NoQuorum if self.unknown => self.without_answer,
             SubmitError::NotLeader { .. } | SubmitError::NoQuorum => self.without_leader,
             SubmitError::ShuttingDown | SubmitError::Overloaded | SubmitError::StorageFull => Duration::ZERO,
         };
@@ -119,8 +120,15 @@ impl Group {
     }
 
     fn patience(&self) -> Patience {
-        let without_leader = self.timing().election_max * 2;
-        Patience { since: Instant::now(), unknown: false, without_leader }
+        let election = self.timing().election_max;
+        // A leader that was there a moment ago is worth waiting for; where none has been for long, nobody else should wait.
+        let leaderless = (election * caps::LEADERLESS_ELECTIONS).saturating_sub(self.leaderless_for());
+        Patience {
+            since: Instant::now(),
+            unknown: false,
+            without_leader: leaderless.min(election * 2),
+            without_answer: caps::UNKNOWN_PATIENCE.max(election * caps::UNKNOWN_PATIENCE_ELECTIONS),
+        }
     }
 
     /// A moment, or until somebody else leads.
@@ -198,7 +206,12 @@ mod tests {
     use super::*;
 
     fn patience() -> Patience {
-        Patience { since: Instant::now(), unknown: false, without_leader: Duration::ZERO }
+        Patience {
+            since: Instant::now(),
+            unknown: false,
+            without_leader: Duration::ZERO,
+            without_answer: Duration::from_secs(4),
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -30,6 +30,7 @@ use crate::network::Network;
 use crate::node::{Address, NodeId};
 use crate::options::{self, GroupOptions, Timing};
 use crate::proposal::{self, Applied, Submitted};
+use crate::proposer;
 use crate::receive;
 use crate::replica::{EventBatch, Replica};
 use crate::role::Role;
@@ -290,7 +291,7 @@ impl Group {
     pub fn receive_stream(&self, lane: Lane, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
         match lane {
             Lane::Control | Lane::Log => receive::appends(&self.inner.raft, Arc::clone(&self.inner.replica), frames),
-            Lane::Forward => Box::pin(futures::stream::empty()),
+            Lane::Forward | Lane::Call => Box::pin(futures::stream::empty()),
             Lane::Bulk => receive::snapshot(self.inner.raft.clone(), Arc::clone(&self.inner.slots), frames),
         }
     }
@@ -360,6 +361,14 @@ impl Group {
 
     pub(crate) fn roles(&self) -> watch::Receiver<Role> {
         self.inner.replica.roles.subscribe()
+    }
+
+    /// For how long this node has known no leader that works.
+    pub(crate) fn leaderless_for(&self) -> Duration {
+        if self.is_leader() {
+            return proposer::quorum_silence(&self.inner.raft).unwrap_or_default();
+        }
+        self.inner.replica.heard.silence()
     }
 
     /// Who leads, as far as this node knows: nobody that it has not heard from for an election timeout.

@@ -72,7 +72,7 @@ pub use link::{LinkError, LinkOptions};
 pub use members::ChangeError;
 pub use node::{Address, NodeId};
 pub use options::{GroupOptions, Timing};
-pub use peers::Peers;
+pub use peers::{Calls, Peers};
 pub use proposal::Applied;
 pub use replica::EventBatch;
 pub use status::{CheckpointStatus, GroupStatus, NodeRole, Progress};

@@ -60,6 +60,8 @@ impl Inner {
             health: self.health.subscribe(),
             space: Space::new(log_dir),
             patience: self.timing.election_max * 2 + caps::SUBMIT_GRACE,
+            lease: self.timing.election_max,
+            entries_in_flight: self.timing.entries_in_flight(),
         };
         let own = OwnCommands { queue: self.queue.downgrade() };
         let mut tasks = self.tasks.lock();

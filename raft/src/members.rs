@@ -3,7 +3,7 @@
 //! A node joins as a learner, catches up, and only then votes: so a change never leaves the group without a majority that
 //! has the log. Changes of voters go through openraft's joint membership (Raft dissertation, chapter 4.3).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use openraft::ChangeMembers;
@@ -31,22 +31,34 @@ pub enum ChangeError {
 }
 
 impl Group {
-    /// Adds a learner, or gives a member another address. Returns once that is in the log of a majority; catching up goes on
+    /// Adds learners, or gives members other addresses. Returns once that is in the log of a majority; catching up goes on
     /// after it.
     ///
     /// # Errors
     /// [`ChangeError`]; on another node than the leader [`SubmitError::NotLeader`].
-    pub async fn add_learner(&self, node: NodeId, address: Address) -> Result<(), ChangeError> {
-        let added = self.raft().add_learner(node, address, false).await;
-        added.map(drop).map_err(|error| self.change_error(error))
+    pub async fn add_learners(&self, nodes: BTreeMap<NodeId, Address>) -> Result<(), ChangeError> {
+        let status = self.status();
+        let known = |node: &NodeId| status.voters.get(node).or_else(|| status.learners.get(node));
+        let (moved, added): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            nodes.into_iter().filter(|(node, at)| known(node) != Some(at)).partition(|(node, _)| known(node).is_some());
+        for change in [ChangeMembers::SetNodes(moved), ChangeMembers::AddNodes(added)] {
+            let (ChangeMembers::SetNodes(nodes) | ChangeMembers::AddNodes(nodes)) = &change else { continue };
+            if nodes.is_empty() {
+                continue;
+            }
+            let changed = self.raft().change_membership(change, true).await;
+            changed.map_err(|error| self.change_error(error))?;
+        }
+        Ok(())
     }
 
-    /// Makes these nodes the voters. They must be members. Voters that are left out are no members any more, learners stay.
+    /// Makes these nodes the voters. They must be members. Voters that are left out become learners, or with `remove` are no
+    /// members any more.
     ///
     /// # Errors
     /// [`ChangeError`]; on another node than the leader [`SubmitError::NotLeader`].
-    pub async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ChangeError> {
-        let changed = self.raft().change_membership(voters, false).await;
+    pub async fn set_voters(&self, voters: BTreeSet<NodeId>, remove: bool) -> Result<(), ChangeError> {
+        let changed = self.raft().change_membership(voters, !remove).await;
         changed.map(drop).map_err(|error| self.change_error(error))
     }
 

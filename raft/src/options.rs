@@ -33,6 +33,8 @@ pub struct GroupOptions {
 /// How fast a dead leader is noticed. The same on all nodes of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
+    /// The longest round trip between two of its nodes, about.
+    pub round_trip: Duration,
     /// How often a leader says that it is there.
     pub heartbeat: Duration,
     /// A follower that hears nothing for a random time between this ...
@@ -45,10 +47,30 @@ impl Default for Timing {
     /// 50 ms, 150 to 300 ms: for one region.
     fn default() -> Self {
         Self {
+            round_trip: Duration::ZERO,
             heartbeat: Duration::from_millis(50),
             election_min: Duration::from_millis(150),
             election_max: Duration::from_millis(300),
         }
+    }
+}
+
+impl Timing {
+    /// For a group whose nodes are this round trip apart: a heartbeat and its answer fit well into the time after which the
+    /// next one is due, and three may be lost before anybody asks for votes.
+    #[must_use]
+    pub fn for_round_trip(round_trip: Duration) -> Self {
+        let near = Self::default();
+        let heartbeat = near.heartbeat + round_trip * 3 / 2;
+        Self { round_trip, heartbeat, election_min: heartbeat * 3, election_max: heartbeat * 6 }
+    }
+
+    /// Entries that are proposed and not yet applied. An entry takes a round trip: the farther the nodes, the more of them
+    /// must be under way for the next caller not to wait for the last.
+    pub(crate) fn entries_in_flight(&self) -> usize {
+        let more = self.round_trip.as_millis() / caps::ENTRY_INTERVAL.as_millis();
+        let more = usize::try_from(more).unwrap_or(usize::MAX);
+        caps::ENTRIES_IN_FLIGHT.saturating_add(more).min(caps::ENTRIES_IN_FLIGHT_MAX)
     }
 }
 
@@ -73,7 +95,23 @@ pub(crate) fn config(name: &str, timing: Timing) -> Result<Arc<openraft::Config>
         max_append_entries: Some(caps::APPEND_ENTRIES_MAX),
         api_channel_size: Some(caps::CORE_REQUESTS_MAX),
         notification_channel_size: Some(caps::CORE_NOTIFICATIONS_MAX),
+        // Of five voters, a leader that reaches one other only would keep that one from voting for a leader whom the rest follows.
+        quorum_loss_probe_interval: Some(ms(timing.election_max) * 2),
         ..openraft::Config::default()
     };
     config.validate().map(Arc::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timing_of_no_distance_is_that_of_one_region() {
+        assert_eq!(Timing::for_round_trip(Duration::ZERO), Timing::default());
+        let far = Timing::for_round_trip(Duration::from_millis(80));
+        assert_eq!(far.heartbeat, Duration::from_millis(170));
+        assert_eq!((far.election_min, far.election_max), (Duration::from_millis(510), Duration::from_millis(1_020)));
+        assert!(config("global", far).is_ok());
+    }
 }

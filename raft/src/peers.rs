@@ -1,4 +1,4 @@
-//! The groups of this node on its peer link: one [`Link`] carries them all.
+//! The groups of this node on its peer link: one [`Link`] carries them all, and calls that are for the node itself.
 //!
 //! A link knows calls only. A stream is a run of calls that carry its number, in order: the link keeps their order, and the
 //! answers come back with them.
@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::caps;
 use crate::group::Group;
 use crate::link::{self, CallError, Link, LinkError, LinkOptions};
-use crate::node::NodeId;
+use crate::node::{Address, NodeId};
 use crate::transport::{Lane, Responses, Target, Transport, TransportError};
 
 const ALONE: u8 = 0;
@@ -45,8 +45,15 @@ pub struct Peers {
     shared: Arc<Shared>,
 }
 
+/// What a node answers to another beyond its groups: calls that are for whoever serves there.
+pub trait Calls: Send + Sync + 'static {
+    /// Answers a call, or says why not. The future is dropped when the caller has gone.
+    fn handle(&self, from: NodeId, frame: Bytes) -> BoxFuture<'static, Result<Bytes, String>>;
+}
+
 struct Shared {
     link: OnceLock<Link>,
+    calls: OnceLock<Arc<dyn Calls>>,
     groups: RwLock<BTreeMap<String, Group>>,
     /// The number of the next stream that this node sends: a number of this process, made by chance, and a count.
     streams_made: AtomicU64,
@@ -72,6 +79,7 @@ impl Peers {
     pub async fn start(options: LinkOptions) -> Result<Self, LinkError> {
         let shared = Arc::new(Shared {
             link: OnceLock::new(),
+            calls: OnceLock::new(),
             groups: RwLock::default(),
             streams_made: AtomicU64::new(u64::from(rand::random::<u32>()) << SESSION_SHIFT),
             incoming: Mutex::default(),
@@ -85,6 +93,36 @@ impl Peers {
     /// Lets the other nodes reach a group from now on.
     pub fn open(&self, group: Group) {
         self.shared.groups.write().insert(group.name().to_owned(), group);
+    }
+
+    /// Lets `calls` answer what other nodes [`Peers::call_node`]. Once.
+    pub fn serve(&self, calls: Arc<dyn Calls>) {
+        // A second one would be a mistake that changes nothing.
+        let _ = self.shared.calls.set(calls);
+    }
+
+    /// Calls another node itself, rather than one of its groups. Dropping the future cancels the call there too.
+    ///
+    /// # Errors
+    /// [`TransportError`] says whether the call may have arrived.
+    pub async fn call_node(
+        &self,
+        node: NodeId,
+        address: &Address,
+        frame: Bytes,
+        limit: Duration,
+    ) -> Result<Bytes, TransportError> {
+        self.shared.call(&itself(node, address), Lane::Call, frame, limit).await
+    }
+
+    /// How long a node takes to answer.
+    ///
+    /// # Errors
+    /// [`TransportError`] when it does not within `limit`.
+    pub async fn ping(&self, node: NodeId, address: &Address, limit: Duration) -> Result<Duration, TransportError> {
+        let since = Instant::now();
+        self.shared.call(&itself(node, address), Lane::Control, Bytes::new(), limit).await?;
+        Ok(since.elapsed())
     }
 
     /// Ends all connections.
@@ -103,22 +141,11 @@ impl fmt::Debug for Peers {
     }
 }
 
-fn lane_of(lane: Lane) -> link::Lane {
-    match lane {
-        Lane::Control => link::Lane::Control,
-        Lane::Log => link::Lane::Log,
-        Lane::Bulk => link::Lane::Bulk,
-        Lane::Forward => link::Lane::Forward,
-    }
-}
+/// Stands where a group is named, for what concerns the node. No group can have this name.
+const NODE: &str = "*";
 
-fn lane_from(lane: link::Lane) -> Lane {
-    match lane {
-        link::Lane::Control => Lane::Control,
-        link::Lane::Log => Lane::Log,
-        link::Lane::Bulk => Lane::Bulk,
-        link::Lane::Forward => Lane::Forward,
-    }
+fn itself(node: NodeId, address: &Address) -> Target {
+    Target { group: NODE.to_owned(), node, address: address.clone() }
 }
 
 fn transport_error(error: CallError) -> TransportError {
@@ -154,7 +181,7 @@ impl Shared {
         // The first word of an address is where the node talks to others; what follows is not for us.
         let place = to.address.0.split(' ').next().unwrap_or_default();
         link.set_peer(to.node, place);
-        let answer = link::Transport::call(link, to.node, lane_of(lane), &to.group, request, limit);
+        let answer = link.call(to.node, lane, &to.group, request, limit);
         answer.map(|answer| answer.map_err(transport_error)).boxed()
     }
 }
@@ -231,16 +258,22 @@ impl link::Service for Service {
     fn handle(
         &self,
         from: NodeId,
-        lane: link::Lane,
+        lane: Lane,
         group: &str,
         mut request: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, String>> {
         let refuse = |why: &str| std::future::ready(Err(why.to_owned())).boxed();
         let Some(shared) = self.0.upgrade() else { return refuse("this node is stopping") };
+        if group == NODE {
+            return match (lane, shared.calls.get()) {
+                (Lane::Control, _) => std::future::ready(Ok(Bytes::new())).boxed(),
+                (Lane::Call, Some(calls)) => calls.handle(from, request),
+                (Lane::Call | Lane::Log | Lane::Bulk | Lane::Forward, _) => refuse("this node takes no such calls"),
+            };
+        }
         let Some(found) = shared.groups.read().get(group).cloned() else {
             return refuse(&format!("group {group} is not open here"));
         };
-        let lane = lane_from(lane);
         let Ok(kind) = request.try_get_u8() else { return refuse("an empty request") };
         if kind == ALONE {
             return if lane == Lane::Forward {

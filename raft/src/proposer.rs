@@ -34,6 +34,10 @@ pub(crate) struct Proposer {
     pub space: Space,
     /// After this long a caller is answered, one way or the other.
     pub patience: Duration,
+    /// A leader that no majority has answered for this long does not decide.
+    pub lease: Duration,
+    /// Entries proposed and not yet applied.
+    pub entries_in_flight: usize,
 }
 
 struct Running {
@@ -49,8 +53,8 @@ impl Proposer {
     /// Until `stop` becomes true, or all handles are gone.
     pub async fn run(self) {
         let mut running = Running {
+            in_flight: Arc::new(Semaphore::new(self.entries_in_flight)),
             proposer: self,
-            in_flight: Arc::new(Semaphore::new(caps::ENTRIES_IN_FLIGHT)),
             waiting: VecDeque::new(),
             proposed: VecDeque::new(),
         };
@@ -61,8 +65,7 @@ impl Proposer {
 
 impl Running {
     async fn run(&mut self) {
-        let patience = self.proposer.patience;
-        let mut alarm = std::pin::pin!(tokio::time::sleep(patience));
+        let mut alarm = std::pin::pin!(tokio::time::sleep(self.proposer.patience));
         let mut fresh = Vec::new();
         loop {
             let room = caps::ENTRY_COMMANDS_MAX.saturating_sub(self.waiting.len());
@@ -71,8 +74,7 @@ impl Running {
                 _ = self.proposer.stop.changed() => return,
                 () = alarm.as_mut(), if self.oldest().is_some() => {
                     self.give_up();
-                    let next = self.oldest().unwrap_or_else(Instant::now) + patience;
-                    alarm.as_mut().reset(next.into());
+                    alarm.as_mut().reset(self.next_look().into());
                 }
                 permit = Arc::clone(&self.in_flight).acquire_owned(), if !self.waiting.is_empty() => {
                     let Ok(permit) = permit else { return };
@@ -86,7 +88,7 @@ impl Running {
                     let idle = self.oldest().is_none();
                     self.waiting.extend(fresh.drain(..));
                     if idle {
-                        alarm.as_mut().reset((Instant::now() + patience).into());
+                        alarm.as_mut().reset(self.next_look().into());
                     }
                 }
             }
@@ -103,8 +105,18 @@ impl Running {
         proposed.into_iter().chain(waiting).min()
     }
 
-    /// Answers all who have waited for too long.
+    /// When to look again who has waited for too long: at the latest when the quorum may have been lost meanwhile.
+    fn next_look(&mut self) -> Instant {
+        let now = Instant::now();
+        let late = self.oldest().map_or(now, |oldest| oldest) + self.proposer.patience;
+        late.min(now + self.proposer.lease)
+    }
+
+    /// Answers all who have waited for too long, and those who would wait in vain.
     fn give_up(&mut self) {
+        if quorum_silence(&self.proposer.raft).is_some_and(|silence| silence > self.proposer.lease) {
+            self.refuse_waiting(SubmitError::NoQuorum);
+        }
         let now = Instant::now();
         let patience = self.proposer.patience;
         let late = |since: Instant| now.saturating_duration_since(since) >= patience;
@@ -141,7 +153,7 @@ impl Running {
         if self.proposer.space.is_full() {
             self.refuse_new_work();
         }
-        if !heard_of_quorum(&self.proposer.raft) {
+        if quorum_silence(&self.proposer.raft).is_none() {
             // A new leader is asked to wait for the first answers of the others rather than to refuse its first callers.
             tokio::time::sleep(caps::NEW_LEADER_POLL).await;
             return;
@@ -228,17 +240,21 @@ impl Running {
             submitted.refuse(SubmitError::ShuttingDown);
         }
         self.refuse_waiting(SubmitError::ShuttingDown);
-        let all = u32::try_from(caps::ENTRIES_IN_FLIGHT).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.proposer.entries_in_flight).unwrap_or(u32::MAX);
         // What is not applied by then is answered as unknown when the core drops it.
         let _ = tokio::time::timeout(caps::SHUTDOWN_DRAIN, self.in_flight.acquire_many(all)).await;
     }
 }
 
-/// Whether a majority has answered this leader at all. A leader that has lost it later is refused by the core.
-fn heard_of_quorum(raft: &Raft) -> bool {
-    use openraft::async_runtime::WatchReceiver;
+/// How long ago a majority answered this leader; `None` when none has yet. openraft refuses what a leader proposes that has
+/// lost its majority, but not what waits to be proposed.
+pub(crate) fn quorum_silence(raft: &Raft) -> Option<Duration> {
+    use openraft::async_runtime::{Instant as _, WatchReceiver};
     let metrics = raft.metrics();
     let metrics = metrics.borrow_watched();
     let mut voters = metrics.membership_config.voter_ids();
-    metrics.last_quorum_acked.is_some() || (voters.next() == Some(metrics.id) && voters.next().is_none())
+    if voters.next() == Some(metrics.id) && voters.next().is_none() {
+        return Some(Duration::ZERO);
+    }
+    metrics.last_quorum_acked.as_ref().map(|acked| acked.elapsed())
 }

@@ -75,8 +75,12 @@ impl Heard {
 
     /// Whether it was heard from that recently.
     pub fn within(&self, age: Duration) -> bool {
-        let at_us = self.at_us.load(Ordering::Relaxed);
-        at_us > 0 && self.since.elapsed().saturating_sub(Duration::from_micros(at_us)) <= age
+        self.at_us.load(Ordering::Relaxed) > 0 && self.silence() <= age
+    }
+
+    /// For how long it has not been heard from; since the start, before the first time.
+    pub fn silence(&self) -> Duration {
+        self.since.elapsed().saturating_sub(Duration::from_micros(self.at_us.load(Ordering::Relaxed)))
     }
 }
 

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
+pub use crate::link::Lane;
 use crate::node::{Address, NodeId};
 
 /// Where a frame goes.
@@ -29,19 +30,6 @@ pub struct Target {
     pub node: NodeId,
     /// Where it is said to be.
     pub address: Address,
-}
-
-/// What kind of traffic a frame belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Lane {
-    /// Small and urgent.
-    Control,
-    /// Log entries.
-    Log,
-    /// Snapshots.
-    Bulk,
-    /// Commands on their way to the leader, and their outcomes.
-    Forward,
 }
 
 /// Why a frame was not answered.

@@ -308,11 +308,11 @@ async fn a_fourth_node_joins_by_snapshot_votes_and_leads() {
     eventually("purged", || cluster.group(leader).status().purged).await;
     cluster.add(4).await;
     assert!(!cluster.group(4).is_formed().await);
-    cluster.group(leader).add_learner(4, Address::from("node-4")).await.unwrap();
+    cluster.group(leader).add_learners([(4, Address::from("node-4"))].into()).await.unwrap();
     cluster.digests_are_equal().await;
     assert_eq!(cluster.group(4).status().role, NodeRole::Learner);
     assert!(cluster.hub.bulk_frames() > 0);
-    cluster.group(leader).set_voters([1, 2, 3, 4].into()).await.unwrap();
+    cluster.group(leader).set_voters([1, 2, 3, 4].into(), true).await.unwrap();
     assert_eq!(soon("handed over", cluster.group(leader).hand_over(Some(4))).await, Ok(4));
     acquired(cluster.group(4), acquire("api", "after")).await;
     cluster.digests_are_equal().await;

@@ -31,7 +31,7 @@ pub const CALL_TIME_MAX: Duration = Duration::from_secs(3_600);
 pub const UNGREETED_MAX: usize = 64;
 
 /// Accepted connections whose handshake is done. One more is refused. A node holds at most one a lane.
-pub const CONNECTIONS_MAX: usize = 256;
+pub const CONNECTIONS_MAX: usize = 320;
 
 /// Nodes whose incarnation is remembered. A connection of one more is refused.
 pub const NODES_MAX: usize = 256;
@@ -112,6 +112,10 @@ pub const fn lane(lane: Lane) -> LaneCaps {
         }
         Lane::Forward => {
             LaneCaps { frame_bytes_max: 256 * KIB, calls_max: 8_192, open_bytes_max: 16 * MIB, concurrency: 4_096 }
+        }
+        // The largest page of a list, and what surrounds it.
+        Lane::Call => {
+            LaneCaps { frame_bytes_max: 5 * MIB, calls_max: 16_384, open_bytes_max: 32 * MIB, concurrency: 16_384 }
         }
     }
 }

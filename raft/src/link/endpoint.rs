@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -25,7 +23,7 @@ use super::lane::{EachLane, Lane};
 use super::queue::{CallQueue, Entered};
 use super::status::{PeerInfo, PeerStatus};
 use super::warn::Warnings;
-use super::{NodeId, Service, Transport, accept, caps, dial};
+use super::{NodeId, Service, accept, caps, dial};
 
 /// Who a node is, and where it listens for the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,19 +194,6 @@ impl Link {
         }
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
-    }
-}
-
-impl Transport for Link {
-    fn call(
-        &self,
-        to: NodeId,
-        lane: Lane,
-        group: &str,
-        request: Bytes,
-        timeout: Duration,
-    ) -> BoxFuture<'static, Result<Bytes, CallError>> {
-        Self::call(self, to, lane, group, request, timeout).boxed()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The four connections between two nodes.
+//! The connections between two nodes.
 
 use std::fmt;
 
@@ -13,13 +13,15 @@ pub enum Lane {
     Log,
     /// Snapshots, in pieces.
     Bulk,
-    /// Calls of clients, on their way to a leader. They may wait for long.
+    /// Commands on their way to a leader, and their outcomes.
     Forward,
+    /// Calls of clients, on their way to another region. They may wait for long, and their answers may be large.
+    Call,
 }
 
 impl Lane {
     /// Every lane.
-    pub const ALL: [Self; 4] = [Self::Control, Self::Log, Self::Bulk, Self::Forward];
+    pub const ALL: [Self; 5] = [Self::Control, Self::Log, Self::Bulk, Self::Forward, Self::Call];
 
     /// Its name in logs and views.
     pub const fn name(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Lane {
             Self::Log => "log",
             Self::Bulk => "bulk",
             Self::Forward => "forward",
+            Self::Call => "call",
         }
     }
 
@@ -43,6 +46,7 @@ impl Lane {
             Self::Log => 2,
             Self::Bulk => 3,
             Self::Forward => 4,
+            Self::Call => 5,
         }
     }
 
@@ -64,6 +68,7 @@ pub(crate) struct EachLane<T> {
     log: T,
     bulk: T,
     forward: T,
+    call: T,
 }
 
 impl<T> EachLane<T> {
@@ -73,6 +78,7 @@ impl<T> EachLane<T> {
             log: make(Lane::Log),
             bulk: make(Lane::Bulk),
             forward: make(Lane::Forward),
+            call: make(Lane::Call),
         }
     }
 
@@ -82,6 +88,7 @@ impl<T> EachLane<T> {
             Lane::Log => &self.log,
             Lane::Bulk => &self.bulk,
             Lane::Forward => &self.forward,
+            Lane::Call => &self.call,
         }
     }
 
@@ -91,6 +98,7 @@ impl<T> EachLane<T> {
             Lane::Log => &mut self.log,
             Lane::Bulk => &mut self.bulk,
             Lane::Forward => &mut self.forward,
+            Lane::Call => &mut self.call,
         }
     }
 }

@@ -48,8 +48,6 @@ mod warn;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
@@ -76,17 +74,4 @@ pub trait Service: Send + Sync + 'static {
         group: &str,
         request: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, String>>;
-}
-
-/// Carries calls to other nodes. [`Link`] is the real one; tests put others in front of it.
-pub trait Transport: Send + Sync + 'static {
-    /// See [`Link::call`]: the request is in line when this returns, and dropping the future cancels the call.
-    fn call(
-        &self,
-        to: NodeId,
-        lane: Lane,
-        group: &str,
-        request: Bytes,
-        timeout: Duration,
-    ) -> BoxFuture<'static, Result<Bytes, CallError>>;
 }

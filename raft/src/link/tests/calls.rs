@@ -16,7 +16,8 @@ async fn each_lane_answers_in_both_directions() {
         assert_eq!(within(two.call(1, lane, GROUP, "back".into(), DEADLINE)).await.unwrap(), "back");
         assert_eq!(call(&one, lane, "").await.unwrap(), "");
     }
-    assert_eq!((one.connections(), two.connections()), (4, 4));
+    let lanes = Lane::ALL.len();
+    assert_eq!((one.connections(), two.connections()), (lanes, lanes));
     let status = one.peers();
     assert_eq!(status[0].met.unwrap().feature_level, 3);
     assert!(status[0].lanes.iter().all(|lane| lane.state == LaneState::Connected && lane.rtt.is_some()));

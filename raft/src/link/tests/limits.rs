@@ -1,7 +1,7 @@
 use super::super::greeting::{Message, RefusalCode};
 use super::raw::{Raw, greeting, requests};
 use super::*;
-use crate::link::{Transport, caps};
+use crate::link::caps;
 
 fn not_sent(result: Result<Bytes, CallError>) -> NotSent {
     match result {
@@ -44,7 +44,7 @@ async fn a_full_queue_is_not_sent() {
     let (one, _two) = pair(silent).await;
     for lane in Lane::ALL {
         let max = lane.caps().calls_max;
-        let open: Vec<_> = (0..max).map(|_| Transport::call(&one, 2, lane, GROUP, "x".into(), DEADLINE)).collect();
+        let open: Vec<_> = (0..max).map(|_| one.call(2, lane, GROUP, "x".into(), DEADLINE)).collect();
         assert_eq!(not_sent(call(&one, lane, "one more").await), NotSent::QueueFull);
         within(coming.recv()).await.unwrap();
         drop(open);
@@ -99,7 +99,7 @@ async fn a_peer_that_reads_no_answers_cannot_pile_them_up() {
 async fn connections_are_bounded_in_number() {
     let two = start(2, echo()).await;
     let mut open = Vec::new();
-    let nodes = u64::try_from(caps::CONNECTIONS_MAX / 4).unwrap();
+    let nodes = u64::try_from(caps::CONNECTIONS_MAX / Lane::ALL.len()).unwrap();
     for node in 100..100 + nodes {
         for lane in Lane::ALL {
             open.push(Raw::greeted(&two, node, lane).await);
