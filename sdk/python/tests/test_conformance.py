@@ -191,72 +191,87 @@ def settings(scenario: dict[str, Any], fake: Fake) -> dict[str, Any]:
     }
 
 
-async def play_async(scenario: dict[str, Any], fake: Fake) -> Seen:
-    seen, call = Seen(), scenario["call"]
+def calls(scenario: dict[str, Any]) -> list[tuple[dict[str, Any], Seen]]:
+    return [(call, Seen()) for call in scenario.get("calls") or [scenario["call"]]]
 
-    async def run() -> None:
+
+async def play_async(scenario: dict[str, Any], fake: Fake) -> list[Seen]:
+    todo = calls(scenario)
+
+    async def run(call: dict[str, Any], seen: Seen, *inner: tuple[dict[str, Any], Seen]) -> None:
         async with client.acquire(**arguments(call, seen)) as lease:
             seen.granted(lease)
             if "used" in call:
                 lease.report(call["used"])
             await asyncio.sleep(call.get("hold_ms", 0) / 1000)
+            if inner:
+                await run(*inner[0], *inner[1:])
             seen.held(lease)
 
+    (call, seen), *inner = todo
     async with AsyncClient(**settings(scenario, fake)) as client:
         try:
             if "cancel_after_ms" in call:
-                await asyncio.wait_for(run(), call["cancel_after_ms"] / 1000)
+                await asyncio.wait_for(run(call, seen), call["cancel_after_ms"] / 1000)
             else:
-                await run()
+                await run(call, seen, *inner)
         except asyncio.TimeoutError:
             seen.outcome = "cancelled"
         except ratequeue.RateQueueError as error:
             seen.failed(error)
-    return seen
+    return [seen for _, seen in todo]
 
 
 class Interrupted(BaseException):
     """Stands for Ctrl-C."""
 
 
-def play_sync(scenario: dict[str, Any], fake: Fake) -> Seen:
-    seen, call = Seen(), scenario["call"]
+def interrupt(scenario: dict[str, Any], client: ratequeue.Client, call: dict[str, Any], seen: Seen) -> None:
+    """Ctrl-C in the middle of a call, as far as that can be had in a test: the connection raises it."""
+    send = client._send
+
+    def interrupted(effect: _retry.Send) -> _retry.Reply:
+        client._send = send  # type: ignore
+        # The node gets the call; its answer is not waited for.
+        send(_retry.Send(effect.url, effect.call, call["cancel_after_ms"] / 1000))
+        raise Interrupted
+
+    if "delay_ms" in scenario["steps"][0]:
+        client._send = interrupted  # type: ignore
+        return
+    on_wait = seen.on_wait
+
+    def first_told(position: int, retry_after: float) -> None:
+        on_wait(position, retry_after)
+        client._send = interrupted  # type: ignore
+
+    seen.on_wait = first_told  # type: ignore
+
+
+def play_sync(scenario: dict[str, Any], fake: Fake) -> list[Seen]:
+    todo = calls(scenario)
+
+    def run(call: dict[str, Any], seen: Seen, *inner: tuple[dict[str, Any], Seen]) -> None:
+        with client.acquire(**arguments(call, seen)) as lease:
+            seen.granted(lease)
+            if "used" in call:
+                lease.report(call["used"])
+            time.sleep(call.get("hold_ms", 0) / 1000)
+            if inner:
+                run(*inner[0], *inner[1:])
+            seen.held(lease)
+
+    (call, seen), *inner = todo
     with ratequeue.Client(**settings(scenario, fake)) as client:
         if "cancel_after_ms" in call:
-            # Ctrl-C in the middle of a call, as far as that can be had in a test: the connection raises it.
-            send = client._send
-
-            def interrupted(effect: _retry.Send) -> _retry.Reply:
-                client._send = send  # type: ignore
-                # The node gets the call; its answer is not waited for.
-                cut = _retry.Send(effect.url, effect.call, call["cancel_after_ms"] / 1000)
-                send(cut)
-                raise Interrupted
-
-            if len([step for step in scenario["steps"] if step["request"]["path"].endswith("/acquire")]) == 2 and (
-                scenario["steps"][0].get("delay_ms")
-            ):
-                client._send = interrupted  # type: ignore
-            else:
-                on_wait = seen.on_wait
-
-                def first_told(position: int, retry_after: float) -> None:
-                    on_wait(position, retry_after)
-                    client._send = interrupted  # type: ignore
-
-                seen.on_wait = first_told  # type: ignore
+            interrupt(scenario, client, call, seen)
         try:
-            with client.acquire(**arguments(call, seen)) as lease:
-                seen.granted(lease)
-                if "used" in call:
-                    lease.report(call["used"])
-                time.sleep(call.get("hold_ms", 0) / 1000)
-                seen.held(lease)
+            run(call, seen, *inner)
         except Interrupted:
             seen.outcome = "cancelled"
         except ratequeue.RateQueueError as error:
             seen.failed(error)
-    return seen
+    return [seen for _, seen in todo]
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
@@ -265,15 +280,17 @@ def test_scenario(scenario: dict[str, Any], kind: str) -> None:
     fake = Fake(scenario)
     began = time.monotonic()
     try:
-        seen = asyncio.run(play_async(scenario, fake)) if kind == "async" else play_sync(scenario, fake)
+        all_seen = asyncio.run(play_async(scenario, fake)) if kind == "async" else play_sync(scenario, fake)
     finally:
         took = (time.monotonic() - began) * 1000
         fake.close()
     assert fake.wrong == []
     expect = {"degraded": False, "positions": [], "outcome": "granted", **scenario["expect"]}
     within = expect.pop("within_ms", 30_000)
-    assert {name: getattr(seen, name) for name in expect} == expect
+    for seen in all_seen:
+        assert {name: getattr(seen, name) for name in expect} == expect
     assert took <= within
     assert [step for step, taken in zip(fake.steps, fake.taken) if not taken] == []
-    assert len({key for key, _ in fake.acquires}) <= 1
-    assert all(body == fake.acquires[0][1] for _, body in fake.acquires)
+    body_of_key = dict(fake.acquires)
+    assert len(body_of_key) <= len(all_seen)
+    assert all(body == body_of_key[key] for key, body in fake.acquires)

@@ -13,7 +13,8 @@ import ratequeue
 from ratequeue import _settings, _usage, _wire
 from ratequeue._flows import margin
 from ratequeue._local import LocalLimiter
-from ratequeue._retry import PAUSE_MAX, Nodes, pauses, try_timeout
+from ratequeue._nodes import SUBJECTS_MAX, Nodes
+from ratequeue._retry import PAUSE_MAX, pauses, try_timeout
 from ratequeue._shards import CALLS_PER_POOL, Shards
 from ratequeue._timers import Timers
 
@@ -71,20 +72,45 @@ def test_usage(usage: Any, load: Any, used: Any) -> None:
     assert _usage.used(SimpleNamespace(status_code=200, json=lambda: {"usage": usage}), load) == used
 
 
-def test_nodes_take_turns_and_follow_the_leader() -> None:
+def test_each_subject_has_its_own_leader() -> None:
     nodes = Nodes(["a", "b", "c"])
-    nodes.prefer("c/", 0)
-    assert nodes.first == "c"
-    nodes.prefer("elsewhere", 0)
-    assert nodes.first == "c"
+    nodes.prefer("r", "c/", 0)
+    nodes.prefer("s", "b", 0)
+    nodes.prefer(None, "b", 0)
+    assert [nodes.first(subject) for subject in ("r", "s", "unknown", None)] == ["c", "b", "a", "a"]
+    nodes.prefer("r", "elsewhere", 0)
+    assert nodes.first("r") == "c"
+    nodes.move_on("r", "c")
+    nodes.move_on("r", "c")
+    assert [nodes.first(subject) for subject in ("r", "s", "unknown", None)] == ["a", "b", "a", "a"]
+
+
+def test_a_silent_node_leads_nothing_for_a_while() -> None:
+    nodes = Nodes(["a", "b", "c"])
+    for subject in ("r", "s"):
+        nodes.prefer(subject, "c", 0)
+    nodes.prefer("t", "b", 0)
     nodes.silent("c", 10)
-    assert nodes.first == "a"
-    nodes.prefer("c", 11)
-    assert nodes.first == "a"
-    nodes.prefer("c", 12)
-    assert nodes.first == "c"
-    nodes.move_on("a")
-    assert nodes.first == "c"
+    assert [nodes.first(subject) for subject in ("r", "s", "t", None)] == ["a", "a", "b", "a"]
+    nodes.prefer("r", "c", 11)
+    assert nodes.first("r") == "a"
+    nodes.prefer("r", "c", 12)
+    assert nodes.first("r") == "c"
+    nodes.silent("a", 13)
+    assert [nodes.first(subject) for subject in ("r", "s", "unknown", None)] == ["c", "b", "b", "b"]
+
+
+def test_leaders_that_were_not_named_lately_are_forgotten() -> None:
+    nodes = Nodes(["a", "b"])
+    for subject in ("r", *map(str, range(SUBJECTS_MAX - 1)), "r", "one more"):
+        nodes.prefer(subject, "b", 0)
+    assert [nodes.first(subject) for subject in ("0", "r", "1", "one more")] == ["a", "b", "b", "b"]
+
+
+def test_the_group_of_a_lease_is_before_the_last_dot() -> None:
+    assert _wire.release("eu.west.0123456789abcdefghij", None).subject == _wire.about_lease("eu.west.other")
+    assert _wire.about_lease("eu.west.x") != _wire.about_lease("eu.east.x")
+    assert _wire.about_lease("r.x") != _wire.about_resource("r")
 
 
 def test_pauses_double_up_to_a_maximum() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 from urllib.parse import quote
 
-from ._wire import Call, check_name, new_key
+from ._wire import Call, about_resource, check_name, new_key
 
 Resource = dict[str, Any]
 """A resource as the HTTP API shows it: ``limits``, ``queue``, ``lease``, ``name``, ``version``, ..."""
@@ -19,7 +19,9 @@ def _path(name: str) -> str:
 
 def _change(method: str, name: str, body: Optional[Mapping[str, Any]], conditions: Mapping[str, str]) -> Call:
     content = None if body is None else json.dumps(body).encode()
-    return Call(method, _path(name), content, {"idempotency-key": new_key(), **conditions})
+    return Call(
+        method, _path(name), content, {"idempotency-key": new_key(), **conditions}, subject=about_resource(name)
+    )
 
 
 def _if_match(version: Optional[int]) -> dict[str, str]:
@@ -40,11 +42,11 @@ def delete(name: str) -> Call:
 
 
 def get(name: str) -> Call:
-    return Call("GET", _path(name))
+    return Call("GET", _path(name), subject=about_resource(name))
 
 
 def stats(name: str) -> Call:
-    return Call("GET", _path(name) + "/stats")
+    return Call("GET", _path(name) + "/stats", subject=about_resource(name))
 
 
 def page(cursor: Optional[str]) -> Call:

@@ -16,7 +16,7 @@ import httpx
 from . import _admin, _http, _limited, _wire, otel
 from ._admin import Resource
 from ._defaults import Defaults, after_fork
-from ._flows import Core, Progress
+from ._flows import GIVE_UP_TIMEOUT, Core, Progress
 from ._lease import BaseLease, Heart
 from ._retry import Flow, Pause, Reply, Send
 from ._settings import PATIENCE, OnUnavailable, OnWait, Settings, Urls, fallback, settings
@@ -91,8 +91,15 @@ class Acquire(Generic[L]):
         client, lease, heart = held
         heart.stop()
         closing = lease._closing()
-        if closing is not None and client._run(closing, None) is False:
-            lease.lost.set()
+        if closing is None:
+            return
+        try:
+            if client._run(closing, None) is False:
+                lease.lost.set()
+        except BaseException:
+            # Interrupted in the middle of it, by Ctrl-C. Releasing twice does no harm, not releasing would.
+            client._run(lease._core.release(lease.id, lease._used, lease._trusted_until, GIVE_UP_TIMEOUT), None)
+            raise
 
 
 def raises(error: RateQueueError) -> Any:

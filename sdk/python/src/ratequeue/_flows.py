@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
-from . import _clock, _retry, _wire
+from . import _admin, _clock, _retry, _wire
 from ._local import Local, LocalLimiter
-from ._retry import Flow, Nodes, Pause, Tell
+from ._nodes import Nodes
+from ._recent import Recent
+from ._retry import Flow, Pause, Tell
 from ._settings import OnUnavailable, Settings
 from ._wire import Answer, Ask, Call, LeaseView, Load
 from .errors import LeaseLost, RateQueueError, Rejected, Unavailable, WaitTimeout
@@ -27,6 +29,8 @@ GIVE_UP_TIMEOUT = 2.0
 """Seconds for which an interrupted acquire tries to give its place back."""
 LIMITS_FOR = 60.0
 """Seconds for which known limits are not asked for again."""
+LIMITS_MAX = 1024
+"""Resources whose limits are remembered."""
 
 
 def margin(ttl: float) -> float:
@@ -60,14 +64,15 @@ class Core:
         self.nodes = Nodes(settings.urls)
         self.clock = clock
         self._down_until = float("-inf")
-        self._limits: dict[str, tuple[float, Mapping[str, Any]]] = {}
-        self._limiters: dict[str, LocalLimiter] = {}
+        self._limits: Recent[tuple[float, Mapping[str, Any]]] = Recent(LIMITS_MAX)
+        self._limiters: Recent[LocalLimiter] = Recent(LIMITS_MAX)
         self._lock = threading.Lock()
 
     def after_fork(self) -> None:
-        """In a child process: nobody holds this lock any more."""
+        """In a child process: what was locked at the fork stays locked for ever, so there are new locks."""
         self._lock = threading.Lock()
-        self._limiters = {}
+        self._limiters.clear()
+        self.nodes = Nodes(self.settings.urls)
 
     def call(self, call: Call, budget: Optional[float] = None, until: float = float("inf")) -> Flow[Answer]:
         budget = self.settings.patience if budget is None else budget
@@ -100,7 +105,7 @@ class Core:
         while True:
             progress.sent = True
             answer = yield from self.call(ask.call(hold_ms), budget, began + ask.wait + TROUBLE)
-            lease = _wire.lease(answer)
+            lease = self.lease(ask, answer)
             progress.lease_id = lease.id
             if lease.state == "held":
                 return (yield from self.settle(lease, answer.sent))
@@ -109,6 +114,13 @@ class Core:
                 raise WaitTimeout(f"{ask.resource}: still in line after {ask.wait:g} s. Give a longer timeout.")
             yield Tell(lease.position, lease.retry_after)
             hold_ms = _wire.HOLD_MS_MAX
+
+    def lease(self, ask: Ask, answer: Answer) -> LeaseView:
+        """The lease that an acquire's answer shows. From now on its group is asked about where its resource is."""
+        lease = _wire.lease(answer)
+        place = self.nodes.first(_wire.about_resource(ask.resource))
+        self.nodes.prefer(_wire.about_lease(lease.id), place, self.clock())
+        return lease
 
     def settle(self, lease: LeaseView, sent: float) -> Flow[Grant]:
         """How long a granted lease may be trusted: it counts from when the call was sent.
@@ -138,7 +150,7 @@ class Core:
             if progress.lease_id is None:
                 # Its first call was never answered. Only the server knows, and the key is how to ask.
                 answer = yield from self.call(ask.call(0), GIVE_UP_TIMEOUT)
-                progress.lease_id = _wire.lease(answer).id
+                progress.lease_id = self.lease(ask, answer).id
             yield from self.call(_wire.release(progress.lease_id, ask.nothing_used), GIVE_UP_TIMEOUT)
         except RateQueueError as error:
             log.debug("nothing to give up for %s: %s", ask.resource, error)
@@ -175,11 +187,12 @@ class Core:
         return Grant(view, float("inf"), degraded=True, limiter=limiter)
 
     def learn_limits(self, resource: str) -> Flow[None]:
-        known = self._limits.get(resource)
+        with self._lock:
+            known = self._limits.get(resource)
         if known is not None and self.clock() - known[0] < LIMITS_FOR:
             return
         try:
-            answer = yield from self.call(Call("GET", f"/v1/resources/{resource}"), 1.0)
+            answer = yield from self.call(_admin.get(resource), 1.0)
             self.know_limits(answer)
         except RateQueueError as error:
             log.debug("the limits of %s could not be read: %s", resource, error)
@@ -188,25 +201,30 @@ class Core:
         """Remembers the limits in a node's view of a resource."""
         body = answer.json()
         if isinstance(body, dict) and "limits" in body and "name" in body:
-            self._limits[body["name"]] = (self.clock(), body["limits"])
+            with self._lock:
+                self._limits.keep(body["name"], (self.clock(), body["limits"]))
 
     def _limiter(self, resource: str, fraction: float) -> Optional[LocalLimiter]:
         with self._lock:
             known = self._limits.get(resource)
             if known is None:
                 return None
-            limiter = self._limiters.setdefault(resource, LocalLimiter())
+            limiter = self._limiters.get(resource) or LocalLimiter()
+            self._limiters.keep(resource, limiter)
             limiter.resize(known[1], fraction)
             return limiter
 
     # The end of a lease
 
-    def release(self, lease_id: str, used: Optional[Load], trusted_until: float) -> Flow[bool]:
+    def release(
+        self, lease_id: str, used: Optional[Load], trusted_until: float, patience: Optional[float] = None
+    ) -> Flow[bool]:
         """Releases a lease. Gives False when it had been lost. Never raises: the work is done.
 
         When no node answers, the lease ends by itself soon; there is no point in trying for longer.
         """
-        budget = min(self.settings.patience, max(1.0, trusted_until - self.clock() + 1.0))
+        patience = self.settings.patience if patience is None else patience
+        budget = min(patience, max(1.0, trusted_until - self.clock() + 1.0))
         try:
             yield from self.call(_wire.release(lease_id, used), budget)
         except LeaseLost as lost:

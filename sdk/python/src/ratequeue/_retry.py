@@ -5,17 +5,18 @@ clients carry it out, one with blocking calls and one with asyncio, so that ever
 
 The rules are those of the Rust client: one key for the whole life of a call; on a connection that fails, and on the answers
 ``no-quorum``, ``unknown-outcome`` and ``shutting-down``, the same call goes to the next node; pauses double and are spread
-by chance; the leader that an answer names is asked first from then on.
+by chance; the leader that an answer names is asked first from then on, about the same subject (see :mod:`ratequeue._nodes`).
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Callable, Optional, TypeVar, Union
+from typing import Callable, TypeVar, Union
 
 from . import _wire
+from ._nodes import Nodes
 from ._wire import Answer, Call, NoAnswer
 from .errors import RateQueueError, Unavailable
 
@@ -24,8 +25,6 @@ PAUSE_MAX = 1.0
 TRY_TIMEOUT = 10.0
 """Seconds that one try may take beyond the time for which the server holds the call open."""
 TRY_TIMEOUT_MIN = 0.05
-SUSPECT_FOR = 2.0
-"""Seconds for which a node that did not answer is not taken for the leader, whoever says so."""
 
 
 @dataclass(frozen=True)
@@ -58,33 +57,6 @@ T = TypeVar("T")
 Flow = Generator[Effect, Reply, T]
 
 
-class Nodes:
-    """The nodes of a cluster, and which of them is asked first."""
-
-    def __init__(self, urls: Sequence[str]) -> None:
-        self.urls = tuple(urls)
-        self.first = self.urls[0]
-        self._suspect: dict[str, float] = {}
-
-    def prefer(self, leader: Optional[str], now: float) -> None:
-        """Asks the leader first from now on, if it is one of these nodes and did answer lately."""
-        url = (leader or "").rstrip("/")
-        if url in self.urls and now >= self._suspect.get(url, now):
-            self.first = url
-
-    def answered(self, url: str) -> None:
-        self._suspect.pop(url, None)
-
-    def silent(self, url: str, now: float) -> None:
-        self._suspect[url] = now + SUSPECT_FOR
-        self.move_on(url)
-
-    def move_on(self, url: str) -> None:
-        """Asks the node after this one first, unless another is asked first already."""
-        if self.first == url:
-            self.first = self.urls[(self.urls.index(url) + 1) % len(self.urls)]
-
-
 def pauses(spread: Callable[[float, float], float] = random.uniform) -> Generator[float, None, None]:
     """Pauses that double up to a maximum, each spread by half of itself."""
     pause = PAUSE_MIN
@@ -113,21 +85,21 @@ def call(
     # Once one try may have had an effect, the call as a whole may have.
     no_effect = True
     while True:
-        url = nodes.first
+        url = nodes.first(request.subject)
         untried.discard(url)
         seconds = min(try_timeout(budget, left, request.hold), until - clock())
         reply = yield Send(url, request, max(seconds, TRY_TIMEOUT_MIN))
         failure: RateQueueError
         if isinstance(reply, Answer):
             nodes.answered(url)
-            nodes.prefer(reply.leader, clock())
+            nodes.prefer(request.subject, reply.leader, clock())
             if reply.status < 400:
                 return reply
             failure = _wire.error(reply)
             if not _wire.repeatable(failure):
                 raise failure
             nothing_happened = isinstance(failure, Unavailable) and failure.no_effect
-            nodes.move_on(url)
+            nodes.move_on(request.subject, url)
         else:
             assert isinstance(reply, NoAnswer)
             failure = Unavailable(f"{url} did not answer: {reply.reason}", no_effect=reply.unsent)

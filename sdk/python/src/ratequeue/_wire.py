@@ -46,6 +46,8 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     hold: float = 0.0
     """Seconds for which the server may hold the call open."""
+    subject: Optional[str] = None
+    """What it is about, as :func:`about_resource` and :func:`about_lease` name it; None if about nothing in particular."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Ask:
             json.dumps({**self.fields, "hold_ms": hold_ms}).encode(),
             {"idempotency-key": self.key},
             hold_ms / 1000,
+            about_resource(self.resource),
         )
 
     @property
@@ -188,14 +191,24 @@ def milliseconds(what: str, seconds: float, least_ms: int) -> int:
     return ms
 
 
+def about_resource(name: str) -> str:
+    """The subject of a call about a resource."""
+    return f"resource {name}"
+
+
+def about_lease(lease_id: str) -> str:
+    """The subject of a call about a lease: its group, which is what precedes the last dot of its id."""
+    return f"group {lease_id.rpartition('.')[0]}"
+
+
 def release(lease_id: str, used: Optional[Load]) -> Call:
     body = {} if used is None else {"used": used}
-    return Call("POST", f"/v1/leases/{lease_id}/release", json.dumps(body).encode())
+    return Call("POST", f"/v1/leases/{lease_id}/release", json.dumps(body).encode(), subject=about_lease(lease_id))
 
 
 def extend(lease_id: str, ttl_ms: Optional[int]) -> Call:
     body = {} if ttl_ms is None else {"ttl_ms": ttl_ms}
-    return Call("POST", f"/v1/leases/{lease_id}/extend", json.dumps(body).encode())
+    return Call("POST", f"/v1/leases/{lease_id}/extend", json.dumps(body).encode(), subject=about_lease(lease_id))
 
 
 def lease(answer: Answer) -> LeaseView:
