@@ -83,8 +83,8 @@ def test_waiting_in_line(client: ratequeue.Client, make: Make) -> None:
         eventually("it is in line", lambda: bool(told))
         assert told[0][0] == 1
         time.sleep(0.2)
-    thread.join(10)
-    assert 0.2 <= waited[0] < 5
+    thread.join(30)
+    assert waited[0] >= 0.2
 
 
 def test_refusals(client: ratequeue.Client, make: Make) -> None:
@@ -114,16 +114,34 @@ def test_the_wait_runs_out(client: ratequeue.Client, make: Make) -> None:
         began = time.monotonic()
         with pytest.raises(ratequeue.WaitTimeout, match="longer timeout"), client.acquire(name, timeout=0.3):
             pass
-        assert 0.3 <= time.monotonic() - began < 3
+        assert time.monotonic() - began >= 0.3
 
 
 def test_ctrl_c_gives_the_place_up(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=1)
+
+    def on_wait(position: int, retry_after: float) -> None:
+        # A little later, so that it comes in the middle of the call that is held open.
+        main = threading.main_thread().ident or 0
+        threading.Timer(0.3, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+
     with client.acquire(name):
-        threading.Timer(0.5, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)).start()
-        with pytest.raises(KeyboardInterrupt), client.acquire(name):
+        with pytest.raises(KeyboardInterrupt), client.acquire(name, on_wait=on_wait):
             pass
         assert client.stats(name)["queue_depth"] == 0
+
+
+def test_ctrl_c_in_the_middle_of_a_release_releases(client: ratequeue.Client, make: Make) -> None:
+    name = make(slots=1)
+    send = client._send
+
+    def interrupted(effect: Any) -> Any:
+        client._send = send  # type: ignore
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), client.acquire(name):
+        client._send = interrupted  # type: ignore
+    assert client.stats(name)["held"] == 0
 
 
 def test_a_hook_that_fails_gives_the_place_up(client: ratequeue.Client, make: Make) -> None:
@@ -140,21 +158,32 @@ def test_a_hook_that_fails_gives_the_place_up(client: ratequeue.Client, make: Ma
 
 def test_a_heartbeat_outlives_the_ttl(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=1)
-    with client.acquire(name, ttl=0.6) as lease:
-        time.sleep(1.8)
+    with client.acquire(name, ttl=3) as lease:
+        time.sleep(4.5)
         lease.check()
         assert client.stats(name)["held"] == 1
     assert client.stats(name)["held"] == 0
 
 
-def test_a_lost_lease_says_so_before_the_server_gives_it_away(own_node: Node) -> None:
-    with ratequeue.Client(own_node.url, patience=0.5) as client:
+def test_trust_ends_before_the_server_gives_the_lease_to_others(client: ratequeue.Client, make: Make) -> None:
+    name = make(slots=1)
+    asked = client.acquire(name, ttl=1)
+    with asked as lease:
+        assert asked._held is not None
+        _, _, heart = asked._held
+        heart.stop()
+        with client.acquire(name) as next_lease:
+            assert next_lease.fencing_token > 0
+            with pytest.raises(ratequeue.LeaseLost, match="longer ttl"):
+                lease.check()
+
+
+def test_a_lost_lease_says_so(own_node: Node) -> None:
+    with ratequeue.Client(own_node.url, patience=1.5) as client:
         client.resources.put("r", {"limits": {"slots": {"kind": "concurrency", "quota": 1}}})
         with client.acquire("r", ttl=1) as lease:
-            began = time.monotonic()
             own_node.kill()
-            assert lease.lost.wait(5)
-            assert time.monotonic() - began < 1
+            assert lease.lost.wait(30)
             with pytest.raises(ratequeue.LeaseLost, match="longer ttl"):
                 lease.report(1)
             with pytest.raises(ratequeue.LeaseLost):
@@ -206,10 +235,11 @@ def test_many_threads_share_a_client(client: ratequeue.Client, make: Make) -> No
 
 
 def test_closing_ends_the_background_thread(ratequeue_node: Node, make: Make) -> None:
-    before = threading.active_count()
     with ratequeue.Client(ratequeue_node.url) as client, client.acquire(make()):
-        assert threading.active_count() == before + 1
-    assert threading.active_count() == before
+        thread = client._timers._thread
+        assert thread is not None
+        assert thread.is_alive()
+    assert not thread.is_alive()
 
 
 def _in_child(client: ratequeue.Client, name: str, said: Any) -> None:
@@ -288,7 +318,7 @@ def test_the_key_makes_a_repetition_the_same_lease(client: ratequeue.Client, mak
 
 def test_without_a_node(own_node: Node) -> None:
     part = ratequeue.local(0.5)
-    with ratequeue.Client(own_node.url, patience=0.5) as client:
+    with ratequeue.Client(own_node.url, patience=1.5) as client:
         limits = {"slots": {"kind": "concurrency", "quota": 4}}
         client.resources.put("r", {"limits": limits})
         with client.acquire("r", on_unavailable=part) as lease:
@@ -303,7 +333,7 @@ def test_without_a_node(own_node: Node) -> None:
             lease.report(1)
         with client.acquire("r", on_unavailable=part) as lease, client.acquire("r", on_unavailable=part):
             assert lease.degraded
-            with pytest.raises(ratequeue.WaitTimeout), client.acquire("r", on_unavailable=part, timeout=0.1):
+            with pytest.raises(ratequeue.WaitTimeout), client.acquire("r", on_unavailable=part, timeout=0.2):
                 pass
             with pytest.raises(ratequeue.Rejected), client.acquire("r", on_unavailable=part, timeout=0):
                 pass

@@ -167,11 +167,11 @@ def test_errors_survive_pickling() -> None:
 
 def test_timers_fire_in_order_and_can_be_cancelled() -> None:
     timers, fired, done = Timers(), [], threading.Event()
-    timers.call_later(0.05, lambda: fired.append("second"))
-    timers.call_later(0.01, lambda: fired.append("first"))
-    timers.call_later(0.02, lambda: fired.append("cancelled")).cancel()
-    timers.call_later(0.08, done.set)
-    assert done.wait(5)
+    timers.call_later(0.6, lambda: fired.append("second"))
+    timers.call_later(0.1, lambda: fired.append("first"))
+    timers.call_later(0.5, lambda: fired.append("cancelled")).cancel()
+    timers.call_later(0.7, done.set)
+    assert done.wait(30)
     timers.close()
     assert fired == ["first", "second"]
 
