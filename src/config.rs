@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use ratequeue_api::cluster::NodeView;
 use serde::Deserialize;
@@ -13,6 +14,12 @@ use crate::exit::{Exit, Failed};
 const REGIONS_MAX: usize = 64;
 /// Nodes of a region.
 const NODES_PER_REGION_MAX: usize = 16;
+/// Nodes of a region that vote in the global group.
+const VOTERS_PER_REGION_MAX: u32 = 3;
+/// The longest round trip between regions, in milliseconds.
+const ROUND_TRIP_MS_MAX: u64 = 1_000;
+/// The longest round trip between regions unless the file says otherwise, in milliseconds: between most of them it is less.
+const ROUND_TRIP_MS_DEFAULT: u64 = 150;
 
 /// A cluster: its name, its regions, and the group that spans them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -51,14 +58,19 @@ pub struct NodeConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GlobalConfig {
-    /// How many nodes of each region vote in it.
+    /// How many nodes of each region vote in it, 1 to 3. By default 1 with three or more regions, 2 with two, all nodes (at
+    /// most 3) with one.
     pub voters_per_region: Option<u32>,
+    /// The longest round trip between two regions in milliseconds, 0 to 1,000: it says how soon a leader counts as lost.
+    /// By default 150, or 0 with one region.
+    pub round_trip_ms: Option<u64>,
 }
 
 impl NodeConfig {
     /// The node as the API shows it.
-    pub fn view(&self) -> NodeView {
-        NodeView { id: self.id, http: format!("http://{}", self.http), peer: self.peer.to_string() }
+    pub fn view(&self, region: &str) -> NodeView {
+        let (http, peer) = (format!("http://{}", self.http), self.peer.to_string());
+        NodeView { id: self.id, region: region.to_owned(), http, peer }
     }
 }
 
@@ -90,6 +102,12 @@ impl ClusterFile {
         if self.regions.is_empty() || self.regions.len() > REGIONS_MAX {
             return Err(format!("there must be 1 to {REGIONS_MAX} regions"));
         }
+        if self.global.voters_per_region.is_some_and(|voters| !(1..=VOTERS_PER_REGION_MAX).contains(&voters)) {
+            return Err(format!("global.voters_per_region must be 1 to {VOTERS_PER_REGION_MAX}"));
+        }
+        if self.global.round_trip_ms.is_some_and(|ms| ms > ROUND_TRIP_MS_MAX) {
+            return Err(format!("global.round_trip_ms must be 0 to {ROUND_TRIP_MS_MAX}"));
+        }
         let (mut ids, mut addresses) = (BTreeSet::new(), BTreeSet::new());
         for (region, config) in &self.regions {
             if !is_name(region) || region == "global" {
@@ -117,6 +135,34 @@ impl ClusterFile {
         let nodes =
             self.regions.iter().flat_map(|(region, config)| config.nodes.iter().map(move |node| (region, node)));
         nodes.map(|(region, node)| (region.as_str(), node)).find(|(_, node)| node.id == id)
+    }
+
+    /// All nodes as the API shows them.
+    pub fn views(&self) -> impl Iterator<Item = NodeView> {
+        self.regions.iter().flat_map(|(region, config)| config.nodes.iter().map(move |node| node.view(region)))
+    }
+
+    /// The longest round trip between two regions.
+    pub fn round_trip(&self) -> Duration {
+        let default = if self.regions.len() > 1 { ROUND_TRIP_MS_DEFAULT } else { 0 };
+        Duration::from_millis(self.global.round_trip_ms.unwrap_or(default))
+    }
+
+    /// Who of these nodes votes in the global group: of each region those with the lowest ids.
+    pub fn global_voters(&self, members: &BTreeSet<u64>) -> BTreeSet<u64> {
+        let default = match self.regions.len() {
+            1 => VOTERS_PER_REGION_MAX,
+            2 => 2,
+            _ => 1,
+        };
+        let count = self.global.voters_per_region.unwrap_or(default);
+        let of_region = |config: &RegionConfig| {
+            let ids = config.nodes.iter().map(|node| node.id).filter(|id| members.contains(id));
+            let mut ids: Vec<u64> = ids.collect();
+            ids.sort_unstable();
+            ids.into_iter().take(usize::try_from(count).unwrap_or(usize::MAX)).collect::<Vec<_>>()
+        };
+        self.regions.values().flat_map(of_region).collect()
     }
 
     /// The ids of all nodes.

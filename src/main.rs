@@ -3,17 +3,23 @@
 //! ```text
 //!   cli/     what the user types: dev, node, resource, acquire, completions
 //!   http/    what callers send: handlers that translate
-//!   node.rs  a node: its data folder, its group
-//!   stats.rs what a node remembers of what it did
+//!   node.rs     a node: its data folder, its two groups
+//!   catalog.rs  where a resource lives; claiming its name
+//!   regions.rs  who is in which region, and whether it can be reached
+//!   calls.rs    calls that are passed on to another region
+//!   stats.rs    what a node remembers of what it did
 //! ```
 //!
 //! No rule of limits lives here: calls become commands, the group decides them, and outcomes become answers.
 
+mod calls;
+mod catalog;
 mod cli;
 mod config;
 mod exit;
 mod http;
 mod node;
+mod regions;
 mod stats;
 
 use std::process::ExitCode;

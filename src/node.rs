@@ -1,19 +1,21 @@
-//! A node: its identity, its group, and what it knows about itself.
+//! A node: its identity, its two groups, and what it knows about itself and the others.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ratequeue_raft::{
-    Address, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, NoTransport, NodeId, Peers, Timing,
+    Calls, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, NoTransport, NodeId, Peers, Timing,
     Transport,
 };
 use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateError, StateOptions, StateStore};
 use tokio::sync::{Notify, OnceCell, watch};
 
+use crate::catalog::GLOBAL;
 use crate::config::ClusterFile;
+use crate::regions::{Regions, address};
 use crate::stats::Stats;
 
 /// What this version can do; a cluster uses what all its voters can.
@@ -21,6 +23,7 @@ pub const FEATURE_LEVEL: u32 = 1;
 
 /// A group of one has nobody to tell that it is there, and elects itself at once: it need not wake up for either.
 const ALONE: Timing = Timing {
+    round_trip: Duration::ZERO,
     heartbeat: Duration::from_secs(2),
     election_min: Duration::from_secs(6),
     election_max: Duration::from_secs(12),
@@ -35,8 +38,6 @@ pub struct NodeOptions {
     pub region: String,
     /// Its id.
     pub id: NodeId,
-    /// The URL under which it is known to others.
-    pub url: String,
     /// Where it listens for the other nodes.
     pub peer: SocketAddr,
 }
@@ -92,9 +93,11 @@ pub struct Node {
 #[derive(Debug)]
 pub struct Member {
     pub identity: Identity,
-    pub group: Group,
-    /// The other nodes; `None` in a cluster of one.
-    peers: Option<Peers>,
+    /// The group of the node's region.
+    pub region: Group,
+    /// The group that spans the regions: it has the global resources and the catalog.
+    pub global: Group,
+    pub regions: Arc<Regions>,
 }
 
 /// The node is not part of a cluster yet.
@@ -123,8 +126,11 @@ impl Node {
             None if alone => drop(node.join(&format!("{:032x}", rand::random::<u128>())).await?),
             None => {}
         }
-        if let (true, Ok(group)) = (alone, node.group()) {
-            group.form(BTreeMap::from([(node.options.id, Address::default())])).await?;
+        if let (true, Some(member)) = (alone, node.member()) {
+            let place = member.regions.nodes().get(&node.options.id).map(address).unwrap_or_default();
+            for group in member.groups() {
+                group.form(BTreeMap::from([(node.options.id, place.clone())])).await?;
+            }
         }
         Ok(node)
     }
@@ -141,7 +147,6 @@ impl Node {
 
     async fn open_member(&self, cluster_id: &str) -> Result<Member, StartError> {
         let options = &self.options;
-        let name = GroupName::new(options.region.clone())?;
         let expected = |cluster_id: String, incarnation: u64| Identity {
             format: FORMAT,
             cluster_id,
@@ -162,20 +167,38 @@ impl Node {
             Some(peers) => Arc::new(peers.clone()),
             None => Arc::new(NoTransport),
         };
-        let group = Group::open(GroupOptions {
-            name: options.region.clone(),
-            node: options.id,
-            log_dir: self.data.log_dir(&name),
-            store,
-            timing: if peers.is_some() { Timing::default() } else { ALONE },
-            checkpoint: CheckpointPolicy::default(),
-            transport,
-        })
-        .await?;
+        let (near, far) = match &peers {
+            Some(_) => (Timing::default(), Timing::for_round_trip(options.cluster.round_trip())),
+            None => (ALONE, ALONE),
+        };
+        let region = self.open_group(&options.region, near, &store, &transport).await?;
+        let global = self.open_group(GLOBAL, far, &store, &transport).await?;
         if let Some(peers) = &peers {
-            peers.open(group.clone());
+            peers.open(region.clone());
+            peers.open(global.clone());
         }
-        Ok(Member { identity, group, peers })
+        let regions = Regions::new(options.region.clone(), options.cluster.clone(), global.clone(), peers);
+        Ok(Member { identity, region, global, regions: Arc::new(regions) })
+    }
+
+    async fn open_group(
+        &self,
+        name: &str,
+        timing: Timing,
+        store: &StateStore,
+        transport: &Arc<dyn Transport>,
+    ) -> Result<Group, StartError> {
+        let log_dir = self.data.log_dir(&GroupName::new(name)?);
+        let options = GroupOptions {
+            name: name.to_owned(),
+            node: self.options.id,
+            log_dir,
+            store: store.clone(),
+            timing,
+            checkpoint: CheckpointPolicy::default(),
+            transport: Arc::clone(transport),
+        };
+        Ok(Group::open(options).await?)
     }
 
     async fn start_peers(&self, identity: &Identity) -> Result<Peers, StartError> {
@@ -194,9 +217,9 @@ impl Node {
         self.member.get()
     }
 
-    /// The group of the node's region.
-    pub fn group(&self) -> Result<&Group, NotJoined> {
-        self.member.get().map(|member| &member.group).ok_or(NotJoined)
+    /// The node's part in its cluster, which a call needs.
+    pub fn joined_member(&self) -> Result<&Member, NotJoined> {
+        self.member.get().ok_or(NotJoined)
     }
 
     /// Resolves once the node is part of a cluster.
@@ -226,42 +249,45 @@ impl Node {
         self.stopping.send_replace(true);
     }
 
-    /// The URL of the node that leads the group, if this node knows it.
-    pub fn leader_url(&self) -> Option<String> {
-        let leader = self.group().ok()?.leader()?;
-        if leader == self.options.id {
-            return Some(self.options.url.clone());
-        }
-        let known = self.options.cluster.node(leader).map(|(_, node)| node.view().http);
-        // A node that came later may be missing in this one's file; the members know where it is.
-        known.or_else(|| self.group().ok()?.address_of(leader)?.0.split(' ').nth(1).map(str::to_owned))
-    }
-
-    /// Counts what happens in the group, for as long as the node runs.
+    /// Counts what happens in the groups, for as long as the node runs.
     pub async fn count(&self) {
-        self.stats.follow(self.joined().await.group.events()).await;
+        let member = self.joined().await;
+        tokio::join!(self.stats.follow(member.region.events()), self.stats.follow(member.global.events()));
     }
 
-    /// Resolves when the group has failed and the process has to end; says why.
+    /// Asks the other regions whether they are there, for as long as the node runs.
+    pub async fn watch_regions(&self) {
+        self.joined().await.regions.watch().await;
+    }
+
+    /// Answers what other nodes pass on, for as long as somebody keeps `calls`.
+    pub async fn answer(&self, calls: Weak<dyn Calls>) {
+        if let Some(peers) = self.joined().await.regions.peers() {
+            peers.serve(calls);
+        }
+    }
+
+    /// Resolves when a group has failed and the process has to end; says why.
     pub async fn failed(&self) -> String {
-        let mut health = self.joined().await.group.health();
-        loop {
-            if let Health::Failed(why) = &*health.borrow_and_update() {
-                return why.clone();
-            }
-            if health.changed().await.is_err() {
-                return "the group has ended".to_owned();
-            }
+        let member = self.joined().await;
+        tokio::select! {
+            why = failure(&member.region) => why,
+            why = failure(&member.global) => why,
         }
     }
 
     /// Hands over what this node leads, so that nobody has to wait for an election.
     pub async fn hand_over(&self) {
-        let Some(Member { group, peers: Some(_), .. }) = self.member.get() else { return };
-        if group.is_leader()
-            && let Err(error) = group.hand_over(None).await
-        {
-            tracing::warn!(%error, "leadership could not be handed over");
+        let Some(member) = self.member.get() else { return };
+        if member.regions.peers().is_none() {
+            return;
+        }
+        for group in member.groups() {
+            if group.is_leader()
+                && let Err(error) = group.hand_over(None).await
+            {
+                tracing::warn!(group = group.name(), %error, "leadership could not be handed over");
+            }
         }
     }
 
@@ -271,11 +297,35 @@ impl Node {
     /// What went wrong on the way; it is stopped all the same.
     pub async fn shutdown(&self) -> Result<(), String> {
         let Some(member) = self.member.get() else { return Ok(()) };
-        let stopped = member.group.shutdown().await;
-        if let Some(peers) = &member.peers {
+        let (region, global) = tokio::join!(member.region.shutdown(), member.global.shutdown());
+        if let Some(peers) = member.regions.peers() {
             peers.shutdown().await;
         }
-        stopped
+        region.and(global)
+    }
+}
+
+impl Member {
+    /// Both groups.
+    pub fn groups(&self) -> [&Group; 2] {
+        [&self.region, &self.global]
+    }
+
+    /// The URL of the node that leads a group, if this node knows it.
+    pub fn leader_url(&self, group: &Group) -> Option<String> {
+        self.regions.url_of(group.leader()?)
+    }
+}
+
+async fn failure(group: &Group) -> String {
+    let mut health = group.health();
+    loop {
+        if let Health::Failed(why) = &*health.borrow_and_update() {
+            return format!("group {}: {why}", group.name());
+        }
+        if health.changed().await.is_err() {
+            return format!("group {} has ended", group.name());
+        }
     }
 }
 

@@ -226,11 +226,11 @@ impl Stats {
     /// Everything as Prometheus text: counters as they were counted, gauges as they are now.
     ///
     /// All but the waits is put into a recorder of its own each time, so that what is gone does not linger.
-    pub fn render(&self, group: Option<&Group>) -> String {
+    pub fn render<'a>(&self, groups: impl Iterator<Item = &'a Group>) -> String {
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || {
             render_counters(&self.activities.lock());
-            group.map(render_gauges);
+            groups.for_each(render_gauges);
         });
         recorder.handle().render() + &self.waits.handle.render()
     }

@@ -16,13 +16,19 @@ pub struct ClusterView {
     pub node: u64,
     /// Its regions by name.
     pub regions: BTreeMap<String, RegionView>,
-    /// The groups that the asked node is in, by name.
+    /// The groups that the asked node is in, by name: that of its region, and `global`.
     pub groups: BTreeMap<String, GroupView>,
 }
 
 /// A region.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RegionView {
+    /// Whether the asked node can reach it: another region when one of its nodes answers, its own when the region's group
+    /// has a leader.
+    pub reachable: bool,
+    /// How long a node there takes to answer over the peer link, in milliseconds; `null` for the asked node's own region, and
+    /// when none does.
+    pub round_trip_ms: Option<u64>,
     /// Its nodes, in the order of their ids.
     pub nodes: Vec<NodeView>,
 }
@@ -32,6 +38,8 @@ pub struct RegionView {
 pub struct NodeView {
     /// Its id.
     pub id: u64,
+    /// Its region.
+    pub region: String,
     /// Where it answers HTTP.
     pub http: String,
     /// Where it talks to other nodes.
@@ -119,17 +127,27 @@ pub struct FormRequest {
     pub voters: Vec<NodeView>,
 }
 
-/// Adds a node that follows without a vote.
+/// Adds nodes that follow without a vote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct AddLearnerRequest {
+pub struct AddLearnersRequest {
+    /// Which group.
+    pub group: String,
+    /// The nodes. One that is a member already is only given this address.
+    pub nodes: Vec<NodeView>,
+}
+
+/// Takes a node without a vote out of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveMemberRequest {
     /// Which group.
     pub group: String,
     /// The node.
-    pub node: NodeView,
+    pub node: u64,
 }
 
-/// Makes these members the voters; voters that are left out are no members any more.
+/// Makes these members the voters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetVotersRequest {
@@ -137,6 +155,9 @@ pub struct SetVotersRequest {
     pub group: String,
     /// The ids of its voters.
     pub voters: Vec<u64>,
+    /// Voters that are left out stay, as learners. Otherwise they are no members any more.
+    #[serde(default)]
+    pub keep: bool,
 }
 
 /// Hands leadership over.

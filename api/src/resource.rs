@@ -246,4 +246,7 @@ pub struct List<T> {
     pub items: Vec<T>,
     /// What to pass as `cursor` for the next page; `null` on the last one.
     pub next_cursor: Option<String>,
+    /// Regions that could not be asked, so that their items are missing. Absent when all could.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreachable: Vec<String>,
 }

@@ -16,6 +16,12 @@ impl State {
         self.resources.get(id).map(|resource| resource.view())
     }
 
+    /// Whether there is a resource of this name. O(1) on average.
+    #[must_use]
+    pub fn has_resource(&self, name: &ResourceName) -> bool {
+        self.find_resource(name).is_some()
+    }
+
     /// Up to `max` resources in name order, from the first one after `after` on.
     #[must_use]
     pub fn resources(&self, after: Option<&ResourceName>, max: usize) -> Vec<ResourceView> {

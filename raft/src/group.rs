@@ -339,6 +339,14 @@ impl Group {
         self.inner.replica.machine.read().applied.map(|id| id.index)
     }
 
+    /// Everybody in the group, voters and learners, and where they are.
+    #[must_use]
+    pub fn members(&self) -> BTreeMap<NodeId, Address> {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().nodes().map(|(id, address)| (*id, address.clone())).collect()
+    }
+
     /// Where a member is; `None` when it is none.
     #[must_use]
     pub fn address_of(&self, node: NodeId) -> Option<Address> {

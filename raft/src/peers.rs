@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -53,7 +53,7 @@ pub trait Calls: Send + Sync + 'static {
 
 struct Shared {
     link: OnceLock<Link>,
-    calls: OnceLock<Arc<dyn Calls>>,
+    calls: OnceLock<Weak<dyn Calls>>,
     groups: RwLock<BTreeMap<String, Group>>,
     /// The number of the next stream that this node sends: a number of this process, made by chance, and a count.
     streams_made: AtomicU64,
@@ -95,8 +95,8 @@ impl Peers {
         self.shared.groups.write().insert(group.name().to_owned(), group);
     }
 
-    /// Lets `calls` answer what other nodes [`Peers::call_node`]. Once.
-    pub fn serve(&self, calls: Arc<dyn Calls>) {
+    /// Lets `calls` answer what other nodes [`Peers::call_node`], for as long as somebody else keeps it. Once.
+    pub fn serve(&self, calls: Weak<dyn Calls>) {
         // A second one would be a mistake that changes nothing.
         let _ = self.shared.calls.set(calls);
     }
@@ -252,7 +252,7 @@ async fn send_bulk(
 }
 
 /// What other nodes may ask of this one. It does not keep the groups alive.
-struct Service(std::sync::Weak<Shared>);
+struct Service(Weak<Shared>);
 
 impl link::Service for Service {
     fn handle(
@@ -265,7 +265,7 @@ impl link::Service for Service {
         let refuse = |why: &str| std::future::ready(Err(why.to_owned())).boxed();
         let Some(shared) = self.0.upgrade() else { return refuse("this node is stopping") };
         if group == NODE {
-            return match (lane, shared.calls.get()) {
+            return match (lane, shared.calls.get().and_then(Weak::upgrade)) {
                 (Lane::Control, _) => std::future::ready(Ok(Bytes::new())).boxed(),
                 (Lane::Call, Some(calls)) => calls.handle(from, request),
                 (Lane::Call | Lane::Log | Lane::Bulk | Lane::Forward, _) => refuse("this node takes no such calls"),

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use ratequeue_raft::Calls;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::calls::Passed;
 use crate::config::ClusterFile;
 use crate::exit::{Exit, Failed};
 use crate::http::server;
@@ -55,7 +57,7 @@ impl Dev {
         serve(self.http, self.data, |address| {
             let url = format!("http://{address}");
             let cluster = ClusterFile::alone("dev", "local", address);
-            let options = NodeOptions { cluster, region: "local".to_owned(), id: 1, url: url.clone(), peer: address };
+            let options = NodeOptions { cluster, region: "local".to_owned(), id: 1, peer: address };
             (options, welcome(&url, &data))
         })
     }
@@ -80,9 +82,9 @@ impl NodeArgs {
             let text = format!("{} has no node {}: it has {:?}", self.cluster.display(), self.id, file.ids());
             return Err(usage(text));
         };
-        let (region, url, http) = (region.to_owned(), node.view().http, self.http.unwrap_or(node.http));
+        let (region, http) = (region.to_owned(), self.http.unwrap_or(node.http));
         let peer = self.peer.unwrap_or(node.peer);
-        let options = NodeOptions { cluster: file, region, id: self.id, url, peer };
+        let options = NodeOptions { cluster: file, region, id: self.id, peer };
         serve(http, self.data, |address| {
             (options, format!("RateQueue node {} listens on http://{address}.\n", self.id))
         })
@@ -121,10 +123,12 @@ async fn run(node: Arc<Node>, listener: TcpListener) -> Result<Exit, Failed> {
     let cannot = |error: std::io::Error| Failed::new(Exit::Failed, format!("cannot wait for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-    let serving = tokio::spawn(server::serve(Arc::clone(&node), listener));
-    let counting = {
-        let node = Arc::clone(&node);
-        tokio::spawn(async move { node.count().await })
+    let router = crate::http::router(Arc::clone(&node));
+    let passed: Arc<dyn Calls> = Arc::new(Passed::new(router.clone()));
+    let serving = tokio::spawn(server::serve(Arc::clone(&node), router, listener));
+    let watching = {
+        let (node, passed) = (Arc::clone(&node), Arc::downgrade(&passed));
+        tokio::spawn(async move { tokio::join!(node.count(), node.answer(passed), node.watch_regions()) })
     };
     let died = tokio::select! {
         _ = terminate.recv() => None,
@@ -141,7 +145,7 @@ async fn run(node: Arc<Node>, listener: TcpListener) -> Result<Exit, Failed> {
     }
     // It ends by itself, in bounded time, now that the node is stopping.
     let _ = serving.await;
-    counting.abort();
+    watching.abort();
     let stopped = node.shutdown().await;
     stopped.map_err(|error| Failed::new(Exit::Failed, format!("the state could not be saved: {error}")))?;
     Ok(Exit::Done)

@@ -10,10 +10,11 @@ use ratequeue_api::{AcquireRequest, Lease, Problem, header as names};
 use ratequeue_limiter::{
     Acquire, Command, Keepalive, LeaseId, LeaseState, LeaseView, LimitUsage, Phase, Refusal, Reply,
 };
-use ratequeue_raft::Woken;
+use ratequeue_raft::{Group, Woken};
 
 use super::extract::{Json, Named, RequestKey};
 use super::problem::Failure;
+use super::route::Placed;
 use super::{answer, log_index, translate};
 use crate::node::Node;
 
@@ -40,6 +41,7 @@ const CATCH_UP: Duration = Duration::from_millis(20);
 )]
 pub async fn acquire(
     State(node): State<Arc<Node>>,
+    Placed(group): Placed,
     Named(resource): Named,
     RequestKey(request): RequestKey,
     Json(body): Json<AcquireRequest>,
@@ -58,22 +60,27 @@ pub async fn acquire(
         return Err(Failure::shutting_down());
     }
     let applied =
-        node.group()?.submit_anywhere(command).await.map_err(|error| Failure::from(error).about(resource.as_str()))?;
+        group.submit_anywhere(command).await.map_err(|error| Failure::from(error).about(resource.as_str()))?;
     let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal).at(applied.index))?;
     let Reply::Acquired(view) = reply else { return Err(super::unexpected()) };
     let view = match view.phase {
-        Phase::Waiting(_) => wait(&node, view.id, applied.index, hold).await?.unwrap_or(view),
+        Phase::Waiting(_) => wait(&node, &group, view.id, applied.index, hold).await?.unwrap_or(view),
         Phase::Held(_) | Phase::Ended(_) => view,
     };
     // What is left of the limits is read here, where the grant of a leader elsewhere comes a moment later.
-    let _ = tokio::time::timeout(CATCH_UP, node.group()?.wait_applied(applied.index)).await;
-    acquired(&node, &view, applied.index)
+    let _ = tokio::time::timeout(CATCH_UP, group.wait_applied(applied.index)).await;
+    acquired(&group, &view, applied.index)
 }
 
 /// Waits at most `hold` for a lease to leave the line; gives the lease as it is then, `None` when this node cannot tell, or
 /// it is forgotten. `index` is a log entry after which the lease was in line.
-pub async fn wait(node: &Node, id: LeaseId, index: u64, hold: Duration) -> Result<Option<LeaseView>, Failure> {
-    let group = node.group()?;
+pub async fn wait(
+    node: &Node,
+    group: &Group,
+    id: LeaseId,
+    index: u64,
+    hold: Duration,
+) -> Result<Option<LeaseView>, Failure> {
     if !hold.is_zero() {
         let waiting = async {
             // The line is looked at here, and the entry may have come from a leader elsewhere.
@@ -99,12 +106,12 @@ pub async fn wait(node: &Node, id: LeaseId, index: u64, hold: Duration) -> Resul
 }
 
 /// Says through the log that somebody still asks for a waiting lease; gives the log index of that.
-pub async fn keep_alive(node: &Node, id: LeaseId) -> Result<u64, Failure> {
+pub async fn keep_alive(group: &Group, id: LeaseId) -> Result<u64, Failure> {
     let keepalive = Command::Keepalive(Keepalive { leases: vec![id] });
-    Ok(node.group()?.submit_anywhere(keepalive).await?.index)
+    Ok(group.submit_anywhere(keepalive).await?.index)
 }
 
-fn acquired(node: &Node, view: &LeaseView, index: u64) -> Result<Response, Failure> {
+fn acquired(group: &Group, view: &LeaseView, index: u64) -> Result<Response, Failure> {
     let resource = view.resource.as_str();
     let (status, index) = match &view.phase {
         Phase::Held(grant) => (StatusCode::OK, grant.log_index),
@@ -119,14 +126,14 @@ fn acquired(node: &Node, view: &LeaseView, index: u64) -> Result<Response, Failu
             return Err(failure.at(end.ended_index));
         }
     };
-    let lease = translate::lease(view, node.group()?.name(), false);
+    let lease = translate::lease(view, group.name(), false);
     let location = format!("/v1/leases/{}", lease.id);
     let mut response = (status, answer(&lease)).into_response();
     let headers = response.headers_mut();
     log_index(headers, index);
     if status == StatusCode::ACCEPTED {
         headers.extend(HeaderValue::from_str(&location).ok().map(|value| (header::LOCATION, value)));
-    } else if let Some(usage) = node.group()?.read(|state, now| state.usage(&view.resource, now)) {
+    } else if let Some(usage) = group.read(|state, now| state.usage(&view.resource, now)) {
         rate_limit_headers(headers, &usage.limits);
     }
     Ok(response)

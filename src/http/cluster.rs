@@ -8,15 +8,16 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use ratequeue_api::Problem;
 use ratequeue_api::cluster::{
-    AddLearnerRequest, AdoptAnswer, AdoptRequest, ClusterView, FollowerView, FormRequest, GroupView, NodeView,
-    RegionView, Role, SetVotersRequest, TransferLeaderAnswer, TransferLeaderRequest,
+    AddLearnersRequest, AdoptAnswer, AdoptRequest, ClusterView, FollowerView, FormRequest, GroupView, NodeView,
+    RegionView, RemoveMemberRequest, Role, SetVotersRequest, TransferLeaderAnswer, TransferLeaderRequest,
 };
-use ratequeue_raft::{Address, ChangeError, FormError, Group, NodeRole, SubmitError};
+use ratequeue_raft::{Address, ChangeError, FormError, Group, NodeId, NodeRole, SubmitError};
 
 use super::answer;
-use super::extract::Json;
+use super::extract::{Json, Named};
 use super::problem::Failure;
 use crate::node::{FEATURE_LEVEL, Node};
+use crate::regions::address;
 
 /// The cluster as the asked node sees it.
 #[utoipa::path(
@@ -25,14 +26,29 @@ use crate::node::{FEATURE_LEVEL, Node};
 )]
 pub async fn look(State(node): State<Arc<Node>>) -> Response {
     let cluster = &node.options.cluster;
-    let mut regions = BTreeMap::new();
-    for (name, config) in &cluster.regions {
-        let nodes = config.nodes.iter().map(|config| config.view()).collect();
-        regions.insert(name.clone(), RegionView { nodes });
-    }
+    let mut regions: BTreeMap<String, RegionView> = BTreeMap::new();
     let mut groups = BTreeMap::new();
-    if let Ok(group) = node.group() {
-        groups.insert(group.name().to_owned(), group_view(group).await);
+    let nodes: Vec<NodeView> = match node.member() {
+        Some(member) => member.regions.nodes().into_values().collect(),
+        None => cluster.views().collect(),
+    };
+    for view in nodes {
+        regions.entry(view.region.clone()).or_default().nodes.push(view);
+    }
+    if let Some(member) = node.member() {
+        for group in member.groups() {
+            groups.insert(group.name().to_owned(), group_view(group).await);
+        }
+        for (name, region) in &mut regions {
+            if *name == node.options.region {
+                region.reachable = member.region.leader().is_some();
+            } else {
+                let contact = member.regions.contact(name);
+                region.reachable = contact.via.is_some();
+                region.round_trip_ms =
+                    contact.round_trip.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+            }
+        }
     }
     let cluster_id = node.member().map(|member| member.identity.cluster_id.clone());
     answer(&ClusterView { name: cluster.name.clone(), cluster_id, node: node.options.id, regions, groups })
@@ -91,20 +107,21 @@ pub async fn adopt(State(node): State<Arc<Node>>, Json(body): Json<AdoptRequest>
 }
 
 fn named<'a>(node: &'a Node, group: &str) -> Result<&'a Group, Failure> {
-    let here = node.group()?;
-    if here.name() == group {
-        return Ok(here);
-    }
-    Err(Failure::bad_request(format!("This node is in the group {}, not in {group}.", here.name())))
+    let member = node.joined_member()?;
+    member.group_of(group).ok_or_else(|| {
+        let here = member.groups().map(Group::name).join(" and ");
+        Failure::bad_request(format!("This node is in the groups {here}, not in {group}."))
+    })
 }
 
-/// How a node is reached, as the members of its group keep it: `PEER HTTP`.
-fn address(node: &NodeView) -> Result<Address, Failure> {
+/// A node and its address, as the members of a group keep it.
+fn member(node: &NodeView) -> Result<(NodeId, Address), Failure> {
     let plain = |text: &str| !text.is_empty() && text.len() <= 256 && text.bytes().all(|c| c.is_ascii_graphic());
-    if plain(&node.peer) && plain(&node.http) {
-        return Ok(Address(format!("{} {}", node.peer, node.http)));
+    if plain(&node.peer) && plain(&node.http) && plain(&node.region) {
+        return Ok((node.id, address(node)));
     }
-    Err(Failure::bad_request("peer must be like 127.0.0.1:7701, and http like http://127.0.0.1:7601."))
+    let detail = "peer must be like 127.0.0.1:7701, http like http://127.0.0.1:7601, and region the name of one.";
+    Err(Failure::bad_request(detail))
 }
 
 /// Forms a group of its first voters, this node among them. Repeating it does nothing.
@@ -117,7 +134,7 @@ fn address(node: &NodeView) -> Result<Address, Failure> {
 )]
 pub async fn form(State(node): State<Arc<Node>>, Json(body): Json<FormRequest>) -> Result<StatusCode, Failure> {
     let group = named(&node, &body.group)?;
-    let voters = body.voters.iter().map(|view| address(view).map(|address| (view.id, address)));
+    let voters = body.voters.iter().map(member);
     match group.form(voters.collect::<Result<_, _>>()?).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(FormError::Stopped) => Err(Failure::shutting_down()),
@@ -139,22 +156,38 @@ fn refused(error: ChangeError) -> Failure {
     }
 }
 
-/// Adds a node that follows without a vote. On the leader.
+/// Adds nodes that follow without a vote. On the leader.
 #[utoipa::path(
-    post, path = "/v1/cluster/learners", tag = "cluster", request_body = AddLearnerRequest,
-    responses((status = 204, description = "It is a member; it catches up from now on"),
+    post, path = "/v1/cluster/learners", tag = "cluster", request_body = AddLearnersRequest,
+    responses((status = 204, description = "They are members; they catch up from now on"),
               (status = 400, description = "Refused", body = Problem, content_type = "application/problem+json"))
 )]
-pub async fn add_learner(
+pub async fn add_learners(
     State(node): State<Arc<Node>>,
-    Json(body): Json<AddLearnerRequest>,
+    Json(body): Json<AddLearnersRequest>,
 ) -> Result<StatusCode, Failure> {
     let group = named(&node, &body.group)?;
-    group.add_learner(body.node.id, address(&body.node)?).await.map_err(refused)?;
+    let nodes = body.nodes.iter().map(member).collect::<Result<_, _>>()?;
+    group.add_learners(nodes).await.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes these members the voters; voters that are left out are no members any more. On the leader.
+/// Takes a node without a vote out of a group. On the leader.
+#[utoipa::path(
+    post, path = "/v1/cluster/remove-member", tag = "cluster", request_body = RemoveMemberRequest,
+    responses((status = 204, description = "It is no member any more"),
+              (status = 400, description = "Refused", body = Problem, content_type = "application/problem+json"))
+)]
+pub async fn remove_member(
+    State(node): State<Arc<Node>>,
+    Json(body): Json<RemoveMemberRequest>,
+) -> Result<StatusCode, Failure> {
+    let group = named(&node, &body.group)?;
+    group.remove_learner(body.node).await.map_err(refused)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes these members the voters. On the leader.
 #[utoipa::path(
     post, path = "/v1/cluster/voters", tag = "cluster", request_body = SetVotersRequest,
     responses((status = 204, description = "They vote"),
@@ -165,7 +198,7 @@ pub async fn set_voters(
     Json(body): Json<SetVotersRequest>,
 ) -> Result<StatusCode, Failure> {
     let group = named(&node, &body.group)?;
-    group.set_voters(body.voters.into_iter().collect()).await.map_err(refused)?;
+    group.set_voters(body.voters.into_iter().collect(), !body.keep).await.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -181,4 +214,16 @@ pub async fn transfer_leader(
 ) -> Result<Response, Failure> {
     let leader = named(&node, &body.group)?.hand_over(body.to).await.map_err(refused)?;
     Ok(answer(&TransferLeaderAnswer { group: body.group, leader }))
+}
+
+/// Gives the name of a resource back that was claimed for a group of this node, unless the resource exists there. Nodes ask
+/// this of each other, before they create it elsewhere.
+#[utoipa::path(
+    post, path = "/v1/cluster/give-back/{name}", tag = "cluster",
+    params(("name" = String, Path, description = "The resource")),
+    responses((status = 204, description = "It is free, or it exists"))
+)]
+pub async fn give_back(State(node): State<Arc<Node>>, Named(name): Named) -> Result<StatusCode, Failure> {
+    node.joined_member()?.give_back(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -96,8 +96,22 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
         // Read in any case: who is answered in the middle of sending may not get to see the answer.
         let text = read(request.into_body()).await;
         content_type?;
-        let text = text?;
-        let text: &[u8] = if text.is_empty() { b"{}" } else { &text };
+        Self::parse(&text?)
+    }
+}
+
+impl<T: DeserializeOwned> Json<T> {
+    /// The body of a request whose headers are known too.
+    ///
+    /// # Errors
+    /// When it says that it is no JSON, or is none, or not of this type.
+    pub fn of(headers: &HeaderMap, text: &[u8]) -> Result<Self, Failure> {
+        check_content_type(headers)?;
+        Self::parse(text)
+    }
+
+    fn parse(text: &[u8]) -> Result<Self, Failure> {
+        let text: &[u8] = if text.is_empty() { b"{}" } else { text };
         let mut reader = serde_json::Deserializer::from_slice(text);
         let Object(value) = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
             let path = error.path().to_string();
@@ -120,7 +134,11 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     Err(Failure::new(ErrorCode::UnsupportedMediaType, detail))
 }
 
-async fn read(mut body: Body) -> Result<Vec<u8>, Failure> {
+/// The whole body of a request.
+///
+/// # Errors
+/// When it is too large, or does not arrive in time.
+pub async fn read(mut body: Body) -> Result<Vec<u8>, Failure> {
     let mut text = Vec::new();
     let collected = tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, &mut text)).await;
     match collected {

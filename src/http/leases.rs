@@ -15,13 +15,9 @@ use serde::Deserialize;
 use super::acquire::{keep_alive, wait};
 use super::extract::{Json, Leased, Named, Params};
 use super::problem::Failure;
+use super::route::Placed;
 use super::{answer, log_index, translate, unexpected};
 use crate::node::Node;
-
-fn check_group(node: &Node, leased: &Leased) -> Result<(), Failure> {
-    let group = node.group()?;
-    if leased.group == group.name() { Ok(()) } else { Err(Failure::lease_not_found()) }
-}
 
 /// The parameters of a look at a lease.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -44,23 +40,23 @@ pub struct LookParams {
 )]
 pub async fn look(
     State(node): State<Arc<Node>>,
+    Placed(group): Placed,
     leased: Leased,
     Params(params): Params<LookParams>,
 ) -> Result<Response, Failure> {
-    check_group(&node, &leased)?;
     if params.wait_ms > HOLD_MS_MAX {
         return Err(Failure::bad_request(format!("wait_ms must be 0 to {HOLD_MS_MAX}.")));
     }
-    node.group()?.linearize_anywhere().await?;
-    let now = node.group()?.read(|state, now| state.lease(leased.id, now)).ok_or_else(Failure::lease_not_found)?;
+    group.linearize_anywhere().await?;
+    let now = group.read(|state, now| state.lease(leased.id, now)).ok_or_else(Failure::lease_not_found)?;
     let view = match now.phase {
         Phase::Waiting(_) => {
-            let index = keep_alive(&node, leased.id).await?;
-            wait(&node, leased.id, index, Duration::from_millis(params.wait_ms)).await?.unwrap_or(now)
+            let index = keep_alive(&group, leased.id).await?;
+            wait(&node, &group, leased.id, index, Duration::from_millis(params.wait_ms)).await?.unwrap_or(now)
         }
         Phase::Held(_) | Phase::Ended(_) => now,
     };
-    Ok(answer(&translate::lease(&view, node.group()?.name(), true)))
+    Ok(answer(&translate::lease(&view, group.name(), true)))
 }
 
 /// Gives a held lease back, or a place in line up.
@@ -76,17 +72,16 @@ pub async fn look(
     )
 )]
 pub async fn release(
-    State(node): State<Arc<Node>>,
+    Placed(group): Placed,
     leased: Leased,
     Json(body): Json<ReleaseRequest>,
 ) -> Result<Response, Failure> {
-    check_group(&node, &leased)?;
     let used = body.used.map(translate::load).transpose()?;
-    let applied = node.group()?.submit_anywhere(Command::Release(Release { lease: leased.id, used })).await?;
+    let applied = group.submit_anywhere(Command::Release(Release { lease: leased.id, used })).await?;
     let reply = applied.outcome.map_err(|refusal| Failure::from(refusal).at(applied.index))?;
     let Reply::Released(released) = reply else { return Err(unexpected()) };
     let body = Released {
-        id: format!("{}.{}", node.group()?.name(), released.id),
+        id: format!("{}.{}", group.name(), released.id),
         state: translate::lease_state(released.state),
         refunded: translate::amounts(&released.refunded),
         debited: translate::amounts(&released.debited),
@@ -110,18 +105,17 @@ pub async fn release(
     )
 )]
 pub async fn extend(
-    State(node): State<Arc<Node>>,
+    Placed(group): Placed,
     leased: Leased,
     Json(body): Json<ExtendRequest>,
 ) -> Result<Response, Failure> {
-    check_group(&node, &leased)?;
     let extend = Extend { lease: leased.id, ttl_ms: body.ttl_ms };
-    let applied = node.group()?.submit_anywhere(Command::Extend(extend)).await?;
+    let applied = group.submit_anywhere(Command::Extend(extend)).await?;
     let reply = applied.outcome.map_err(|refusal| Failure::from(refusal).at(applied.index))?;
     let Reply::Extended(view) = reply else { return Err(unexpected()) };
     let mut headers = HeaderMap::new();
     log_index(&mut headers, applied.index);
-    Ok((headers, answer(&translate::lease(&view, node.group()?.name(), true))).into_response())
+    Ok((headers, answer(&translate::lease(&view, group.name(), true))).into_response())
 }
 
 /// Which leases a list shows.
@@ -189,7 +183,7 @@ impl Cursor {
     )
 )]
 pub async fn list(
-    State(node): State<Arc<Node>>,
+    Placed(group): Placed,
     Named(name): Named,
     Params(params): Params<ListParams>,
 ) -> Result<Response, Failure> {
@@ -199,11 +193,10 @@ pub async fn list(
         (None, Some(ListState::Waiting)) => Cursor::Waiting(None),
         (None, Some(ListState::Held) | None) => Cursor::Held(None),
     };
-    let group = node.group()?;
     let (views, next_cursor) =
-        page(group, &name, from, params.state, max).ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
+        page(&group, &name, from, params.state, max).ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
     let items = views.iter().map(|view| translate::lease(view, group.name(), true)).collect();
-    Ok(answer(&List { items, next_cursor }))
+    Ok(answer(&List { items, next_cursor, unreachable: Vec::new() }))
 }
 
 fn page(

@@ -6,8 +6,10 @@ mod cluster;
 mod extract;
 mod leases;
 mod openapi;
+mod placing;
 mod problem;
 mod resources;
+mod route;
 pub mod server;
 mod translate;
 mod watch;
@@ -27,6 +29,7 @@ pub use openapi::document;
 use crate::node::Node;
 use extract::RequestKey;
 use problem::Failure;
+use route::Placed;
 
 /// All paths of a node.
 pub fn router(node: Arc<Node>) -> Router {
@@ -45,14 +48,21 @@ async fn frame(State(node): State<Arc<Node>>, mut request: Request, next: Next) 
     let mut response = match &key {
         Ok(key) => {
             request.extensions_mut().insert(key.clone());
+            request.extensions_mut().insert(Arc::clone(&node));
             next.run(request).await
         }
         Err(failure) => failure.clone().into_response(),
     };
     problem::render(&mut response, key.as_ref().ok().map(|key| key.0.as_str()));
+    if response.headers().contains_key(names::SERVED_BY) {
+        // Another node has answered, and has said so.
+        return response;
+    }
+    let placed = response.extensions().get::<Placed>().map(|placed| &placed.0);
+    let leader = node.member().and_then(|member| member.leader_url(placed.unwrap_or(&member.region)));
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static(names::SERVED_BY), HeaderValue::from(node.options.id));
-    if let Some(leader) = node.leader_url().and_then(|url| HeaderValue::from_str(&url).ok()) {
+    if let Some(leader) = leader.and_then(|url| HeaderValue::from_str(&url).ok()) {
         headers.insert(HeaderName::from_static(names::LEADER), leader);
     }
     response

@@ -22,6 +22,10 @@ impl Failure {
         Self { problem: Box::new(Problem::new(code, detail)), index: None }
     }
 
+    pub fn code(&self) -> ErrorCode {
+        self.problem.code
+    }
+
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(ErrorCode::BadRequest, detail)
     }
@@ -130,6 +134,11 @@ impl From<Refusal> for Failure {
                 ErrorCode::LeaseEnded,
                 *state,
                 "The lease of this request has ended. Acquire again with a new Idempotency-Key.",
+            ),
+            Refusal::ResourceExists => Self::new(ErrorCode::PlacementConflict, "A resource of this name exists."),
+            Refusal::ClaimOutdated { .. } => Self::new(
+                ErrorCode::NoQuorum,
+                "The resource was deleted while it was changed. Nothing happened: try again.",
             ),
             Refusal::ResourceDeleted => {
                 Self::new(ErrorCode::ResourceDeleted, "The resource was deleted while the lease waited.")

@@ -1,42 +1,28 @@
 //! Resources: put, patch, get, list, delete.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, Limited};
 use ratequeue_api::resource::{ResourcePatch, ResourceView};
 use ratequeue_api::{ErrorCode, List, Problem, Resource};
-use ratequeue_limiter::{Command, Condition, DeleteResource, PatchResource, PutResource, Reply, ResourceName};
+use ratequeue_limiter::{
+    Command, Condition, DeleteResource, PatchResource, Placement, PutResource, Refusal, Reply, ResourceName,
+};
 use ratequeue_raft::Group;
+use ratequeue_storage::caps::NODE_ANSWER_BYTES_MAX;
 use serde::Deserialize;
 
 use super::extract::{Json, Named, Params, Precondition, RequestKey};
 use super::leases::{bad_cursor, page_cursor, page_items};
+use super::placing::{self, Placing};
 use super::problem::Failure;
+use super::route::{Placed, Whole, check_placement};
 use super::{answer, log_index, translate, unexpected};
-use crate::node::Node;
-
-/// The placement of every resource of this node's group.
-fn check_placement(node: &Node, name: &ResourceName, wanted: Option<&str>) -> Result<(), Failure> {
-    let here = node.group()?.name();
-    match wanted {
-        None => Ok(()),
-        Some(wanted) if wanted == here => Ok(()),
-        Some(wanted) => {
-            let exists = node.group()?.read(|state, _| state.resource(name)).is_some();
-            if exists {
-                let detail = format!(
-                    "{name} lives in {here}, and a placement cannot be changed. Delete it and create it in {wanted}."
-                );
-                Err(Failure::new(ErrorCode::PlacementConflict, detail).about(name.as_str()))
-            } else {
-                let detail = format!("placement is {wanted:?}: must be one of {here}.");
-                Err(Failure::new(ErrorCode::InvalidResource, detail).about(name.as_str()))
-            }
-        }
-    }
-}
+use crate::node::{Member, Node};
 
 fn show(group: &Group, view: &ratequeue_limiter::ResourceView, index: Option<u64>, status: StatusCode) -> Response {
     let mut response = (status, answer(&translate::resource_view(view, group.name()))).into_response();
@@ -72,16 +58,30 @@ pub async fn put(
     Named(resource): Named,
     RequestKey(request): RequestKey,
     Precondition(condition): Precondition,
-    Json(body): Json<Resource>,
+    whole: Request,
 ) -> Result<Response, Failure> {
-    check_placement(&node, &resource, body.placement.as_deref())?;
-    let spec = translate::resource_spec(&body).map_err(|failure| failure.about(resource.as_str()))?;
+    let call = Whole::read(whole).await?;
+    let Json(body) = Json::<Resource>::of(&call.parts().headers, &call.body)?;
+    let about = |failure: Failure| failure.about(resource.as_str());
+    let spec = translate::resource_spec(&body).map_err(about)?;
+    let member = node.joined_member()?;
+    let wanted = body.placement.as_deref().map(|text| placement(member, text)).transpose().map_err(about)?;
     let put = PutResource { request, resource: resource.clone(), spec, condition };
-    let applied = node.group()?.submit_anywhere(Command::PutResource(put)).await?;
-    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal).at(applied.index))?;
-    let Reply::Put { created, resource } = reply else { return Err(unexpected()) };
-    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(show(node.group()?, &resource, Some(applied.index), status))
+    let placing = Placing { member, call: &call, put, wanted };
+    match placing.run().await.map_err(about)? {
+        placing::Placed::Elsewhere(response) => Ok(response),
+        placing::Placed::Here { group, created, resource, index } => {
+            let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+            let mut response = show(&group, &resource, Some(index), status);
+            response.extensions_mut().insert(Placed(group));
+            Ok(response)
+        }
+    }
+}
+
+fn placement(member: &Member, text: &str) -> Result<Placement, Failure> {
+    check_placement(member, text)?;
+    Placement::new(text).map_err(|bad| Failure::bad_request(format!("{bad}.")))
 }
 
 /// Changes a resource, with the meaning of a JSON merge patch. The next decision follows it.
@@ -100,19 +100,25 @@ pub async fn put(
     )
 )]
 pub async fn patch(
-    State(node): State<Arc<Node>>,
+    Placed(group): Placed,
     Named(resource): Named,
     RequestKey(request): RequestKey,
     Precondition(condition): Precondition,
     Json(body): Json<ResourcePatch>,
 ) -> Result<Response, Failure> {
-    check_placement(&node, &resource, body.placement.as_deref())?;
+    if let Some(wanted) = body.placement.as_deref().filter(|wanted| *wanted != group.name()) {
+        let (resource, here) = (resource.as_str(), group.name());
+        let detail = format!(
+            "{resource} lives in {here}, and a placement cannot be changed. Delete it and create it in {wanted}."
+        );
+        return Err(Failure::new(ErrorCode::PlacementConflict, detail).about(resource));
+    }
     let patch = translate::resource_patch(&body).map_err(|failure| failure.about(resource.as_str()))?;
     let patch = PatchResource { request, resource: resource.clone(), patch, condition };
-    let applied = node.group()?.submit_anywhere(Command::PatchResource(patch)).await?;
+    let applied = group.submit_anywhere(Command::PatchResource(patch)).await?;
     let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal).at(applied.index))?;
     let Reply::Patched(resource) = reply else { return Err(unexpected()) };
-    Ok(show(node.group()?, &resource, Some(applied.index), StatusCode::OK))
+    Ok(show(&group, &resource, Some(applied.index), StatusCode::OK))
 }
 
 /// A resource, read linearizably.
@@ -124,11 +130,11 @@ pub async fn patch(
         (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn get(State(node): State<Arc<Node>>, Named(name): Named) -> Result<Response, Failure> {
-    node.group()?.linearize_anywhere().await?;
-    let view = node.group()?.read(|state, _| state.resource(&name));
+pub async fn get(Placed(group): Placed, Named(name): Named) -> Result<Response, Failure> {
+    group.linearize_anywhere().await?;
+    let view = group.read(|state, _| state.resource(&name));
     let view = view.ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
-    Ok(show(node.group()?, &view, None, StatusCode::OK))
+    Ok(show(&group, &view, None, StatusCode::OK))
 }
 
 /// The parameters of a list of resources.
@@ -142,22 +148,57 @@ pub struct ListParams {
     cursor: Option<String>,
 }
 
-/// The resources, in name order.
+/// The resources of all regions, in name order.
 #[utoipa::path(
     get, path = "/v1/resources", tag = "resources", params(ListParams),
     responses((status = 200, description = "One page", body = List<ResourceView>))
 )]
-pub async fn list(State(node): State<Arc<Node>>, Params(params): Params<ListParams>) -> Result<Response, Failure> {
+pub async fn list(
+    State(node): State<Arc<Node>>,
+    Params(params): Params<ListParams>,
+    request: Request,
+) -> Result<Response, Failure> {
     let max = page_items(params.limit)?;
     let cursor = page_cursor(params.cursor.as_deref())?.map(ResourceName::new);
     let after = cursor.transpose().map_err(|_| bad_cursor())?;
-    let group = node.group()?;
-    let mut views = group.read(|state, _| state.resources(after.as_ref(), max + 1));
-    let more = views.len() > max;
-    views.truncate(max);
-    let next_cursor = if more { views.last().map(|view| view.name.to_string()) } else { None };
-    let items = views.iter().map(|view| translate::resource_view(view, group.name())).collect();
-    Ok(answer(&List { items, next_cursor }))
+    let member = node.joined_member()?;
+    let call = Whole::read(request).await?;
+    // A call that was passed on asks for what is decided here.
+    let (groups, others) = if call.is_passed_on() {
+        (vec![&member.region], BTreeSet::new())
+    } else {
+        (member.groups().to_vec(), member.regions.others())
+    };
+    let asked = others.iter().map(async |region| (region, list_at(member, region, &call).await));
+    let asked = futures::future::join_all(asked).await;
+
+    let mut items: Vec<ResourceView> = Vec::new();
+    let (mut more, mut unreachable) = (false, Vec::new());
+    for group in groups {
+        let views = group.read(|state, _| state.resources(after.as_ref(), max + 1));
+        items.extend(views.iter().map(|view| translate::resource_view(view, group.name())));
+    }
+    for (region, page) in asked {
+        match page {
+            Some(page) => {
+                more |= page.next_cursor.is_some();
+                items.extend(page.items);
+            }
+            None => unreachable.push(region.clone()),
+        }
+    }
+    items.sort_by(|a, b| a.name.cmp(&b.name));
+    more |= items.len() > max;
+    items.truncate(max);
+    let next_cursor = if more { items.last().map(|view| view.name.clone()) } else { None };
+    Ok(answer(&List { items, next_cursor, unreachable }))
+}
+
+/// The same page of what another region has.
+async fn list_at(member: &Member, region: &str, call: &Whole) -> Option<List<ResourceView>> {
+    let response = call.pass_on(member, region).await.ok().filter(|response| response.status().is_success())?;
+    let body = Limited::new(response.into_body(), NODE_ANSWER_BYTES_MAX).collect().await.ok()?;
+    serde_json::from_slice(&body.to_bytes()).ok()
 }
 
 /// Deletes a resource: its waiting leases end, its held ones are forgotten.
@@ -173,6 +214,7 @@ pub async fn list(State(node): State<Arc<Node>>, Params(params): Params<ListPara
 )]
 pub async fn delete(
     State(node): State<Arc<Node>>,
+    Placed(group): Placed,
     Named(resource): Named,
     RequestKey(request): RequestKey,
     Precondition(condition): Precondition,
@@ -181,7 +223,13 @@ pub async fn delete(
         return Err(Failure::bad_request("If-None-Match makes no sense here: use If-Match."));
     }
     let delete = DeleteResource { request, resource: resource.clone(), condition };
-    let applied = node.group()?.submit_anywhere(Command::DeleteResource(delete)).await?;
+    let applied = group.submit_anywhere(Command::DeleteResource(delete)).await?;
+    if matches!(applied.outcome, Ok(Reply::Deleted) | Err(Refusal::ResourceNotFound))
+        && let Err(error) = node.joined_member()?.give_back(&resource).await
+    {
+        // The resource is gone all the same; the next put of the name takes the claim over.
+        tracing::info!(resource = resource.as_str(), %error, "a claim is left over");
+    }
     let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal).at(applied.index))?;
     let Reply::Deleted = reply else { return Err(unexpected()) };
     let mut headers = HeaderMap::new();

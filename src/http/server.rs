@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -41,8 +42,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
 }
 
 /// Serves until the node stops, then lets the calls that are under way end.
-pub async fn serve(node: Arc<Node>, listener: TcpListener) {
-    let router = super::router(Arc::clone(&node));
+pub async fn serve(node: Arc<Node>, router: Router, listener: TcpListener) {
     let graceful = GracefulShutdown::new();
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut builder = hyper::server::conn::http1::Builder::new();

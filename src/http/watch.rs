@@ -11,6 +11,7 @@ use ratequeue_api::watch::{LimitStats, ResourceStats};
 use super::answer;
 use super::extract::Named;
 use super::problem::Failure;
+use super::route::Placed;
 use crate::node::Node;
 
 /// How a resource stands, and what it did in the last 10 s.
@@ -22,8 +23,12 @@ use crate::node::Node;
         (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn stats(State(node): State<Arc<Node>>, Named(name): Named) -> Result<Response, Failure> {
-    let usage = node.group()?.read(|state, now| state.usage(&name, now));
+pub async fn stats(
+    State(node): State<Arc<Node>>,
+    Placed(group): Placed,
+    Named(name): Named,
+) -> Result<Response, Failure> {
+    let usage = group.read(|state, now| state.usage(&name, now));
     let usage = usage.ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
     let recent = node.stats.recent(&name);
     let limits = usage.limits.iter().map(|limit| {
@@ -65,14 +70,14 @@ pub async fn readyz(State(node): State<Arc<Node>>) -> Result<&'static str, Failu
     if node.is_stopping() {
         return Err(Failure::shutting_down());
     }
-    node.group()?.linearize_anywhere().await?;
+    node.joined_member()?.region.linearize_anywhere().await?;
     Ok("ready\n")
 }
 
 /// Metrics in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "watching", responses((status = 200, description = "Prometheus text")))]
 pub async fn metrics(State(node): State<Arc<Node>>) -> Response {
-    let text = node.stats.render(node.group().ok());
+    let text = node.stats.render(node.member().iter().flat_map(|member| member.groups()));
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))];
     (StatusCode::OK, kind, text).into_response()
 }

@@ -32,12 +32,20 @@ impl Client {
         self.post("/v1/cluster/form", request).await
     }
 
-    /// Adds a learner. The leader must be asked.
+    /// Adds learners. The leader must be asked.
     ///
     /// # Errors
     /// The server's refusal, or that the node did not answer.
-    pub async fn add_learner(&self, request: &cluster::AddLearnerRequest) -> Result<(), ClientError> {
+    pub async fn add_learners(&self, request: &cluster::AddLearnersRequest) -> Result<(), ClientError> {
         self.post("/v1/cluster/learners", request).await
+    }
+
+    /// Takes a learner out of a group. The leader must be asked.
+    ///
+    /// # Errors
+    /// The server's refusal, or that the node did not answer.
+    pub async fn remove_member(&self, request: &cluster::RemoveMemberRequest) -> Result<(), ClientError> {
+        self.post("/v1/cluster/remove-member", request).await
     }
 
     /// Changes the voters. The leader must be asked.

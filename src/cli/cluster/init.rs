@@ -6,9 +6,10 @@
 use std::time::Instant;
 
 use clap::Args;
-use ratequeue_api::cluster::{AdoptRequest, FormRequest};
+use ratequeue_api::cluster::{AddLearnersRequest, AdoptRequest, FormRequest};
 
-use super::{Asked, File, LOOK_PAUSE};
+use super::{Asked, File, LOOK_PAUSE, is_formed};
+use crate::catalog::GLOBAL;
 use crate::cli::{failed, print};
 use crate::config::ClusterFile;
 use crate::exit::{Exit, Failed};
@@ -43,14 +44,22 @@ pub async fn init(place: &File, file: &ClusterFile) -> Result<(), Failed> {
     refuse_half_empty(&asked)?;
     adopt_all(file, &asked).await?;
     for region in file.regions.keys() {
-        form(region, &asked).await?;
+        let voters = asked.iter().filter(|asked| asked.node.region == *region).collect();
+        form(region, voters, &asked).await?;
     }
+    let voters = file.global_voters(&file.ids().into_iter().collect());
+    let voters = asked.iter().filter(|asked| voters.contains(&asked.node.id)).collect();
+    form(GLOBAL, voters, &asked).await?;
+    let leader = place.leader(file, GLOBAL).await?;
+    let nodes = asked.iter().map(|asked| asked.node.clone()).collect();
+    let everybody = AddLearnersRequest { group: GLOBAL.to_owned(), nodes };
+    leader.client.add_learners(&everybody).await.map_err(failed)?;
     wait_ready(place, file).await
 }
 
 /// A node without data beside a formed cluster has lost it, or the formed one came from elsewhere: both are for people.
 fn refuse_half_empty(asked: &[Asked]) -> Result<(), Failed> {
-    let is_formed = |asked: &&Asked| asked.group().is_some_and(|group| !group.voters.is_empty());
+    let is_formed = |asked: &&Asked| asked.own_group().is_some_and(|group| !group.voters.is_empty());
     let empty: Vec<u64> =
         asked.iter().filter(|asked| asked.cluster_id().is_none()).map(|asked| asked.node.id).collect();
     let (Some(formed), Some(id)) = (asked.iter().find(is_formed), empty.first()) else { return Ok(()) };
@@ -90,22 +99,21 @@ async fn adopt_all(file: &ClusterFile, asked: &[Asked]) -> Result<(), Failed> {
     Ok(())
 }
 
-async fn form(region: &str, asked: &[Asked]) -> Result<(), Failed> {
-    let members: Vec<_> = asked.iter().filter(|asked| asked.region == region).collect();
-    let Some(first) = members.first() else { return Ok(()) };
-    let voters = members.iter().map(|asked| asked.node.clone()).collect();
-    first.client.form(&FormRequest { group: region.to_owned(), voters }).await.map_err(failed)
+/// Forms a group, unless it is formed. On one of its voters, the same one each time, so that it is formed once.
+async fn form(group: &str, voters: Vec<&Asked>, asked: &[Asked]) -> Result<(), Failed> {
+    let Some(first) = voters.first() else { return Ok(()) };
+    if is_formed(asked, group) {
+        return Ok(());
+    }
+    let nodes = voters.iter().map(|asked| asked.node.clone()).collect();
+    first.client.form(&FormRequest { group: group.to_owned(), voters: nodes }).await.map_err(failed)
 }
 
 async fn wait_ready(place: &File, file: &ClusterFile) -> Result<(), Failed> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
         let asked = place.ask(file).await?;
-        let waiting: Vec<_> = asked
-            .iter()
-            .filter(|asked| asked.group().is_none_or(|group| group.leader.is_none()))
-            .map(|asked| asked.node.id)
-            .collect();
+        let waiting: Vec<_> = asked.iter().filter(|asked| !is_ready(asked)).map(|asked| asked.node.id).collect();
         if waiting.is_empty() {
             let id = asked.first().and_then(Asked::cluster_id).unwrap_or_default();
             print(&format!("cluster {} ({id}) is formed: {} nodes\n", file.name, asked.len()));
@@ -117,4 +125,11 @@ async fn wait_ready(place: &File, file: &ClusterFile) -> Result<(), Failed> {
         }
         tokio::time::sleep(LOOK_PAUSE).await;
     }
+}
+
+/// Both its groups have a leader, and it is a member of both.
+fn is_ready(asked: &Asked) -> bool {
+    [asked.own_group(), asked.group(GLOBAL)]
+        .into_iter()
+        .all(|group| group.is_some_and(|group| group.leader.is_some() && !group.voters.is_empty()))
 }

@@ -4,13 +4,14 @@ use clap::Args;
 use ratequeue_api::cluster::TransferLeaderRequest;
 
 use super::{File, group_of, region_of};
+use crate::catalog::GLOBAL;
 use crate::cli::{failed, print};
 use crate::exit::{Exit, Failed};
 
 /// Hands leadership of a group to another node
 #[derive(Debug, Args)]
 pub struct TransferLeader {
-    /// Which group; the only one when there is only one
+    /// Which group: a region, or global; that of the only region when there is one
     #[arg(long, value_name = "G")]
     group: Option<String>,
     /// To which node; to the one that has most of the log when absent
@@ -49,14 +50,21 @@ impl TransferLeader {
 impl Drain {
     pub async fn run(self) -> Result<Exit, Failed> {
         let file = self.file.read()?;
-        let group = region_of(&file, self.id)?;
-        let leader = self.file.leader(&file, &group).await?;
-        if leader.node.id != self.id {
-            print(&format!("node {} leads nothing\n", self.id));
-            return Ok(Exit::Done);
+        let region = region_of(&file, self.id)?;
+        let mut to = Vec::new();
+        for group in [region.as_str(), GLOBAL] {
+            let leader = self.file.leader(&file, group).await?;
+            if leader.node.id == self.id {
+                let request = TransferLeaderRequest { group: group.to_owned(), to: None };
+                let answer = leader.client.transfer_leader(&request).await.map_err(failed)?;
+                to.push(format!("node {} leads group {group}", answer.leader));
+            }
         }
-        let answer = leader.client.transfer_leader(&TransferLeaderRequest { group, to: None }).await.map_err(failed)?;
-        print(&format!("node {} leads nothing now; node {} leads group {}\n", self.id, answer.leader, answer.group));
+        if to.is_empty() {
+            print(&format!("node {} leads nothing\n", self.id));
+        } else {
+            print(&format!("node {} leads nothing now; {}\n", self.id, to.join(", ")));
+        }
         Ok(Exit::Done)
     }
 }

@@ -1,13 +1,20 @@
 //! `ratequeue cluster add-node`, `remove-node` and `replace-node`.
+//!
+//! A node is in two groups: a voter of its region's, and a member of the global one, where it votes if the cluster file's rule
+//! says so. The region's group comes first: it needs no other region.
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::Instant;
 
 use clap::Args;
-use ratequeue_api::cluster::{AddLearnerRequest, AdoptRequest, SetVotersRequest, TransferLeaderRequest};
+use ratequeue_api::cluster::{
+    AddLearnersRequest, AdoptRequest, FormRequest, NodeView, RemoveMemberRequest, SetVotersRequest,
+    TransferLeaderRequest,
+};
 
-use super::{Asked, File, LOOK_PAUSE, region_of};
+use super::{Asked, File, LOOK_PAUSE, is_formed, region_of};
+use crate::catalog::GLOBAL;
 use crate::cli::{failed, print};
 use crate::config::ClusterFile;
 use crate::exit::{Exit, Failed};
@@ -50,14 +57,30 @@ pub struct ReplaceNode {
     file: File,
 }
 
+/// A cluster whose members are changed.
+struct Change<'a> {
+    place: &'a File,
+    file: &'a ClusterFile,
+}
+
 impl AddNode {
     pub async fn run(self) -> Result<Exit, Failed> {
         let file = self.file.read()?;
         let region = region_of(&file, self.id)?;
-        let leader = self.file.leader(&file, &region).await?;
-        join(&self.file, &file, &leader, self.id).await?;
-        let voters = voters(&leader).into_iter().chain([self.id]).collect();
-        set_voters(&leader, voters).await?;
+        let change = Change { place: &self.file, file: &file };
+        let new = change.adopt(self.id).await?;
+        if is_formed(&self.file.ask(&file).await?, &region) {
+            change.add_learner(&region, &new).await?;
+            let leader = self.file.leader(&file, &region).await?;
+            let voters = voters(&leader, &region).into_iter().chain([self.id]).collect();
+            set_voters(&leader, &region, voters, false).await?;
+        } else {
+            let client = change.asked(self.id).await?.client;
+            let request = FormRequest { group: region.clone(), voters: vec![new.clone()] };
+            client.form(&request).await.map_err(failed)?;
+            self.file.leader(&file, &region).await?;
+        }
+        change.join_global(&new, None).await?;
         print(&format!("node {} votes in group {region} now\n", self.id));
         Ok(Exit::Done)
     }
@@ -67,20 +90,25 @@ impl RemoveNode {
     pub async fn run(self) -> Result<Exit, Failed> {
         let file = self.file.read()?;
         let region = region_of(&file, self.id)?;
+        let change = Change { place: &self.file, file: &file };
         let mut leader = self.file.leader(&file, &region).await?;
-        let rest: BTreeSet<u64> = voters(&leader).into_iter().filter(|id| *id != self.id).collect();
-        if rest.len() == voters(&leader).len() {
-            print(&format!("node {} does not vote in group {region}\n", self.id));
-            return Ok(Exit::Done);
+        let rest: BTreeSet<u64> = voters(&leader, &region).into_iter().filter(|id| *id != self.id).collect();
+        let votes = rest.len() < voters(&leader, &region).len();
+        if votes {
+            change.check_quorum(&region, &rest, self.id).await?;
+            if leader.node.id == self.id {
+                let request = TransferLeaderRequest { group: region.clone(), to: None };
+                leader.client.transfer_leader(&request).await.map_err(failed)?;
+                leader = self.file.leader(&file, &region).await?;
+            }
+            set_voters(&leader, &region, rest, false).await?;
         }
-        check_quorum(&self.file, &file, &rest, self.id).await?;
-        if leader.node.id == self.id {
-            let request = TransferLeaderRequest { group: region.clone(), to: None };
-            leader.client.transfer_leader(&request).await.map_err(failed)?;
-            leader = self.file.leader(&file, &region).await?;
-        }
-        set_voters(&leader, rest).await?;
-        print(&format!("node {} is no longer in group {region}: stop it\n", self.id));
+        let was_member = change.leave_global(self.id).await?;
+        print(&if votes || was_member {
+            format!("node {} is no longer in group {region}: stop it\n", self.id)
+        } else {
+            format!("node {} does not vote in group {region}\n", self.id)
+        });
         Ok(Exit::Done)
     }
 }
@@ -93,102 +121,167 @@ impl ReplaceNode {
             let text = "a node id is never used twice: give the new node another id, and put it into the file";
             return Err(Failed::new(Exit::Usage, text));
         }
+        let change = Change { place: &self.file, file: &file };
         let leader = self.file.leader(&file, &region).await?;
-        if !voters(&leader).contains(&self.id) && !voters(&leader).contains(&self.with) {
+        let known = voters(&leader, &region);
+        if !known.contains(&self.id) && !known.contains(&self.with) {
             let text = format!("node {} does not vote in group {region}: use add-node for the new one", self.id);
             return Err(Failed::new(Exit::Failed, text));
         }
-        join(&self.file, &file, &leader, self.with).await?;
+        let new = change.adopt(self.with).await?;
+        change.add_learner(&region, &new).await?;
         let leader = self.file.leader(&file, &region).await?;
-        let changed = voters(&leader).into_iter().filter(|id| *id != self.id).chain([self.with]).collect();
-        set_voters(&leader, changed).await?;
+        let changed = voters(&leader, &region).into_iter().filter(|id| *id != self.id).chain([self.with]).collect();
+        set_voters(&leader, &region, changed, false).await?;
+        change.join_global(&new, Some(self.id)).await?;
+        change.leave_global(self.id).await?;
         print(&format!("node {} has taken the place of node {} in group {region}\n", self.with, self.id));
         Ok(Exit::Done)
     }
 }
 
-fn voters(leader: &Asked) -> BTreeSet<u64> {
-    leader.group().map(|group| group.voters.iter().copied().collect()).unwrap_or_default()
+fn fail(text: String) -> Failed {
+    Failed::new(Exit::Failed, text)
 }
 
-async fn set_voters(leader: &Asked, voters: BTreeSet<u64>) -> Result<(), Failed> {
-    let request = SetVotersRequest { group: leader.region.clone(), voters: voters.into_iter().collect() };
+fn voters(asked: &Asked, group: &str) -> BTreeSet<u64> {
+    asked.group(group).map(|group| group.voters.iter().copied().collect()).unwrap_or_default()
+}
+
+fn members(asked: &Asked, group: &str) -> BTreeSet<u64> {
+    let group = asked.group(group);
+    group.map(|group| group.voters.iter().chain(&group.learners).copied().collect()).unwrap_or_default()
+}
+
+async fn set_voters(leader: &Asked, group: &str, voters: BTreeSet<u64>, keep: bool) -> Result<(), Failed> {
+    let request = SetVotersRequest { group: group.to_owned(), voters: voters.into_iter().collect(), keep };
     leader.client.set_voters(&request).await.map_err(failed)
 }
 
-/// Makes a node part of the cluster and a learner of its group, and waits until it has caught up.
-async fn join(place: &File, file: &ClusterFile, leader: &Asked, id: u64) -> Result<(), Failed> {
-    let fail = |text: String| Failed::new(Exit::Failed, text);
-    let all = place.ask(file).await?;
-    let new = all.iter().find(|asked| asked.node.id == id).ok_or_else(|| fail(format!("the file has no node {id}")))?;
-    if let Err(why) = &new.view {
-        return Err(fail(format!("node {id} does not answer: start it first. {why}")));
+impl Change<'_> {
+    async fn asked(&self, id: u64) -> Result<Asked, Failed> {
+        let all = self.place.ask(self.file).await?;
+        let asked = all.into_iter().find(|asked| asked.node.id == id);
+        asked.ok_or_else(|| fail(format!("the file has no node {id}")))
     }
-    let cluster_id = leader.cluster_id().unwrap_or_default().to_owned();
-    if voters(leader).contains(&id) && new.cluster_id().is_none() {
-        return Err(fail(format!(
-            "node {id} votes already, but the node that answers under this id is empty. A node that lost its data cannot come \
-             back: give the new one another id and run `ratequeue cluster replace-node --id {id} --with NEW`"
-        )));
-    }
-    let request = AdoptRequest { name: file.name.clone(), cluster_id: cluster_id.clone(), node: id };
-    let answer = new.client.adopt(&request).await.map_err(failed)?;
-    if answer.cluster_id != cluster_id {
-        return Err(fail(format!(
-            "node {id} belongs to another cluster ({}): give it an empty folder",
-            answer.cluster_id
-        )));
-    }
-    if voters(leader).contains(&id) {
-        return Ok(());
-    }
-    let request = AddLearnerRequest { group: leader.region.clone(), node: new.node.clone() };
-    leader.client.add_learner(&request).await.map_err(failed)?;
-    catch_up(place, file, &leader.region, id).await
-}
 
-async fn catch_up(place: &File, file: &ClusterFile, region: &str, id: u64) -> Result<(), Failed> {
-    let (mut best, mut moved) = (u64::MAX, Instant::now());
-    loop {
-        let leader = place.leader(file, region).await?;
-        let follower = leader.group().and_then(|group| group.followers.get(&id));
-        if let Some(lag) = follower.filter(|follower| follower.matched_index.is_some()).map(|follower| follower.lag) {
-            if lag <= LAG_MAX {
-                return Ok(());
-            }
-            if lag < best {
-                (best, moved) = (lag, Instant::now());
-                if std::io::stderr().is_terminal() {
-                    eprintln!("ratequeue: node {id} is {lag} entries behind");
+    /// Makes a node part of the cluster.
+    async fn adopt(&self, id: u64) -> Result<NodeView, Failed> {
+        let all = self.place.ask(self.file).await?;
+        let new =
+            all.iter().find(|asked| asked.node.id == id).ok_or_else(|| fail(format!("the file has no node {id}")))?;
+        if let Err(why) = &new.view {
+            return Err(fail(format!("node {id} does not answer: start it first. {why}")));
+        }
+        let mut others = all.iter().filter(|asked| asked.node.id != id);
+        let formed = others.clone().find(|asked| asked.own_group().is_some_and(|group| !group.voters.is_empty()));
+        let Some(formed) = formed else {
+            return Err(fail("there is no cluster to add it to: run `ratequeue cluster init`".to_owned()));
+        };
+        let cluster_id = formed.cluster_id().unwrap_or_default().to_owned();
+        let votes = others.any(|asked| voters(asked, &new.node.region).contains(&id));
+        if votes && new.cluster_id().is_none() {
+            return Err(fail(format!(
+                "node {id} votes already, but the node that answers under this id is empty. A node that lost its data cannot \
+                 come back: give the new one another id and run `ratequeue cluster replace-node --id {id} --with NEW`"
+            )));
+        }
+        let request = AdoptRequest { name: self.file.name.clone(), cluster_id: cluster_id.clone(), node: id };
+        let answer = new.client.adopt(&request).await.map_err(failed)?;
+        if answer.cluster_id != cluster_id {
+            let text = format!("node {id} belongs to another cluster ({}): give it an empty folder", answer.cluster_id);
+            return Err(fail(text));
+        }
+        Ok(new.node.clone())
+    }
+
+    /// Makes a node a member of a group, without a vote unless it has one, and waits until it has caught up.
+    async fn add_learner(&self, group: &str, new: &NodeView) -> Result<(), Failed> {
+        let leader = self.place.leader(self.file, group).await?;
+        let request = AddLearnersRequest { group: group.to_owned(), nodes: vec![new.clone()] };
+        leader.client.add_learners(&request).await.map_err(failed)?;
+        if voters(&leader, group).contains(&new.id) {
+            return Ok(());
+        }
+        self.catch_up(group, new.id).await
+    }
+
+    async fn catch_up(&self, group: &str, id: u64) -> Result<(), Failed> {
+        let (mut best, mut moved) = (u64::MAX, Instant::now());
+        loop {
+            let leader = self.place.leader(self.file, group).await?;
+            let follower = leader.group(group).and_then(|group| group.followers.get(&id));
+            let known = follower.filter(|follower| follower.matched_index.is_some());
+            if let Some(lag) = known.map(|follower| follower.lag) {
+                if lag <= LAG_MAX {
+                    return Ok(());
+                }
+                if lag < best {
+                    (best, moved) = (lag, Instant::now());
+                    if std::io::stderr().is_terminal() {
+                        eprintln!("ratequeue: node {id} is {lag} entries behind in group {group}");
+                    }
                 }
             }
+            if moved.elapsed() > STALLED_AFTER {
+                return Err(fail(format!(
+                    "node {id} does not catch up in group {group}: look at its log. It is a learner now; repeat this to go on"
+                )));
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
         }
-        if moved.elapsed() > STALLED_AFTER {
-            let text =
-                format!("node {id} does not catch up: look at its log. It is a learner now; repeat this to go on");
-            return Err(Failed::new(Exit::Failed, text));
-        }
-        tokio::time::sleep(LOOK_PAUSE).await;
     }
-}
 
-/// Refuses what would leave the group without a majority of nodes that answer.
-async fn check_quorum(place: &File, file: &ClusterFile, rest: &BTreeSet<u64>, removed: u64) -> Result<(), Failed> {
-    if rest.is_empty() {
-        return Err(Failed::new(Exit::Failed, format!("node {removed} is the only voter: it cannot be removed")));
+    /// Makes a node a member of the global group, and the voters of it what the file's rule says, without `gone`.
+    async fn join_global(&self, new: &NodeView, gone: Option<u64>) -> Result<(), Failed> {
+        self.add_learner(GLOBAL, new).await?;
+        let leader = self.place.leader(self.file, GLOBAL).await?;
+        let now = voters(&leader, GLOBAL);
+        let members = members(&leader, GLOBAL).into_iter().filter(|id| Some(*id) != gone).collect();
+        let wanted = self.file.global_voters(&members);
+        if wanted == now || wanted.is_empty() {
+            return Ok(());
+        }
+        set_voters(&leader, GLOBAL, wanted, true).await
     }
-    let asked = place.ask(file).await?;
-    let healthy = asked
-        .iter()
-        .filter(|asked| rest.contains(&asked.node.id) && asked.group().is_some_and(|group| group.leader.is_some()))
-        .count();
-    if healthy * 2 > rest.len() {
-        return Ok(());
+
+    /// Takes a node out of the global group; false when it was not in it.
+    async fn leave_global(&self, id: u64) -> Result<bool, Failed> {
+        let mut leader = self.place.leader(self.file, GLOBAL).await?;
+        let before = members(&leader, GLOBAL);
+        if !before.contains(&id) {
+            return Ok(false);
+        }
+        if voters(&leader, GLOBAL).contains(&id) {
+            let wanted = self.file.global_voters(&before.into_iter().filter(|other| *other != id).collect());
+            self.check_quorum(GLOBAL, &wanted, id).await?;
+            if leader.node.id == id {
+                let request = TransferLeaderRequest { group: GLOBAL.to_owned(), to: None };
+                leader.client.transfer_leader(&request).await.map_err(failed)?;
+                leader = self.place.leader(self.file, GLOBAL).await?;
+            }
+            set_voters(&leader, GLOBAL, wanted, true).await?;
+        }
+        let request = RemoveMemberRequest { group: GLOBAL.to_owned(), node: id };
+        leader.client.remove_member(&request).await.map_err(failed)?;
+        Ok(true)
     }
-    let text = format!(
-        "without node {removed} only {healthy} of the {} voters {rest:?} would be healthy, which is no majority: bring one \
-         back, or replace one that is lost, before this",
-        rest.len()
-    );
-    Err(Failed::new(Exit::Failed, text))
+
+    /// Refuses what would leave the group without a majority of nodes that answer.
+    async fn check_quorum(&self, group: &str, rest: &BTreeSet<u64>, removed: u64) -> Result<(), Failed> {
+        if rest.is_empty() {
+            return Err(fail(format!("node {removed} is the only voter: it cannot be removed")));
+        }
+        let asked = self.place.ask(self.file).await?;
+        let knows_leader = |asked: &&Asked| asked.group(group).is_some_and(|group| group.leader.is_some());
+        let healthy = asked.iter().filter(|asked| rest.contains(&asked.node.id)).filter(knows_leader).count();
+        if healthy * 2 > rest.len() {
+            return Ok(());
+        }
+        Err(fail(format!(
+            "without node {removed} only {healthy} of the {} voters {rest:?} of group {group} would be healthy, which is no \
+             majority: bring one back, or replace one that is lost, before this",
+            rest.len()
+        )))
+    }
 }

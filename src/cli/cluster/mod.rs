@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use ratequeue_api::client::Client;
-use ratequeue_api::cluster::{ClusterView, NodeView, Role};
+use ratequeue_api::cluster::{ClusterView, GroupView, NodeView, Role};
 
+use crate::catalog::GLOBAL;
 use crate::config::ClusterFile;
 use crate::exit::{Exit, Failed};
 
@@ -71,7 +72,6 @@ pub struct File {
 /// A node of the file, and what it answered.
 #[derive(Debug)]
 struct Asked {
-    region: String,
     node: NodeView,
     client: Client,
     /// What it says of itself; why it does not answer otherwise.
@@ -79,18 +79,29 @@ struct Asked {
 }
 
 impl Asked {
-    fn group(&self) -> Option<&ratequeue_api::cluster::GroupView> {
-        self.view.as_ref().ok()?.groups.get(&self.region)
+    /// A group, as this node sees it; nothing when it is not in it.
+    fn group(&self, name: &str) -> Option<&GroupView> {
+        self.view.as_ref().ok()?.groups.get(name)
     }
 
-    fn is_leader(&self) -> bool {
-        self.group().is_some_and(|group| group.role == Role::Leader)
+    /// The group of its region.
+    fn own_group(&self) -> Option<&GroupView> {
+        self.group(&self.node.region)
+    }
+
+    fn leads(&self, group: &str) -> bool {
+        self.group(group).is_some_and(|group| group.role == Role::Leader)
     }
 
     /// The cluster it is part of, if any.
     fn cluster_id(&self) -> Option<&str> {
         self.view.as_ref().ok()?.cluster_id.as_deref()
     }
+}
+
+/// Whether somebody is in this group, as far as those who were asked know.
+fn is_formed(asked: &[Asked], group: &str) -> bool {
+    asked.iter().filter_map(|asked| asked.group(group)).any(|group| !group.voters.is_empty())
 }
 
 impl File {
@@ -101,37 +112,33 @@ impl File {
     /// Asks every node of the file, all at once, in the order of their ids.
     async fn ask(&self, file: &ClusterFile) -> Result<Vec<Asked>, Failed> {
         let mut asking = Vec::new();
-        for (region, config) in &file.regions {
-            for node in &config.nodes {
-                let node = node.view();
-                let client = Client::new(&node.http, self.api_key.clone(), NODE_PATIENCE).map_err(super::failed)?;
-                let region = region.clone();
-                asking.push(async move {
-                    let asked = tokio::time::timeout(NODE_PATIENCE, client.cluster()).await;
-                    let view = match asked {
-                        Ok(Ok(view)) => Ok(view),
-                        Ok(Err(error)) => Err(error.to_string()),
-                        Err(_) => Err(format!("no answer in {} s", NODE_PATIENCE.as_secs())),
-                    };
-                    Asked { region, node, client, view }
-                });
-            }
+        for node in file.views() {
+            let client = Client::new(&node.http, self.api_key.clone(), NODE_PATIENCE).map_err(super::failed)?;
+            asking.push(async move {
+                let asked = tokio::time::timeout(NODE_PATIENCE, client.cluster()).await;
+                let view = match asked {
+                    Ok(Ok(view)) => Ok(view),
+                    Ok(Err(error)) => Err(error.to_string()),
+                    Err(_) => Err(format!("no answer in {} s", NODE_PATIENCE.as_secs())),
+                };
+                Asked { node, client, view }
+            });
         }
         let mut asked = futures::future::join_all(asking).await;
         asked.sort_by_key(|asked| asked.node.id);
         Ok(asked)
     }
 
-    /// The leader of a region's group, waited for while there is none.
-    async fn leader(&self, file: &ClusterFile, region: &str) -> Result<Asked, Failed> {
+    /// The leader of a group, waited for while there is none.
+    async fn leader(&self, file: &ClusterFile, group: &str) -> Result<Asked, Failed> {
         for _ in 0..LEADER_LOOKS {
             let asked = self.ask(file).await?;
-            if let Some(leader) = asked.into_iter().find(|asked| asked.region == region && asked.is_leader()) {
+            if let Some(leader) = asked.into_iter().find(|asked| asked.leads(group)) {
                 return Ok(leader);
             }
             tokio::time::sleep(LOOK_PAUSE).await;
         }
-        Err(Failed::new(Exit::Failed, format!("group {region} has no leader: are most of its nodes running?")))
+        Err(Failed::new(Exit::Failed, format!("group {group} has no leader: are most of its voters running?")))
     }
 }
 
@@ -149,13 +156,14 @@ fn region_of(file: &ClusterFile, id: u64) -> Result<String, Failed> {
     }
 }
 
+/// The group that is meant: the one named, or that of the only region.
 fn group_of(file: &ClusterFile, group: Option<&str>) -> Result<String, Failed> {
     let mut regions = file.regions.keys();
     match (group, regions.next(), regions.next()) {
-        (Some(group), _, _) if file.regions.contains_key(group) => Ok(group.to_owned()),
+        (Some(group), _, _) if group == GLOBAL || file.regions.contains_key(group) => Ok(group.to_owned()),
         (None, Some(only), None) => Ok(only.clone()),
         _ => {
-            let groups: Vec<_> = file.regions.keys().collect();
+            let groups: Vec<_> = file.regions.keys().map(String::as_str).chain([GLOBAL]).collect();
             Err(Failed::new(Exit::Usage, format!("--group must be one of {groups:?}")))
         }
     }

@@ -1,0 +1,243 @@
+//! Calls of the API that one node passes on to another: to a region that decides what this one does not.
+//!
+//! ```text
+//!  a node of us-east-1                                a node of eu-west-1
+//!    frame > route ── Call ══ peer link, Lane::Call ══> frame > route > handler
+//!                  <─ Answer ═══════════════════════════
+//! ```
+//! A call is passed on once: where it arrives it is decided, or sent back as [`Answer::Misrouted`]. It carries its
+//! idempotency key, so that it may be repeated at another node of the region. When the caller leaves, the link tells the
+//! other node, whose handler is dropped too.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::Response;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http_body_util::{BodyExt, Limited};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use ratequeue_api::caps::HOLD_MS_MAX;
+use ratequeue_api::cluster::NodeView;
+use ratequeue_api::header as names;
+use ratequeue_raft::{Calls, NodeId, TransportError};
+use ratequeue_storage::{codec, keys};
+use serde::{Deserialize, Serialize};
+
+use crate::regions::{Regions, address};
+
+/// What of a request goes along.
+const HEADERS: [HeaderName; 5] = [
+    HeaderName::from_static(names::IDEMPOTENCY_KEY),
+    header::AUTHORIZATION,
+    header::CONTENT_TYPE,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+];
+
+/// Nodes of a region that are tried, one after the other.
+const NODES_TRIED_MAX: usize = 3;
+
+/// How long a node may take: the longest that a call is held open, and some more.
+const ANSWER_WITHIN: Duration = Duration::from_millis(HOLD_MS_MAX + 15_000);
+
+/// A call, as it can be made again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    method: String,
+    /// Path and query.
+    path: String,
+    headers: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+/// What a node answers to a call that was passed on to it.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Answer {
+    Response {
+        status: u16,
+        headers: Vec<(String, Vec<u8>)>,
+        body: Vec<u8>,
+    },
+    /// The resource does not live there.
+    Misrouted,
+}
+
+/// Why a call that was passed on has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotPassed {
+    /// Nothing happened: no node of the region can be reached.
+    Unreachable,
+    /// A node was lost before it answered.
+    Unknown,
+    /// Nothing happened: the resource does not live there.
+    Misrouted,
+}
+
+/// Marks a request that another node passed on.
+#[derive(Debug, Clone, Copy)]
+pub struct PassedOn;
+
+/// Marks the answer to a request that was passed on to the wrong region.
+#[derive(Debug, Clone, Copy)]
+pub struct Misrouted;
+
+impl Call {
+    /// A call with these parts.
+    pub fn new(method: &Method, path: &str, headers: &HeaderMap, body: &[u8]) -> Self {
+        let headers = HEADERS.into_iter().filter_map(|name| {
+            let value = headers.get(&name)?;
+            Some((name.as_str().to_owned(), value.as_bytes().to_vec()))
+        });
+        Self {
+            method: method.as_str().to_owned(),
+            path: path.to_owned(),
+            headers: headers.collect(),
+            body: body.to_vec(),
+        }
+    }
+
+    fn into_request(self) -> Option<Request> {
+        let mut request = Request::builder().method(self.method.as_str()).uri(self.path);
+        for (name, value) in self.headers {
+            request = request.header(name, value);
+        }
+        request.extension(PassedOn).body(Body::from(self.body)).ok()
+    }
+}
+
+impl Answer {
+    async fn of(response: Response) -> Result<Self, String> {
+        let (parts, body) = response.into_parts();
+        if parts.extensions.get::<Misrouted>().is_some() {
+            return Ok(Self::Misrouted);
+        }
+        let body = Limited::new(body, ratequeue_storage::caps::NODE_ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| error.to_string())?.to_bytes().to_vec();
+        let own = |name: &HeaderName| *name != header::CONTENT_LENGTH && *name != header::DATE;
+        let headers = parts.headers.iter().filter(|(name, _)| own(name));
+        let headers = headers.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
+        Ok(Self::Response { status: parts.status.as_u16(), headers, body })
+    }
+}
+
+fn response(status: u16, headers: Vec<(String, Vec<u8>)>, body: Vec<u8>) -> Option<Response> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = StatusCode::from_u16(status).ok()?;
+    for (name, value) in headers {
+        response.headers_mut().append(name.parse::<HeaderName>().ok()?, HeaderValue::from_bytes(&value).ok()?);
+    }
+    Some(response)
+}
+
+/// Answers the calls that other nodes pass on, in the same way as those of clients.
+#[derive(Debug)]
+pub struct Passed(TowerToHyperService<axum::Router>);
+
+impl Passed {
+    pub fn new(router: axum::Router) -> Self {
+        Self(TowerToHyperService::new(router))
+    }
+}
+
+impl Calls for Passed {
+    fn handle(&self, _from: NodeId, frame: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        let decoded = codec::decode::<Call>(keys::NODE_CALL, &frame).map_err(|error| error.to_string());
+        let request = decoded.and_then(|call| call.into_request().ok_or_else(|| "it is no request".to_owned()));
+        let answering = request.map(|request| self.0.call(request));
+        async move {
+            // A router cannot fail.
+            let answer = match answering?.await {
+                Ok(response) => Answer::of(response).await?,
+                Err(never) => match never {},
+            };
+            codec::encode(keys::NODE_ANSWER, &answer).map(Bytes::from).map_err(|error| error.to_string())
+        }
+        .boxed()
+    }
+}
+
+/// Passes a call on to a region, to one node after the other until one answers.
+///
+/// # Errors
+/// [`NotPassed`] says whether anything may have happened.
+pub async fn pass_on(regions: &Arc<Regions>, region: &str, call: &Call) -> Result<Response, NotPassed> {
+    if regions.contact(region).lost {
+        return Err(NotPassed::Unreachable);
+    }
+    let Ok(frame) = codec::encode(keys::NODE_CALL, call).map(Bytes::from) else { return Err(NotPassed::Unreachable) };
+    let mut lost = NotPassed::Unreachable;
+    let mut refused = None;
+    for node in regions.nodes_of(region).into_iter().take(NODES_TRIED_MAX) {
+        match ask(regions, &node, frame.clone()).await {
+            Ok(Answer::Misrouted) => return Err(NotPassed::Misrouted),
+            Ok(Answer::Response { status, headers, body }) => {
+                // Another node of the region may be better off.
+                let unavailable = status == StatusCode::SERVICE_UNAVAILABLE.as_u16();
+                refused = response(status, headers, body);
+                if !unavailable && let Some(response) = refused {
+                    return Ok(response);
+                }
+            }
+            Err(NotPassed::Unknown) => lost = NotPassed::Unknown,
+            Err(NotPassed::Unreachable | NotPassed::Misrouted) => {}
+        }
+    }
+    match refused {
+        Some(response) if lost == NotPassed::Unreachable => Ok(response),
+        Some(_) | None => Err(lost),
+    }
+}
+
+async fn ask(regions: &Regions, node: &NodeView, frame: Bytes) -> Result<Answer, NotPassed> {
+    let Some(peers) = regions.peers() else { return Err(NotPassed::Unreachable) };
+    if regions.contact(&node.region).silent.contains(&node.id) {
+        return Err(NotPassed::Unreachable);
+    }
+    let address = address(node);
+    let answered = tokio::select! {
+        answered = peers.call_node(node.id, &address, frame, ANSWER_WITHIN) => answered,
+        () = regions.silent(&node.region, node.id) => return Err(NotPassed::Unknown),
+    };
+    match answered {
+        Ok(frame) => codec::decode(keys::NODE_ANSWER, &frame).map_err(|error| {
+            tracing::warn!(node = node.id, %error, "the answer of a node cannot be read");
+            NotPassed::Unknown
+        }),
+        Err(TransportError::Unreachable(_)) => Err(NotPassed::Unreachable),
+        Err(TransportError::Broken(_)) => Err(NotPassed::Unknown),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// To be changed only together with a new schema ordinal.
+    #[test]
+    fn has_its_golden_bytes() {
+        let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let headers = HeaderMap::from_iter([
+            (header::CONTENT_TYPE, HeaderValue::from_static("a")),
+            (header::HOST, HeaderValue::from_static("not passed on")),
+        ]);
+        let call = Call::new(&Method::PUT, "/v1/x?y", &headers, b"{}");
+        let answer = Answer::Response { status: 201, headers: vec![("b".to_owned(), b"c".to_vec())], body: vec![1] };
+        let bytes = codec::encode(keys::NODE_CALL, &call).unwrap();
+        assert_eq!(codec::decode::<Call>(keys::NODE_CALL, &bytes).unwrap(), call);
+        assert_eq!(
+            hex(bytes),
+            "5251010e1f000000e7e3bf0c03505554072f76312f783f79010c636f6e74656e742d747970650161027b7d"
+        );
+        assert_eq!(
+            hex(codec::encode(keys::NODE_ANSWER, &answer).unwrap()),
+            "5251010f09000000cd4ea55300c901016201630101"
+        );
+        assert_eq!(hex(codec::encode(keys::NODE_ANSWER, &Answer::Misrouted).unwrap()), "5251010f01000000e483c16101");
+    }
+}

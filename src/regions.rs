@@ -1,0 +1,167 @@
+//! The regions of the cluster as this node knows them: who is in them, and whether they can be reached.
+//!
+//! Every node is a member of the global group, as a voter or a learner, and the address of a member says where the node is,
+//! how it is called, and in which region: `PEER HTTP REGION`. So the membership of the global group is the address book,
+//! replicated to every node. What is not in it yet, before the cluster is formed, comes from the node's own cluster file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::future::join_all;
+use ratequeue_api::cluster::NodeView;
+use ratequeue_raft::{Address, Group, NodeId, Peers};
+use tokio::sync::watch;
+
+use crate::config::ClusterFile;
+
+/// How often the other regions are asked whether they are there.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// A node that takes longer to say that it is there does not count as being there.
+const PING_LIMIT: Duration = Duration::from_secs(1);
+/// How often a node looks whether there are other regions by now.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The regions of the cluster.
+#[derive(Debug)]
+pub struct Regions {
+    own: String,
+    file: ClusterFile,
+    global: Group,
+    /// `None` in a cluster of one node.
+    peers: Option<Peers>,
+    contacts: watch::Sender<BTreeMap<String, Contact>>,
+}
+
+/// How another region was reached last.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contact {
+    /// The node to call first.
+    pub via: Option<NodeId>,
+    /// How long that took to answer.
+    pub round_trip: Option<Duration>,
+    /// Those that did not answer.
+    pub silent: BTreeSet<NodeId>,
+    /// Nobody answered.
+    pub lost: bool,
+}
+
+/// A node as the address book keeps it.
+pub fn address(node: &NodeView) -> Address {
+    Address(format!("{} {} {}", node.peer, node.http, node.region))
+}
+
+fn parse(id: NodeId, address: &Address) -> Option<NodeView> {
+    let mut words = address.0.split(' ').map(str::to_owned);
+    let (peer, http, region) = (words.next()?, words.next()?, words.next()?);
+    Some(NodeView { id, region, http, peer })
+}
+
+impl Regions {
+    pub fn new(own: String, file: ClusterFile, global: Group, peers: Option<Peers>) -> Self {
+        Self { own, file, global, peers, contacts: watch::Sender::default() }
+    }
+
+    /// Every node of the cluster.
+    pub fn nodes(&self) -> BTreeMap<NodeId, NodeView> {
+        let mut nodes: BTreeMap<_, _> = self.file.views().map(|node| (node.id, node)).collect();
+        for (id, address) in self.global.members() {
+            nodes.extend(parse(id, &address).map(|node| (id, node)));
+        }
+        nodes
+    }
+
+    /// Where a node answers HTTP.
+    pub fn url_of(&self, node: NodeId) -> Option<String> {
+        let known = self.global.address_of(node);
+        let known = known.and_then(|address| address.0.split(' ').nth(1).map(str::to_owned));
+        known.or_else(|| self.file.node(node).map(|(region, node)| node.view(region).http))
+    }
+
+    /// The names of all regions.
+    pub fn names(&self) -> BTreeSet<String> {
+        self.nodes().into_values().map(|node| node.region).chain([self.own.clone()]).collect()
+    }
+
+    /// All regions but this node's.
+    pub fn others(&self) -> BTreeSet<String> {
+        let mut names = self.names();
+        names.remove(&self.own);
+        names
+    }
+
+    /// The nodes of a region, the one to call first at the front, and those that were silent at the end.
+    pub fn nodes_of(&self, region: &str) -> Vec<NodeView> {
+        let contact = self.contact(region);
+        let mut nodes: Vec<NodeView> = self.nodes().into_values().filter(|node| node.region == region).collect();
+        nodes.sort_by_key(|node| (contact.via != Some(node.id), contact.silent.contains(&node.id)));
+        nodes
+    }
+
+    /// How a region was reached last. One that was never asked counts as reachable.
+    pub fn contact(&self, region: &str) -> Contact {
+        self.contacts.borrow().get(region).cloned().unwrap_or_default()
+    }
+
+    /// Resolves when a node of another region has not answered the last time it was asked.
+    pub async fn silent(&self, region: &str, node: NodeId) {
+        let is_silent = |contact: &Contact| contact.silent.contains(&node);
+        let mut contacts = self.contacts.subscribe();
+        // The sender lives as long as this, so it ends with a value.
+        let _ = contacts.wait_for(|contacts| contacts.get(region).is_some_and(is_silent)).await;
+    }
+
+    /// The link to the other nodes.
+    pub fn peers(&self) -> Option<&Peers> {
+        self.peers.as_ref()
+    }
+
+    /// Asks the other regions again and again whether they are there.
+    pub async fn watch(&self) {
+        let Some(peers) = &self.peers else { return std::future::pending().await };
+        loop {
+            let others = self.others();
+            let asked = others.iter().map(|region| async { (region.clone(), self.ask(peers, region).await) });
+            let found: BTreeMap<String, Contact> = join_all(asked).await.into_iter().collect();
+            for (region, contact) in &found {
+                if contact.lost != self.contact(region).lost {
+                    tracing::warn!(region, reachable = !contact.lost, "another region");
+                }
+            }
+            self.contacts.send_replace(found);
+            tokio::time::sleep(if others.is_empty() { LOOK_INTERVAL } else { PING_INTERVAL }).await;
+        }
+    }
+
+    async fn ask(&self, peers: &Peers, region: &str) -> Contact {
+        let before = self.contact(region).via;
+        let asked = self
+            .nodes_of(region)
+            .into_iter()
+            .map(|node| async move { (node.id, peers.ping(node.id, &address(&node), PING_LIMIT).await.ok()) });
+        let answers = join_all(asked).await;
+        let answered: BTreeMap<NodeId, Duration> =
+            answers.iter().filter_map(|(id, took)| took.map(|took| (*id, took))).collect();
+        // The same as before, for its connections are open; else the nearest.
+        let nearest = answered.iter().min_by_key(|(_, took)| **took).map(|(id, _)| *id);
+        let via = before.filter(|id| answered.contains_key(id)).or(nearest);
+        Contact {
+            via,
+            round_trip: via.and_then(|id| answered.get(&id).copied()),
+            silent: answers.iter().filter(|(_, took)| took.is_none()).map(|(id, _)| *id).collect(),
+            lost: via.is_none(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_three_words() {
+        let node = NodeView { id: 7, region: "eu".to_owned(), http: "http://h:1".to_owned(), peer: "p:2".to_owned() };
+        assert_eq!(address(&node).0, "p:2 http://h:1 eu");
+        assert_eq!(parse(7, &address(&node)), Some(node));
+        assert_eq!(parse(7, &Address::from("p:2 http://h:1")), None);
+    }
+}
