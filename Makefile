@@ -34,8 +34,9 @@ check: setup-test ## Writes nothing: format, lints, layering, generated files, d
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
 	$(MAKE) --no-print-directory test
 
-test: setup-test ## Runs every test
+test: setup-test ## Runs every test, those of the Python package too
 	$(CARGO) test --workspace --all-features --locked
+	sdk/python/check.sh
 
 sdk: setup-sdk ## Checks the Python package against real nodes
 	$(CARGO) build --locked

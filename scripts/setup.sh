@@ -39,11 +39,13 @@ need_regions() {
 need_python() {
   command -v python3 >/dev/null || install python3 python3
   python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv python3-venv
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    { say "$(python3 --version) is too old for the tests of the Python package: install 3.11 or newer"; exit 1; }
 }
 
 case "${1:-}" in
   build) need_cargo ;;
-  test) need_cargo; need_faketime; need_ip; need_regions ;;
+  test) need_cargo; need_faketime; need_ip; need_regions; need_python ;;
   sdk) need_cargo; need_python ;;
   *) say "usage: scripts/setup.sh build|test|sdk"; exit 2 ;;
 esac

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks the Python package: format, lints, types, tests against real nodes. Under three minutes.
+# Checks the Python package: format, lints, types, tests against real nodes. Takes about two minutes, and up to one more the
+# first time. Needs CPython 3.11 or newer with venv, and PyPI when .venv is not up to date.
 # The server's binary: RATEQUEUE_BIN, else target/debug/ratequeue of this repository, else target/release/ratequeue.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -14,27 +15,41 @@ if [ ! -x "$binary" ]; then
 fi
 
 work=$(mktemp -d)
-failover=
-stop() { [ -z "$failover" ] || kill "$failover" 2>/dev/null || true; rm -rf "$work"; }
+jobs=()
+stop() {
+  # The tests end the nodes that they started, so they are waited for.
+  for job in ${jobs[@]+"${jobs[@]}"}; do kill "$job" 2>/dev/null || true; done
+  wait
+  rm -rf "$work"
+}
 trap stop EXIT
 # A copy, so that a build in the meantime does not change what is tested.
 cp "$binary" "$work/ratequeue"
 export RATEQUEUE_BIN="$work/ratequeue"
 
-[ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+# What is installed is remembered, so that a second run needs no network.
+wanted=$(cat pyproject.toml constraints.txt)
+if [ "$wanted" != "$(cat .venv/installed 2>/dev/null)" ]; then
+  rm -rf .venv
+  "${PYTHON:-python3}" -m venv .venv
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+  printf '%s\n' "$wanted" >.venv/installed
+fi
 
-# It waits for a minute of the clock most of the time, so it goes on beside the others.
-.venv/bin/python -m pytest -s tests/test_failover.py >"$work/failover.txt" 2>&1 &
-failover=$!
+# These two wait most of the time, for a minute of the clock and for answers that come late: they go on beside the others.
+beside="tests/test_failover.py tests/test_conformance.py"
+for test in $beside; do
+  .venv/bin/python -m pytest -s -p no:cacheprovider "$test" >"$work/$(basename "$test").txt" 2>&1 &
+  jobs+=($!)
+done
 
 .venv/bin/ruff format --check --quiet .
 .venv/bin/ruff check --quiet .
 .venv/bin/mypy
-.venv/bin/python -m pytest --ignore tests/test_failover.py
+.venv/bin/python -m pytest $(printf -- '--ignore %s ' $beside)
 
 result=0
-wait "$failover" || result=$?
-failover=
-cat "$work/failover.txt"
+for job in "${jobs[@]}"; do wait "$job" || result=$?; done
+jobs=()
+cat "$work"/*.txt
 exit "$result"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from ratequeue.testing import Node, ratequeue_node
 __all__ = ["ratequeue_node"]
 
 _numbers = itertools.count()
+
+# Who stops the tests stops the nodes as well: as with Ctrl-C, what was started is ended.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture
