@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
@@ -286,6 +287,12 @@ def test_limited(client: ratequeue.Client, make: Make) -> None:
 
     with pytest.raises(ratequeue.ConfigurationError, match=r"ratequeue\.aio"):
         client.limited(name)(coroutine)
+
+    def generator() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(ratequeue.ConfigurationError, match="acquire in it"):
+        client.limited(name)(generator)
 
 
 def test_admin(client: ratequeue.Client, make: Make) -> None:

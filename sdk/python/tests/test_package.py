@@ -1,4 +1,4 @@
-"""The wheel, in a fresh environment: the snippet of the product page runs as it stands."""
+"""The package in a fresh environment, where the snippet of the product page runs as it stands; its wheel; the examples."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 from ratequeue.testing import Node
 
 PACKAGE = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 SNIPPET = """\
 import ratequeue.aio as rq
 
@@ -67,16 +68,11 @@ def test_the_snippet_runs_from_a_fresh_environment(ratequeue_node: Node, client:
             }
         },
     )
-    build = "import hatchling.build as b, sys; print(b.build_wheel(sys.argv[1]))"
-    name = run(sys.executable, "-c", build, tmp_path, cwd=PACKAGE).split()[-1]
-    with zipfile.ZipFile(tmp_path / name) as wheel:
-        inside = set(wheel.namelist())
-    assert {"ratequeue/py.typed", "ratequeue/aio/__init__.py"} <= inside
-    assert not [path for path in inside if path.startswith(("tests", "examples"))]
     fresh = tmp_path / "venv"
     venv.create(fresh, with_pip=True)
     python = fresh / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", tmp_path / name)
+    # It is built with hatchling for that, and what is installed is the wheel.
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "./sdk/python", cwd=ROOT)
     (tmp_path / "snippet.py").write_text(SNIPPET)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment.update(RATEQUEUE_URL=ratequeue_node.url, INSTALLED=str(fresh))
@@ -85,10 +81,19 @@ def test_the_snippet_runs_from_a_fresh_environment(ratequeue_node: Node, client:
     assert client.stats("openai-eu")["held"] == 0
 
 
+def test_the_wheel_has_the_package_and_its_types_and_nothing_else(tmp_path: Path) -> None:
+    build = "import hatchling.build as b, sys; print(b.build_wheel(sys.argv[1]))"
+    name = run(sys.executable, "-c", build, tmp_path, cwd=PACKAGE).split()[-1]
+    with zipfile.ZipFile(tmp_path / name) as wheel:
+        inside = set(wheel.namelist())
+    assert {"ratequeue/py.typed", "ratequeue/aio/__init__.py"} <= inside
+    assert {path.split("/")[0].partition("-")[0] for path in inside} == {"ratequeue"}
+
+
 @pytest.mark.parametrize("name", ["openai", "httpx", "requests", "langchain", "celery"])
 def test_an_example_keeps_within_the_providers_limits(ratequeue_node: Node, name: str) -> None:
     environment = {**os.environ, "RATEQUEUE_URL": ratequeue_node.url}
-    said = run(sys.executable, PACKAGE / "examples" / f"with_{name}.py", env=environment, timeout=60)
+    said = run(sys.executable, PACKAGE / "examples" / f"with_{name}.py", env=environment, timeout=120)
     assert "refused 0" in said
 
 

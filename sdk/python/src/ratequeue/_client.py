@@ -159,7 +159,7 @@ class Client:
 
     ``base_url``: the nodes' URLs, as a list or separated by commas (default: ``RATEQUEUE_URL``, else
     ``http://127.0.0.1:7600``). ``api_key``: default ``RATEQUEUE_API_KEY``. ``patience``: seconds for which a call goes on
-    when no node decides it. ``on_unavailable``: what happens after that, see :func:`ratequeue.acquire`. ``verify``: as
+    when no node decides it (20). ``on_unavailable``: what happens after that, see :func:`ratequeue.acquire`. ``verify``: as
     in httpx, for https. ``tracer``: an OpenTelemetry tracer, see :mod:`ratequeue.otel`.
 
     Raises :class:`ConfigurationError`.
@@ -307,6 +307,9 @@ def limited(acquire: Callable[[Load], Acquire[Lease]], load: _limited.LoadOf) ->
     def decorate(function: F) -> F:
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise ConfigurationError(f"{function.__name__} is async: use limited from ratequeue.aio")
+        if inspect.isgeneratorfunction(function):
+            # Its body runs after the call has ended, and the lease with it.
+            raise ConfigurationError(f"{function.__name__} is a generator function: use acquire in it instead")
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
