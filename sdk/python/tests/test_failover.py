@@ -23,6 +23,7 @@ from typing import Optional
 import pytest
 from cluster import Cluster
 
+from ratequeue import _wire
 from ratequeue.aio import AsyncClient, Lease
 
 TASKS = 1000
@@ -161,7 +162,7 @@ async def kill_leaders(cluster: Cluster, provider: Provider) -> list[int]:
     return killed
 
 
-async def run(cluster: Cluster) -> tuple[list[Record], Provider, list[int]]:
+async def run(cluster: Cluster) -> tuple[list[Record], Provider, list[int], str]:
     provider = Provider()
     async with AsyncClient(cluster.url) as client:
         await client.resources.put("shared", RESOURCE)
@@ -175,12 +176,13 @@ async def run(cluster: Cluster) -> tuple[list[Record], Provider, list[int]]:
             if n % 20 == 19:
                 await asyncio.sleep(0.1)
         records = await asyncio.gather(*tasks)
-        return records, provider, await killing
+        asked_first = client._core.nodes.first(_wire.about_resource("shared"))
+        return records, provider, await killing, asked_first
 
 
 def test_no_task_notices_that_the_leader_was_killed_twice(cluster: Cluster) -> None:
     began = time.monotonic()
-    records, provider, killed = asyncio.run(run(cluster))
+    records, provider, killed, asked_first = asyncio.run(run(cluster))
     waited = sum(record.in_line is not None for record in records)
     pairs = in_order(records)
     print(
@@ -191,6 +193,7 @@ def test_no_task_notices_that_the_leader_was_killed_twice(cluster: Cluster) -> N
     )
     assert len(records) == TASKS
     assert len(killed) == 2
+    assert asked_first == cluster.urls[cluster.leader() or 0]
     assert waited > TASKS / 2
     assert provider.refused == 0
     assert provider.most_at_once <= SLOTS
