@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 from typing import Any, Callable
 
 import pytest
@@ -125,6 +127,33 @@ def test_one_client_in_several_loops_leaves_nothing_open(ratequeue_node: Node, m
         # Warnings are errors here, those about sockets that were left open too.
         asyncio.run(run())
         gc.collect()
+
+
+def test_a_fork_in_a_running_loop_has_connections_of_its_own(ratequeue_node: Node, make: Make) -> None:
+    name = make(slots=2)
+    client = rq.AsyncClient(ratequeue_node.url)
+
+    async def token() -> int:
+        async with client.acquire(name, timeout=30) as lease:
+            return lease.fencing_token
+
+    async def run() -> None:
+        async with client.acquire(name) as lease:
+            child = os.fork()
+            if child == 0:
+                # Whatever happens in the child, it must not go on as this test.
+                signal.alarm(60)
+                higher = False
+                try:
+                    higher = asyncio.run(token()) > lease.fencing_token
+                finally:
+                    os._exit(0 if higher else 1)
+            _, status = await asyncio.to_thread(os.waitpid, child, 0)
+            assert status == 0
+            assert (await client.stats(name))["held"] == 1
+            lease.check()
+
+    asyncio.run(run())
 
 
 def test_limited_and_the_shared_client(ratequeue_node: Node, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,15 @@ def test_the_wait_runs_out(client: ratequeue.Client, make: Make) -> None:
         assert time.monotonic() - began >= 0.3
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts, also where the tests run in the background of a shell that has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_gives_the_place_up(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=1)
 

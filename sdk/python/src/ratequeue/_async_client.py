@@ -102,7 +102,7 @@ class Acquire(Generic[L]):
 
 
 class Resources:
-    """Makes, changes and lists resources. What a resource is made of: ``docs/api.md``, *Resources*."""
+    """Makes, changes and lists resources. Errors are those of the same calls of :class:`ratequeue.Client`."""
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
@@ -115,7 +115,7 @@ class Resources:
         if_version: Optional[int] = None,
         create_only: bool = False,
     ) -> Resource:
-        """Creates or replaces a resource. See :meth:`ratequeue.Client.resources`."""
+        """Creates or replaces a resource, and gives it as it is then. Arguments and errors as in :class:`ratequeue.Client`."""
         return await self._client._read(_admin.put(name, resource, if_version, create_only))
 
     async def get(self, name: str) -> Resource:

@@ -111,7 +111,10 @@ def gives_none(error: RateQueueError) -> None:
 
 
 class Resources:
-    """Makes, changes and lists resources. What a resource is made of: ``docs/api.md``, *Resources*."""
+    """Makes, changes and lists resources. What a resource is made of: ``docs/api.md``, *Resources*.
+
+    All calls raise :class:`Unavailable` and :class:`AuthError` too.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -136,11 +139,17 @@ class Resources:
         return self._client._read(_admin.get(name))
 
     def patch(self, name: str, changes: Mapping[str, Any], *, if_version: Optional[int] = None) -> Resource:
-        """Changes what ``changes`` names (a JSON merge patch; None removes), and gives the resource as it is then."""
+        """Changes what ``changes`` names (a JSON merge patch; None removes), and gives the resource as it is then.
+
+        Raises :class:`ConfigurationError`, as :meth:`put`.
+        """
         return self._client._read(_admin.patch(name, changes, if_version))
 
     def delete(self, name: str) -> None:
-        """Deletes a resource. Who waits for it gets an error; who holds a lease of it is forgotten."""
+        """Deletes a resource. Who waits for it gets an error; who holds a lease of it is forgotten.
+
+        Raises :class:`ConfigurationError` with the code ``resource-not-found``.
+        """
         self._client._read(_admin.delete(name))
 
     def list(self) -> Iterator[Resource]:
