@@ -165,9 +165,10 @@ impl ClusterFile {
         self.regions.values().flat_map(of_region).collect()
     }
 
-    /// The ids of all nodes.
+    /// The ids of all nodes, in order.
     pub fn ids(&self) -> Vec<u64> {
-        self.regions.values().flat_map(|config| config.nodes.iter().map(|node| node.id)).collect()
+        let ids = self.regions.values().flat_map(|config| config.nodes.iter().map(|node| node.id));
+        ids.collect::<BTreeSet<_>>().into_iter().collect()
     }
 }
 

@@ -185,11 +185,13 @@ async fn placement_cannot_be_changed() {
     let node = Node::start().await;
     let client = &node.client;
     client.create("r", concurrency(1)).await;
+    let body = json!({"placement": "global", "limits": concurrency(2)});
+    client.put("/v1/resources/r", body).await.problem(409, "placement-conflict").says(&["lives in local"]);
+    let body = json!({"placement": "us-east-1", "limits": concurrency(2)});
+    client.put("/v1/resources/r", body).await.problem(422, "invalid-resource").says(&["one of local, global"]);
     for placement in ["global", "us-east-1"] {
-        let body = json!({"placement": placement, "limits": concurrency(2)});
-        client.put("/v1/resources/r", body).await.problem(409, "placement-conflict").says(&["local"]);
         let body = json!({"placement": placement});
-        client.patch("/v1/resources/r", body).await.problem(409, "placement-conflict").says(&["local"]);
+        client.patch("/v1/resources/r", body).await.problem(409, "placement-conflict").says(&["lives in local"]);
     }
     client.put("/v1/resources/r", json!({"placement": "local", "limits": concurrency(2)})).await.is(200);
 }

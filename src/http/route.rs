@@ -8,6 +8,7 @@
 //! What this node knows of the catalog may lag. So when a resource is not found where it was believed to be, the catalog is
 //! asked and the call made again; nothing has happened until then.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -127,10 +128,33 @@ async fn to_resource(node: &Node, name: &ResourceName, request: Request, next: N
             return Ok(response);
         }
     }
-    let Some(home) = member.locate_surely(name).await? else { return Err(Failure::resource_not_found(name.as_str())) };
+    let Some(home) = member.locate_surely(name).await? else { return nowhere(member, &call, name, next).await };
     let response = decide(member, &call, &home, next).await?;
     if response.extensions().get::<Misrouted>().is_some() && !call.is_passed_on() {
         return Err(moving());
+    }
+    Ok(response)
+}
+
+/// There is no resource of this name. A write is refused by the group of this region, which may remember its request from
+/// when there was one; a delete is remembered where the resource was.
+async fn nowhere(member: &Member, call: &Whole, name: &ResourceName, next: Next) -> Result<Response, Failure> {
+    let method = &call.parts.method;
+    if method == Method::GET {
+        return Err(Failure::resource_not_found(name.as_str()));
+    }
+    let home = |placement: &str| Home { placement: placement.to_owned(), claim: None };
+    let response = decide(member, call, &home(member.region.name()), next.clone()).await?;
+    if method != Method::DELETE || !is_not_found(&response) {
+        return Ok(response);
+    }
+    let others = if call.is_passed_on() { BTreeSet::new() } else { member.regions.others() };
+    for placement in [GLOBAL.to_owned()].into_iter().chain(others) {
+        // A region that cannot be asked may remember it; so nobody can say for certain that it was not deleted there.
+        let answer = decide(member, call, &home(&placement), next.clone()).await?;
+        if !is_lost(&answer) {
+            return Ok(answer);
+        }
     }
     Ok(response)
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-use crate::cluster::{Cluster, REGION, done, failed, stdout};
+use crate::cluster::{Cluster, GLOBAL, REGION, done, failed, stdout};
 use crate::harness::{concurrency, eventually, run};
 use crate::load::Load;
 use crate::turn::Turn;
@@ -45,7 +45,8 @@ async fn a_node_that_is_in_no_cluster_says_so() {
     assert_eq!(cluster_ids(&cluster).await, [Value::Null, Value::Null, Value::Null]);
     let status = cluster.cli(&["status"]).await;
     assert_eq!(status.status.code(), Some(1));
-    assert_eq!(stdout(&status).matches("not in a cluster yet").count(), 3, "{}", stdout(&status));
+    // In the group of their region, and in the global one.
+    assert_eq!(stdout(&status).matches("not in a cluster yet").count(), 6, "{}", stdout(&status));
 }
 
 #[tokio::test]
@@ -189,12 +190,15 @@ async fn status_shows_every_node_and_fails_when_one_is_down() {
     let leader = cluster.leader().await;
     let table = done(&cluster.cli(&["status"]).await);
     let lines: Vec<&str> = table.lines().collect();
-    assert!(lines[0].starts_with("NODE") && lines[0].contains("LEADER") && lines.len() == 4, "{table}");
-    for id in 1..=3 {
-        let cells: Vec<&str> = lines[usize::try_from(id).unwrap()].split_whitespace().collect();
-        let role = if id == leader { "leader" } else { "follower" };
-        let (id, url, leader) = (id.to_string(), cluster.node(id).url(), leader.to_string());
-        assert_eq!(cells[..6], [id.as_str(), REGION, url.as_str(), "ok", role, leader.as_str()], "{table}");
+    assert!(lines[0].starts_with("GROUP") && lines[0].contains("LEADER") && lines.len() == 7, "{table}");
+    for (group, first) in [(REGION, 1), (GLOBAL, 4)] {
+        let leader = cluster.leader_of(group).await;
+        for (nth, id) in (1..=3).enumerate() {
+            let cells: Vec<&str> = lines[first + nth].split_whitespace().collect();
+            let role = if id == leader { "leader" } else { "follower" };
+            let (id, url, leader) = (id.to_string(), cluster.node(id).url(), leader.to_string());
+            assert_eq!(cells[..7], [group, id.as_str(), REGION, url.as_str(), "ok", role, leader.as_str()], "{table}");
+        }
     }
 
     let down = cluster.follower().await;
@@ -202,8 +206,10 @@ async fn status_shows_every_node_and_fails_when_one_is_down() {
     let output = cluster.cli(&["status"]).await;
     assert_eq!(output.status.code(), Some(1));
     let table = stdout(&output);
-    let line = table.lines().find(|line| line.starts_with(&down.to_string())).unwrap();
+    let line = table.lines().find(|line| line.split_whitespace().nth(1) == Some(&down.to_string())).unwrap();
     assert!(line.contains("down: "), "{table}");
+    // It may have led the global group.
+    cluster.leader_of(GLOBAL).await;
     let output = cluster.cli(&["status", "--json"]).await;
     assert_eq!(output.status.code(), Some(1));
     let nodes: Value = serde_json::from_str(&stdout(&output)).unwrap();

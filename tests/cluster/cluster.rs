@@ -1,6 +1,6 @@
 //! A cluster: its file, its nodes, and what they agree on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::net::IpAddr;
@@ -15,8 +15,14 @@ use crate::addresses::{Place, loopback, places};
 use crate::harness::{Client, Tree, eventually, run};
 use crate::member::Member;
 
-/// The one region of the clusters of these tests.
+/// The region of the clusters of one region.
 pub const REGION: &str = "eu";
+
+/// The group that spans the regions.
+pub const GLOBAL: &str = "global";
+
+/// A node of a cluster file: its id, region and addresses, and the network namespace it lives in, if not in ours.
+pub type Described = (u64, String, Place, Option<String>);
 
 /// How long a client tries before it gives a call up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -27,28 +33,36 @@ pub struct Cluster {
     pub name: String,
     pub file: PathBuf,
     pub members: BTreeMap<u64, Member>,
-    /// Every node of the file, also those that never ran.
-    places: BTreeMap<u64, Place>,
+    /// Every node of the file, also those that never ran: its region, and where it is.
+    places: BTreeMap<u64, (String, Place)>,
+    /// What the file says of the global group.
+    pub global: String,
     ip: IpAddr,
     tree: Tree,
 }
 
 impl Cluster {
-    /// A file of so many nodes, of which none runs.
+    /// A file of so many nodes in one region, of which none runs.
     pub fn described(nodes: usize) -> Self {
-        let ip = loopback();
-        let named = (1..).zip(places(ip, nodes)).map(|(id, place)| (id, place, None));
-        Self::of("test", ip, named.collect())
+        Self::described_in(&[(REGION, nodes)])
     }
 
-    /// A cluster of nodes at these places, in these network namespaces.
-    pub fn of(name: &str, ip: IpAddr, nodes: Vec<(u64, Place, Option<String>)>) -> Self {
+    /// A file of so many nodes in each of these regions, of which none runs. Ids count from 1, region by region.
+    pub fn described_in(regions: &[(&str, usize)]) -> Self {
+        let ip = loopback();
+        let named = regions.iter().flat_map(|(region, nodes)| places(ip, *nodes).into_iter().map(|at| (*region, at)));
+        let nodes = (1..).zip(named).map(|(id, (region, place))| (id, region.to_owned(), place, None));
+        Self::of("test", ip, nodes.collect())
+    }
+
+    /// A cluster of these nodes.
+    pub fn of(name: &str, ip: IpAddr, nodes: Vec<Described>) -> Self {
         let tree = Tree::new();
         let file = tree.path().join("cluster.toml");
-        let member = |(id, place, within)| (id, Member::new(id, place, &file, tree.path(), within));
-        let places = nodes.iter().map(|(id, place, _)| (*id, *place)).collect();
+        let member = |(id, _, place, within)| (id, Member::new(id, place, &file, tree.path(), within));
+        let places = nodes.iter().map(|(id, region, place, _)| (*id, (region.clone(), *place))).collect();
         let members = nodes.into_iter().map(member).collect();
-        let cluster = Self { name: name.to_owned(), file, members, places, ip, tree };
+        let cluster = Self { name: name.to_owned(), file, members, places, global: String::new(), ip, tree };
         cluster.write();
         cluster
     }
@@ -83,18 +97,29 @@ impl Cluster {
         }
     }
 
-    fn write(&self) {
-        let mut text = format!("name = {:?}\n[regions.{REGION}]\nnodes = [\n", self.name);
-        for (id, place) in &self.places {
-            writeln!(text, "  {{ id = {id}, http = \"{}\", peer = \"{}\" }},", place.http, place.peer).unwrap();
+    /// Writes the file.
+    pub fn write(&self) {
+        let mut text = format!("name = {:?}\n", self.name);
+        let regions: BTreeSet<&str> = self.places.values().map(|(region, _)| region.as_str()).collect();
+        for region in regions {
+            writeln!(text, "[regions.{region}]\nnodes = [").unwrap();
+            for (id, (_, place)) in self.places.iter().filter(|(_, (of, _))| of == region) {
+                writeln!(text, "  {{ id = {id}, http = \"{}\", peer = \"{}\" }},", place.http, place.peer).unwrap();
+            }
+            text += "]\n";
         }
-        fs::write(&self.file, text + "]\n").unwrap();
+        fs::write(&self.file, text + &self.global).unwrap();
+    }
+
+    /// Puts another node into the file, in the only region. It does not run yet.
+    pub fn describe(&mut self, id: u64) -> &mut Member {
+        self.describe_in(REGION, id)
     }
 
     /// Puts another node into the file. It does not run yet.
-    pub fn describe(&mut self, id: u64) -> &mut Member {
+    pub fn describe_in(&mut self, region: &str, id: u64) -> &mut Member {
         let place = places(self.ip, 1)[0];
-        self.places.insert(id, place);
+        self.places.insert(id, (region.to_owned(), place));
         self.write();
         let member = Member::new(id, place, &self.file, self.tree.path(), None);
         self.members.entry(id).or_insert(member)
@@ -138,21 +163,41 @@ impl Cluster {
         client::Client::new(&self.urls(self.members.keys().copied()), None, PATIENCE).unwrap()
     }
 
-    /// The group as each running node sees it; nothing of a node that does not answer.
+    /// The ids of the nodes of a region.
+    pub fn ids_in(&self, region: &str) -> Vec<u64> {
+        self.places.iter().filter(|(_, (of, _))| of == region).map(|(id, _)| *id).collect()
+    }
+
+    /// The region of a node.
+    pub fn region_of(&self, id: u64) -> &str {
+        &self.places[&id].0
+    }
+
+    /// The group of the only region as each running node sees it; nothing of a node that does not answer.
     pub async fn groups(&self) -> BTreeMap<u64, Value> {
+        self.groups_of(REGION).await
+    }
+
+    /// A group as each running node sees it that is in it; nothing of a node that does not answer.
+    pub async fn groups_of(&self, name: &str) -> BTreeMap<u64, Value> {
         let mut groups = BTreeMap::new();
         for member in self.running() {
             let answer = member.try_get("/v1/cluster").await;
-            let group = answer.map(|answer| answer.body["groups"][REGION].clone());
+            let group = answer.map(|answer| answer.body["groups"][name].clone());
             groups.extend(group.filter(|group| !group.is_null()).map(|group| (member.id, group)));
         }
         groups
     }
 
-    /// The leader on which a majority of the nodes of the file agrees, the leader among them; waited for.
+    /// The leader of the only region.
     pub async fn leader(&self) -> u64 {
-        eventually("a majority agrees on a leader", || async {
-            let groups = self.groups().await;
+        self.leader_of(REGION).await
+    }
+
+    /// The leader of a group on which as many nodes agree as are a majority of its voters, the leader among them; waited for.
+    pub async fn leader_of(&self, group: &str) -> u64 {
+        eventually(&format!("a majority of {group} agrees on a leader"), || async {
+            let groups = self.groups_of(group).await;
             // One that is cut off may still believe that it leads.
             let of = |id: u64| groups.values().filter(move |group| group["leader"] == id);
             let is_agreed = |(id, group): &(&u64, &Value)| {
@@ -187,10 +232,15 @@ impl Cluster {
         .await;
     }
 
-    /// Waits until these nodes have applied the same log, and checks that it came to the same.
+    /// Waits until these nodes of the only region have applied the same log, and checks that it came to the same.
     pub async fn agree(&self, ids: &[u64]) {
-        eventually(&format!("nodes {ids:?} have applied the same entries"), || async {
-            let groups = self.groups().await;
+        self.agree_on(REGION, ids).await;
+    }
+
+    /// Waits until these nodes have applied the same log of a group, and checks that it came to the same.
+    pub async fn agree_on(&self, group: &str, ids: &[u64]) {
+        eventually(&format!("nodes {ids:?} have applied the same entries of {group}"), || async {
+            let groups = self.groups_of(group).await;
             let of = |id: &u64| groups.get(id).map(|group| (group["applied_index"].clone(), group["digest"].clone()));
             let all: Vec<_> = ids.iter().map(of).collect::<Option<_>>()?;
             let same_index = all.iter().all(|(index, _)| *index == all[0].0);

@@ -9,7 +9,7 @@ use futures::stream::FuturesUnordered;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, REGION};
 use crate::harness::{Client, concurrency};
 use crate::load::{Limits, Load};
 use crate::netns::{Cut, Network};
@@ -71,7 +71,7 @@ async fn knows(node: &Client) -> (Duration, Duration) {
 async fn a_node_that_is_cut_off_and_returns_deposes_nobody() {
     let _turn = Turn::alone();
     let Some(network) = network() else { return };
-    let nodes = (1..=3).map(|id| (u64::from(id), network.place(id), Some(network.namespace(id))));
+    let nodes = (1..=3).map(|id| (u64::from(id), REGION.to_owned(), network.place(id), Some(network.namespace(id))));
     let mut cluster = Cluster::of("test", network.place(1).http.ip(), nodes.collect());
     cluster.start().await;
     cluster.init().await;

@@ -164,12 +164,13 @@ impl Client {
         answer.body["items"].as_array().unwrap().clone()
     }
 
-    /// The node's group, as the cluster view shows it.
+    /// The group of the node's region, as the cluster view shows it.
     pub async fn group(&self) -> Value {
         let answer = self.get("/v1/cluster").await;
         answer.is(200);
         let groups = answer.body["groups"].as_object().unwrap();
-        groups.values().next().expect("the node is in a group").clone()
+        let (_, group) = groups.iter().find(|(name, _)| *name != "global").expect("the node is in a group");
+        group.clone()
     }
 
     /// Index of the last entry that the node has applied.

@@ -2,11 +2,12 @@
 //!
 //! A call carries one idempotency key for its whole life. When a node cannot be reached, or answers that nothing happened,
 //! or that it does not know, the same call goes to the next node with the same key, so it can never take effect twice. It
-//! ends after a total time. Answers name the leader, and the next call goes there first.
+//! ends after a total time. Answers name the leader, and the next call about the same resource, or a lease of the same group,
+//! goes there first, in whatever region that is.
 //!
 //! [`Client::hold`] gives a lease that extends itself for as long as it is held, and is released at the end.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
@@ -21,8 +22,10 @@ use crate::resource::{List, Resource, ResourceView};
 
 mod cluster;
 mod held;
+mod nodes;
 
 pub use held::Held;
+use nodes::{Nodes, group_subject, subject_of};
 
 /// Nodes that a client can be given.
 const URLS_MAX: usize = 64;
@@ -67,11 +70,9 @@ impl ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
-    urls: Arc<[String]>,
+    nodes: Arc<Nodes>,
     api_key: Option<String>,
     patience: Duration,
-    /// The node to ask first.
-    first: Arc<Mutex<String>>,
 }
 
 /// One call, as it is sent each time.
@@ -79,6 +80,8 @@ pub struct Client {
 struct Call<'a> {
     method: Method,
     path: &'a str,
+    /// What it is about.
+    subject: Option<String>,
     key: &'a str,
     headers: &'a [(&'static str, String)],
     body: Option<Vec<u8>>,
@@ -110,8 +113,7 @@ impl Client {
             .connect_timeout(Duration::from_secs(2))
             .build()
             .map_err(|error| ClientError::Configuration(error.to_string()))?;
-        let first = Arc::new(Mutex::new(urls.first().cloned().unwrap_or_default()));
-        Ok(Self { http, urls: urls.into(), api_key, patience, first })
+        Ok(Self { http, nodes: Arc::new(Nodes::new(urls)), api_key, patience })
     }
 
     /// An idempotency key that nobody else has.
@@ -139,6 +141,9 @@ impl Client {
         loop {
             let hold = Duration::from_millis(call.hold_ms);
             let lease: Lease = self.call(Method::POST, &path, key, &[], Some(&call), hold).await?;
+            if let (Some(subject), Some((group, _))) = (subject_of(&path), lease.id.rsplit_once('.')) {
+                self.nodes.prefer(&group_subject(group), &self.nodes.first(Some(&subject)));
+            }
             if lease.state != LeaseState::Waiting || Instant::now() > give_up {
                 return Ok(lease);
             }
@@ -222,23 +227,29 @@ impl Client {
     ) -> Result<A, ClientError> {
         let body = body.map(serde_json::to_vec).transpose();
         let body = body.map_err(|error| ClientError::Configuration(error.to_string()))?;
-        let call = Call { method, path, key, headers, body, timeout: hold + TRY_TIMEOUT };
+        let subject = subject_of(path);
+        let call = Call { method, path, subject, key, headers, body, timeout: hold + TRY_TIMEOUT };
         let (status, text) = self.tries(&call, Instant::now() + hold + self.patience).await?;
         // An answer without a body stands for the unit type.
         let text: &[u8] = if status == StatusCode::NO_CONTENT { b"null" } else { &text };
-        serde_json::from_slice(text).map_err(|error| ClientError::Foreign(self.first(), error.to_string()))
+        serde_json::from_slice(text).map_err(|error| ClientError::Foreign(self.nodes.all(), error.to_string()))
     }
 
     /// Tries one node after the other until one answers for good, or the time is up.
     async fn tries(&self, call: &Call<'_>, deadline: Instant) -> Result<(StatusCode, Vec<u8>), ClientError> {
         let mut pause = PAUSE_MIN;
         loop {
-            let url = self.first();
+            let url = self.nodes.first(call.subject.as_deref());
             let error = match self.send(call, &url).await? {
                 Tried::Answer(status, text) => return Ok((status, text)),
                 Tried::Again(error) => error,
             };
-            self.next_after(&url);
+            match &error {
+                ClientError::Unreachable(..) => self.nodes.silent(&url),
+                ClientError::Problem(_) | ClientError::Foreign(..) | ClientError::Configuration(_) => {
+                    self.nodes.move_on(call.subject.as_deref(), &url);
+                }
+            }
             let spread = pause.mul_f64(rand::rng().random_range(0.5..1.5));
             if Instant::now() + spread >= deadline {
                 return Err(error);
@@ -277,8 +288,8 @@ impl Client {
             Ok(text) => text.to_vec(),
             Err(error) => return Ok(unreachable(error)),
         };
-        if let Some(leader) = leader {
-            self.prefer(&leader);
+        if let (Some(leader), Some(subject)) = (leader, &call.subject) {
+            self.nodes.prefer(subject, &leader);
         }
         if status.is_success() {
             return Ok(Tried::Answer(status, text));
@@ -288,28 +299,5 @@ impl Client {
         let again = matches!(problem.code, ErrorCode::NoQuorum | ErrorCode::UnknownOutcome | ErrorCode::ShuttingDown);
         let error = ClientError::Problem(Box::new(problem));
         if again { Ok(Tried::Again(error)) } else { Err(error) }
-    }
-
-    fn first(&self) -> String {
-        self.first.lock().map(|first| first.clone()).unwrap_or_default()
-    }
-
-    /// Asks the leader first from now on, if it is one of the nodes this client was given.
-    fn prefer(&self, leader: &str) {
-        if let Some(url) = self.urls.iter().find(|url| url.as_str() == leader.trim_end_matches('/'))
-            && let Ok(mut first) = self.first.lock()
-        {
-            first.clone_from(url);
-        }
-    }
-
-    /// Asks the node after `url` first from now on, unless an answer has just named another.
-    fn next_after(&self, url: &str) {
-        let at = self.urls.iter().position(|other| other == url).map_or(0, |at| (at + 1) % self.urls.len().max(1));
-        if let (Ok(mut first), Some(next)) = (self.first.lock(), self.urls.get(at))
-            && *first == url
-        {
-            first.clone_from(next);
-        }
     }
 }
