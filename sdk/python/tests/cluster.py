@@ -54,21 +54,21 @@ class Cluster:
         args = ["node", "--cluster", str(self.file), "--id", str(n), "--data", data]
         self._processes[n] = Process(args, self._folder / f"output-{n}")
 
-    def leader(self) -> Optional[int]:
-        """The node that answers as the leader now."""
+    def leader(self, resource: str) -> Optional[int]:
+        """The node that leads the group of a resource now: it answers about it, and says that it leads."""
         for n, url in self.urls.items():
             try:
-                group = httpx.get(f"{url}/v1/cluster", timeout=2, trust_env=False).json()["groups"]["eu"]
-            except (httpx.HTTPError, KeyError, ValueError):
+                answer = httpx.get(f"{url}/v1/resources/{resource}", timeout=2, trust_env=False)
+            except httpx.HTTPError:
                 continue
-            if group["role"] == "leader":
+            if answer.status_code == 200 and answer.headers.get("ratequeue-leader") == url:
                 return n
         return None
 
-    def kill_leader(self) -> int:
+    def kill_leader(self, resource: str) -> int:
         """Kills the leader's process as a crash would; gives its number."""
         deadline = time.monotonic() + TIMEOUT
-        while (n := self.leader()) is None:
+        while (n := self.leader(resource)) is None:
             assert time.monotonic() < deadline, "nobody leads"
             time.sleep(0.05)
         self._processes.pop(n).kill()

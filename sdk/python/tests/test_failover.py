@@ -155,7 +155,7 @@ async def kill_leaders(cluster: Cluster, provider: Provider) -> list[int]:
     killed = []
     for served in KILL_AFTER:
         await provider.reached(served)
-        node = await asyncio.to_thread(cluster.kill_leader)
+        node = await asyncio.to_thread(cluster.kill_leader, "shared")
         killed.append(node)
         await asyncio.sleep(2)
         cluster.start_node(node)
@@ -193,7 +193,7 @@ def test_no_task_notices_that_the_leader_was_killed_twice(cluster: Cluster) -> N
     )
     assert len(records) == TASKS
     assert len(killed) == 2
-    assert asked_first == cluster.urls[cluster.leader() or 0]
+    assert asked_first == cluster.urls[cluster.leader("shared") or 0]
     assert waited > TASKS / 2
     assert provider.refused == 0
     assert provider.most_at_once <= SLOTS
