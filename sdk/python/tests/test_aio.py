@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
 import pytest
@@ -127,6 +128,25 @@ def test_one_client_in_several_loops_leaves_nothing_open(ratequeue_node: Node, m
         # Warnings are errors here, those about sockets that were left open too.
         asyncio.run(run())
         gc.collect()
+
+
+def test_one_client_in_the_loops_of_several_threads(ratequeue_node: Node, make: Make) -> None:
+    name = make(slots=3)
+    client = rq.AsyncClient(ratequeue_node.url)
+
+    async def run() -> list[int]:
+        async def one() -> int:
+            async with client.acquire(name, timeout=60) as lease:
+                await asyncio.sleep(0.01)
+                return lease.fencing_token
+
+        return list(await asyncio.gather(*(one() for _ in range(10))))
+
+    with ThreadPoolExecutor(4) as threads:
+        tokens = [
+            token for thread in [threads.submit(asyncio.run, run()) for _ in range(4)] for token in thread.result()
+        ]
+    assert len(set(tokens)) == 40
 
 
 def test_a_fork_in_a_running_loop_has_connections_of_its_own(ratequeue_node: Node, make: Make) -> None:
