@@ -1,10 +1,12 @@
-"""Three real nodes on free ports."""
+"""Several real nodes on free ports."""
 
 from __future__ import annotations
 
+import itertools
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Optional
 
@@ -16,18 +18,24 @@ TIMEOUT = 30.0
 
 
 class Cluster:
-    """Nodes 1 to 3 of one region. Any of them may be killed and started again."""
+    """Nodes from 1 on, in regions of so many; three in one by default. Any of them may be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, regions: Optional[Mapping[str, int]] = None) -> None:
         self._folder = folder
-        ports = free_ports(6)
-        self.urls = {n: f"http://127.0.0.1:{ports[n - 1]}" for n in (1, 2, 3)}
-        nodes = "".join(
-            f'  {{ id = {n}, http = "127.0.0.1:{ports[n - 1]}", peer = "127.0.0.1:{ports[n + 2]}" }},\n'
-            for n in self.urls
-        )
+        regions = regions or {"eu": 3}
+        count = sum(regions.values())
+        ports = free_ports(2 * count)
+        self.urls = {n: f"http://127.0.0.1:{ports[n - 1]}" for n in range(1, count + 1)}
         self.file = folder / "cluster.toml"
-        self.file.write_text(f'name = "test"\n[regions.eu]\nnodes = [\n{nodes}]\n')
+        text = 'name = "test"\n'
+        ids = iter(self.urls)
+        for region, size in regions.items():
+            nodes = "".join(
+                f'  {{ id = {n}, http = "127.0.0.1:{ports[n - 1]}", peer = "127.0.0.1:{ports[count + n - 1]}" }},\n'
+                for n in itertools.islice(ids, size)
+            )
+            text += f"[regions.{region}]\nnodes = [\n{nodes}]\n"
+        self.file.write_text(text)
         self._processes: dict[int, Process] = {}
 
     @property
