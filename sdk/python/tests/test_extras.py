@@ -1,0 +1,144 @@
+"""What holds leases for other libraries, against a real node: until when a lease is held, and what a failure leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any, Callable
+
+import celery
+import httpx
+import provider
+import pytest
+import requests
+from cluster import free_ports
+
+import ratequeue
+from ratequeue.aio import AsyncClient
+from ratequeue.celery import RateQueueTask
+from ratequeue.httpx_transport import AsyncRateQueueTransport, RateQueueTransport
+from ratequeue.langchain import RateQueueRateLimiter
+from ratequeue.requests_adapter import RateQueueAdapter
+
+Make = Callable[..., str]
+PATH = "/v1/chat/completions"
+CALL = {"model": "m", "max_tokens": 100}
+
+
+@pytest.fixture
+def api() -> Iterator[provider.Provider]:
+    with provider.running() as api:
+        yield api
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """A URL where nobody listens."""
+    return f"http://127.0.0.1:{free_ports(1)[0]}"
+
+
+def held(client: ratequeue.Client, name: str) -> Any:
+    return client.stats(name)["held"]
+
+
+def test_httpx(client: ratequeue.Client, make: Make, api: provider.Provider, nowhere: str) -> None:
+    name = make(slots=1)
+    loads: list[str] = []
+
+    def load(request: httpx.Request) -> int:
+        loads.append(request.url.path)
+        return 1
+
+    with httpx.Client(transport=RateQueueTransport(name, load, client=client, timeout=0)) as http:
+        with http.stream("POST", api.url + PATH, json=CALL) as response:
+            assert held(client, name) == 1
+            with pytest.raises(ratequeue.Rejected):
+                http.post(api.url + PATH, json=CALL)
+            assert response.read()
+        assert held(client, name) == 0
+        with pytest.raises(httpx.ConnectError):
+            http.post(nowhere + PATH, json=CALL)
+        assert held(client, name) == 0
+    assert loads == [PATH] * 3
+
+
+def test_httpx_with_asyncio(
+    client: ratequeue.Client, make: Make, api: provider.Provider, nowhere: str, ratequeue_node: Any
+) -> None:
+    name = make(slots=1)
+
+    async def run() -> None:
+        async with AsyncClient(ratequeue_node.url) as own:
+            transport = AsyncRateQueueTransport(name, client=own, timeout=0)
+            async with httpx.AsyncClient(transport=transport) as http:
+                async with http.stream("POST", api.url + PATH, json=CALL) as response:
+                    assert held(client, name) == 1
+                    with pytest.raises(ratequeue.Rejected):
+                        await http.post(api.url + PATH, json=CALL)
+                    assert await response.aread()
+                assert held(client, name) == 0
+                with pytest.raises(httpx.ConnectError):
+                    await http.post(nowhere + PATH, json=CALL)
+                assert held(client, name) == 0
+
+    asyncio.run(run())
+
+
+def test_requests(client: ratequeue.Client, make: Make, api: provider.Provider, nowhere: str) -> None:
+    name = make(slots=1)
+    with requests.Session() as session:
+        session.mount("http://", RateQueueAdapter(name, client=client, timeout=0))
+        assert session.post(api.url + PATH, json=CALL).status_code == 200
+        assert held(client, name) == 0
+        with session.post(api.url + PATH, json=CALL, stream=True) as response:
+            assert held(client, name) == 1
+            with pytest.raises(ratequeue.Rejected):
+                session.post(api.url + PATH, json=CALL)
+            assert response.content
+        assert held(client, name) == 0
+        with pytest.raises(requests.ConnectionError):
+            session.post(nowhere + PATH, json=CALL)
+        assert held(client, name) == 0
+
+
+def test_langchain(client: ratequeue.Client, make: Make, ratequeue_node: Any) -> None:
+    name = make(limits={"rpm": {"kind": "rate", "quota": 2, "window_ms": 60_000}})
+
+    async def run() -> list[bool]:
+        async with AsyncClient(ratequeue_node.url) as own:
+            limiter = RateQueueRateLimiter(name, client=client, async_client=own, timeout=0.1)
+            granted = [limiter.acquire(), await limiter.aacquire(blocking=False)]
+            with pytest.raises(ratequeue.WaitTimeout):
+                await limiter.aacquire()
+            return [*granted, limiter.acquire(blocking=False), await limiter.aacquire(blocking=False)]
+
+    assert asyncio.run(run()) == [True, True, False, False]
+
+
+def test_celery(client: ratequeue.Client, make: Make) -> None:
+    name = make(slots=1)
+    app = celery.Celery("test", broker="memory://", backend="cache+memory://")
+    ran: list[tuple[int, Any]] = []
+
+    class Limited(RateQueueTask, celery.Task):  # type: ignore[misc]
+        ratequeue_resource = name
+        ratequeue_timeout = 0
+        ratequeue_retries_max = 2
+        ratequeue_client = client
+
+    @app.task(base=Limited, bind=True)  # type: ignore[untyped-decorator]
+    def work(task: Any, text: str) -> str:
+        assert ratequeue.current_lease().resource == name
+        ran.append((task.request.retries, held(client, name)))
+        if text == "bad":
+            raise ValueError(text)
+        return text.upper()
+
+    assert work.apply(args=("good",)).get() == "GOOD"
+    with pytest.raises(ValueError, match="bad"):
+        work.apply(args=("bad",)).get()
+    assert held(client, name) == 0
+    with client.acquire(name), pytest.raises(ratequeue.Rejected):
+        # It is tried again, and fails with what was in the way at last.
+        work.apply(args=("late",)).get()
+    assert ran == [(0, 1), (0, 1)]
