@@ -83,6 +83,9 @@ pub const SHUTDOWN_DRAIN: Duration = Duration::from_secs(2);
 /// How long a voter may take to take leadership over when it is handed to it.
 pub const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a change of members waits for another one to end.
+pub const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The largest frame between nodes: as many entries as are read in one go, one more, and what surrounds them. A transport
 /// must carry it.
 pub const FRAME_BYTES_MAX: usize = 7 * 1024 * 1024;

@@ -48,6 +48,7 @@ struct Patience {
     /// A try was lost: it may have happened.
     unknown: bool,
     without_leader: Duration,
+    without_quorum: Duration,
     without_answer: Duration,
 }
 
@@ -60,7 +61,9 @@ impl Patience {
                 self.without_answer
             }
             SubmitError::NotLeader { .. } | SubmitError::NoQuorum if self.unknown => self.without_answer,
-            SubmitError::NotLeader { .. } | SubmitError::NoQuorum => self.without_leader,
+            // Said by a leader, who has waited for its quorum.
+            SubmitError::NoQuorum => self.without_leader.min(self.without_quorum),
+            SubmitError::NotLeader { .. } => self.without_leader,
             SubmitError::ShuttingDown | SubmitError::Overloaded | SubmitError::StorageFull => Duration::ZERO,
         };
         if self.since.elapsed() < limit {
@@ -112,7 +115,7 @@ impl Group {
             match result {
                 Ok(()) => return Ok(()),
                 // A read changes nothing, however it was lost.
-                Err(SubmitError::UnknownOutcome) => patience.after(SubmitError::NoQuorum)?,
+                Err(SubmitError::UnknownOutcome) => patience.after(SubmitError::NotLeader { leader: None })?,
                 Err(error) => patience.after(error)?,
             }
             self.pause().await;
@@ -127,6 +130,7 @@ impl Group {
             since: Instant::now(),
             unknown: false,
             without_leader: leaderless.min(election * 2),
+            without_quorum: election / 2,
             without_answer: caps::UNKNOWN_PATIENCE.max(election * caps::UNKNOWN_PATIENCE_ELECTIONS),
         }
     }
@@ -144,7 +148,7 @@ impl Group {
         match self.ask(leader, &Question::Submit(Box::new(command.clone()))).await? {
             Answer::Submitted(result) => match *result {
                 // A leader that is being stopped hands over, and the next one is asked.
-                Err(SubmitError::ShuttingDown) => Err(SubmitError::NoQuorum),
+                Err(SubmitError::ShuttingDown) => Err(SubmitError::NotLeader { leader: None }),
                 result => result,
             },
             Answer::ReadIndex(_) => Err(SubmitError::UnknownOutcome),
@@ -153,13 +157,30 @@ impl Group {
 
     async fn read_index_of(&self, leader: NodeId) -> Result<u64, SubmitError> {
         match self.ask(leader, &Question::ReadIndex).await? {
-            Answer::ReadIndex(Err(SubmitError::ShuttingDown)) => Err(SubmitError::NoQuorum),
+            Answer::ReadIndex(Err(SubmitError::ShuttingDown)) => Err(SubmitError::NotLeader { leader: None }),
             Answer::ReadIndex(result) => result,
             Answer::Submitted(_) => Err(SubmitError::UnknownOutcome),
         }
     }
 
     async fn ask(&self, leader: NodeId, question: &Question) -> Result<Answer, SubmitError> {
+        let answer = self.call_leader(leader, question).await?;
+        match &answer {
+            Answer::Submitted(result) => self.note_answer(result.as_ref().as_ref().err()),
+            Answer::ReadIndex(result) => self.note_answer(result.as_ref().err()),
+        }
+        Ok(answer)
+    }
+
+    fn note_answer(&self, error: Option<&SubmitError>) {
+        match error {
+            None => self.note_quorum(true),
+            Some(SubmitError::NoQuorum) => self.note_quorum(false),
+            Some(_) => {}
+        }
+    }
+
+    async fn call_leader(&self, leader: NodeId, question: &Question) -> Result<Answer, SubmitError> {
         let Some(address) = self.address_of(leader) else {
             return Err(SubmitError::NotLeader { leader: Some(leader) });
         };
@@ -175,7 +196,7 @@ impl Group {
         };
         let answer = match answered {
             Ok(Ok(answer)) => answer,
-            Ok(Err(TransportError::Unreachable(_))) => return Err(SubmitError::NoQuorum),
+            Ok(Err(TransportError::Unreachable(_))) => return Err(SubmitError::NotLeader { leader: Some(leader) }),
             Ok(Err(TransportError::Broken(_))) | Err(_) => return Err(SubmitError::UnknownOutcome),
         };
         codec::decode(keys::FORWARD_ANSWER, &answer).map_err(|error| {
@@ -210,6 +231,7 @@ mod tests {
             since: Instant::now(),
             unknown: false,
             without_leader: Duration::ZERO,
+            without_quorum: Duration::ZERO,
             without_answer: Duration::from_secs(4),
         }
     }

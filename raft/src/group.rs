@@ -224,6 +224,9 @@ impl Group {
     pub async fn linearize(&self) -> Result<(), SubmitError> {
         // A majority that answered this recently cannot have elected another leader. The tenth is for clocks of unequal speed.
         let age = self.inner.timing.election_max.mul_f32(0.9);
+        if self.is_leader() && self.leaderless_for() > self.inner.timing.election_max {
+            return Err(SubmitError::NoQuorum);
+        }
         let option = LinearizerOption::new(Some(age), true).with_wait_timeout(self.inner.timing.election_max);
         match self.inner.raft.ensure_linearizable(option).await {
             Ok(_) => Ok(()),
@@ -371,12 +374,18 @@ impl Group {
         self.inner.replica.roles.subscribe()
     }
 
+    /// Notes what a leader said of its quorum.
+    pub(crate) fn note_quorum(&self, has_one: bool) {
+        self.inner.replica.heard.note_quorum(has_one);
+    }
+
     /// For how long this node has known no leader that works.
     pub(crate) fn leaderless_for(&self) -> Duration {
         if self.is_leader() {
             return proposer::quorum_silence(&self.inner.raft).unwrap_or_default();
         }
-        self.inner.replica.heard.silence()
+        let heard = &self.inner.replica.heard;
+        heard.silence().max(heard.without_quorum())
     }
 
     /// Who leads, as far as this node knows: nobody that it has not heard from for an election timeout.

@@ -46,8 +46,7 @@ impl Group {
             if nodes.is_empty() {
                 continue;
             }
-            let changed = self.raft().change_membership(change, true).await;
-            changed.map_err(|error| self.change_error(error))?;
+            self.change(change, true).await?;
         }
         Ok(())
     }
@@ -58,8 +57,7 @@ impl Group {
     /// # Errors
     /// [`ChangeError`]; on another node than the leader [`SubmitError::NotLeader`].
     pub async fn set_voters(&self, voters: BTreeSet<NodeId>, remove: bool) -> Result<(), ChangeError> {
-        let changed = self.raft().change_membership(voters, !remove).await;
-        changed.map(drop).map_err(|error| self.change_error(error))
+        self.change(ChangeMembers::ReplaceAllVoters(voters), !remove).await
     }
 
     /// Removes a learner.
@@ -67,9 +65,20 @@ impl Group {
     /// # Errors
     /// [`ChangeError`]; on another node than the leader [`SubmitError::NotLeader`].
     pub async fn remove_learner(&self, node: NodeId) -> Result<(), ChangeError> {
-        let change = ChangeMembers::RemoveNodes(BTreeSet::from([node]));
-        let changed = self.raft().change_membership(change, false).await;
-        changed.map(drop).map_err(|error| self.change_error(error))
+        self.change(ChangeMembers::RemoveNodes(BTreeSet::from([node])), false).await
+    }
+
+    /// Makes a change; waits for one that is just ending, as the last one of a new leader's predecessor.
+    async fn change(&self, change: ChangeMembers<NodeId, Address>, retain: bool) -> Result<(), ChangeError> {
+        let give_up = Instant::now() + caps::CHANGE_PATIENCE;
+        loop {
+            let changed = self.raft().change_membership(change.clone(), retain).await;
+            match changed.map_err(|error| self.change_error(error)) {
+                Err(ChangeError::InProgress) if Instant::now() < give_up => tokio::time::sleep(caps::RETRY_PAUSE).await,
+                Err(error) => return Err(error),
+                Ok(_) => return Ok(()),
+            }
+        }
     }
 
     /// Hands leadership to another voter and returns who leads then. Without a choice it goes to the voter that has most of

@@ -57,12 +57,16 @@ impl Default for Timing {
 
 impl Timing {
     /// For a group whose nodes are this round trip apart: a heartbeat and its answer fit well into the time after which the
-    /// next one is due, and three may be lost before anybody asks for votes.
+    /// next one is due, three may be lost before anybody asks for votes, and two candidates are mostly farther apart than
+    /// votes take.
     #[must_use]
     pub fn for_round_trip(round_trip: Duration) -> Self {
         let near = Self::default();
-        let heartbeat = near.heartbeat + round_trip * 3 / 2;
-        Self { round_trip, heartbeat, election_min: heartbeat * 3, election_max: heartbeat * 6 }
+        let margin = round_trip * 3 / 2;
+        let heartbeat = near.heartbeat + margin;
+        let election_min = heartbeat * 3;
+        let election_max = election_min + (near.election_max - near.election_min) + margin;
+        Self { round_trip, heartbeat, election_min, election_max }
     }
 
     /// Entries that are proposed and not yet applied. An entry takes a round trip: the farther the nodes, the more of them
@@ -111,7 +115,7 @@ mod tests {
         assert_eq!(Timing::for_round_trip(Duration::ZERO), Timing::default());
         let far = Timing::for_round_trip(Duration::from_millis(80));
         assert_eq!(far.heartbeat, Duration::from_millis(170));
-        assert_eq!((far.election_min, far.election_max), (Duration::from_millis(510), Duration::from_millis(1_020)));
+        assert_eq!((far.election_min, far.election_max), (Duration::from_millis(510), Duration::from_millis(780)));
         assert!(config("global", far).is_ok());
     }
 }

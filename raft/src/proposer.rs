@@ -87,6 +87,7 @@ impl Running {
                     }
                     let idle = self.oldest().is_none();
                     self.waiting.extend(fresh.drain(..));
+                    self.refuse_without_quorum();
                     if idle {
                         alarm.as_mut().reset(self.next_look().into());
                     }
@@ -114,9 +115,7 @@ impl Running {
 
     /// Answers all who have waited for too long, and those who would wait in vain.
     fn give_up(&mut self) {
-        if quorum_silence(&self.proposer.raft).is_some_and(|silence| silence > self.proposer.lease) {
-            self.refuse_waiting(SubmitError::NoQuorum);
-        }
+        self.refuse_without_quorum();
         let now = Instant::now();
         let patience = self.proposer.patience;
         let late = |since: Instant| now.saturating_duration_since(since) >= patience;
@@ -127,6 +126,14 @@ impl Running {
             if let Some(submitted) = self.waiting.pop_front() {
                 submitted.refuse(SubmitError::NoQuorum);
             }
+        }
+    }
+
+    /// A leader that has lost its majority decides nothing, and says so to those who would wait for what is in flight.
+    fn refuse_without_quorum(&mut self) {
+        let lost = |silence| silence > self.proposer.lease;
+        if self.proposer.replica.roles.leading() && quorum_silence(&self.proposer.raft).is_some_and(lost) {
+            self.refuse_waiting(SubmitError::NoQuorum);
         }
     }
 

@@ -58,19 +58,31 @@ pub(crate) struct Heard {
     since: Instant,
     /// Microseconds after `since`; 0 before the first time.
     at_us: AtomicU64,
+    /// When a leader first said that it has no quorum; 0 when the last one that was asked had one.
+    lost_us: AtomicU64,
 }
 
 impl Default for Heard {
     fn default() -> Self {
-        Self { since: Instant::now(), at_us: AtomicU64::new(0) }
+        Self { since: Instant::now(), at_us: AtomicU64::new(0), lost_us: AtomicU64::new(0) }
     }
 }
 
 impl Heard {
     /// The leader has just been heard from.
     pub fn note(&self) {
-        let us = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.at_us.store(us.max(1), Ordering::Relaxed);
+        self.at_us.store(self.now_us(), Ordering::Relaxed);
+    }
+
+    /// A leader has just decided something, or has just said that it cannot for want of a quorum.
+    pub fn note_quorum(&self, has_one: bool) {
+        let (old, new) = if has_one { (self.lost_us.load(Ordering::Relaxed), 0) } else { (0, self.now_us()) };
+        // Somebody else has noted the same meanwhile.
+        let _ = self.lost_us.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
     }
 
     /// Whether it was heard from that recently.
@@ -80,7 +92,17 @@ impl Heard {
 
     /// For how long it has not been heard from; since the start, before the first time.
     pub fn silence(&self) -> Duration {
-        self.since.elapsed().saturating_sub(Duration::from_micros(self.at_us.load(Ordering::Relaxed)))
+        self.ago(self.at_us.load(Ordering::Relaxed))
+    }
+
+    /// For how long leaders have said that they have no quorum.
+    pub fn without_quorum(&self) -> Duration {
+        let lost_us = self.lost_us.load(Ordering::Relaxed);
+        if lost_us == 0 { Duration::ZERO } else { self.ago(lost_us) }
+    }
+
+    fn ago(&self, us: u64) -> Duration {
+        self.since.elapsed().saturating_sub(Duration::from_micros(us))
     }
 }
 
@@ -96,5 +118,13 @@ mod tests {
         assert!(heard.within(Duration::from_secs(60)));
         std::thread::sleep(Duration::from_millis(2));
         assert!(!heard.within(Duration::from_millis(1)));
+
+        assert_eq!(heard.without_quorum(), Duration::ZERO);
+        heard.note_quorum(false);
+        std::thread::sleep(Duration::from_millis(2));
+        heard.note_quorum(false);
+        assert!(heard.without_quorum() >= Duration::from_millis(2), "since it was first said");
+        heard.note_quorum(true);
+        assert_eq!(heard.without_quorum(), Duration::ZERO);
     }
 }

@@ -20,6 +20,8 @@ use crate::harness::eventually;
 
 /// How long a caller waits in line.
 const WAIT_MS: u64 = 60_000;
+/// Pause between two looks at what was granted.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Callers that share one client, as the threads of one process would.
 const CALLERS_A_CLIENT: usize = 8;
 
@@ -104,6 +106,16 @@ impl Load {
             (fresh.filter(|grant| grant.sent > since).count() >= count).then_some(())
         })
         .await;
+    }
+
+    /// Waits until so many leases were granted to calls that were made since then. As long as it goes on, it may take its time.
+    pub async fn has_granted(&self, since: Instant, count: usize) {
+        let granted = || self.seen.grants.lock().iter().rev().take_while(|grant| grant.came > since).count();
+        let mut before = 0;
+        while before < count {
+            before = eventually("calls are granted", || async { Some(granted()).filter(|now| *now > before) }).await;
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Ends the load: every call that is under way is answered first.

@@ -9,6 +9,7 @@
 //!   failover.rs    the leader is killed, 20 times      members.rs   nodes come, go and take another's place
 //!   rolling.rs     all are restarted, one by one       pause.rs     a leader that stood still
 //!   partition.rs   a node is cut off, 20 times         garbage.rs   strangers at the peer port
+//!   regions/       several regions
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
@@ -26,5 +27,6 @@ mod members;
 mod netns;
 mod partition;
 mod pause;
+mod regions;
 mod rolling;
 mod turn;

@@ -1,0 +1,126 @@
+//! A region that comes later, and nodes that come and go: in both groups that a node is in.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{AP, EU, US};
+use crate::cluster::{Cluster, GLOBAL, done, failed, stdout};
+use crate::harness::{concurrency, eventually};
+use crate::load::{Limits, Load};
+use crate::turn::Turn;
+
+async fn ids(cluster: &Cluster, at: u64, field: &str) -> BTreeSet<u64> {
+    let group = cluster.at(at).get("/v1/cluster").await.is(200).body["groups"][GLOBAL][field].clone();
+    group.as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect()
+}
+
+/// Waits until a node knows these voters and learners of the global group.
+async fn global_is(cluster: &Cluster, at: u64, voters: &[u64], learners: &[u64]) {
+    let wanted: [BTreeSet<u64>; 2] = [voters.iter().copied().collect(), learners.iter().copied().collect()];
+    eventually(&format!("node {at} knows {wanted:?}"), || async {
+        let found = [ids(cluster, at, "voters").await, ids(cluster, at, "learners").await];
+        (found == wanted).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_region_is_added_to_a_running_cluster() {
+    let _turn = Turn::shared();
+    let mut cluster = Cluster::described_in(&[(EU, 3)]);
+    cluster.start().await;
+    cluster.init().await;
+    global_is(&cluster, 1, &[1, 2, 3], &[]).await;
+    let limits = Limits { slots: 5, rate: 50, window: std::time::Duration::from_millis(50) };
+    cluster.at(1).create("work", limits.json()).await;
+    let load = Load::start(&cluster.urls([1, 2, 3]), "work", 8);
+    load.goes_on(20).await;
+
+    let before = json!({"placement": US, "limits": concurrency(1)});
+    cluster.at(1).put("/v1/resources/early", before.clone()).await.problem(422, "invalid-resource");
+    for id in [4, 5, 6] {
+        cluster.describe_in(US, id).start().await;
+        cluster.at(id).get("/readyz").await.problem(503, "no-quorum");
+        let said = done(&cluster.cli(&["add-node", "--id", &id.to_string()]).await);
+        assert!(said.contains(&format!("node {id} votes in group {US} now")), "{said}");
+        cluster.node(id).ready().await;
+        // Again, and nothing changes.
+        done(&cluster.cli(&["add-node", "--id", &id.to_string()]).await);
+    }
+    // Two voters of each of two regions, by the rule of the file.
+    for door in 1..=6 {
+        global_is(&cluster, door, &[1, 2, 4, 5], &[3, 6]).await;
+    }
+    assert_eq!(cluster.groups_of(US).await[&4]["voters"], json!([4, 5, 6]));
+    cluster.at(2).put("/v1/resources/early", before).await.is(201);
+    let lease = cluster.at(3).granted("early", json!({})).await.id();
+    assert!(lease.starts_with("us-east-1."), "{lease}");
+    cluster.at(6).granted("work", json!({"wait_ms": 60_000})).await;
+    done(&cluster.cli(&["init"]).await);
+    let table = done(&cluster.cli(&["status"]).await);
+    assert!(table.starts_with("REGION") && table.contains(US), "{table}");
+    load.goes_on(20).await;
+    let story = load.stop().await;
+    story.nothing_failed();
+    story.kept(limits);
+    cluster.agree_on(GLOBAL, &[1, 2, 3, 4, 5, 6]).await;
+}
+
+#[tokio::test]
+async fn a_lost_voter_of_both_groups_is_replaced() {
+    let _turn = Turn::shared();
+    let mut cluster = Cluster::described_in(&[(EU, 3), (US, 1), (AP, 1)]);
+    cluster.global = "[global]\nround_trip_ms = 0\n".to_owned();
+    cluster.write();
+    cluster.start().await;
+    cluster.init().await;
+    global_is(&cluster, 2, &[1, 4, 5], &[2, 3]).await;
+    cluster.at(4).put("/v1/resources/g", json!({"placement": GLOBAL, "limits": concurrency(2)})).await.is(201);
+    let lease = cluster.at(2).granted("g", json!({"ttl_ms": 600_000})).await.id();
+
+    cluster.node_mut(1).kill().await;
+    cluster.describe_in(EU, 6).start().await;
+    done(&cluster.cli(&["replace-node", "--id", "1", "--with", "6"]).await);
+    for door in 2..=6 {
+        // The next of the region votes; the lost one is forgotten.
+        global_is(&cluster, door, &[2, 4, 5], &[3, 6]).await;
+        assert_eq!(cluster.at(door).lease(&lease).await.is(200).str("state"), "held");
+    }
+    done(&cluster.cli(&["remove-node", "--id", "6"]).await);
+    global_is(&cluster, 4, &[2, 4, 5], &[3]).await;
+    cluster.node_mut(6).kill().await;
+    assert_eq!(cluster.at(2).group().await["voters"], json!([2, 3]));
+    failed(&cluster.cli(&["remove-node", "--id", "5"]).await, 1, &["node 5 is the only voter"]);
+}
+
+#[tokio::test]
+async fn a_lost_region_is_shown_and_drained_leaders_go_elsewhere() {
+    let _turn = Turn::shared();
+    let mut cluster = super::nine().await;
+    let leader = cluster.leader_of(GLOBAL).await;
+    let said = done(&cluster.cli(&["drain", "--id", &leader.to_string()]).await);
+    assert!(said.contains("leads group global"), "{said}");
+    assert_ne!(cluster.leader_of(GLOBAL).await, leader);
+    let moved = done(&cluster.cli(&["transfer-leader", "--group", GLOBAL, "--to", &leader.to_string()]).await);
+    assert!(moved.contains(&format!("node {leader} leads group global now")), "{moved}");
+    failed(&cluster.cli(&["transfer-leader"]).await, 2, &["--group must be one of", GLOBAL, AP]);
+
+    for id in cluster.ids_in(AP) {
+        cluster.node_mut(id).kill().await;
+    }
+    let view = |body: &Value, region: &str| body["regions"][region]["reachable"].clone();
+    for door in [1, 4] {
+        eventually("the region is known to be lost", || async {
+            let body = cluster.at(door).get("/v1/cluster").await.is(200).body.clone();
+            (view(&body, AP) == false && view(&body, EU) == true && view(&body, US) == true).then_some(())
+        })
+        .await;
+    }
+    let status = cluster.cli(&["status"]).await;
+    assert_eq!(status.status.code(), Some(1));
+    let table = stdout(&status);
+    let row = table.lines().find(|line| line.starts_with(AP)).unwrap();
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(cells, [AP, "lost", "3", "0", "-", "eu-west-1,", "us-east-1"], "{table}");
+}
