@@ -35,7 +35,7 @@ SMALL = 100
 LARGE = 1000
 LARGE_TASKS = 10
 PREPARE = 5.0
-KILL_AFTER = (400, 650)
+KILL_AFTER = (300, 600)
 """Calls after which the leader is killed."""
 RESOURCE = {
     "limits": {
@@ -78,7 +78,7 @@ class Provider:
         self.grants.append((granted, units))
         self.grown.set()
         self.latest = max(self.latest, now - granted - preparation(units))
-        await asyncio.sleep(random.uniform(0.2, 0.6))
+        await asyncio.sleep(random.uniform(0.5, 1.1))
         self.at_once -= 1
 
 
@@ -173,7 +173,8 @@ async def run(cluster: Cluster) -> tuple[list[Record], Provider, list[int], str]
             small = n < TASKS - LARGE_TASKS
             priority, units = (random.choice((3, 5, 7)), SMALL) if small else (9, LARGE)
             tasks.append(asyncio.create_task(work(client, provider, priority, units)))
-            if n % 20 == 19:
+            # Somewhat more than are served in that time, so that hundreds wait when the leader is killed.
+            if n % 10 == 9:
                 await asyncio.sleep(0.1)
         records = await asyncio.gather(*tasks)
         asked_first = client._core.nodes.first(_wire.about_resource("shared"))
