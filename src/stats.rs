@@ -13,6 +13,9 @@ use ratequeue_limiter::{EventKind, LeaseState, ResourceName};
 use ratequeue_raft::{EventBatch, Group};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
+use crate::node::Member;
+use crate::regions::Regions;
+
 /// Resources of which activity is remembered. When there are more, those that were idle longest are forgotten.
 const RESOURCES_MAX: usize = 10_000;
 /// Resources that are listed in the metrics.
@@ -226,11 +229,14 @@ impl Stats {
     /// Everything as Prometheus text: counters as they were counted, gauges as they are now.
     ///
     /// All but the waits is put into a recorder of its own each time, so that what is gone does not linger.
-    pub fn render<'a>(&self, groups: impl Iterator<Item = &'a Group>) -> String {
+    pub fn render(&self, member: Option<&Member>) -> String {
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || {
             render_counters(&self.activities.lock());
-            groups.for_each(render_gauges);
+            if let Some(member) = member {
+                member.groups().into_iter().for_each(render_gauges);
+                render_regions(&member.regions);
+            }
         });
         recorder.handle().render() + &self.waits.handle.render()
     }
@@ -306,6 +312,19 @@ fn render_gauges(group: &Group) {
     }
     describe_counter!("ratequeue_forgotten_early_total", "Ended leases forgotten before their time, for want of room.");
     counter!("ratequeue_forgotten_early_total", "group" => group.name().to_owned()).absolute(forgotten);
+}
+
+/// Sets gauges to how the other regions were reached last.
+fn render_regions(regions: &Regions) {
+    describe_gauge!("ratequeue_region_reachable", "1 while a node of the other region answers this one.");
+    describe_gauge!("ratequeue_region_round_trip_seconds", "How long a node of the other region took to answer last.");
+    for region in regions.others() {
+        let contact = regions.contact(&region);
+        gauge!("ratequeue_region_reachable", "region" => region.clone()).set(shown(u64::from(contact.via.is_some())));
+        if let Some(took) = contact.round_trip {
+            gauge!("ratequeue_region_round_trip_seconds", "region" => region).set(took.as_secs_f64());
+        }
+    }
 }
 
 #[cfg(test)]

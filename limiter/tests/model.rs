@@ -369,7 +369,12 @@ fn refused(refusal: &Refusal) -> Result<Answer, String> {
         Refusal::ResourceDeleted => Answer::ResourceDeleted,
         Refusal::VersionConflict { version } => Answer::WrongVersion(*version),
         Refusal::InvalidResource(_) => Answer::Invalid,
-        Refusal::TooManyResources | Refusal::TooManyLeases | Refusal::Malformed(_) => {
+        // The model has no claims: `catalog.rs` has.
+        Refusal::TooManyResources
+        | Refusal::TooManyLeases
+        | Refusal::Malformed(_)
+        | Refusal::ResourceExists
+        | Refusal::ClaimOutdated { .. } => {
             return Err(format!("unexpected: {refusal}"));
         }
     })

@@ -1,10 +1,9 @@
 //! `ratequeue resource`: limits as files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use ratequeue_api::client::Client;
 use ratequeue_api::resource::{Algorithm, Kind, TrueUp};
 use ratequeue_api::{Resource as Wire, ResourceView};
 use serde::Deserialize;
@@ -170,7 +169,7 @@ fn differences(now: Option<&ResourceView>, wanted: &Wire) -> Vec<String> {
     if wanted.placement.is_none() {
         old.remove("placement");
     }
-    let fields: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let fields: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let differing = fields.into_iter().filter(|field| old.get(*field) != new.get(*field));
     let show = |value: Option<&Value>| value.map_or_else(|| "-".to_owned(), ToString::to_string);
     differing.map(|field| format!("{field}: {} -> {}", show(old.get(field)), show(new.get(field)))).collect()
@@ -217,21 +216,25 @@ impl Get {
 
 impl List {
     async fn run(self) -> Result<Exit, Failed> {
-        let views = all(&self.server.client()?).await?;
-        print(&if self.json { json(&views) } else { table(&rows(&views)) });
-        Ok(Exit::Done)
-    }
-}
-
-async fn all(client: &Client) -> Result<Vec<ResourceView>, Failed> {
-    let (mut views, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = client.resources(PAGE_ITEMS, cursor.as_deref()).await.map_err(failed)?;
-        views.extend(page.items);
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            return Ok(views);
+        let client = self.server.client()?;
+        let (mut views, mut cursor, mut unreachable) = (Vec::new(), None, BTreeSet::new());
+        loop {
+            let page = client.resources(PAGE_ITEMS, cursor.as_deref()).await.map_err(failed)?;
+            views.extend(page.items);
+            unreachable.extend(page.unreachable);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
         }
+        print(&if self.json { json(&views) } else { table(&rows(&views)) });
+        if unreachable.is_empty() {
+            return Ok(Exit::Done);
+        }
+        let regions = unreachable.into_iter().collect::<Vec<_>>().join(", ");
+        let text =
+            format!("the list is not whole: the asked node cannot reach {regions}. Ask a node there (--url), or later");
+        Err(Failed::new(Exit::Failed, text))
     }
 }
 

@@ -107,10 +107,9 @@ impl Placing<'_> {
     }
 
     async fn claim(&self, placement: Placement, after: u64) -> Result<(Home, bool), Failure> {
-        let claimed = self.member.claim(self.name(), &placement, after).await.map_err(|error| match error {
+        let claimed = self.member.claim(self.name(), &placement, after).await.map_err(|error| {
             // The claim alone changes nothing that anybody sees, and the next put finds it.
-            SubmitError::UnknownOutcome => SubmitError::NoQuorum,
-            other => other,
+            if error == SubmitError::UnknownOutcome { SubmitError::NoQuorum } else { error }
         });
         claimed?.map_err(Failure::from)
     }

@@ -77,7 +77,7 @@ pub async fn readyz(State(node): State<Arc<Node>>) -> Result<&'static str, Failu
 /// Metrics in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "watching", responses((status = 200, description = "Prometheus text")))]
 pub async fn metrics(State(node): State<Arc<Node>>) -> Response {
-    let text = node.stats.render(node.member().iter().flat_map(|member| member.groups()));
+    let text = node.stats.render(node.member());
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))];
     (StatusCode::OK, kind, text).into_response()
 }

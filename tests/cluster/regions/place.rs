@@ -6,8 +6,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{AP, DOORS, EU, REGIONS, US, nine};
-use crate::cluster::{Cluster, GLOBAL};
-use crate::harness::{Answer, concurrency, eventually};
+use crate::cluster::{Cluster, GLOBAL, failed, stdout};
+use crate::harness::{Answer, concurrency, eventually, run};
 use crate::turn::Turn;
 
 async fn place(cluster: &Cluster, at: u64, name: &str, placement: &str) -> Answer {
@@ -244,6 +244,16 @@ async fn the_list_has_the_resources_of_all_regions_in_name_order() {
         cluster.node_mut(id).kill().await;
     }
     let rest: Vec<_> = names.into_iter().filter(|(_, placement)| *placement != AP).collect();
+    let metrics = eventually("the metrics tell", || async {
+        let text = cluster.at(1).get("/metrics").await.text;
+        text.contains("ratequeue_region_reachable{region=\"ap-south-1\"} 0").then_some(text)
+    })
+    .await;
+    assert!(metrics.contains("ratequeue_region_reachable{region=\"us-east-1\"} 1"), "{metrics}");
+    assert!(metrics.contains("ratequeue_region_round_trip_seconds{region=\"us-east-1\"} "), "{metrics}");
+    let listed = run(&["resource", "list", "--url", &cluster.node(1).url()], &[]).await;
+    let said = failed(&listed, 1, &["the list is not whole", AP]);
+    assert!(stdout(&listed).contains("us-east-1") && !said.contains("us-east-1"), "{}", stdout(&listed));
     let page = eventually("the region is missed", || async {
         let page = cluster.at(1).get("/v1/resources").await;
         (!page.body["unreachable"].is_null()).then_some(page)
