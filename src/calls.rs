@@ -166,7 +166,7 @@ impl Calls for Passed {
 /// # Errors
 /// [`NotPassed`] says whether anything may have happened.
 pub async fn pass_on(regions: &Arc<Regions>, region: &str, call: &Call) -> Result<Response, NotPassed> {
-    if regions.contact(region).lost {
+    if !regions.is_reachable(region).await {
         return Err(NotPassed::Unreachable);
     }
     let Ok(frame) = codec::encode(keys::NODE_CALL, call).map(Bytes::from) else { return Err(NotPassed::Unreachable) };

@@ -16,6 +16,10 @@ use crate::config::ClusterFile;
 
 /// How often the other regions are asked whether they are there.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// How often those are asked of which nobody answered.
+const PING_AGAIN: Duration = Duration::from_millis(250);
+/// How long a call waits for a region that did not answer last time: it may just have come back.
+const LOST_PATIENCE: Duration = Duration::from_millis(300);
 /// A node that takes longer to say that it is there does not count as being there.
 const PING_LIMIT: Duration = Duration::from_secs(1);
 /// How often a node looks whether there are other regions by now.
@@ -110,6 +114,16 @@ impl Regions {
         let _ = contacts.wait_for(|contacts| contacts.get(region).is_some_and(is_silent)).await;
     }
 
+    /// Whether a region can be reached, or can be again in a moment.
+    pub async fn is_reachable(&self, region: &str) -> bool {
+        if !self.contact(region).lost {
+            return true;
+        }
+        let is_back = |contacts: &BTreeMap<String, Contact>| contacts.get(region).is_none_or(|contact| !contact.lost);
+        let mut contacts = self.contacts.subscribe();
+        tokio::time::timeout(LOST_PATIENCE, contacts.wait_for(is_back)).await.is_ok()
+    }
+
     /// The link to the other nodes.
     pub fn peers(&self) -> Option<&Peers> {
         self.peers.as_ref()
@@ -127,8 +141,14 @@ impl Regions {
                     tracing::warn!(region, reachable = !contact.lost, "another region");
                 }
             }
+            let lost = found.values().any(|contact| contact.lost);
             self.contacts.send_replace(found);
-            tokio::time::sleep(if others.is_empty() { LOOK_INTERVAL } else { PING_INTERVAL }).await;
+            let pause = match (others.is_empty(), lost) {
+                (true, _) => LOOK_INTERVAL,
+                (false, true) => PING_AGAIN,
+                (false, false) => PING_INTERVAL,
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 

@@ -120,16 +120,20 @@ async fn wait_ready(place: &File, file: &ClusterFile) -> Result<(), Failed> {
             return Ok(());
         }
         if Instant::now() > deadline {
-            let text = format!("nodes {waiting:?} have found no leader yet: look at `ratequeue cluster status`");
+            let text = format!(
+                "nodes {waiting:?} have found no leader yet, or do not reach all regions: look at `ratequeue cluster status`"
+            );
             return Err(Failed::new(Exit::Failed, text));
         }
         tokio::time::sleep(LOOK_PAUSE).await;
     }
 }
 
-/// Both its groups have a leader, and it is a member of both.
+/// Both its groups have a leader, it is a member of both, and it reaches all regions.
 fn is_ready(asked: &Asked) -> bool {
-    [asked.own_group(), asked.group(GLOBAL)]
+    let reaches_all = asked.view.as_ref().is_ok_and(|view| view.regions.values().all(|region| region.reachable));
+    let leads_known = [asked.own_group(), asked.group(GLOBAL)]
         .into_iter()
-        .all(|group| group.is_some_and(|group| group.leader.is_some() && !group.voters.is_empty()))
+        .all(|group| group.is_some_and(|group| group.leader.is_some() && !group.voters.is_empty()));
+    reaches_all && leads_known
 }
