@@ -12,9 +12,9 @@ use ratequeue_limiter::{
 };
 use ratequeue_raft::{Group, Woken};
 
-use super::extract::{Json, Named, RequestKey};
+use super::extract::{Named, RequestKey};
 use super::problem::Failure;
-use super::route::Placed;
+use super::route::{self, Whole};
 use super::{answer, log_index, translate};
 use crate::node::Node;
 
@@ -41,13 +41,13 @@ const CATCH_UP: Duration = Duration::from_millis(20);
 )]
 pub async fn acquire(
     State(node): State<Arc<Node>>,
-    Placed(group): Placed,
     Named(resource): Named,
     RequestKey(request): RequestKey,
-    Json(body): Json<AcquireRequest>,
+    call: Whole,
 ) -> Result<Response, Failure> {
+    let body: AcquireRequest = call.json()?;
     let hold = Duration::from_millis(body.hold_ms);
-    let command = Command::Acquire(Acquire {
+    let acquire = Acquire {
         request,
         resource: resource.clone(),
         load: translate::load(body.load)?,
@@ -55,16 +55,21 @@ pub async fn acquire(
         wait_ms: body.wait_ms,
         ttl_ms: body.ttl_ms,
         metadata: body.metadata,
-    });
+    };
     if node.is_stopping() {
         return Err(Failure::shutting_down());
     }
+    route::by_resource(&node, &resource, &call, |group| decide(&node, group, &acquire, hold)).await
+}
+
+async fn decide(node: &Node, group: Group, acquire: &Acquire, hold: Duration) -> Result<Response, Failure> {
+    let (command, resource) = (Command::Acquire(acquire.clone()), &acquire.resource);
     let applied =
         group.submit_anywhere(command).await.map_err(|error| Failure::from(error).about(resource.as_str()))?;
-    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal).at(applied.index))?;
+    let reply = applied.outcome.map_err(|refusal| Failure::refused(resource, refusal).at(applied.index))?;
     let Reply::Acquired(view) = reply else { return Err(super::unexpected()) };
     let view = match view.phase {
-        Phase::Waiting(_) => wait(&node, &group, view.id, applied.index, hold).await?.unwrap_or(view),
+        Phase::Waiting(_) => wait(node, &group, view.id, applied.index, hold).await?.unwrap_or(view),
         Phase::Held(_) | Phase::Ended(_) => view,
     };
     // What is left of the limits is read here, where the grant of a leader elsewhere comes a moment later.

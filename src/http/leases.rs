@@ -13,9 +13,9 @@ use ratequeue_raft::Group;
 use serde::Deserialize;
 
 use super::acquire::{keep_alive, wait};
-use super::extract::{Json, Leased, Named, Params};
+use super::extract::{Leased, Named, Params};
 use super::problem::Failure;
-use super::route::Placed;
+use super::route::{self, Whole};
 use super::{answer, log_index, translate, unexpected};
 use crate::node::Node;
 
@@ -40,23 +40,27 @@ pub struct LookParams {
 )]
 pub async fn look(
     State(node): State<Arc<Node>>,
-    Placed(group): Placed,
     leased: Leased,
     Params(params): Params<LookParams>,
+    call: Whole,
 ) -> Result<Response, Failure> {
     if params.wait_ms > HOLD_MS_MAX {
         return Err(Failure::bad_request(format!("wait_ms must be 0 to {HOLD_MS_MAX}.")));
     }
-    group.linearize_anywhere().await?;
-    let now = group.read(|state, now| state.lease(leased.id, now)).ok_or_else(Failure::lease_not_found)?;
-    let view = match now.phase {
-        Phase::Waiting(_) => {
-            let index = keep_alive(&group, leased.id).await?;
-            wait(&node, &group, leased.id, index, Duration::from_millis(params.wait_ms)).await?.unwrap_or(now)
-        }
-        Phase::Held(_) | Phase::Ended(_) => now,
-    };
-    Ok(answer(&translate::lease(&view, group.name(), true)))
+    let (hold, node, lease) = (Duration::from_millis(params.wait_ms), &node, leased.id);
+    route::by_lease(node, &leased, &call, |group| async move {
+        group.linearize_anywhere().await?;
+        let now = group.read(|state, now| state.lease(lease, now)).ok_or_else(Failure::lease_not_found)?;
+        let view = match now.phase {
+            Phase::Waiting(_) => {
+                let index = keep_alive(&group, lease).await?;
+                wait(node, &group, lease, index, hold).await?.unwrap_or(now)
+            }
+            Phase::Held(_) | Phase::Ended(_) => now,
+        };
+        Ok(answer(&translate::lease(&view, group.name(), true)))
+    })
+    .await
 }
 
 /// Gives a held lease back, or a place in line up.
@@ -71,24 +75,31 @@ pub async fn look(
         (status = 410, description = "It has expired", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn release(
-    Placed(group): Placed,
-    leased: Leased,
-    Json(body): Json<ReleaseRequest>,
-) -> Result<Response, Failure> {
-    let used = body.used.map(translate::load).transpose()?;
-    let applied = group.submit_anywhere(Command::Release(Release { lease: leased.id, used })).await?;
-    let reply = applied.outcome.map_err(|refusal| Failure::from(refusal).at(applied.index))?;
-    let Reply::Released(released) = reply else { return Err(unexpected()) };
-    let body = Released {
-        id: format!("{}.{}", group.name(), released.id),
-        state: translate::lease_state(released.state),
-        refunded: translate::amounts(&released.refunded),
-        debited: translate::amounts(&released.debited),
-    };
+pub async fn release(State(node): State<Arc<Node>>, leased: Leased, call: Whole) -> Result<Response, Failure> {
+    let body: ReleaseRequest = call.json()?;
+    let used = &body.used.map(translate::load).transpose()?;
+    let lease = leased.id;
+    route::by_lease(&node, &leased, &call, |group| async move {
+        let release = Release { lease, used: used.clone() };
+        let applied = group.submit_anywhere(Command::Release(release)).await?;
+        let reply = applied.outcome.map_err(|refusal| Failure::from(refusal).at(applied.index))?;
+        let Reply::Released(released) = reply else { return Err(unexpected()) };
+        let body = Released {
+            id: format!("{}.{}", group.name(), released.id),
+            state: translate::lease_state(released.state),
+            refunded: translate::amounts(&released.refunded),
+            debited: translate::amounts(&released.debited),
+        };
+        Ok(decided(applied.index, answer(&body)))
+    })
+    .await
+}
+
+/// An answer, with the log index of its decision.
+fn decided(index: u64, answer: Response) -> Response {
     let mut headers = HeaderMap::new();
-    log_index(&mut headers, applied.index);
-    Ok((headers, answer(&body)).into_response())
+    log_index(&mut headers, index);
+    (headers, answer).into_response()
 }
 
 /// Gives a held lease a new deadline.
@@ -104,18 +115,16 @@ pub async fn release(
         (status = 410, description = "It has expired", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn extend(
-    Placed(group): Placed,
-    leased: Leased,
-    Json(body): Json<ExtendRequest>,
-) -> Result<Response, Failure> {
-    let extend = Extend { lease: leased.id, ttl_ms: body.ttl_ms };
-    let applied = group.submit_anywhere(Command::Extend(extend)).await?;
-    let reply = applied.outcome.map_err(|refusal| Failure::from(refusal).at(applied.index))?;
-    let Reply::Extended(view) = reply else { return Err(unexpected()) };
-    let mut headers = HeaderMap::new();
-    log_index(&mut headers, applied.index);
-    Ok((headers, answer(&translate::lease(&view, group.name(), true))).into_response())
+pub async fn extend(State(node): State<Arc<Node>>, leased: Leased, call: Whole) -> Result<Response, Failure> {
+    let body: ExtendRequest = call.json()?;
+    let extend = &Extend { lease: leased.id, ttl_ms: body.ttl_ms };
+    route::by_lease(&node, &leased, &call, |group| async move {
+        let applied = group.submit_anywhere(Command::Extend(extend.clone())).await?;
+        let reply = applied.outcome.map_err(|refusal| Failure::from(refusal).at(applied.index))?;
+        let Reply::Extended(view) = reply else { return Err(unexpected()) };
+        Ok(decided(applied.index, answer(&translate::lease(&view, group.name(), true))))
+    })
+    .await
 }
 
 /// Which leases a list shows.
@@ -183,9 +192,10 @@ impl Cursor {
     )
 )]
 pub async fn list(
-    Placed(group): Placed,
+    State(node): State<Arc<Node>>,
     Named(name): Named,
     Params(params): Params<ListParams>,
+    call: Whole,
 ) -> Result<Response, Failure> {
     let max = page_items(params.limit)?;
     let from = match (page_cursor(params.cursor.as_deref())?, params.state) {
@@ -193,10 +203,14 @@ pub async fn list(
         (None, Some(ListState::Waiting)) => Cursor::Waiting(None),
         (None, Some(ListState::Held) | None) => Cursor::Held(None),
     };
-    let (views, next_cursor) =
-        page(&group, &name, from, params.state, max).ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
-    let items = views.iter().map(|view| translate::lease(view, group.name(), true)).collect();
-    Ok(answer(&List { items, next_cursor, unreachable: Vec::new() }))
+    let (name, state) = (&name, params.state);
+    route::by_resource(&node, name, &call, |group| async move {
+        let page = page(&group, name, from, state, max);
+        let (views, next_cursor) = page.ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
+        let items = views.iter().map(|view| translate::lease(view, group.name(), true)).collect();
+        Ok(answer(&List { items, next_cursor, unreachable: Vec::new() }))
+    })
+    .await
 }
 
 fn page(

@@ -48,7 +48,6 @@ async fn frame(State(node): State<Arc<Node>>, mut request: Request, next: Next) 
     let mut response = match &key {
         Ok(key) => {
             request.extensions_mut().insert(key.clone());
-            request.extensions_mut().insert(Arc::clone(&node));
             next.run(request).await
         }
         Err(failure) => failure.clone().into_response(),

@@ -3,13 +3,12 @@
 use std::sync::{Arc, OnceLock};
 
 use axum::http::{HeaderValue, header};
-use axum::middleware;
 use axum::response::IntoResponse;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{acquire, cluster, leases, resources, route, watch};
+use super::{acquire, cluster, leases, resources, watch};
 use crate::node::Node;
 
 #[derive(OpenApi)]
@@ -33,22 +32,15 @@ struct Api;
 
 /// Every route with its description.
 pub fn routes() -> OpenApiRouter<Arc<Node>> {
-    let of_resource = OpenApiRouter::new()
-        .routes(routes!(resources::get, resources::patch, resources::delete))
+    OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(resources::list))
+        .routes(routes!(resources::get, resources::put, resources::patch, resources::delete))
         .routes(routes!(acquire::acquire))
         .routes(routes!(leases::list))
         .routes(routes!(watch::stats))
-        .route_layer(middleware::from_fn(route::by_resource));
-    let of_lease = OpenApiRouter::new()
         .routes(routes!(leases::look))
         .routes(routes!(leases::release))
         .routes(routes!(leases::extend))
-        .route_layer(middleware::from_fn(route::by_lease));
-    OpenApiRouter::with_openapi(Api::openapi())
-        .routes(routes!(resources::list))
-        .routes(routes!(resources::put))
-        .merge(of_resource)
-        .merge(of_lease)
         .routes(routes!(cluster::look))
         .routes(routes!(cluster::adopt))
         .routes(routes!(cluster::form))

@@ -152,18 +152,15 @@ impl Placing<'_> {
             return Ok(Round::Again(Some(home)));
         }
         let here = &home.placement;
-        let conflict = |detail: String| Failure::new(ErrorCode::PlacementConflict, detail).about(self.name().as_str());
         if self.exists_at(here).await? {
-            return Err(conflict(format!(
-                "{} lives in {here}, and a placement cannot be changed. Delete it and create it in {wanted}.",
-                self.name()
-            )));
+            return Err(Failure::lives_elsewhere(self.name(), here, wanted.as_str()));
         }
         if home.claim.as_ref().is_some_and(|claim: &ClaimView| self.member.is_young(claim)) {
-            return Err(conflict(format!(
+            let detail = format!(
                 "{} is just being created in {here}. If that is never finished, it can be created in {wanted} in 10 s.",
                 self.name()
-            )));
+            );
+            return Err(Failure::new(ErrorCode::PlacementConflict, detail));
         }
         match self.member.group_of(here) {
             Some(_) => self.member.give_back(self.name()).await?,

@@ -51,6 +51,12 @@ impl Failure {
         Self::new(ErrorCode::ResourceNotFound, detail).about(name)
     }
 
+    pub fn lives_elsewhere(name: &ResourceName, here: &str, wanted: &str) -> Self {
+        let detail =
+            format!("{name} lives in {here}, and a placement cannot be changed. Delete it and create it in {wanted}.");
+        Self::new(ErrorCode::PlacementConflict, detail).about(name.as_str())
+    }
+
     /// What the core refused about a resource.
     pub fn refused(resource: &ResourceName, refusal: Refusal) -> Self {
         if refusal == Refusal::ResourceNotFound {

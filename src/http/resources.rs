@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 use ratequeue_api::resource::{ResourcePatch, ResourceView};
-use ratequeue_api::{ErrorCode, List, Problem, Resource};
+use ratequeue_api::{List, Problem, Resource};
 use ratequeue_limiter::{
     Command, Condition, DeleteResource, PatchResource, Placement, PutResource, Refusal, Reply, ResourceName,
 };
@@ -16,11 +16,11 @@ use ratequeue_raft::Group;
 use ratequeue_storage::caps::NODE_ANSWER_BYTES_MAX;
 use serde::Deserialize;
 
-use super::extract::{Json, Named, Params, Precondition, RequestKey};
+use super::extract::{Named, Params, Precondition, RequestKey};
 use super::leases::{bad_cursor, page_cursor, page_items};
 use super::placing::{self, Placing};
 use super::problem::Failure;
-use super::route::{Placed, Whole, check_placement};
+use super::route::{self, Placed, Whole, check_placement};
 use super::{answer, log_index, translate, unexpected};
 use crate::node::{Member, Node};
 
@@ -58,10 +58,9 @@ pub async fn put(
     Named(resource): Named,
     RequestKey(request): RequestKey,
     Precondition(condition): Precondition,
-    whole: Request,
+    call: Whole,
 ) -> Result<Response, Failure> {
-    let call = Whole::read(whole).await?;
-    let Json(body) = Json::<Resource>::of(&call.parts().headers, &call.body)?;
+    let body: Resource = call.json()?;
     let about = |failure: Failure| failure.about(resource.as_str());
     let spec = translate::resource_spec(&body).map_err(about)?;
     let member = node.joined_member()?;
@@ -100,25 +99,26 @@ fn placement(member: &Member, text: &str) -> Result<Placement, Failure> {
     )
 )]
 pub async fn patch(
-    Placed(group): Placed,
+    State(node): State<Arc<Node>>,
     Named(resource): Named,
     RequestKey(request): RequestKey,
     Precondition(condition): Precondition,
-    Json(body): Json<ResourcePatch>,
+    call: Whole,
 ) -> Result<Response, Failure> {
-    if let Some(wanted) = body.placement.as_deref().filter(|wanted| *wanted != group.name()) {
-        let (resource, here) = (resource.as_str(), group.name());
-        let detail = format!(
-            "{resource} lives in {here}, and a placement cannot be changed. Delete it and create it in {wanted}."
-        );
-        return Err(Failure::new(ErrorCode::PlacementConflict, detail).about(resource));
-    }
+    let body: ResourcePatch = call.json()?;
     let patch = translate::resource_patch(&body).map_err(|failure| failure.about(resource.as_str()))?;
-    let patch = PatchResource { request, resource: resource.clone(), patch, condition };
-    let applied = group.submit_anywhere(Command::PatchResource(patch)).await?;
-    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal).at(applied.index))?;
-    let Reply::Patched(resource) = reply else { return Err(unexpected()) };
-    Ok(show(&group, &resource, Some(applied.index), StatusCode::OK))
+    let patch = &PatchResource { request, resource: resource.clone(), patch, condition };
+    let (resource, wanted) = (&resource, body.placement.as_deref());
+    route::by_resource(&node, resource, &call, |group| async move {
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != group.name()) {
+            return Err(Failure::lives_elsewhere(resource, group.name(), wanted));
+        }
+        let applied = group.submit_anywhere(Command::PatchResource(patch.clone())).await?;
+        let reply = applied.outcome.map_err(|refusal| Failure::refused(resource, refusal).at(applied.index))?;
+        let Reply::Patched(view) = reply else { return Err(unexpected()) };
+        Ok(show(&group, &view, Some(applied.index), StatusCode::OK))
+    })
+    .await
 }
 
 /// A resource, read linearizably.
@@ -130,11 +130,15 @@ pub async fn patch(
         (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn get(Placed(group): Placed, Named(name): Named) -> Result<Response, Failure> {
-    group.linearize_anywhere().await?;
-    let view = group.read(|state, _| state.resource(&name));
-    let view = view.ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
-    Ok(show(&group, &view, None, StatusCode::OK))
+pub async fn get(State(node): State<Arc<Node>>, Named(name): Named, call: Whole) -> Result<Response, Failure> {
+    let name = &name;
+    route::by_resource(&node, name, &call, |group| async move {
+        group.linearize_anywhere().await?;
+        let view = group.read(|state, _| state.resource(name));
+        let view = view.ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
+        Ok(show(&group, &view, None, StatusCode::OK))
+    })
+    .await
 }
 
 /// The parameters of a list of resources.
@@ -156,13 +160,12 @@ pub struct ListParams {
 pub async fn list(
     State(node): State<Arc<Node>>,
     Params(params): Params<ListParams>,
-    request: Request,
+    call: Whole,
 ) -> Result<Response, Failure> {
     let max = page_items(params.limit)?;
     let cursor = page_cursor(params.cursor.as_deref())?.map(ResourceName::new);
     let after = cursor.transpose().map_err(|_| bad_cursor())?;
     let member = node.joined_member()?;
-    let call = Whole::read(request).await?;
     // A call that was passed on asks for what is decided here.
     let (groups, others) = if call.is_passed_on() {
         (vec![&member.region], BTreeSet::new())
@@ -214,25 +217,29 @@ async fn list_at(member: &Member, region: &str, call: &Whole) -> Option<List<Res
 )]
 pub async fn delete(
     State(node): State<Arc<Node>>,
-    Placed(group): Placed,
     Named(resource): Named,
     RequestKey(request): RequestKey,
     Precondition(condition): Precondition,
+    call: Whole,
 ) -> Result<Response, Failure> {
     if condition == Condition::Absent {
         return Err(Failure::bad_request("If-None-Match makes no sense here: use If-Match."));
     }
-    let delete = DeleteResource { request, resource: resource.clone(), condition };
-    let applied = group.submit_anywhere(Command::DeleteResource(delete)).await?;
-    if matches!(applied.outcome, Ok(Reply::Deleted) | Err(Refusal::ResourceNotFound))
-        && let Err(error) = node.joined_member()?.give_back(&resource).await
-    {
-        // The resource is gone all the same; the next put of the name takes the claim over.
-        tracing::info!(resource = resource.as_str(), %error, "a claim is left over");
-    }
-    let reply = applied.outcome.map_err(|refusal| Failure::refused(&resource, refusal).at(applied.index))?;
-    let Reply::Deleted = reply else { return Err(unexpected()) };
-    let mut headers = HeaderMap::new();
-    log_index(&mut headers, applied.index);
-    Ok((StatusCode::NO_CONTENT, headers).into_response())
+    let delete = &DeleteResource { request, resource: resource.clone(), condition };
+    let (node, resource) = (&node, &resource);
+    route::by_resource(node, resource, &call, |group| async move {
+        let applied = group.submit_anywhere(Command::DeleteResource(delete.clone())).await?;
+        if matches!(applied.outcome, Ok(Reply::Deleted) | Err(Refusal::ResourceNotFound))
+            && let Err(error) = node.joined_member()?.give_back(resource).await
+        {
+            // The resource is gone all the same; the next put of the name takes the claim over.
+            tracing::info!(resource = resource.as_str(), %error, "a claim is left over");
+        }
+        let reply = applied.outcome.map_err(|refusal| Failure::refused(resource, refusal).at(applied.index))?;
+        let Reply::Deleted = reply else { return Err(unexpected()) };
+        let mut headers = HeaderMap::new();
+        log_index(&mut headers, applied.index);
+        Ok((StatusCode::NO_CONTENT, headers).into_response())
+    })
+    .await
 }

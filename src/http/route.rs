@@ -1,7 +1,7 @@
 //! Routing: each call goes to the group that decides it, in this node or in another region.
 //!
 //! ```text
-//!  resource here, or global ──> handler, with the group as `Placed`
+//!  resource here, or global ──> the handler's closure, given the group
 //!  resource of another region ──> passed on to a node there, once
 //!  not known ──> the catalog is asked (linearizable read), then the same
 //! ```
@@ -9,68 +9,54 @@
 //! asked and the call made again; nothing has happened until then.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use axum::Extension;
-use axum::body::{Body, Bytes};
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{FromRequest, Request};
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::{ErrorCode, header as names};
 use ratequeue_limiter::ResourceName;
 use ratequeue_raft::{Group, SubmitError};
+use serde::de::DeserializeOwned;
 
-use super::extract::{Leased, Named, RequestKey, read};
+use super::extract::{Json, Leased, RequestKey, read};
 use super::problem::Failure;
 use crate::calls::{self, Call, Misrouted, NotPassed, PassedOn};
 use crate::catalog::{GLOBAL, Home};
 use crate::node::{Member, Node};
 
-/// The group that decides a call.
+/// The group that decided a call: whose leader the answer names.
 #[derive(Debug, Clone)]
 pub struct Placed(pub Group);
-
-impl<S: Sync> FromRequestParts<S> for Placed {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        // Every route that asks for it is behind the layer that puts it there.
-        parts.extensions.get::<Self>().cloned().ok_or_else(super::unexpected)
-    }
-}
 
 /// A request that can be handled, or passed on, more than once.
 #[derive(Debug)]
 pub struct Whole {
     parts: Parts,
-    pub body: Bytes,
+    body: Vec<u8>,
+}
+
+impl<S: Sync> FromRequest<S> for Whole {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let (parts, body) = request.into_parts();
+        Ok(Self { parts, body: read(body).await? })
+    }
 }
 
 impl Whole {
-    /// Takes the body in.
+    /// Its body; an empty one counts as `{}`.
     ///
     /// # Errors
-    /// When it is too large, or does not arrive.
-    pub async fn read(request: Request) -> Result<Self, Failure> {
-        let (parts, body) = request.into_parts();
-        Ok(Self { parts, body: read(body).await?.into() })
+    /// When it says that it is no JSON, or is none, or not of this type.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        Json::of(&self.parts.headers, &self.body).map(|Json(value)| value)
     }
 
     /// Another node has passed it on to this one.
     pub fn is_passed_on(&self) -> bool {
         self.parts.extensions.get::<PassedOn>().is_some()
-    }
-
-    pub fn parts(&self) -> &Parts {
-        &self.parts
-    }
-
-    fn placed(&self, group: &Group) -> Request {
-        let mut parts = self.parts.clone();
-        parts.extensions.insert(Placed(group.clone()));
-        Request::from_parts(parts, Body::from(self.body.clone()))
     }
 
     /// The same call with another method and without a body.
@@ -83,7 +69,7 @@ impl Whole {
     }
 
     /// Its headers, with the key that was made up for it if its caller gave none.
-    fn headers(&self) -> axum::http::HeaderMap {
+    fn headers(&self) -> HeaderMap {
         let mut headers = self.parts.headers.clone();
         let key = self.parts.extensions.get::<RequestKey>().and_then(|key| key.0.as_str().parse().ok());
         key.map(|key| headers.insert(names::IDEMPOTENCY_KEY, key));
@@ -105,58 +91,107 @@ impl Whole {
     }
 }
 
-/// Calls of a resource.
-pub async fn by_resource(
-    Extension(node): Extension<Arc<Node>>,
-    Named(name): Named,
-    request: Request,
-    next: Next,
-) -> Response {
-    match to_resource(&node, &name, request, next).await {
-        Ok(response) => response,
-        Err(failure) => failure.about(name.as_str()).into_response(),
-    }
-}
-
-async fn to_resource(node: &Node, name: &ResourceName, request: Request, next: Next) -> Result<Response, Failure> {
-    let member = node.joined_member()?;
-    let call = Whole::read(request).await?;
-    let believed = member.locate(name);
-    if let Some(home) = &believed {
-        let response = decide(member, &call, home, next.clone()).await?;
+/// Has a call of a resource answered where it lives: by `handle` in a group of this node, or in another region.
+///
+/// # Errors
+/// When nobody can say where it lives, or it cannot be reached there.
+pub async fn by_resource<H, F>(node: &Node, name: &ResourceName, call: &Whole, handle: H) -> Result<Response, Failure>
+where
+    H: Fn(Group) -> F,
+    F: Future<Output = Result<Response, Failure>>,
+{
+    let about = |failure: Failure| failure.about(name.as_str());
+    let routed = Routed { member: node.joined_member()?, call, handle };
+    if let Some(home) = routed.member.locate(name) {
+        let response = routed.at(&home).await.map_err(about)?;
         if !is_lost(&response) {
             return Ok(response);
         }
     }
-    let Some(home) = member.locate_surely(name).await? else { return nowhere(member, &call, name, next).await };
-    let response = decide(member, &call, &home, next).await?;
+    let Some(home) = routed.member.locate_surely(name).await.map_err(|error| about(error.into()))? else {
+        return routed.nowhere(name).await.map_err(about);
+    };
+    let response = routed.at(&home).await.map_err(about)?;
     if response.extensions().get::<Misrouted>().is_some() && !call.is_passed_on() {
-        return Err(moving());
+        return Err(about(moving()));
     }
     Ok(response)
 }
 
-/// There is no resource of this name. A write is refused by the group of this region, which may remember its request from
-/// when there was one; a delete is remembered where the resource was.
-async fn nowhere(member: &Member, call: &Whole, name: &ResourceName, next: Next) -> Result<Response, Failure> {
-    let method = &call.parts.method;
-    if method == Method::GET {
-        return Err(Failure::resource_not_found(name.as_str()));
+/// Has a call of a lease answered in the group that its id names.
+///
+/// # Errors
+/// When there is no such group, or it cannot be reached.
+pub async fn by_lease<H, F>(node: &Node, leased: &Leased, call: &Whole, handle: H) -> Result<Response, Failure>
+where
+    H: Fn(Group) -> F,
+    F: Future<Output = Result<Response, Failure>>,
+{
+    let member = node.joined_member()?;
+    if let Some(group) = member.group_of(&leased.group) {
+        return Ok(placed(group, handle(group.clone()).await));
     }
-    let home = |placement: &str| Home { placement: placement.to_owned(), claim: None };
-    let response = decide(member, call, &home(member.region.name()), next.clone()).await?;
-    if method != Method::DELETE || !is_not_found(&response) {
-        return Ok(response);
+    if call.is_passed_on() || !member.regions.names().contains(&leased.group) {
+        return Err(Failure::lease_not_found());
     }
-    let others = if call.is_passed_on() { BTreeSet::new() } else { member.regions.others() };
-    for placement in [GLOBAL.to_owned()].into_iter().chain(others) {
-        // A region that cannot be asked may remember it; so nobody can say for certain that it was not deleted there.
-        let answer = decide(member, call, &home(&placement), next.clone()).await?;
-        if !is_lost(&answer) {
-            return Ok(answer);
+    call.pass_on(member, &leased.group).await.map_err(|lost| not_passed(&leased.group, lost))
+}
+
+/// An answer, or a failure, of this group.
+fn placed(group: &Group, answer: Result<Response, Failure>) -> Response {
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+    response.extensions_mut().insert(Placed(group.clone()));
+    response
+}
+
+/// A call, and how a group of this node answers it.
+struct Routed<'a, H> {
+    member: &'a Member,
+    call: &'a Whole,
+    handle: H,
+}
+
+impl<H, F> Routed<'_, H>
+where
+    H: Fn(Group) -> F,
+    F: Future<Output = Result<Response, Failure>>,
+{
+    async fn at(&self, home: &Home) -> Result<Response, Failure> {
+        if let Some(group) = self.member.group_of(&home.placement) {
+            return Ok(placed(group, (self.handle)(group.clone()).await));
+        }
+        if self.call.is_passed_on() {
+            return Ok(misrouted());
+        }
+        match self.call.pass_on(self.member, &home.placement).await {
+            Ok(response) => Ok(response),
+            Err(NotPassed::Misrouted) => Ok(misrouted()),
+            Err(lost) => Err(not_passed(&home.placement, lost)),
         }
     }
-    Ok(response)
+
+    /// There is no resource of this name. A write is refused by the group of this region, which may remember its request from
+    /// when there was one; a delete is remembered where the resource was.
+    async fn nowhere(&self, name: &ResourceName) -> Result<Response, Failure> {
+        let method = &self.call.parts.method;
+        if method == Method::GET {
+            return Err(Failure::resource_not_found(name.as_str()));
+        }
+        let home = |placement: &str| Home { placement: placement.to_owned(), claim: None };
+        let response = self.at(&home(self.member.region.name())).await?;
+        if method != Method::DELETE || !is_not_found(&response) {
+            return Ok(response);
+        }
+        let others = if self.call.is_passed_on() { BTreeSet::new() } else { self.member.regions.others() };
+        for placement in [GLOBAL.to_owned()].into_iter().chain(others) {
+            // A region that cannot be asked may remember it; so nobody can say for certain that it was not deleted there.
+            let answer = self.at(&home(&placement)).await?;
+            if !is_lost(&answer) {
+                return Ok(answer);
+            }
+        }
+        Ok(response)
+    }
 }
 
 /// It is not where it was believed to be.
@@ -170,22 +205,6 @@ pub fn is_not_found(response: &Response) -> bool {
         Some(failure) => failure.code() == ErrorCode::ResourceNotFound,
         // Of what another node answers to a call of a resource, nothing else is not found.
         None => response.status() == StatusCode::NOT_FOUND && response.headers().contains_key(names::SERVED_BY),
-    }
-}
-
-async fn decide(member: &Member, call: &Whole, home: &Home, next: Next) -> Result<Response, Failure> {
-    if let Some(group) = member.group_of(&home.placement) {
-        let mut response = next.run(call.placed(group)).await;
-        response.extensions_mut().insert(Placed(group.clone()));
-        return Ok(response);
-    }
-    if call.is_passed_on() {
-        return Ok(misrouted());
-    }
-    match call.pass_on(member, &home.placement).await {
-        Ok(response) => Ok(response),
-        Err(NotPassed::Misrouted) => Ok(misrouted()),
-        Err(lost) => Err(not_passed(&home.placement, lost)),
     }
 }
 
@@ -219,27 +238,6 @@ pub fn not_passed(region: &str, lost: NotPassed) -> Failure {
         }
         NotPassed::Misrouted => moving(),
     }
-}
-
-/// Calls of a lease, whose id names its group.
-pub async fn by_lease(Extension(node): Extension<Arc<Node>>, leased: Leased, request: Request, next: Next) -> Response {
-    to_lease(&node, &leased, request, next).await.unwrap_or_else(IntoResponse::into_response)
-}
-
-async fn to_lease(node: &Node, leased: &Leased, request: Request, next: Next) -> Result<Response, Failure> {
-    let member = node.joined_member()?;
-    if let Some(group) = member.group_of(&leased.group) {
-        let mut request = request;
-        request.extensions_mut().insert(Placed(group.clone()));
-        let mut response = next.run(request).await;
-        response.extensions_mut().insert(Placed(group.clone()));
-        return Ok(response);
-    }
-    let call = Whole::read(request).await?;
-    if call.is_passed_on() || !member.regions.names().contains(&leased.group) {
-        return Err(Failure::lease_not_found());
-    }
-    call.pass_on(member, &leased.group).await.map_err(|lost| not_passed(&leased.group, lost))
 }
 
 /// Whether this is a placement that a resource can have; what there is otherwise.

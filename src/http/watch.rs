@@ -11,7 +11,7 @@ use ratequeue_api::watch::{LimitStats, ResourceStats};
 use super::answer;
 use super::extract::Named;
 use super::problem::Failure;
-use super::route::Placed;
+use super::route::{self, Whole};
 use crate::node::Node;
 
 /// How a resource stands, and what it did in the last 10 s.
@@ -23,33 +23,32 @@ use crate::node::Node;
         (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn stats(
-    State(node): State<Arc<Node>>,
-    Placed(group): Placed,
-    Named(name): Named,
-) -> Result<Response, Failure> {
-    let usage = group.read(|state, now| state.usage(&name, now));
-    let usage = usage.ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
-    let recent = node.stats.recent(&name);
-    let limits = usage.limits.iter().map(|limit| {
-        let stats = LimitStats {
-            quota: limit.quota,
-            used: limit.used,
-            remaining: limit.remaining,
-            utilization: crate::stats::ratio(limit.used, limit.capacity),
-        };
-        (limit.name.to_string(), stats)
-    });
-    let stats = ResourceStats {
-        queue_depth: usage.queue_depth,
-        queue_load: usage.queue_load,
-        oldest_wait_ms: usage.oldest_wait_ms,
-        held: usage.held,
-        limits: limits.collect(),
-        throughput: recent.throughput,
-        wait_ms: recent.wait_ms,
-    };
-    Ok(answer(&stats))
+pub async fn stats(State(node): State<Arc<Node>>, Named(name): Named, call: Whole) -> Result<Response, Failure> {
+    let (node, name) = (&node, &name);
+    route::by_resource(node, name, &call, |group| async move {
+        let usage = group.read(|state, now| state.usage(name, now));
+        let usage = usage.ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
+        let recent = node.stats.recent(name);
+        let limits = usage.limits.iter().map(|limit| {
+            let stats = LimitStats {
+                quota: limit.quota,
+                used: limit.used,
+                remaining: limit.remaining,
+                utilization: crate::stats::ratio(limit.used, limit.capacity),
+            };
+            (limit.name.to_string(), stats)
+        });
+        Ok(answer(&ResourceStats {
+            queue_depth: usage.queue_depth,
+            queue_load: usage.queue_load,
+            oldest_wait_ms: usage.oldest_wait_ms,
+            held: usage.held,
+            limits: limits.collect(),
+            throughput: recent.throughput,
+            wait_ms: recent.wait_ms,
+        }))
+    })
+    .await
 }
 
 /// Alive: the process answers.
