@@ -23,8 +23,9 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use ratequeue_api::caps::HOLD_MS_MAX;
 use ratequeue_api::cluster::NodeView;
-use ratequeue_api::header as names;
+use ratequeue_api::{ErrorCode, Problem, header as names};
 use ratequeue_raft::{Calls, NodeId, TransportError};
+use ratequeue_storage::caps::NODE_ANSWER_BYTES_MAX;
 use ratequeue_storage::{codec, keys};
 use serde::{Deserialize, Serialize};
 
@@ -111,19 +112,33 @@ impl Call {
 }
 
 impl Answer {
+    /// Only a page of a list can be.
+    fn too_large() -> Self {
+        let detail = "The page is too large to be passed on from another region: ask with a lower limit.";
+        let problem = Problem::new(ErrorCode::BadRequest, detail);
+        let headers = vec![(header::CONTENT_TYPE.as_str().to_owned(), b"application/problem+json".to_vec())];
+        // A problem is made of strings and numbers, which always have a JSON form.
+        Self::Response { status: problem.status, headers, body: serde_json::to_vec(&problem).unwrap_or_default() }
+    }
+
     async fn of(response: Response) -> Result<Self, String> {
         let (parts, body) = response.into_parts();
         if parts.extensions.get::<Misrouted>().is_some() {
             return Ok(Self::Misrouted);
         }
-        let body = Limited::new(body, ratequeue_storage::caps::NODE_ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| error.to_string())?.to_bytes().to_vec();
+        let Ok(body) = Limited::new(body, ANSWER_BYTES_MAX).collect().await else { return Ok(Self::too_large()) };
+        let body = body.to_bytes().to_vec();
         let own = |name: &HeaderName| *name != header::CONTENT_LENGTH && *name != header::DATE;
         let headers = parts.headers.iter().filter(|(name, _)| own(name));
         let headers = headers.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
         Ok(Self::Response { status: parts.status.as_u16(), headers, body })
     }
 }
+
+/// What of an answer's room its headers may take.
+const HEADERS_BYTES: usize = 32 * 1024;
+/// The body of an answer.
+const ANSWER_BYTES_MAX: usize = NODE_ANSWER_BYTES_MAX - HEADERS_BYTES;
 
 fn response(status: u16, headers: Vec<(String, Vec<u8>)>, body: Vec<u8>) -> Option<Response> {
     let mut response = Response::new(Body::from(body));
@@ -174,14 +189,17 @@ pub async fn pass_on(regions: &Arc<Regions>, region: &str, call: &Call) -> Resul
     let mut refused = None;
     for node in regions.nodes_of(region).into_iter().take(NODES_TRIED_MAX) {
         match ask(regions, &node, frame.clone()).await {
-            Ok(Answer::Misrouted) => return Err(NotPassed::Misrouted),
-            Ok(Answer::Response { status, headers, body }) => {
-                // Another node of the region may be better off.
-                let unavailable = status == StatusCode::SERVICE_UNAVAILABLE.as_u16();
-                refused = response(status, headers, body);
-                if !unavailable && let Some(response) = refused {
-                    return Ok(response);
+            Ok(Answer::Misrouted) if lost == NotPassed::Unreachable => return Err(NotPassed::Misrouted),
+            Ok(Answer::Misrouted) => {}
+            Ok(Answer::Response { status, headers, body }) if status == StatusCode::SERVICE_UNAVAILABLE.as_u16() => {
+                // Another node of the region may be better off. What may have happened stays so, whatever the next one says.
+                if may_have_happened(&body) {
+                    lost = NotPassed::Unknown;
                 }
+                refused = response(status, headers, body);
+            }
+            Ok(Answer::Response { status, headers, body }) => {
+                return response(status, headers, body).ok_or(NotPassed::Unknown);
             }
             Err(NotPassed::Unknown) => lost = NotPassed::Unknown,
             Err(NotPassed::Unreachable | NotPassed::Misrouted) => {}
@@ -191,6 +209,11 @@ pub async fn pass_on(regions: &Arc<Regions>, region: &str, call: &Call) -> Resul
         Some(response) if lost == NotPassed::Unreachable => Ok(response),
         Some(_) | None => Err(lost),
     }
+}
+
+/// Whether a refusal says that the call may have had its effect.
+fn may_have_happened(problem: &[u8]) -> bool {
+    serde_json::from_slice::<Problem>(problem).is_ok_and(|problem| !problem.code.no_effect())
 }
 
 async fn ask(regions: &Regions, node: &NodeView, frame: Bytes) -> Result<Answer, NotPassed> {

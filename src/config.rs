@@ -17,7 +17,7 @@ const NODES_PER_REGION_MAX: usize = 16;
 /// Nodes of a region that vote in the global group.
 const VOTERS_PER_REGION_MAX: u32 = 3;
 /// The longest round trip between regions, in milliseconds.
-const ROUND_TRIP_MS_MAX: u64 = 1_000;
+const ROUND_TRIP_MS_MAX: u64 = 500;
 /// The longest round trip between regions unless the file says otherwise, in milliseconds: between most of them it is less.
 const ROUND_TRIP_MS_DEFAULT: u64 = 150;
 
@@ -61,7 +61,7 @@ pub struct GlobalConfig {
     /// How many nodes of each region vote in it, 1 to 3. By default 1 with three or more regions, 2 with two, all nodes (at
     /// most 3) with one.
     pub voters_per_region: Option<u32>,
-    /// The longest round trip between two regions in milliseconds, 0 to 1,000: it says how soon a leader counts as lost.
+    /// The longest round trip between two regions in milliseconds, 0 to 500: it says how soon a leader counts as lost.
     /// By default 150, or 0 with one region.
     pub round_trip_ms: Option<u64>,
 }

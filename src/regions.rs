@@ -67,11 +67,10 @@ impl Regions {
 
     /// Every node of the cluster.
     pub fn nodes(&self) -> BTreeMap<NodeId, NodeView> {
-        let mut nodes: BTreeMap<_, _> = self.file.views().map(|node| (node.id, node)).collect();
-        for (id, address) in self.global.members() {
-            nodes.extend(parse(id, &address).map(|node| (id, node)));
-        }
-        nodes
+        let members = self.global.members();
+        let nodes: BTreeMap<_, _> =
+            members.iter().filter_map(|(id, address)| Some((*id, parse(*id, address)?))).collect();
+        if nodes.is_empty() { self.file.views().map(|node| (node.id, node)).collect() } else { nodes }
     }
 
     /// Where a node answers HTTP.
@@ -133,6 +132,7 @@ impl Regions {
     pub async fn watch(&self) {
         let Some(peers) = &self.peers else { return std::future::pending().await };
         loop {
+            peers.set_addresses(self.nodes().iter().map(|(id, node)| (*id, address(node))).collect());
             let others = self.others();
             let asked = others.iter().map(|region| async { (region.clone(), self.ask(peers, region).await) });
             let found: BTreeMap<String, Contact> = join_all(asked).await.into_iter().collect();

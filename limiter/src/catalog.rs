@@ -91,7 +91,7 @@ impl State {
     /// A put that may create its resource only under a claim that is not fenced. A claim of 0 never is: it only replaces.
     pub(crate) fn put_claimed(&mut self, entry: &mut Entry, claimed: PutClaimed) -> Outcome {
         let PutClaimed { put, claim, fencing_token } = claimed;
-        let creates = self.find_resource(&put.resource).is_none() && self.find_request(&put.request).is_none();
+        let creates = self.find_resource(&put.resource).is_none() && self.recall(&put.request).is_none();
         if creates && claim <= self.fence() {
             return Err(Refusal::ClaimOutdated { fence: self.fence() });
         }

@@ -179,6 +179,8 @@ pub(crate) fn fail(health: &watch::Sender<Health>, detail: String) {
 fn set_role(replica: &Replica, role: Role) {
     let before = replica.roles.set(role);
     if before.leader != role.leader {
+        // What the last one said of its quorum says nothing about the next.
+        replica.heard.note_quorum(true);
         tracing::info!(group = replica.group, leader = role.leader, leading = role.leading.is_some(), "leader");
     }
 }

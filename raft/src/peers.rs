@@ -54,6 +54,8 @@ pub trait Calls: Send + Sync + 'static {
 struct Shared {
     link: OnceLock<Link>,
     calls: OnceLock<Weak<dyn Calls>>,
+    /// Where nodes are, whatever a group's membership says of them.
+    addresses: RwLock<BTreeMap<NodeId, Address>>,
     groups: RwLock<BTreeMap<String, Group>>,
     /// The number of the next stream that this node sends: a number of this process, made by chance, and a count.
     streams_made: AtomicU64,
@@ -80,6 +82,7 @@ impl Peers {
         let shared = Arc::new(Shared {
             link: OnceLock::new(),
             calls: OnceLock::new(),
+            addresses: RwLock::default(),
             groups: RwLock::default(),
             streams_made: AtomicU64::new(u64::from(rand::random::<u32>()) << SESSION_SHIFT),
             incoming: Mutex::default(),
@@ -99,6 +102,12 @@ impl Peers {
     pub fn serve(&self, calls: Weak<dyn Calls>) {
         // A second one would be a mistake that changes nothing.
         let _ = self.shared.calls.set(calls);
+    }
+
+    /// Says where nodes are. From then on that counts for every group: two groups may know a node by different addresses, and
+    /// a stream goes on with the one that it was begun with.
+    pub fn set_addresses(&self, addresses: BTreeMap<NodeId, Address>) {
+        *self.shared.addresses.write() = addresses;
     }
 
     /// Calls another node itself, rather than one of its groups. Dropping the future cancels the call there too.
@@ -179,8 +188,10 @@ impl Shared {
             return std::future::ready(Err(error)).boxed();
         };
         // The first word of an address is where the node talks to others; what follows is not for us.
-        let place = to.address.0.split(' ').next().unwrap_or_default();
-        link.set_peer(to.node, place);
+        let addresses = self.addresses.read();
+        let address = addresses.get(&to.node).unwrap_or(&to.address);
+        link.set_peer(to.node, address.0.split(' ').next().unwrap_or_default());
+        drop(addresses);
         let answer = link.call(to.node, lane, &to.group, request, limit);
         answer.map(|answer| answer.map_err(transport_error)).boxed()
     }

@@ -80,7 +80,16 @@ impl Placing<'_> {
         let (home, fresh) = match known {
             Some(home) => (home, false),
             None if self.must_exist() => return Err(Refusal::VersionConflict { version: None }.into()),
-            None => self.claim(self.default_placement()?, 0).await?,
+            None => {
+                let placement = self.default_placement()?;
+                // A name is not claimed for a region that could not create it now.
+                let regions = &self.member.regions;
+                if self.member.group_of(placement.as_str()).is_none() && !regions.is_reachable(placement.as_str()).await
+                {
+                    return Err(not_passed(placement.as_str(), NotPassed::Unreachable));
+                }
+                self.claim(placement, 0).await?
+            }
         };
         if let Some(wanted) = &self.wanted
             && wanted.as_str() != home.placement
@@ -91,7 +100,13 @@ impl Placing<'_> {
             Some(group) => self.put_here(group, &home, fresh).await,
             None if self.call.is_passed_on() => Ok(Round::Done(Placed::Elsewhere(misrouted()))),
             None => match self.call.pass_on(self.member, &home.placement).await {
-                Ok(response) => Ok(Round::Done(Placed::Elsewhere(response))),
+                Ok(response) => {
+                    if fresh && response.status().is_client_error() {
+                        // If it cannot be done, the next put of the name takes it over.
+                        let _ = self.give_back_at(&home.placement).await;
+                    }
+                    Ok(Round::Done(Placed::Elsewhere(response)))
+                }
                 Err(NotPassed::Misrouted) => Ok(Round::Again(None)),
                 Err(lost) => Err(not_passed(&home.placement, lost)),
             },

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -23,6 +24,17 @@ use super::problem::Failure;
 use super::route::{self, Placed, Whole, check_placement};
 use super::{answer, log_index, translate, unexpected};
 use crate::node::{Member, Node};
+
+/// How long the answer to a delete waits for the name to be free again.
+const GIVE_BACK_WAIT: Duration = Duration::from_secs(1);
+
+async fn give_back(node: Arc<Node>, resource: ResourceName) {
+    let Some(member) = node.member() else { return };
+    if let Err(error) = member.give_back(&resource).await {
+        // The next put of the name takes the claim over.
+        tracing::info!(resource = resource.as_str(), %error, "a claim is left over");
+    }
+}
 
 fn show(group: &Group, view: &ratequeue_limiter::ResourceView, index: Option<u64>, status: StatusCode) -> Response {
     let mut response = (status, answer(&translate::resource_view(view, group.name()))).into_response();
@@ -229,11 +241,10 @@ pub async fn delete(
     let (node, resource) = (&node, &resource);
     route::by_resource(node, resource, &call, |group| async move {
         let applied = group.submit_anywhere(Command::DeleteResource(delete.clone())).await?;
-        if matches!(applied.outcome, Ok(Reply::Deleted) | Err(Refusal::ResourceNotFound))
-            && let Err(error) = node.joined_member()?.give_back(resource).await
-        {
-            // The resource is gone all the same; the next put of the name takes the claim over.
-            tracing::info!(resource = resource.as_str(), %error, "a claim is left over");
+        if matches!(applied.outcome, Ok(Reply::Deleted) | Err(Refusal::ResourceNotFound)) {
+            let giving_back = tokio::spawn(give_back(Arc::clone(node), resource.clone()));
+            // The resource is gone in any case. The name follows, at once unless the global group cannot be asked.
+            let _ = tokio::time::timeout(GIVE_BACK_WAIT, giving_back).await;
         }
         let reply = applied.outcome.map_err(|refusal| Failure::refused(resource, refusal).at(applied.index))?;
         let Reply::Deleted = reply else { return Err(unexpected()) };

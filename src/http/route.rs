@@ -179,7 +179,9 @@ where
         }
         let home = |placement: &str| Home { placement: placement.to_owned(), claim: None };
         let response = self.at(&home(self.member.region.name())).await?;
-        if method != Method::DELETE || !is_not_found(&response) {
+        // A key that was made up for this call cannot be remembered anywhere.
+        let has_key = self.call.parts.headers.contains_key(names::IDEMPOTENCY_KEY);
+        if method != Method::DELETE || !has_key || !is_not_found(&response) {
             return Ok(response);
         }
         let others = if self.call.is_passed_on() { BTreeSet::new() } else { self.member.regions.others() };

@@ -75,10 +75,7 @@ impl AddNode {
             let voters = voters(&leader, &region).into_iter().chain([self.id]).collect();
             set_voters(&leader, &region, voters, false).await?;
         } else {
-            let client = change.asked(self.id).await?.client;
-            let request = FormRequest { group: region.clone(), voters: vec![new.clone()] };
-            client.form(&request).await.map_err(failed)?;
-            self.file.leader(&file, &region).await?;
+            change.first_of_region(&region, &new).await?;
         }
         change.join_global(&new, None).await?;
         print(&format!("node {} votes in group {region} now\n", self.id));
@@ -91,6 +88,11 @@ impl RemoveNode {
         let file = self.file.read()?;
         let region = region_of(&file, self.id)?;
         let change = Change { place: &self.file, file: &file };
+        if change.is_lost(&region).await? {
+            change.leave_global(self.id).await?;
+            print(&format!("region {region} does not answer: node {} is out of group global\n", self.id));
+            return Ok(Exit::Done);
+        }
         let mut leader = self.file.leader(&file, &region).await?;
         let rest: BTreeSet<u64> = voters(&leader, &region).into_iter().filter(|id| *id != self.id).collect();
         let votes = rest.len() < voters(&leader, &region).len();
@@ -159,6 +161,31 @@ async fn set_voters(leader: &Asked, group: &str, voters: BTreeSet<u64>, keep: bo
 }
 
 impl Change<'_> {
+    /// Whether no node of a region answers.
+    async fn is_lost(&self, region: &str) -> Result<bool, Failed> {
+        let all = self.place.ask(self.file).await?;
+        Ok(all.iter().filter(|asked| asked.node.region == region).all(|asked| asked.view.is_err()))
+    }
+
+    /// Forms the group of a new region of its first node. The global group says whether it is the first: a region whose nodes are
+    /// silent is not new, and a second group of it would grant everything twice.
+    async fn first_of_region(&self, region: &str, new: &NodeView) -> Result<(), Failed> {
+        self.add_learner(GLOBAL, new).await?;
+        let leader = self.place.leader(self.file, GLOBAL).await?;
+        let known = leader.view.as_ref().ok().and_then(|view| view.regions.get(region));
+        let known = known.map(|region| region.nodes.iter().map(|node| node.id).collect()).unwrap_or_default();
+        let others: BTreeSet<u64> = members(&leader, GLOBAL).intersection(&known).copied().collect();
+        if others.iter().any(|id| *id != new.id) {
+            return Err(fail(format!(
+                "region {region} has nodes already ({others:?}), and its group has no leader: bring them back, then repeat this"
+            )));
+        }
+        let client = self.asked(new.id).await?.client;
+        let request = FormRequest { group: region.to_owned(), voters: vec![new.clone()] };
+        client.form(&request).await.map_err(failed)?;
+        self.place.leader(self.file, region).await.map(drop)
+    }
+
     async fn asked(&self, id: u64) -> Result<Asked, Failed> {
         let all = self.place.ask(self.file).await?;
         let asked = all.into_iter().find(|asked| asked.node.id == id);

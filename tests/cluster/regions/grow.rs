@@ -92,6 +92,33 @@ async fn a_lost_voter_of_both_groups_is_replaced() {
     cluster.node_mut(6).kill().await;
     assert_eq!(cluster.at(2).group().await["voters"], json!([2, 3]));
     failed(&cluster.cli(&["remove-node", "--id", "5"]).await, 1, &["node 5 is the only voter"]);
+
+    // A region whose nodes are silent is not a new one: it would get a second group.
+    cluster.at(5).put("/v1/resources/theirs", json!({"limits": concurrency(1)})).await.is(201);
+    cluster.node_mut(5).kill().await;
+    eventually("the region is known to be lost", || async {
+        let body = cluster.at(4).get("/v1/cluster").await.is(200).body.clone();
+        (body["regions"][AP]["reachable"] == false).then_some(())
+    })
+    .await;
+    // A name is not claimed for a region that cannot create it.
+    let there = json!({"placement": AP, "limits": concurrency(1)});
+    cluster.at(4).put("/v1/resources/free", there).await.problem(503, "no-quorum");
+    cluster.at(4).put("/v1/resources/free", json!({"limits": concurrency(1)})).await.is(201);
+    cluster.describe_in(AP, 7).start().await;
+    failed(
+        &cluster.cli(&["add-node", "--id", "7"]).await,
+        1,
+        &["region ap-south-1 has nodes already", "bring them back"],
+    );
+    cluster.at(4).put("/v1/resources/theirs", json!({"limits": concurrency(1)})).await.problem(503, "no-quorum");
+    cluster.node_mut(5).start().await;
+    cluster.node(5).ready().await;
+    done(&cluster.cli(&["add-node", "--id", "7"]).await);
+    eventually("the region has a second voter", || async {
+        (cluster.at(7).group().await["voters"] == json!([5, 7])).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
