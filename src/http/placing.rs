@@ -37,14 +37,14 @@ pub struct Placing<'a> {
 }
 
 /// What a put came to.
-pub enum Placed {
+pub enum Answer {
     Here { group: Group, created: bool, resource: std::sync::Arc<ResourceView>, index: u64 },
     Elsewhere(Response),
 }
 
 /// What one round came to.
 enum Round {
-    Done(Placed),
+    Done(Answer),
     /// It lives there now, so far as is known; `None` when nothing is known any more.
     Again(Option<Home>),
 }
@@ -54,14 +54,14 @@ impl Placing<'_> {
     ///
     /// # Errors
     /// Why not; what was claimed for it is given back.
-    pub async fn run(self) -> Result<Placed, Failure> {
+    pub async fn run(self) -> Result<Answer, Failure> {
         let mut home = self.member.locate(self.name());
         for round in 0..ROUNDS_MAX {
             if home.is_none() && (round > 0 || self.must_exist()) {
                 home = self.member.locate_surely(self.name()).await?;
             }
             match self.round(home).await? {
-                Round::Done(placed) => return Ok(placed),
+                Round::Done(answer) => return Ok(answer),
                 Round::Again(found) => home = found,
             }
         }
@@ -98,14 +98,14 @@ impl Placing<'_> {
         }
         match self.member.group_of(&home.placement) {
             Some(group) => self.put_here(group, &home, fresh).await,
-            None if self.call.is_passed_on() => Ok(Round::Done(Placed::Elsewhere(misrouted()))),
+            None if self.call.is_passed_on() => Ok(Round::Done(Answer::Elsewhere(misrouted()))),
             None => match self.call.pass_on(self.member, &home.placement).await {
                 Ok(response) => {
                     if fresh && response.status().is_client_error() {
                         // If it cannot be done, the next put of the name takes it over.
                         let _ = self.give_back_at(&home.placement).await;
                     }
-                    Ok(Round::Done(Placed::Elsewhere(response)))
+                    Ok(Round::Done(Answer::Elsewhere(response)))
                 }
                 Err(NotPassed::Misrouted) => Ok(Round::Again(None)),
                 Err(lost) => Err(not_passed(&home.placement, lost)),
@@ -139,7 +139,7 @@ impl Placing<'_> {
         let applied = group.submit_anywhere(Command::PutClaimed(command)).await?;
         match applied.outcome {
             Ok(Reply::Put { created, resource }) => {
-                Ok(Round::Done(Placed::Here { group: group.clone(), created, resource, index: applied.index }))
+                Ok(Round::Done(Answer::Here { group: group.clone(), created, resource, index: applied.index }))
             }
             Ok(_) => Err(unexpected()),
             // Deleted since it was found, or given back by somebody who found it half made.

@@ -80,8 +80,8 @@ pub async fn put(
     let put = PutResource { request, resource: resource.clone(), spec, condition };
     let placing = Placing { member, call: &call, put, wanted };
     match placing.run().await.map_err(about)? {
-        placing::Placed::Elsewhere(response) => Ok(response),
-        placing::Placed::Here { group, created, resource, index } => {
+        placing::Answer::Elsewhere(response) => Ok(response),
+        placing::Answer::Here { group, created, resource, index } => {
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };
             let mut response = show(&group, &resource, Some(index), status);
             response.extensions_mut().insert(Placed(group));
