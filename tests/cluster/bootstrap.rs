@@ -133,6 +133,8 @@ async fn a_node_that_lost_its_data_does_not_come_back_under_its_id() {
     }
     cluster.node_mut(leader).start().await;
     cluster.node(left).ready().await;
+    // Its region is; names are claimed in the other group.
+    cluster.leader_of(GLOBAL).await;
     cluster.at(left).create("goes-on", concurrency(1)).await;
 }
 
