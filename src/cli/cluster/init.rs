@@ -59,10 +59,9 @@ pub async fn init(place: &File, file: &ClusterFile) -> Result<(), Failed> {
 
 /// A node without data beside a formed cluster has lost it, or the formed one came from elsewhere: both are for people.
 fn refuse_half_empty(asked: &[Asked]) -> Result<(), Failed> {
-    let is_formed = |asked: &&Asked| asked.own_group().is_some_and(|group| !group.voters.is_empty());
     let empty: Vec<u64> =
         asked.iter().filter(|asked| asked.cluster_id().is_none()).map(|asked| asked.node.id).collect();
-    let (Some(formed), Some(id)) = (asked.iter().find(is_formed), empty.first()) else { return Ok(()) };
+    let (Some(formed), Some(id)) = (asked.iter().find(|asked| asked.is_formed()), empty.first()) else { return Ok(()) };
     let text = if empty.len() * 2 > asked.len() {
         format!(
             "node {} belongs to another cluster ({}), and nodes {empty:?} are empty: nothing was formed. Give it an empty data \

@@ -93,16 +93,12 @@ impl RemoveNode {
             print(&format!("region {region} does not answer: node {} is out of group global\n", self.id));
             return Ok(Exit::Done);
         }
-        let mut leader = self.file.leader(&file, &region).await?;
+        let leader = self.file.leader(&file, &region).await?;
         let rest: BTreeSet<u64> = voters(&leader, &region).into_iter().filter(|id| *id != self.id).collect();
         let votes = rest.len() < voters(&leader, &region).len();
         if votes {
             change.check_quorum(&region, &rest, self.id).await?;
-            if leader.node.id == self.id {
-                let request = TransferLeaderRequest { group: region.clone(), to: None };
-                leader.client.transfer_leader(&request).await.map_err(failed)?;
-                leader = self.file.leader(&file, &region).await?;
-            }
+            let leader = change.led_by_another(&region, leader, self.id).await?;
             set_voters(&leader, &region, rest, false).await?;
         }
         let was_member = change.leave_global(self.id).await?;
@@ -201,7 +197,7 @@ impl Change<'_> {
             return Err(fail(format!("node {id} does not answer: start it first. {why}")));
         }
         let mut others = all.iter().filter(|asked| asked.node.id != id);
-        let formed = others.clone().find(|asked| asked.own_group().is_some_and(|group| !group.voters.is_empty()));
+        let formed = others.clone().find(|asked| asked.is_formed());
         let Some(formed) = formed else {
             return Err(fail("there is no cluster to add it to: run `ratequeue cluster init`".to_owned()));
         };
@@ -272,6 +268,16 @@ impl Change<'_> {
         set_voters(&leader, GLOBAL, wanted, true).await
     }
 
+    /// The leader of a group, once that is not this node any more.
+    async fn led_by_another(&self, group: &str, leader: Asked, id: u64) -> Result<Asked, Failed> {
+        if leader.node.id != id {
+            return Ok(leader);
+        }
+        let request = TransferLeaderRequest { group: group.to_owned(), to: None };
+        leader.client.transfer_leader(&request).await.map_err(failed)?;
+        self.place.leader(self.file, group).await
+    }
+
     /// Takes a node out of the global group; false when it was not in it.
     async fn leave_global(&self, id: u64) -> Result<bool, Failed> {
         let mut leader = self.place.leader(self.file, GLOBAL).await?;
@@ -282,11 +288,7 @@ impl Change<'_> {
         if voters(&leader, GLOBAL).contains(&id) {
             let wanted = self.file.global_voters(&before.into_iter().filter(|other| *other != id).collect());
             self.check_quorum(GLOBAL, &wanted, id).await?;
-            if leader.node.id == id {
-                let request = TransferLeaderRequest { group: GLOBAL.to_owned(), to: None };
-                leader.client.transfer_leader(&request).await.map_err(failed)?;
-                leader = self.place.leader(self.file, GLOBAL).await?;
-            }
+            leader = self.led_by_another(GLOBAL, leader, id).await?;
             set_voters(&leader, GLOBAL, wanted, true).await?;
         }
         let request = RemoveMemberRequest { group: GLOBAL.to_owned(), node: id };

@@ -89,6 +89,11 @@ impl Asked {
         self.group(&self.node.region)
     }
 
+    /// Whether the group of its region is formed, as far as it knows.
+    fn is_formed(&self) -> bool {
+        self.own_group().is_some_and(|group| !group.voters.is_empty())
+    }
+
     fn leads(&self, group: &str) -> bool {
         self.group(group).is_some_and(|group| group.role == Role::Leader)
     }
