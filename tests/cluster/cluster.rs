@@ -11,7 +11,7 @@ use std::time::Duration;
 use ratequeue_api::client;
 use serde_json::Value;
 
-use crate::addresses::{Place, loopback, places};
+use crate::addresses::{Place, loopback};
 use crate::harness::{Client, Tree, eventually, run};
 use crate::member::Member;
 
@@ -50,8 +50,8 @@ impl Cluster {
     /// A file of so many nodes in each of these regions, of which none runs. Ids count from 1, region by region.
     pub fn described_in(regions: &[(&str, usize)]) -> Self {
         let ip = loopback();
-        let named = regions.iter().flat_map(|(region, nodes)| places(ip, *nodes).into_iter().map(|at| (*region, at)));
-        let nodes = (1..).zip(named).map(|(id, (region, place))| (id, region.to_owned(), place, None));
+        let named = regions.iter().flat_map(|(region, nodes)| std::iter::repeat_n(*region, *nodes));
+        let nodes = (1..).zip(named).map(|(id, region)| (id, region.to_owned(), Place::of(id, ip), None));
         Self::of("test", ip, nodes.collect())
     }
 
@@ -118,7 +118,7 @@ impl Cluster {
 
     /// Puts another node into the file. It does not run yet.
     pub fn describe_in(&mut self, region: &str, id: u64) -> &mut Member {
-        let place = places(self.ip, 1)[0];
+        let place = Place::of(id, self.ip);
         self.places.insert(id, (region.to_owned(), place));
         self.write();
         let member = Member::new(id, place, &self.file, self.tree.path(), None);
