@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import socket
+import os
 import subprocess
 import time
 from collections.abc import Mapping
@@ -16,6 +16,17 @@ from ratequeue.testing import Process, find_binary, is_ready
 
 TIMEOUT = 30.0
 
+# Each cluster has a loopback address for itself, and fixed ports below those that the system gives to connections: a node
+# that was killed finds its ports free when it comes back.
+_NTH = itertools.count(1)
+_HTTP = 10_000
+_PEER = 20_000
+
+
+def nowhere(nth: int) -> str:
+    """One of a few URLs where nobody listens: ports that are privileged and in use nowhere."""
+    return f"http://127.0.0.1:{1 + nth}"
+
 
 class Cluster:
     """Nodes from 1 on, in regions of so many; three in one by default. Any of them may be killed and started again."""
@@ -24,14 +35,15 @@ class Cluster:
         self._folder = folder
         regions = regions or {"eu": 3}
         count = sum(regions.values())
-        ports = free_ports(2 * count)
-        self.urls = {n: f"http://127.0.0.1:{ports[n - 1]}" for n in range(1, count + 1)}
+        high, low = (os.getpid() & 0xFFFF).to_bytes(2, "big")
+        ip = f"127.{next(_NTH)}.{high}.{low}"
+        self.urls = {n: f"http://{ip}:{_HTTP + n}" for n in range(1, count + 1)}
         self.file = folder / "cluster.toml"
         text = 'name = "test"\n'
         ids = iter(self.urls)
         for region, size in regions.items():
             nodes = "".join(
-                f'  {{ id = {n}, http = "127.0.0.1:{ports[n - 1]}", peer = "127.0.0.1:{ports[count + n - 1]}" }},\n'
+                f'  {{ id = {n}, http = "{ip}:{_HTTP + n}", peer = "{ip}:{_PEER + n}" }},\n'
                 for n in itertools.islice(ids, size)
             )
             text += f"[regions.{region}]\nnodes = [\n{nodes}]\n"
@@ -85,11 +97,3 @@ class Cluster:
     def stop(self) -> None:
         for process in self._processes.values():
             process.kill()
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

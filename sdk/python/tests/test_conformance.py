@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
-from cluster import free_ports
+from cluster import nowhere
 
 import ratequeue
 from ratequeue import _retry
@@ -48,7 +48,7 @@ class Fake:
         self.urls: dict[str, str] = {}
         for name in scenario["nodes"]:
             if name in scenario.get("down", []):
-                self.urls[name] = f"http://127.0.0.1:{free_ports(1)[0]}"
+                self.urls[name] = nowhere(len(self.urls))
                 continue
             server = ThreadingHTTPServer(("127.0.0.1", 0), type("Node", (_Node,), {"fake": self, "name": name}))
             server.daemon_threads = True

@@ -11,7 +11,7 @@ import httpx
 import provider
 import pytest
 import requests
-from cluster import free_ports
+from cluster import nowhere
 
 import ratequeue
 from ratequeue.aio import AsyncClient
@@ -31,17 +31,11 @@ def api() -> Iterator[provider.Provider]:
         yield api
 
 
-@pytest.fixture
-def nowhere() -> str:
-    """A URL where nobody listens."""
-    return f"http://127.0.0.1:{free_ports(1)[0]}"
-
-
 def held(client: ratequeue.Client, name: str) -> Any:
     return client.stats(name)["held"]
 
 
-def test_httpx(client: ratequeue.Client, make: Make, api: provider.Provider, nowhere: str) -> None:
+def test_httpx(client: ratequeue.Client, make: Make, api: provider.Provider) -> None:
     name = make(slots=1)
     loads: list[str] = []
 
@@ -57,14 +51,12 @@ def test_httpx(client: ratequeue.Client, make: Make, api: provider.Provider, now
             assert response.read()
         assert held(client, name) == 0
         with pytest.raises(httpx.ConnectError):
-            http.post(nowhere + PATH, json=CALL)
+            http.post(nowhere(0) + PATH, json=CALL)
         assert held(client, name) == 0
     assert loads == [PATH] * 3
 
 
-def test_httpx_with_asyncio(
-    client: ratequeue.Client, make: Make, api: provider.Provider, nowhere: str, ratequeue_node: Any
-) -> None:
+def test_httpx_with_asyncio(client: ratequeue.Client, make: Make, api: provider.Provider, ratequeue_node: Any) -> None:
     name = make(slots=1)
 
     async def run() -> None:
@@ -78,13 +70,13 @@ def test_httpx_with_asyncio(
                     assert await response.aread()
                 assert held(client, name) == 0
                 with pytest.raises(httpx.ConnectError):
-                    await http.post(nowhere + PATH, json=CALL)
+                    await http.post(nowhere(0) + PATH, json=CALL)
                 assert held(client, name) == 0
 
     asyncio.run(run())
 
 
-def test_requests(client: ratequeue.Client, make: Make, api: provider.Provider, nowhere: str) -> None:
+def test_requests(client: ratequeue.Client, make: Make, api: provider.Provider) -> None:
     name = make(slots=1)
     with requests.Session() as session:
         session.mount("http://", RateQueueAdapter(name, client=client, timeout=0))
@@ -97,7 +89,7 @@ def test_requests(client: ratequeue.Client, make: Make, api: provider.Provider, 
             assert response.content
         assert held(client, name) == 0
         with pytest.raises(requests.ConnectionError):
-            session.post(nowhere + PATH, json=CALL)
+            session.post(nowhere(0) + PATH, json=CALL)
         assert held(client, name) == 0
 
 
