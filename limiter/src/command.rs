@@ -8,7 +8,8 @@ use crate::caps;
 use crate::lease_id::LeaseId;
 use crate::load::Load;
 use crate::name::{Placement, RequestId, ResourceName};
-use crate::spec::{ResourcePatch, ResourceSpec};
+use crate::patch::ResourcePatch;
+use crate::spec::ResourceSpec;
 
 /// One command. Deciding it always gives an [`crate::Outcome`]; it cannot fail otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -47,6 +47,7 @@ mod loader;
 mod name;
 mod outcome;
 mod paged;
+mod patch;
 mod record;
 mod release;
 mod resource;
@@ -70,10 +71,10 @@ pub use outcome::{
     Blocked, ClaimView, End, Grant, LeaseState, LeaseView, LimitUsage, Outcome, Phase, Place, Refusal, Released, Reply,
     ResourceUsage, ResourceView,
 };
+pub use patch::{LeasePatch, LimitPatch, Patch, QueuePatch, ResourcePatch};
 pub use record::{Catalog, Claim, LeaseRecord, Memo, Meta, Record, RecordKey, ResourceRecord};
 pub use spec::{
-    Algorithm, Cost, InvalidResource, Kind, LeasePatch, LeaseSpec, LimitDraft, LimitPatch, LimitSpec, Patch,
-    QueuePatch, QueueSpec, ResourcePatch, ResourceSpec, Rule, TrueUp,
+    Algorithm, Cost, InvalidResource, Kind, LeaseSpec, LimitDraft, LimitSpec, QueueSpec, ResourceSpec, Rule, TrueUp,
 };
 pub use state::{Applied, Cut, Inconsistent, State};
 pub use time::LogTime;
