@@ -12,7 +12,7 @@ use ratequeue_limiter::{Event, EventKind, LeaseId};
 use tokio::sync::Notify;
 
 use crate::caps;
-use crate::replica::Replica;
+use crate::group::Group;
 
 /// Why a wait is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,15 +113,17 @@ impl Attachments {
 /// not cancelled for want of interest. Dropping it ends that.
 #[derive(Debug)]
 pub struct Attachment {
-    replica: Arc<Replica>,
+    group: Group,
     lease: LeaseId,
+    /// A log entry after which the lease was in line.
+    index: u64,
     notify: Arc<Notify>,
 }
 
 impl Attachment {
-    pub(crate) fn new(replica: Arc<Replica>, lease: LeaseId) -> Self {
-        let notify = replica.attachments.add(lease);
-        Self { replica, lease, notify }
+    pub(crate) fn new(group: Group, lease: LeaseId, index: u64) -> Self {
+        let notify = group.replica().attachments.add(lease);
+        Self { group, lease, index, notify }
     }
 
     /// The lease.
@@ -134,11 +136,20 @@ impl Attachment {
     /// meanwhile does not matter: the line is the same everywhere.
     /// May be dropped and called again.
     pub async fn ended_waiting(&mut self) -> Woken {
+        let replica = self.group.replica();
+        let is_stopping = || replica.attachments.stopping.load(Ordering::SeqCst);
+        // Before it has the entry, this node does not know the line. However long it lags, the call is not given up.
+        while self.group.wait_applied(self.index).await.is_err() {
+            if is_stopping() {
+                return Woken::ShuttingDown;
+            }
+            tokio::time::sleep(caps::RETRY_PAUSE).await;
+        }
         loop {
-            if !self.replica.is_waiting(self.lease) {
+            if !replica.is_waiting(self.lease) {
                 return Woken::NoLongerWaiting;
             }
-            if self.replica.attachments.stopping.load(Ordering::SeqCst) {
+            if is_stopping() {
                 return Woken::ShuttingDown;
             }
             self.notify.notified().await;
@@ -148,6 +159,6 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        self.replica.attachments.remove(self.lease, &self.notify);
+        self.group.replica().attachments.remove(self.lease, &self.notify);
     }
 }

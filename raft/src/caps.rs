@@ -83,6 +83,12 @@ pub const SHUTDOWN_DRAIN: Duration = Duration::from_secs(2);
 /// How long a voter may take to take leadership over when it is handed to it.
 pub const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Members of a group. With their addresses they fit into one entry of the log, and their connections into the link's.
+pub const MEMBERS_MAX: usize = 64;
+
+/// The address of a member, in bytes.
+pub const ADDRESS_BYTES_MAX: usize = 256;
+
 /// How long a change of members waits for another one to end.
 pub const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
 

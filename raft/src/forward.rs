@@ -6,7 +6,7 @@
 //!        +--another leads--> Lane::Forward -+   once: the leader does not pass it on
 //! ```
 //! A command can be given to the leader more than once: an acquire and a change of a resource carry a request id, a release,
-//! an extend and a keepalive mean the same when they come again. So an answer that was lost is asked for again, of whoever
+//! an extend, a keepalive, and every step by which a name is claimed and given back mean the same when they come again. So an answer that was lost is asked for again, of whoever
 //! leads then, until the caller's patience is over; only then nobody knows.
 //!
 //! A call that waits in line does not wait at the leader but here, on this node's copy of the line: the loss of the leader
@@ -144,6 +144,10 @@ impl Group {
         }
     }
 
+    fn forward_timeout(&self) -> Duration {
+        caps::FORWARD_TIMEOUT.max(self.timing().election_max * 2)
+    }
+
     async fn submit_to(&self, leader: NodeId, command: &Command) -> Result<Applied, SubmitError> {
         match self.ask(leader, &Question::Submit(Box::new(command.clone()))).await? {
             Answer::Submitted(result) => match *result {
@@ -190,7 +194,7 @@ impl Group {
         let mut roles = self.roles();
         let deposed = roles.wait_for(|role| role.leader.is_some_and(|other| other != leader));
         let answered = tokio::select! {
-            answered = tokio::time::timeout(caps::FORWARD_TIMEOUT, call) => answered,
+            answered = tokio::time::timeout(self.forward_timeout(), call) => answered,
             // One that stands still, or is cut off, need not be waited for: whoever leads now knows what it has decided.
             _ = deposed => return Err(SubmitError::UnknownOutcome),
         };

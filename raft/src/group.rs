@@ -183,6 +183,9 @@ impl Group {
         if !voters.contains_key(&self.node()) {
             return Err(FormError::NotAVoter);
         }
+        if voters.len() > caps::MEMBERS_MAX || voters.values().any(|at| at.0.len() > caps::ADDRESS_BYTES_MAX) {
+            return Err(FormError::TooLarge);
+        }
         let ids: BTreeSet<NodeId> = voters.keys().copied().collect();
         match self.inner.raft.initialize(voters).await {
             Ok(()) => Ok(()),
@@ -211,10 +214,11 @@ impl Group {
         answered.await.unwrap_or(Err(SubmitError::UnknownOutcome))
     }
 
-    /// Attaches a call that waits for a lease: as long as it exists, and this node leads, the lease is kept alive.
+    /// Attaches a call that waits for a lease: as long as it exists the lease is kept alive, through whoever leads. `index` is
+    /// a log entry after which the lease was in line; this node may still have to apply it.
     #[must_use]
-    pub fn attach(&self, lease: LeaseId) -> Attachment {
-        Attachment::new(Arc::clone(&self.inner.replica), lease)
+    pub fn attach(&self, lease: LeaseId, index: u64) -> Attachment {
+        Attachment::new(self.clone(), lease, index)
     }
 
     /// Returns when [`Group::read`] shows everything that was acknowledged anywhere before this call. On the leader only.
@@ -222,8 +226,9 @@ impl Group {
     /// # Errors
     /// [`SubmitError::NotLeader`], [`SubmitError::NoQuorum`], or [`SubmitError::ShuttingDown`].
     pub async fn linearize(&self) -> Result<(), SubmitError> {
-        // A majority that answered this recently cannot have elected another leader. The tenth is for clocks of unequal speed.
-        let age = self.inner.timing.election_max.mul_f32(0.9);
+        // A majority that answered this recently cannot have elected another leader, not even one whose nodes have shorter
+        // timeouts than this. The tenth is for clocks of unequal speed.
+        let age = self.inner.timing.election_max.min(Timing::default().election_max).mul_f32(0.9);
         if self.is_leader() && self.leaderless_for() > self.inner.timing.election_max {
             return Err(SubmitError::NoQuorum);
         }
@@ -326,6 +331,10 @@ impl Group {
 impl Group {
     pub(crate) fn raft(&self) -> &Raft {
         &self.inner.raft
+    }
+
+    pub(crate) fn replica(&self) -> &Arc<Replica> {
+        &self.inner.replica
     }
 
     pub(crate) fn transport(&self) -> &Arc<dyn Transport> {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use openraft::ChangeMembers;
+use openraft::async_runtime::{Instant as _, WatchReceiver};
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 
 use crate::caps;
@@ -28,6 +29,14 @@ pub enum ChangeError {
     /// The change cannot be made.
     #[error("{0}")]
     Refused(String),
+    /// The voter that leadership was handed to did not take it in time. This node then still leads, or nobody does.
+    #[error("node {to} did not take over within {} ms", .within.as_millis())]
+    NotTaken {
+        /// That voter.
+        to: NodeId,
+        /// How long it was waited for.
+        within: Duration,
+    },
 }
 
 impl Group {
@@ -41,6 +50,12 @@ impl Group {
         let known = |node: &NodeId| status.voters.get(node).or_else(|| status.learners.get(node));
         let (moved, added): (BTreeMap<_, _>, BTreeMap<_, _>) =
             nodes.into_iter().filter(|(node, at)| known(node) != Some(at)).partition(|(node, _)| known(node).is_some());
+        if status.voters.len() + status.learners.len() + added.len() > caps::MEMBERS_MAX {
+            return Err(ChangeError::Refused(format!("a group has at most {} members", caps::MEMBERS_MAX)));
+        }
+        if moved.values().chain(added.values()).any(|at| at.0.len() > caps::ADDRESS_BYTES_MAX) {
+            return Err(ChangeError::Refused(format!("an address has at most {} bytes", caps::ADDRESS_BYTES_MAX)));
+        }
         for change in [ChangeMembers::SetNodes(moved), ChangeMembers::AddNodes(added)] {
             let (ChangeMembers::SetNodes(nodes) | ChangeMembers::AddNodes(nodes)) = &change else { continue };
             if nodes.is_empty() {
@@ -68,11 +83,14 @@ impl Group {
         self.change(ChangeMembers::RemoveNodes(BTreeSet::from([node])), false).await
     }
 
-    /// Makes a change; waits for one that is just ending, as the last one of a new leader's predecessor.
+    /// Makes a change; waits for one that is just ending, as the last one of a new leader's predecessor. A change of voters
+    /// has two steps, and goes on to its end when the caller leaves after the first.
     async fn change(&self, change: ChangeMembers<NodeId, Address>, retain: bool) -> Result<(), ChangeError> {
         let give_up = Instant::now() + caps::CHANGE_PATIENCE;
         loop {
-            let changed = self.raft().change_membership(change.clone(), retain).await;
+            let (raft, change) = (self.raft().clone(), change.clone());
+            let changing = tokio::spawn(async move { raft.change_membership(change, retain).await });
+            let changed = changing.await.map_err(|_ended| ChangeError::Submit(SubmitError::UnknownOutcome))?;
             match changed.map_err(|error| self.change_error(error)) {
                 Err(ChangeError::InProgress) if Instant::now() < give_up => tokio::time::sleep(caps::RETRY_PAUSE).await,
                 Err(error) => return Err(error),
@@ -82,10 +100,10 @@ impl Group {
     }
 
     /// Hands leadership to another voter and returns who leads then. Without a choice it goes to the voter that has most of
-    /// the log. On the leader only.
+    /// the log, of those that answer. On the leader only.
     ///
     /// # Errors
-    /// [`ChangeError::Refused`] when nobody can take it, or nobody took it in time: this node then still leads, or nobody does.
+    /// [`ChangeError::Refused`] when nobody can take it, [`ChangeError::NotTaken`] when nobody did.
     pub async fn hand_over(&self, to: Option<NodeId>) -> Result<NodeId, ChangeError> {
         let status = self.status();
         if !self.is_leader() {
@@ -96,10 +114,11 @@ impl Group {
         {
             return Err(ChangeError::Refused(format!("node {to} does not vote in group {}", self.name())));
         }
-        let others = status.voters.keys().copied().filter(|node| *node != self.node());
+        let answering = self.answered_within(self.timing().election_max);
+        let others = status.voters.keys().copied().filter(|node| *node != self.node() && answering.contains(node));
         let most_of_the_log = |node: &NodeId| status.progress.get(node).map(|progress| progress.matched);
         let Some(to) = to.or_else(|| others.max_by_key(most_of_the_log)) else {
-            return Err(ChangeError::Refused("there is no other voter".to_owned()));
+            return Err(ChangeError::Refused("there is no other voter that answers".to_owned()));
         };
         let stopped = |_| ChangeError::Submit(SubmitError::ShuttingDown);
         self.raft().trigger().transfer_leader(to).await.map_err(stopped)?;
@@ -113,9 +132,15 @@ impl Group {
             led = roles.wait_for(|role| role.leader == Some(node)) => led.is_ok(),
             () = deadline => false,
         };
-        let refused =
-            || ChangeError::Refused(format!("node {node} did not take over within {} ms", within.as_millis()));
-        led.then_some(node).ok_or_else(refused)
+        led.then_some(node).ok_or(ChangeError::NotTaken { to: node, within })
+    }
+
+    /// The members that this leader heard from in so long.
+    fn answered_within(&self, limit: Duration) -> BTreeSet<NodeId> {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        let heard = metrics.heartbeat.iter().flatten();
+        heard.filter(|(_, at)| at.as_ref().is_some_and(|at| at.elapsed() <= limit)).map(|(id, _)| *id).collect()
     }
 
     fn change_error(&self, error: RaftError<Types, ClientWriteError<Types>>) -> ChangeError {

@@ -19,7 +19,7 @@ async fn acquires_waits_releases_and_grants() {
     let second = acquired(&group, acquire("api", "b")).await;
     assert!(is_held(&first) && !is_held(&second));
 
-    let mut attachment = group.attach(second.id);
+    let mut attachment = group.attach(second.id, 0);
     let released = group.submit(release(first.id)).await.unwrap();
     assert!(matches!(released.outcome, Ok(Reply::Released(_))));
     assert_eq!(soon("woken", attachment.ended_waiting()).await, Woken::NoLongerWaiting);
@@ -50,16 +50,16 @@ async fn all_calls_of_one_lease_wake_and_a_late_one_does_not_sleep() {
     let other = acquired(&group, acquire("api", "c")).await;
     let mut tasks = Vec::new();
     for _ in 0..8 {
-        let mut attachment = group.attach(waiting.id);
+        let mut attachment = group.attach(waiting.id, 0);
         tasks.push(tokio::spawn(async move { attachment.ended_waiting().await }));
     }
-    let mut still = group.attach(other.id);
+    let mut still = group.attach(other.id, 0);
     tokio::task::yield_now().await;
     group.submit(release(held.id)).await.unwrap().outcome.unwrap();
     for task in tasks {
         assert_eq!(soon("woken", task).await.unwrap(), Woken::NoLongerWaiting);
     }
-    assert_eq!(soon("late", group.attach(waiting.id).ended_waiting()).await, Woken::NoLongerWaiting);
+    assert_eq!(soon("late", group.attach(waiting.id, 0).ended_waiting()).await, Woken::NoLongerWaiting);
     tokio::select! {
         biased;
         woken = still.ended_waiting() => panic!("woken without reason: {woken:?}"),
@@ -130,8 +130,8 @@ async fn time_expires_a_lease_by_itself_and_no_earlier() {
     let second = acquired(&group, acquire_for("api", "b", 60_000, 60_000)).await;
     let third = acquired(&group, acquire_for("api", "c", 100, 60_000)).await;
     assert!(is_held(&first) && !is_held(&second) && !is_held(&third));
-    let mut timed_out = group.attach(third.id);
-    let mut granted = group.attach(second.id);
+    let mut timed_out = group.attach(third.id, 0);
+    let mut granted = group.attach(second.id, 0);
     soon("timed out", timed_out.ended_waiting()).await;
     assert!(begun.elapsed() >= Duration::from_millis(100));
     assert_eq!(lease(&group, third.id).unwrap().state(), LeaseState::TimedOut);

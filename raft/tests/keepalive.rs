@@ -18,7 +18,7 @@ async fn only_leases_with_a_call_are_kept_alive() {
     let kept = acquired(&group, acquire("api", "kept")).await;
     let left = acquired(&group, acquire("api", "left")).await;
     let mut events = group.events();
-    let attachment = group.attach(kept.id);
+    let attachment = group.attach(kept.id, 0);
     let cancelled = async {
         loop {
             for event in &events.recv().await.unwrap().events {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use common::hub::Cluster;
 use common::*;
 use ratequeue_limiter::{LeaseId, LogTime, Reply};
-use ratequeue_raft::{Address, NodeRole, SubmitError, Woken};
+use ratequeue_raft::{Address, ChangeError, NodeRole, SubmitError, Woken};
 
 async fn three() -> Cluster {
     Cluster::start(3, Opening::default()).await
@@ -86,7 +86,7 @@ async fn a_leader_that_is_cut_off_answers_in_time_and_its_calls_wait_on() {
     let old = cluster.leader().await;
     let group = cluster.group(old);
     let waiting = acquired(group, acquire("api", "b")).await;
-    let mut attachment = group.attach(waiting.id);
+    let mut attachment = group.attach(waiting.id, 0);
 
     cluster.hub.isolate(old, cluster.followers(old));
     let begun = Instant::now();
@@ -205,10 +205,33 @@ async fn a_call_at_a_follower_wakes_when_the_entry_reaches_it() {
     cluster.digests_are_equal().await;
     let leader = cluster.leader().await;
     let follower = cluster.group(cluster.followers(leader)[0]);
-    let mut attachment = follower.attach(waiting);
+    let mut attachment = follower.attach(waiting, 0);
     cluster.submit(release(held)).await.outcome.unwrap();
     assert_eq!(soon("woken", attachment.ended_waiting()).await, Woken::NoLongerWaiting);
     assert!(is_held(&lease(follower, waiting).unwrap()));
+}
+
+#[tokio::test]
+async fn a_call_at_a_node_that_lags_keeps_its_place_and_wakes_once_it_has_caught_up() {
+    let cluster = three().await;
+    cluster.submit(put("api", 1)).await.outcome.unwrap();
+    let held = acquire_anywhere(&cluster, "a").await;
+    cluster.digests_are_equal().await;
+    let leader = cluster.leader().await;
+    let node = cluster.followers(leader)[0];
+    let follower = cluster.group(node);
+    cluster.hub.starve(node);
+    let applied = follower.submit_anywhere(acquire("api", "b")).await.unwrap();
+    let Ok(Reply::Acquired(waiting)) = applied.outcome else { panic!("{applied:?}") };
+    let mut attachment = follower.attach(waiting.id, applied.index);
+    // Longer than a node takes to say that it lags.
+    let early = tokio::time::timeout(Duration::from_secs(3), attachment.ended_waiting()).await;
+    assert!(early.is_err(), "it waits still: {early:?}");
+    assert!(lease(follower, waiting.id).is_none(), "the follower lags");
+    cluster.hub.heal();
+    cluster.submit(release(held)).await.outcome.unwrap();
+    assert_eq!(soon("woken", attachment.ended_waiting()).await, Woken::NoLongerWaiting);
+    assert!(is_held(&lease(follower, waiting.id).unwrap()));
 }
 
 #[tokio::test]
@@ -276,7 +299,7 @@ async fn leases_expire_after_a_failover_without_any_call() {
     let waiting = acquire_anywhere(&cluster, "b").await;
     cluster.kill(cluster.leader().await);
     let leader = cluster.leader().await;
-    let mut attachment = cluster.group(leader).attach(waiting);
+    let mut attachment = cluster.group(leader).attach(waiting, 0);
     assert_eq!(soon("granted", attachment.ended_waiting()).await, Woken::NoLongerWaiting);
     assert!(is_held(&lease(cluster.group(leader), waiting).unwrap()));
 }
@@ -292,6 +315,57 @@ async fn leadership_is_handed_over_without_losing_a_call() {
     acquired(cluster.group(to), acquire("api", "a")).await;
     println!("handed over in {:?}", handed.elapsed());
     cluster.digests_are_equal().await;
+}
+
+#[tokio::test]
+async fn leadership_without_a_choice_goes_to_one_that_answers() {
+    let mut cluster = three().await;
+    let leader = cluster.leader().await;
+    let others = cluster.followers(leader);
+    // All have the whole log, so that nothing but the silence tells them apart.
+    cluster.digests_are_equal().await;
+    cluster.kill(others[1]);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(cluster.group(leader).hand_over(None).await, Ok(others[0]));
+}
+
+#[tokio::test]
+async fn a_change_of_voters_goes_on_when_its_caller_leaves() {
+    let mut cluster = three().await;
+    let leader = cluster.leader().await;
+    cluster.add(4).await;
+    let group = cluster.group(leader).clone();
+    group.add_learners([(4, Address::from("node-4"))].into()).await.unwrap();
+    cluster.digests_are_equal().await;
+    let before = group.status().last_log_index.unwrap();
+    let (sender, left) = tokio::sync::oneshot::channel::<()>();
+    let there = group.clone();
+    tokio::spawn(async move {
+        let change = there.set_voters([1, 2, 3, 4].into(), true);
+        // The first step is in the log when the caller leaves, and not yet committed.
+        let first = async {
+            while there.status().last_log_index.unwrap() == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! { _ = change => {}, () = first => {} }
+        drop(sender);
+    });
+    assert!(left.await.is_err());
+    eventually("both steps are in the log", || (group.status().last_log_index.unwrap() == before + 2).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn more_members_than_a_group_may_have_are_refused_and_the_group_lives() {
+    let cluster = three().await;
+    let leader = cluster.leader().await;
+    let group = cluster.group(leader);
+    let many = (10..100).map(|node| (node, Address(format!("node-{node}")))).collect();
+    assert!(matches!(group.add_learners(many).await, Err(ChangeError::Refused(why)) if why.contains("64 members")));
+    let long = [(4, Address("a".repeat(300)))].into();
+    assert!(matches!(group.add_learners(long).await, Err(ChangeError::Refused(why)) if why.contains("256 bytes")));
+    cluster.submit(put("api", 1)).await.outcome.unwrap();
 }
 
 #[tokio::test]

@@ -87,16 +87,9 @@ pub async fn wait(
     hold: Duration,
 ) -> Result<Option<LeaseView>, Failure> {
     if !hold.is_zero() {
-        let waiting = async {
-            // The line is looked at here, and the entry may have come from a leader elsewhere.
-            if group.wait_applied(index).await.is_ok() {
-                group.attach(id).ended_waiting().await
-            } else {
-                std::future::pending().await
-            }
-        };
+        let mut attachment = group.attach(id, index);
         tokio::select! {
-            woken = waiting => match woken {
+            woken = attachment.ended_waiting() => match woken {
                 Woken::NoLongerWaiting => {}
                 Woken::ShuttingDown => return Err(Failure::shutting_down()),
             },

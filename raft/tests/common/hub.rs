@@ -18,10 +18,15 @@ use tempfile::TempDir;
 
 use super::{DEADLINE, Opening, eventually, try_open};
 
+/// How often an entry that may not reach its node tries again.
+const STARVED_PAUSE: Duration = Duration::from_millis(20);
+
 #[derive(Debug, Default)]
 struct Faults {
     /// Nothing passes from the first to the second; nobody is told.
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// No entry reaches these nodes; everything else does.
+    starved: BTreeSet<NodeId>,
     delay: Duration,
     /// Of a thousand frames, so many break their connection.
     broken_permille: u64,
@@ -46,6 +51,11 @@ impl Hub {
             self.cut(node, other);
             self.cut(other, node);
         }
+    }
+
+    /// Lets no entry of the log reach a node, which is heard and hears all the same.
+    pub fn starve(&self, node: NodeId) {
+        self.faults.lock().starved.insert(node);
     }
 
     pub fn heal(&self) {
@@ -100,12 +110,15 @@ pub struct Link {
 }
 
 impl Transport for Link {
-    fn call(&self, to: &Target, _lane: Lane, frame: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn call(&self, to: &Target, lane: Lane, frame: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let (hub, from, to) = (Arc::clone(&self.hub), self.from, to.node);
         Box::pin(async move {
             hub.pass(from, to).await?;
             let group = hub.group(to)?;
-            let answer = group.receive(frame).await;
+            let answer = match lane {
+                Lane::Forward => group.receive_forwarded(frame).await.map_err(TransportError::Broken)?,
+                Lane::Control | Lane::Log | Lane::Bulk | Lane::Call => group.receive(frame).await,
+            };
             drop(group);
             hub.pass(to, from).await?;
             Ok(answer)
@@ -128,6 +141,9 @@ impl Transport for Link {
                 async move {
                     if lane == Lane::Bulk {
                         hub.bulk.fetch_add(1, Ordering::SeqCst);
+                    }
+                    while lane == Lane::Log && hub.faults.lock().starved.contains(&to) {
+                        tokio::time::sleep(STARVED_PAUSE).await;
                     }
                     hub.pass(from, to).await.ok().map(|()| frame)
                 }
