@@ -14,6 +14,10 @@ pub const GLOBAL: &str = "global";
 /// How long a claim without a resource counts as a creation that is under way, in microseconds of the global group's time.
 const CREATION_US: u64 = 10_000_000;
 
+/// More than the fencing tokens that a region can give out in its life. What it gave last is not known when it is lost, so the
+/// tokens of its resources go on from this far ahead: about 35 years at 1,000 grants a second.
+const TOKENS_OF_A_LOST_REGION: u64 = 1 << 40;
+
 /// Where a resource lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
@@ -53,7 +57,14 @@ impl Member {
     }
 
     fn claim_of(&self, name: &ResourceName) -> Option<ClaimView> {
-        self.global.read(|state, _| state.claim(name))
+        self.global.read(|state, _| state.claim(name)).filter(|claim| !self.is_gone(claim))
+    }
+
+    /// Whether the name was claimed for a region that was taken out of the cluster, with all that was in it. The membership of
+    /// the global group says so; a claim for a new region comes after its nodes in the same log.
+    fn is_gone(&self, claim: &ClaimView) -> bool {
+        let placement = claim.placement.as_str();
+        self.group_of(placement).is_none() && !self.regions.names().contains(placement)
     }
 
     /// Claims a name for a placement. Gives the claim that there is now, which may be another's; true when it is new.
@@ -67,7 +78,17 @@ impl Member {
         after: u64,
     ) -> Result<Result<(Home, bool), Refusal>, SubmitError> {
         let claim = ClaimName { resource: name.clone(), placement: placement.clone(), after };
-        let applied = self.global.submit_anywhere(Command::Claim(claim)).await?;
+        let mut applied = self.global.submit_anywhere(Command::Claim(claim.clone())).await?;
+        if let Ok(Reply::Claimed { claim: old, .. }) = &applied.outcome
+            && self.is_gone(old)
+        {
+            // This node knows for certain who was taken out once it knows the claim: both are in one log.
+            self.global.wait_applied(applied.index).await?;
+            if self.is_gone(old) {
+                self.take_from_lost(old).await?;
+                applied = self.global.submit_anywhere(Command::Claim(claim)).await?;
+            }
+        }
         match applied.outcome {
             Ok(Reply::Claimed { claim, fresh }) => Ok(Ok((Home::of(claim), fresh))),
             Ok(_) => Err(SubmitError::UnknownOutcome),
@@ -75,9 +96,30 @@ impl Member {
         }
     }
 
+    async fn take_from_lost(&self, claim: &ClaimView) -> Result<(), SubmitError> {
+        let unclaim = UnclaimName {
+            resource: claim.resource.clone(),
+            number: claim.number,
+            fencing_token: claim.fencing_token.saturating_add(TOKENS_OF_A_LOST_REGION),
+        };
+        self.global.submit_anywhere(Command::Unclaim(unclaim)).await.map(drop)
+    }
+
+    /// Whether names are claimed for this region, as far as this node knows. O(n) in the number of all names.
+    pub fn has_names(&self, region: &str) -> bool {
+        self.global.read(|state, _| state.has_claims_for(region))
+    }
+
     /// Whether a creation under this claim may still be under way.
     pub fn is_young(&self, claim: &ClaimView) -> bool {
         self.global.read(|_, now| now.since_us(claim.at)) < CREATION_US
+    }
+
+    /// As [`Member::give_back`], when nobody waits for it: the next put of the name takes over what is left.
+    pub async fn try_give_back(&self, name: &ResourceName) {
+        if let Err(error) = self.give_back(name).await {
+            tracing::info!(resource = name.as_str(), %error, "a claim is left over");
+        }
     }
 
     /// Gives a name back that this node's groups have no resource for. Does nothing when there is one, or no claim.

@@ -14,6 +14,8 @@ use crate::exit::{Exit, Failed};
 const REGIONS_MAX: usize = 64;
 /// Nodes of a region.
 const NODES_PER_REGION_MAX: usize = 16;
+/// Nodes of a cluster: each is connected with each.
+const NODES_MAX: usize = 64;
 /// Nodes of a region that vote in the global group.
 const VOTERS_PER_REGION_MAX: u32 = 3;
 /// The longest round trip between regions, in milliseconds.
@@ -119,6 +121,9 @@ impl ClusterFile {
             for node in &config.nodes {
                 if node.id == 0 || !ids.insert(node.id) {
                     return Err(format!("region {region}: the id {} is 0 or is there twice", node.id));
+                }
+                if ids.len() > NODES_MAX {
+                    return Err(format!("a cluster has at most {NODES_MAX} nodes"));
                 }
                 for address in [node.http, node.peer] {
                     if !addresses.insert(address) {

@@ -284,6 +284,7 @@ impl Node {
         }
         for group in member.groups() {
             if group.is_leader()
+                && group.status().voters.len() > 1
                 && let Err(error) = group.hand_over(None).await
             {
                 tracing::warn!(group = group.name(), %error, "leadership could not be handed over");

@@ -92,6 +92,13 @@ impl Regions {
         names
     }
 
+    /// The nodes of a region that are members of the cluster.
+    pub fn members_of(&self, region: &str) -> BTreeSet<NodeId> {
+        let members = self.global.members();
+        let nodes = members.iter().filter_map(|(id, address)| parse(*id, address));
+        nodes.filter(|node| node.region == region).map(|node| node.id).collect()
+    }
+
     /// The nodes of a region, the one to call first at the front, and those that were silent at the end.
     pub fn nodes_of(&self, region: &str) -> Vec<NodeView> {
         let contact = self.contact(region);

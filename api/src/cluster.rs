@@ -81,7 +81,7 @@ pub struct GroupView {
     pub applied_index: u64,
     /// How many committed entries the asked node has still to apply.
     pub lag: u64,
-    /// What the whole group can do: rises when all voters can.
+    /// What the asked node can do. So far all versions can do the same: 1.
     pub feature_level: u32,
     /// A hash of the asked node's state at `applied_index`: equal on all nodes at the same index.
     pub digest: String,

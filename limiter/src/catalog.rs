@@ -129,6 +129,12 @@ impl State {
         ids.filter_map(|id| self.claims.get(*id)).map(|claim| claim.view()).collect()
     }
 
+    /// Whether any name is claimed for this placement. O(n) in the number of claims.
+    #[must_use]
+    pub fn has_claims_for(&self, placement: &str) -> bool {
+        self.claimed.values().filter_map(|id| self.claims.get(*id)).any(|claim| claim.placement.as_str() == placement)
+    }
+
     /// Number of claims.
     #[must_use]
     pub fn claims_len(&self) -> usize {

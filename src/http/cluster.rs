@@ -16,7 +16,8 @@ use ratequeue_raft::{Address, ChangeError, FormError, Group, NodeId, NodeRole, S
 use super::answer;
 use super::extract::{Json, Named};
 use super::problem::Failure;
-use crate::node::{FEATURE_LEVEL, Node};
+use crate::catalog::GLOBAL;
+use crate::node::{FEATURE_LEVEL, Member, Node};
 use crate::regions::address;
 
 /// The cluster as the asked node sees it.
@@ -116,12 +117,42 @@ fn named<'a>(node: &'a Node, group: &str) -> Result<&'a Group, Failure> {
 
 /// A node and its address, as the members of a group keep it.
 fn member(node: &NodeView) -> Result<(NodeId, Address), Failure> {
-    let plain = |text: &str| !text.is_empty() && text.len() <= 256 && text.bytes().all(|c| c.is_ascii_graphic());
+    let plain = |text: &str| !text.is_empty() && text.len() <= 80 && text.bytes().all(|c| c.is_ascii_graphic());
     if plain(&node.peer) && plain(&node.http) && plain(&node.region) {
         return Ok((node.id, address(node)));
     }
     let detail = "peer must be like 127.0.0.1:7701, http like http://127.0.0.1:7601, and region the name of one.";
     Err(Failure::bad_request(detail))
+}
+
+/// A region has one group for ever: a second one would grant everything once more. So none is formed where the region has
+/// other nodes, which may be cut off, or names, whose leases and fencing tokens only the first one knew.
+async fn refuse_second_group(
+    member: &Member,
+    group: &Group,
+    voters: &BTreeMap<NodeId, Address>,
+) -> Result<(), Failure> {
+    let region = group.name();
+    if region == GLOBAL || !group.members().is_empty() {
+        // A group that is formed is compared with these voters.
+        return Ok(());
+    }
+    if !member.global.members().is_empty() {
+        member.global.linearize_anywhere().await?;
+    }
+    let nodes = member.regions.members_of(region);
+    let others: Vec<NodeId> = nodes.into_iter().filter(|id| !voters.contains_key(id)).collect();
+    if !others.is_empty() {
+        let detail =
+            format!("Region {region} has other nodes, {others:?}: bring them back, and add this one to its group.");
+        return Err(Failure::bad_request(detail));
+    }
+    if member.has_names(region) {
+        let detail =
+            format!("There was a region {region}, and names are still claimed for it: give a new region a new name.");
+        return Err(Failure::bad_request(detail));
+    }
+    Ok(())
 }
 
 /// Forms a group of its first voters, this node among them. Repeating it does nothing.
@@ -134,11 +165,12 @@ fn member(node: &NodeView) -> Result<(NodeId, Address), Failure> {
 )]
 pub async fn form(State(node): State<Arc<Node>>, Json(body): Json<FormRequest>) -> Result<StatusCode, Failure> {
     let group = named(&node, &body.group)?;
-    let voters = body.voters.iter().map(member);
-    match group.form(voters.collect::<Result<_, _>>()?).await {
+    let voters = body.voters.iter().map(member).collect::<Result<BTreeMap<_, _>, _>>()?;
+    refuse_second_group(node.joined_member()?, group, &voters).await?;
+    match group.form(voters).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(FormError::Stopped) => Err(Failure::shutting_down()),
-        Err(error @ (FormError::AlreadyFormed { .. } | FormError::NotAVoter)) => {
+        Err(error @ (FormError::AlreadyFormed { .. } | FormError::NotAVoter | FormError::TooLarge)) => {
             Err(Failure::bad_request(format!("{error}.")))
         }
     }
@@ -152,6 +184,8 @@ fn refused(error: ChangeError) -> Failure {
                 .with_detail(format!("Only the leader does this, which is {leader} now."))
         }
         ChangeError::Submit(error) => error.into(),
+        ChangeError::NotTaken { .. } => Failure::from(SubmitError::UnknownOutcome)
+            .with_detail(format!("{error}: look who leads now, and try again.")),
         ChangeError::InProgress | ChangeError::Refused(_) => Failure::bad_request(format!("{error}.")),
     }
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::{ErrorCode, header as names};
@@ -58,7 +58,10 @@ async fn frame(State(node): State<Arc<Node>>, mut request: Request, next: Next) 
         return response;
     }
     let placed = response.extensions().get::<Placed>().map(|placed| &placed.0);
-    let leader = node.member().and_then(|member| member.leader_url(placed.unwrap_or(&member.region)));
+    // What no group has decided is to be tried elsewhere, not at the leader of a group that has nothing to do with it.
+    let undecided = placed.is_none() && response.status() == StatusCode::SERVICE_UNAVAILABLE;
+    let leader = node.member().filter(|_| !undecided);
+    let leader = leader.and_then(|member| member.leader_url(placed.unwrap_or(&member.region)));
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static(names::SERVED_BY), HeaderValue::from(node.options.id));
     if let Some(leader) = leader.and_then(|url| HeaderValue::from_str(&url).ok()) {

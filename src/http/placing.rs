@@ -153,7 +153,7 @@ impl Placing<'_> {
             }
             Err(refusal) => {
                 if fresh {
-                    self.give_back().await;
+                    self.member.try_give_back(self.name()).await;
                 }
                 Err(Failure::refused(self.name(), refusal).at(applied.index))
             }
@@ -195,7 +195,7 @@ impl Placing<'_> {
             Ok(response) if response.status().is_success() => Ok(true),
             Ok(response) if super::route::is_not_found(&response) => Ok(false),
             Err(NotPassed::Misrouted) => Ok(false),
-            Ok(_) | Err(NotPassed::Unreachable | NotPassed::Unknown) => {
+            Ok(_) | Err(NotPassed::Unreachable | NotPassed::Unknown | NotPassed::Stopping) => {
                 Err(not_passed(placement, NotPassed::Unreachable))
             }
         }
@@ -208,13 +208,6 @@ impl Placing<'_> {
         match crate::calls::pass_on(&self.member.regions, region, &call).await {
             Ok(response) if response.status().is_success() => Ok(()),
             Ok(_) | Err(_) => Err(not_passed(region, NotPassed::Unreachable)),
-        }
-    }
-
-    async fn give_back(&self) {
-        if let Err(error) = self.member.give_back(self.name()).await {
-            // The next put of the name takes it over.
-            tracing::info!(resource = self.name().as_str(), %error, "a claim is left over");
         }
     }
 }

@@ -9,11 +9,11 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 use ratequeue_api::resource::{ResourcePatch, ResourceView};
-use ratequeue_api::{List, Problem, Resource};
+use ratequeue_api::{ErrorCode, List, Problem, Resource};
 use ratequeue_limiter::{
     Command, Condition, DeleteResource, PatchResource, Placement, PutResource, Refusal, Reply, ResourceName,
 };
-use ratequeue_raft::Group;
+use ratequeue_raft::{Applied, Group, SubmitError};
 use ratequeue_storage::caps::NODE_ANSWER_BYTES_MAX;
 use serde::Deserialize;
 
@@ -21,19 +21,28 @@ use super::extract::{Named, Params, Precondition, RequestKey};
 use super::leases::{bad_cursor, page_cursor, page_items};
 use super::placing::{self, Placing};
 use super::problem::Failure;
-use super::route::{self, Placed, Whole, check_placement};
+use super::route::{self, Placed, Whole};
 use super::{answer, log_index, translate, unexpected};
+use crate::catalog::GLOBAL;
 use crate::node::{Member, Node};
 
 /// How long the answer to a delete waits for the name to be free again.
 const GIVE_BACK_WAIT: Duration = Duration::from_secs(1);
 
-async fn give_back(node: Arc<Node>, resource: ResourceName) {
-    let Some(member) = node.member() else { return };
-    if let Err(error) = member.give_back(&resource).await {
-        // The next put of the name takes the claim over.
-        tracing::info!(resource = resource.as_str(), %error, "a claim is left over");
+/// Deletes a resource and gives its name back.
+async fn delete_at(node: Arc<Node>, group: Group, delete: DeleteResource) -> Result<Applied, SubmitError> {
+    let resource = delete.resource.clone();
+    let applied = group.submit_anywhere(Command::DeleteResource(delete)).await?;
+    if matches!(applied.outcome, Ok(Reply::Deleted) | Err(Refusal::ResourceNotFound)) {
+        let giving_back = tokio::spawn(async move {
+            if let Some(member) = node.member() {
+                member.try_give_back(&resource).await;
+            }
+        });
+        // The resource is gone in any case. The name follows, at once unless the global group cannot be asked.
+        let _ = tokio::time::timeout(GIVE_BACK_WAIT, giving_back).await;
     }
+    Ok(applied)
 }
 
 fn show(group: &Group, view: &ratequeue_limiter::ResourceView, index: Option<u64>, status: StatusCode) -> Response {
@@ -90,9 +99,15 @@ pub async fn put(
     }
 }
 
+/// A placement that a resource can have; the error names all there are.
 fn placement(member: &Member, text: &str) -> Result<Placement, Failure> {
-    check_placement(member, text)?;
-    Placement::new(text).map_err(|bad| Failure::bad_request(format!("{bad}.")))
+    let names = member.regions.names();
+    if text == GLOBAL || names.contains(text) {
+        return Placement::new(text).map_err(|bad| Failure::bad_request(format!("{bad}.")));
+    }
+    let names: Vec<String> = names.into_iter().chain([GLOBAL.to_owned()]).collect();
+    let detail = format!("placement is {text:?}: must be one of {}.", names.join(", "));
+    Err(Failure::new(ErrorCode::InvalidResource, detail))
 }
 
 /// Changes a resource, with the meaning of a JSON merge patch. The next decision follows it.
@@ -123,7 +138,13 @@ pub async fn patch(
     let (resource, wanted) = (&resource, body.placement.as_deref());
     route::by_resource(&node, resource, &call, |group| async move {
         if let Some(wanted) = wanted.filter(|wanted| *wanted != group.name()) {
-            return Err(Failure::lives_elsewhere(resource, group.name(), wanted));
+            group.linearize_anywhere().await?;
+            let is_here = group.read(|state, _| state.has_resource(resource));
+            return Err(if is_here {
+                Failure::lives_elsewhere(resource, group.name(), wanted)
+            } else {
+                Failure::resource_not_found(resource.as_str())
+            });
         }
         let applied = group.submit_anywhere(Command::PatchResource(patch.clone())).await?;
         let reply = applied.outcome.map_err(|refusal| Failure::refused(resource, refusal).at(applied.index))?;
@@ -240,12 +261,9 @@ pub async fn delete(
     let delete = &DeleteResource { request, resource: resource.clone(), condition };
     let (node, resource) = (&node, &resource);
     route::by_resource(node, resource, &call, |group| async move {
-        let applied = group.submit_anywhere(Command::DeleteResource(delete.clone())).await?;
-        if matches!(applied.outcome, Ok(Reply::Deleted) | Err(Refusal::ResourceNotFound)) {
-            let giving_back = tokio::spawn(give_back(Arc::clone(node), resource.clone()));
-            // The resource is gone in any case. The name follows, at once unless the global group cannot be asked.
-            let _ = tokio::time::timeout(GIVE_BACK_WAIT, giving_back).await;
-        }
+        // It goes on to its end when the caller leaves.
+        let deleting = tokio::spawn(delete_at(Arc::clone(node), group, delete.clone()));
+        let applied = deleting.await.unwrap_or(Err(SubmitError::UnknownOutcome))?;
         let reply = applied.outcome.map_err(|refusal| Failure::refused(resource, refusal).at(applied.index))?;
         let Reply::Deleted = reply else { return Err(unexpected()) };
         let mut headers = HeaderMap::new();

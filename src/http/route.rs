@@ -64,6 +64,11 @@ impl Whole {
         Call::new(method, self.path(), &self.headers(), b"")
     }
 
+    /// Whether it is an acquire or a look, which are held open until a lease leaves the line.
+    fn may_wait(&self) -> bool {
+        self.parts.method == Method::GET || self.parts.uri.path().ends_with("/acquire")
+    }
+
     fn path(&self) -> &str {
         self.parts.uri.path_and_query().map_or("/", |path| path.as_str())
     }
@@ -86,7 +91,7 @@ impl Whole {
         // A look changes nothing, however it was lost.
         passed.map_err(|lost| match lost {
             NotPassed::Unknown if self.parts.method == Method::GET => NotPassed::Unreachable,
-            NotPassed::Unknown | NotPassed::Unreachable | NotPassed::Misrouted => lost,
+            NotPassed::Unknown | NotPassed::Unreachable | NotPassed::Misrouted | NotPassed::Stopping => lost,
         })
     }
 }
@@ -101,7 +106,7 @@ where
     F: Future<Output = Result<Response, Failure>>,
 {
     let about = |failure: Failure| failure.about(name.as_str());
-    let routed = Routed { member: node.joined_member()?, call, handle };
+    let routed = Routed { node, member: node.joined_member()?, call, handle };
     if let Some(home) = routed.member.locate(name) {
         let response = routed.at(&home).await.map_err(about)?;
         if !is_lost(&response) {
@@ -131,10 +136,25 @@ where
     if let Some(group) = member.group_of(&leased.group) {
         return Ok(placed(group, handle(group.clone()).await));
     }
-    if call.is_passed_on() || !member.regions.names().contains(&leased.group) {
+    if call.is_passed_on() {
         return Err(Failure::lease_not_found());
     }
-    call.pass_on(member, &leased.group).await.map_err(|lost| not_passed(&leased.group, lost))
+    if !member.regions.names().contains(&leased.group) {
+        // It may have been added a moment ago.
+        member.global.linearize_anywhere().await?;
+        if !member.regions.names().contains(&leased.group) {
+            return Err(Failure::lease_not_found());
+        }
+    }
+    pass_on(node, member, call, &leased.group).await.map_err(|lost| not_passed(&leased.group, lost))
+}
+
+/// Passes a call on. One that may wait in line is not waited for when this node stops.
+async fn pass_on(node: &Node, member: &Member, call: &Whole, region: &str) -> Result<Response, NotPassed> {
+    tokio::select! {
+        passed = call.pass_on(member, region) => passed,
+        () = node.stopping(), if call.may_wait() => Err(NotPassed::Stopping),
+    }
 }
 
 /// An answer, or a failure, of this group.
@@ -146,6 +166,7 @@ fn placed(group: &Group, answer: Result<Response, Failure>) -> Response {
 
 /// A call, and how a group of this node answers it.
 struct Routed<'a, H> {
+    node: &'a Node,
     member: &'a Member,
     call: &'a Whole,
     handle: H,
@@ -163,7 +184,7 @@ where
         if self.call.is_passed_on() {
             return Ok(misrouted());
         }
-        match self.call.pass_on(self.member, &home.placement).await {
+        match pass_on(self.node, self.member, self.call, &home.placement).await {
             Ok(response) => Ok(response),
             Err(NotPassed::Misrouted) => Ok(misrouted()),
             Err(lost) => Err(not_passed(&home.placement, lost)),
@@ -186,10 +207,10 @@ where
         }
         let others = if self.call.is_passed_on() { BTreeSet::new() } else { self.member.regions.others() };
         for placement in [GLOBAL.to_owned()].into_iter().chain(others) {
-            // A region that cannot be asked may remember it; so nobody can say for certain that it was not deleted there.
-            let answer = self.at(&home(&placement)).await?;
-            if !is_lost(&answer) {
-                return Ok(answer);
+            // One that cannot be asked may remember it. The resource is gone in either case, and that is what 404 says too.
+            match self.at(&home(&placement)).await {
+                Ok(answer) if !is_lost(&answer) && !answer.status().is_server_error() => return Ok(answer),
+                Ok(_) | Err(_) => {}
             }
         }
         Ok(response)
@@ -239,19 +260,6 @@ pub fn not_passed(region: &str, lost: NotPassed) -> Failure {
             ))
         }
         NotPassed::Misrouted => moving(),
+        NotPassed::Stopping => Failure::shutting_down(),
     }
-}
-
-/// Whether this is a placement that a resource can have; what there is otherwise.
-///
-/// # Errors
-/// The text names all that is allowed.
-pub fn check_placement(member: &Member, placement: &str) -> Result<(), Failure> {
-    let names = member.regions.names();
-    if placement == GLOBAL || names.contains(placement) {
-        return Ok(());
-    }
-    let names: Vec<String> = names.into_iter().chain([GLOBAL.to_owned()]).collect();
-    let detail = format!("placement is {placement:?}: must be one of {}.", names.join(", "));
-    Err(Failure::new(ErrorCode::InvalidResource, detail))
 }

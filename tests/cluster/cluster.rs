@@ -125,6 +125,12 @@ impl Cluster {
         self.members.entry(id).or_insert(member)
     }
 
+    /// Takes a node out of the file.
+    pub fn forget(&mut self, id: u64) {
+        self.places.remove(&id);
+        self.write();
+    }
+
     pub fn tree(&self) -> &Tree {
         &self.tree
     }

@@ -42,6 +42,7 @@ pub async fn init(place: &File, file: &ClusterFile) -> Result<(), Failed> {
         return Err(Failed::new(Exit::Failed, text));
     }
     refuse_half_empty(&asked)?;
+    refuse_new_regions(place, file).await?;
     adopt_all(file, &asked).await?;
     for region in file.regions.keys() {
         let voters = asked.iter().filter(|asked| asked.node.region == *region).collect();
@@ -76,6 +77,23 @@ fn refuse_half_empty(asked: &[Asked]) -> Result<(), Failed> {
              new node, `ratequeue cluster add-node --id {id}`"
         )
     };
+    Err(Failed::new(Exit::Failed, text))
+}
+
+/// The global group is formed last. So once it is, a region without a group is a new one, or one whose nodes are not in this
+/// file: a second group of it would grant everything once more.
+async fn refuse_new_regions(place: &File, file: &ClusterFile) -> Result<(), Failed> {
+    let asked = place.ask(file).await?;
+    if !is_formed(&asked, GLOBAL) {
+        return Ok(());
+    }
+    // Asked once more, for another run may have formed both meanwhile.
+    let asked = place.ask(file).await?;
+    let Some(region) = file.regions.keys().find(|region| !is_formed(&asked, region)) else { return Ok(()) };
+    let text = format!(
+        "the cluster is formed already, and region {region} is no part of it as this file has it: run `ratequeue cluster add-node \
+         --id N` for each node of a new region, and keep the nodes of a region that is there in the file"
+    );
     Err(Failed::new(Exit::Failed, text))
 }
 

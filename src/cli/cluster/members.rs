@@ -8,6 +8,7 @@ use std::io::IsTerminal;
 use std::time::Instant;
 
 use clap::Args;
+use ratequeue_api::ErrorCode;
 use ratequeue_api::cluster::{
     AddLearnersRequest, AdoptRequest, FormRequest, NodeView, RemoveMemberRequest, SetVotersRequest,
     TransferLeaderRequest,
@@ -68,6 +69,7 @@ impl AddNode {
         let file = self.file.read()?;
         let region = region_of(&file, self.id)?;
         let change = Change { place: &self.file, file: &file };
+        change.refuse_old_file(None).await?;
         let new = change.adopt(self.id).await?;
         if is_formed(&self.file.ask(&file).await?, &region) {
             change.add_learner(&region, &new).await?;
@@ -88,6 +90,7 @@ impl RemoveNode {
         let file = self.file.read()?;
         let region = region_of(&file, self.id)?;
         let change = Change { place: &self.file, file: &file };
+        change.refuse_old_file(None).await?;
         if change.is_lost(&region).await? {
             change.leave_global(self.id).await?;
             print(&format!("region {region} does not answer: node {} is out of group global\n", self.id));
@@ -120,6 +123,7 @@ impl ReplaceNode {
             return Err(Failed::new(Exit::Usage, text));
         }
         let change = Change { place: &self.file, file: &file };
+        change.refuse_old_file(Some(self.id)).await?;
         let leader = self.file.leader(&file, &region).await?;
         let known = voters(&leader, &region);
         if !known.contains(&self.id) && !known.contains(&self.with) {
@@ -157,6 +161,22 @@ async fn set_voters(leader: &Asked, group: &str, voters: BTreeSet<u64>, keep: bo
 }
 
 impl Change<'_> {
+    /// Who votes in the global group follows from the file: one that lacks members would take their votes away.
+    async fn refuse_old_file(&self, gone: Option<u64>) -> Result<(), Failed> {
+        let all = self.place.ask(self.file).await?;
+        let newest = all.iter().max_by_key(|asked| asked.group(GLOBAL).map(|group| (group.term, group.last_log_index)));
+        let members = newest.map(|asked| members(asked, GLOBAL)).unwrap_or_default();
+        let known: BTreeSet<u64> = self.file.ids().into_iter().chain(gone).collect();
+        let missing: Vec<_> = members.difference(&known).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let text = format!(
+            "the file lacks nodes {missing:?}, which are members of the cluster: use a file that has all of them"
+        );
+        Err(Failed::new(Exit::Usage, text))
+    }
+
     /// Whether no node of a region answers.
     async fn is_lost(&self, region: &str) -> Result<bool, Failed> {
         let all = self.place.ask(self.file).await?;
@@ -166,20 +186,33 @@ impl Change<'_> {
     /// Forms the group of a new region of its first node. The global group says whether it is the first: a region whose nodes are
     /// silent is not new, and a second group of it would grant everything twice.
     async fn first_of_region(&self, region: &str, new: &NodeView) -> Result<(), Failed> {
+        self.refuse_other_nodes(region, new).await?;
         self.add_learner(GLOBAL, new).await?;
+        let client = self.asked(new.id).await?.client;
+        let request = FormRequest { group: region.to_owned(), voters: vec![new.clone()] };
+        let formed = client.form(&request).await;
+        // The node itself looks once more: another one may have come at the same moment. What is refused leaves nothing behind.
+        if formed.as_ref().is_err_and(|error| error.code() == Some(ErrorCode::BadRequest)) {
+            let leader = self.place.leader(self.file, GLOBAL).await?;
+            let request = RemoveMemberRequest { group: GLOBAL.to_owned(), node: new.id };
+            leader.client.remove_member(&request).await.map_err(failed)?;
+        }
+        formed.map_err(failed)?;
+        self.place.leader(self.file, region).await.map(drop)
+    }
+
+    async fn refuse_other_nodes(&self, region: &str, new: &NodeView) -> Result<(), Failed> {
         let leader = self.place.leader(self.file, GLOBAL).await?;
         let known = leader.view.as_ref().ok().and_then(|view| view.regions.get(region));
         let known = known.map(|region| region.nodes.iter().map(|node| node.id).collect()).unwrap_or_default();
-        let others: BTreeSet<u64> = members(&leader, GLOBAL).intersection(&known).copied().collect();
-        if others.iter().any(|id| *id != new.id) {
-            return Err(fail(format!(
-                "region {region} has nodes already ({others:?}), and its group has no leader: bring them back, then repeat this"
-            )));
+        let members = members(&leader, GLOBAL);
+        let others: Vec<_> = members.intersection(&known).filter(|id| **id != new.id).collect();
+        if others.is_empty() {
+            return Ok(());
         }
-        let client = self.asked(new.id).await?.client;
-        let request = FormRequest { group: region.to_owned(), voters: vec![new.clone()] };
-        client.form(&request).await.map_err(failed)?;
-        self.place.leader(self.file, region).await.map(drop)
+        Err(fail(format!(
+            "region {region} has nodes already ({others:?}), and its group has no leader: bring them back, then repeat this"
+        )))
     }
 
     async fn asked(&self, id: u64) -> Result<Asked, Failed> {
@@ -259,12 +292,12 @@ impl Change<'_> {
     async fn join_global(&self, new: &NodeView, gone: Option<u64>) -> Result<(), Failed> {
         self.add_learner(GLOBAL, new).await?;
         let leader = self.place.leader(self.file, GLOBAL).await?;
-        let now = voters(&leader, GLOBAL);
         let members = members(&leader, GLOBAL).into_iter().filter(|id| Some(*id) != gone).collect();
         let wanted = self.file.global_voters(&members);
-        if wanted == now || wanted.is_empty() {
+        if wanted.is_empty() {
             return Ok(());
         }
+        // Also when nothing changes: so a change that broke off half way is finished.
         set_voters(&leader, GLOBAL, wanted, true).await
     }
 

@@ -138,7 +138,9 @@ impl File {
     async fn leader(&self, file: &ClusterFile, group: &str) -> Result<Asked, Failed> {
         for _ in 0..LEADER_LOOKS {
             let asked = self.ask(file).await?;
-            if let Some(leader) = asked.into_iter().find(|asked| asked.leads(group)) {
+            // One that was deposed and has not heard of it believes that it leads, in an earlier term.
+            let leaders = asked.into_iter().filter(|asked| asked.leads(group));
+            if let Some(leader) = leaders.max_by_key(|asked| asked.group(group).map(|group| group.term)) {
                 return Ok(leader);
             }
             tokio::time::sleep(LOOK_PAUSE).await;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{AP, EU, US};
@@ -119,6 +120,69 @@ async fn a_lost_voter_of_both_groups_is_replaced() {
         (cluster.at(7).group().await["voters"] == json!([5, 7])).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_lost_region_is_taken_out_and_its_names_are_free() {
+    let _turn = Turn::shared();
+    let mut cluster = Cluster::described_in(&[(EU, 1), (US, 1), (AP, 1)]);
+    cluster.global = "[global]\nround_trip_ms = 0\n".to_owned();
+    cluster.write();
+    cluster.start().await;
+    cluster.init().await;
+    for name in ["a", "b"] {
+        cluster
+            .at(1)
+            .put(&format!("/v1/resources/{name}"), json!({"placement": AP, "limits": concurrency(1)}))
+            .await
+            .is(201);
+    }
+    let token = cluster.at(1).granted("a", json!({})).await.u64("fencing_token");
+    cluster.node_mut(3).kill().await;
+    eventually("the region is known to be lost", || async {
+        let body = cluster.at(1).get("/v1/cluster").await.is(200).body.clone();
+        (body["regions"][AP]["reachable"] == false).then_some(())
+    })
+    .await;
+    // Nobody who could decide it is named, and nobody else either.
+    let undecided = cluster.at(1).acquire("a", json!({})).await;
+    undecided.problem(503, "no-quorum");
+    assert_eq!(undecided.header("ratequeue-leader"), None);
+    let keyed = cluster.at(1).call(Method::DELETE, "/v1/resources/never", &[("idempotency-key", "k")], None).await;
+    keyed.problem(404, "resource-not-found");
+
+    // Its group may come back, so there is no other one, whatever the file says.
+    cluster.describe_in(AP, 4).start().await;
+    failed(&cluster.cli(&["add-node", "--id", "4"]).await, 1, &["region ap-south-1 has nodes already ([3])"]);
+    global_is(&cluster, 1, &[1, 2, 3], &[]).await;
+    cluster.forget(3);
+    failed(&cluster.cli(&["add-node", "--id", "4"]).await, 2, &["the file lacks nodes [3]"]);
+    failed(&cluster.cli(&["init"]).await, 1, &["region ap-south-1 is no part of it"]);
+    global_is(&cluster, 1, &[1, 2, 3], &[]).await;
+
+    cluster.forget(4);
+    cluster.node_mut(4).kill().await;
+    let place = cluster.describe_in(AP, 3).url();
+    failed(&cluster.cli(&["status"]).await, 1, &[]);
+    let out = done(&cluster.cli(&["remove-node", "--id", "3"]).await);
+    assert!(out.contains("is out of group global"), "{out} {place}");
+    for door in [1, 2] {
+        global_is(&cluster, door, &[1, 2], &[]).await;
+    }
+    for name in ["a", "b"] {
+        cluster.at(2).acquire(name, json!({})).await.problem(404, "resource-not-found");
+    }
+    // Names that are claimed still keep the region's name from being used again.
+    cluster.forget(3);
+    cluster.describe_in(AP, 5).start().await;
+    failed(&cluster.cli(&["add-node", "--id", "5"]).await, 1, &["There was a region ap-south-1", "a new name"]);
+    cluster.at(1).put("/v1/resources/a", json!({"limits": concurrency(1)})).await.is(201);
+    let next = cluster.at(2).granted("a", json!({})).await.u64("fencing_token");
+    assert!(next > token, "{next} follows {token}");
+    cluster.at(2).put("/v1/resources/b", json!({"placement": GLOBAL, "limits": concurrency(1)})).await.is(201);
+    done(&cluster.cli(&["add-node", "--id", "5"]).await);
+    cluster.at(1).put("/v1/resources/c", json!({"placement": AP, "limits": concurrency(1)})).await.is(201);
+    cluster.at(2).granted("c", json!({})).await;
 }
 
 #[tokio::test]

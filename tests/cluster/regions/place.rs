@@ -123,6 +123,24 @@ async fn who_hangs_up_loses_its_place_in_another_region() {
 }
 
 #[tokio::test]
+async fn a_call_that_waits_in_another_region_is_told_when_its_node_stops() {
+    let _turn = Turn::shared();
+    let mut cluster = nine().await;
+    let body = json!({"placement": EU, "limits": concurrency(1)});
+    cluster.at(1).put("/v1/resources/r", body).await.is(201);
+    let held = cluster.at(1).granted("r", json!({"ttl_ms": 600_000})).await.id();
+    let there = cluster.at(4).clone();
+    let path = "/v1/resources/r/acquire";
+    let call = tokio::spawn(async move { there.keyed(path, "k", json!({"wait_ms": 600_000})).await });
+    eventually("it is in line", || async { (cluster.at(1).leases("r", "waiting").await.len() == 1).then_some(()) })
+        .await;
+    cluster.node_mut(4).stop().await;
+    call.await.unwrap().problem(503, "shutting-down");
+    cluster.at(7).release(&held).await.is(200);
+    cluster.at(5).keyed(path, "k", json!({"wait_ms": 600_000})).await.is(200);
+}
+
+#[tokio::test]
 async fn limits_are_changed_from_anywhere_at_once() {
     let _turn = Turn::shared();
     let cluster = nine().await;
@@ -150,6 +168,8 @@ async fn a_name_lives_in_one_place_and_the_place_is_said() {
     let _turn = Turn::shared();
     let cluster = nine().await;
     let unknown = json!({"placement": "mars", "limits": concurrency(1)});
+    let nowhere = cluster.at(4).patch("/v1/resources/r", json!({"placement": AP, "queue": {"max_waiting": 1}})).await;
+    nowhere.problem(404, "resource-not-found");
     let refused = cluster.at(4).put("/v1/resources/r", unknown).await;
     refused.problem(422, "invalid-resource").says(&["ap-south-1, eu-west-1, us-east-1, global"]);
 
