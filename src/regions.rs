@@ -139,7 +139,9 @@ impl Regions {
     pub async fn watch(&self) {
         let Some(peers) = &self.peers else { return std::future::pending().await };
         loop {
-            peers.set_addresses(self.nodes().iter().map(|(id, node)| (*id, address(node))).collect());
+            peers.set_addresses(
+                self.nodes().into_iter().map(|(id, node)| (id, address(&self.findable(node)))).collect(),
+            );
             let others = self.others();
             let asked = others.iter().map(|region| async { (region.clone(), self.ask(peers, region).await) });
             let found: BTreeMap<String, Contact> = join_all(asked).await.into_iter().collect();
@@ -157,6 +159,17 @@ impl Regions {
             };
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// The node with the address of this node's file beside the one of the book, if they differ: nodes that were all moved at
+    /// once find each other by their files, and can write the new addresses into the book only then.
+    fn findable(&self, mut node: NodeView) -> NodeView {
+        if let Some((_, of_file)) = self.file.node(node.id)
+            && of_file.peer.to_string() != node.peer
+        {
+            node.peer = format!("{},{}", node.peer, of_file.peer);
+        }
+        node
     }
 
     async fn ask(&self, peers: &Peers, region: &str) -> Contact {

@@ -257,6 +257,31 @@ fn pid_of(data: &Path) -> Pid {
 }
 
 #[tokio::test]
+async fn all_nodes_may_move_at_once() {
+    let _turn = Turn::shared();
+    let mut cluster = Cluster::formed(3).await;
+    cluster.at(1).create("r", concurrency(1)).await;
+    let lease = cluster.at(2).granted("r", json!({"ttl_ms": 600_000})).await.id();
+    for id in 1..=3 {
+        cluster.node_mut(id).kill().await;
+        cluster.relocate(id);
+    }
+    cluster.start().await;
+    for id in 1..=3 {
+        cluster.node(id).ready().await;
+    }
+    // The book has the old addresses until they are written into it.
+    done(&cluster.cli(&["init"]).await);
+    let leader = cluster.leader().await;
+    eventually("the new address of the leader is told", || async {
+        let answer = cluster.at(3).lease(&lease).await;
+        answer.is(200);
+        (answer.header("ratequeue-leader") == Some(&cluster.node(leader).url())).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn all_nodes_may_stop_at_once_and_come_back() {
     let _turn = Turn::shared();
     let mut cluster = Cluster::formed(3).await;

@@ -125,6 +125,16 @@ impl Cluster {
         self.members.entry(id).or_insert(member)
     }
 
+    /// Gives a node that does not run other addresses, in the file too.
+    pub fn relocate(&mut self, id: u64) {
+        let place = Place::of(id + 1_000, self.ip);
+        let region = self.region_of(id).to_owned();
+        self.places.insert(id, (region, place));
+        self.write();
+        let member = Member::new(id, place, &self.file, self.tree.path(), None);
+        self.members.insert(id, member);
+    }
+
     /// Takes a node out of the file.
     pub fn forget(&mut self, id: u64) {
         self.places.remove(&id);

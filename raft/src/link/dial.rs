@@ -36,7 +36,7 @@ async fn keep(shared: &Shared, peer: &Peer, lane: Lane) {
     let queue = peer.queues.get(lane);
     let mut failures: u32 = 0;
     loop {
-        let reason = match connect(shared, peer, lane).await {
+        let reason = match connect(shared, peer, lane, failures).await {
             Ok((greeted, current)) => {
                 queue.connected(greeted.rtt);
                 let began = Instant::now();
@@ -74,9 +74,18 @@ fn backoff(failures: u32) -> Duration {
     doubled.min(caps::BACKOFF_MAX).mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
-async fn connect(shared: &Shared, peer: &Peer, lane: Lane) -> Result<(Greeted, CancellationToken), HandshakeError> {
+/// After each failure in a row the next of the peer's addresses is tried. The greeting tells whether it is the peer.
+async fn connect(
+    shared: &Shared,
+    peer: &Peer,
+    lane: Lane,
+    failures: u32,
+) -> Result<(Greeted, CancellationToken), HandshakeError> {
+    let addresses: Vec<&str> = peer.address.split(',').collect();
+    let nth = usize::try_from(failures).unwrap_or_default() % addresses.len();
+    let address = addresses.get(nth).copied().unwrap_or_default();
     let timed_out = |_| HandshakeError::TimedOut;
-    let halves = timeout(caps::CONNECT_TIME_MAX, stream::dial(&peer.address)).await.map_err(timed_out)??;
+    let halves = timeout(caps::CONNECT_TIME_MAX, stream::dial(address)).await.map_err(timed_out)??;
     let greeting = greet(halves, &shared.me, peer.node, lane, &shared.known);
     let (greeted, current) = timeout(caps::HANDSHAKE_TIME_MAX, greeting).await.map_err(timed_out)??;
     let Greeted { peer: said, .. } = &greeted;

@@ -104,7 +104,7 @@ impl Link {
         self.address
     }
 
-    /// Makes `node` callable at `address` (`host:port`). When it was known at another one, calls that are open there
+    /// Makes `node` callable at `address`: `host:port`, or several of them with commas, which are tried in turn. When it was known at another one, calls that are open there
     /// fail with [`Lost::Removed`] or [`NotSent::NoPeer`].
     pub fn set_peer(&self, node: NodeId, address: impl Into<String>) {
         let address = address.into();
