@@ -36,8 +36,8 @@ if [ "$wanted" != "$(cat .venv/installed 2>/dev/null)" ]; then
   printf '%s\n' "$wanted" >.venv/installed
 fi
 
-# These two wait most of the time, for a minute of the clock and for answers that come late: they go on beside the others.
-beside="tests/test_failover.py tests/test_conformance.py"
+# These wait most of the time, for a minute of the clock and for answers that come late or never: they go on beside the others.
+beside="tests/test_failover.py tests/test_conformance.py tests/test_hung.py"
 for test in $beside; do
   .venv/bin/python -m pytest -s -p no:cacheprovider "$test" >"$work/$(basename "$test").txt" 2>&1 &
   jobs+=($!)

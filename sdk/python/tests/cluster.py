@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -87,11 +88,19 @@ class Cluster:
 
     def kill_leader(self, resource: str) -> int:
         """Kills the leader's process as a crash would; gives its number."""
+        n = self._found(resource)
+        self._processes.pop(n).kill()
+        return n
+
+    def hang_leader(self, resource: str) -> None:
+        """Stops the leader's process in the middle of what it does. It keeps its connections, and says nothing on them."""
+        os.kill(self._processes[self._found(resource)].pid, signal.SIGSTOP)
+
+    def _found(self, resource: str) -> int:
         deadline = time.monotonic() + TIMEOUT
         while (n := self.leader(resource)) is None:
             assert time.monotonic() < deadline, "nobody leads"
             time.sleep(0.05)
-        self._processes.pop(n).kill()
         return n
 
     def stop(self) -> None:

@@ -86,8 +86,9 @@ class Core:
         if choice == "deny":
             return (yield from self.acquire(ask, progress, self.settings.patience))
         if self.clock() >= self._down_until:
+            budget = min(self.settings.patience, FALLBACK_AFTER)
             try:
-                grant = yield from self.acquire(ask, progress, min(self.settings.patience, FALLBACK_AFTER))
+                grant = yield from self.acquire(ask, progress, budget, _wire.HOLD_MS_WAY_OUT)
             except Unavailable as unavailable:
                 self._down_until = self.clock() + DOWN_FOR
                 log.warning("no node decides for %s, going on without: %s", ask.resource, unavailable)
@@ -97,14 +98,15 @@ class Core:
             return grant
         return (yield from self.degraded(ask, choice, None))
 
-    def acquire(self, ask: Ask, progress: Progress, budget: float) -> Flow[Grant]:
+    def acquire(self, ask: Ask, progress: Progress, budget: float, hold_ms_max: int = _wire.HOLD_MS_MAX) -> Flow[Grant]:
         """Acquires, and waits in line for as long as the caller asked for, across calls and nodes."""
         began = self.clock()
         # The first call is not held open, so that who must wait learns the lease's id and place at once.
         hold_ms = 0
         while True:
             progress.sent = True
-            answer = yield from self.call(ask.call(hold_ms), budget, began + ask.wait + TROUBLE)
+            until = min(began + ask.wait + TROUBLE, self.clock() + hold_ms / 1000 + budget)
+            answer = yield from self.call(ask.call(hold_ms), budget, until)
             lease = self.lease(ask, answer)
             progress.lease_id = lease.id
             if lease.state == "held":
@@ -113,7 +115,7 @@ class Core:
                 yield from self.give_up(ask, progress)
                 raise WaitTimeout(f"{ask.resource}: still in line after {ask.wait:g} s. Give a longer timeout.")
             yield Tell(lease.position, lease.retry_after)
-            hold_ms = _wire.HOLD_MS_MAX
+            hold_ms = hold_ms_max
 
     def lease(self, ask: Ask, answer: Answer) -> LeaseView:
         """The lease that an acquire's answer shows. From now on its group is asked about where its resource is."""

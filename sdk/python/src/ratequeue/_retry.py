@@ -22,7 +22,7 @@ from .errors import RateQueueError, Unavailable
 
 PAUSE_MIN = 0.02
 PAUSE_MAX = 1.0
-TRY_TIMEOUT = 10.0
+TRY_TIMEOUT = 5.0
 """Seconds that one try may take beyond the time for which the server holds the call open."""
 TRY_TIMEOUT_MIN = 0.05
 

@@ -25,7 +25,11 @@ from .errors import (
 Load = Union[int, Mapping[str, int]]
 """How much an acquire weighs: a whole number, or one for each dimension of the resource."""
 
-HOLD_MS_MAX = 30_000
+HOLD_MS_MAX = 7_000
+"""For so long a call is held open. With :data:`ratequeue._retry.TRY_TIMEOUT` on top it must stay well under the 15 s after which
+the server drops a place whose caller is silent: a node that hangs is left while the place is still there."""
+HOLD_MS_WAY_OUT = 1_000
+"""The same for a caller with a way out, which is to take it soon after a node hangs."""
 LOAD_MAX = 2**53
 DURATION_MS_MAX = 31 * 24 * 3600 * 1000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")

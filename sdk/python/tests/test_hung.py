@@ -1,0 +1,87 @@
+"""Nodes that hang: their connections stay open, and nothing is said on them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster import Cluster
+
+import ratequeue
+from ratequeue.testing import Node
+
+SLOT = {"limits": {"slots": {"kind": "concurrency", "quota": 1}}, "queue": {"max_wait_ms": 600_000}}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+class Waiter(threading.Thread):
+    """Waits in line for one lease."""
+
+    def __init__(self, client: ratequeue.Client, **options: Any) -> None:
+        super().__init__(daemon=True)
+        self._client = client
+        self._options = options
+        self.told: list[float] = []
+        self.ended = 0.0
+        self.outcome: Any = None
+        self.start()
+        deadline = time.monotonic() + 30
+        while not self.told:
+            assert time.monotonic() < deadline, "it is in line"
+            time.sleep(0.01)
+
+    def run(self) -> None:
+        def on_wait(position: int, retry_after: float) -> None:
+            self.told.append(time.monotonic())
+
+        try:
+            with self._client.acquire("r", on_wait=on_wait, **self._options) as lease:
+                self.outcome = "degraded" if lease.degraded else "granted"
+        except ratequeue.RateQueueError as error:
+            self.outcome = error
+        self.ended = time.monotonic()
+
+
+def test_a_hung_leader_costs_nobody_a_place(cluster: Cluster) -> None:
+    with ratequeue.Client(cluster.url) as client, ratequeue.Client(cluster.url) as holder:
+        client.resources.put("r", SLOT)
+        with holder.acquire("r", ttl=60):
+            waiter = Waiter(client, timeout=300)
+            # The call that is held open is at the leader then.
+            time.sleep(1)
+            cluster.hang_leader("r")
+            # A caller that was silent for 15 s has lost its place 20 s after at the latest.
+            waiter.join(22)
+            assert waiter.outcome is None
+        waiter.join(30)
+        assert waiter.outcome == "granted"
+
+
+def test_a_way_out_is_taken_soon_after_the_node_hung(own_node: Node) -> None:
+    with ratequeue.Client(own_node.url) as client:
+        client.resources.put("r", SLOT)
+        process = own_node.process
+        assert process is not None
+        with client.acquire("r", ttl=60):
+            waiter = Waiter(client, timeout=60, on_unavailable="allow")
+            hung = time.monotonic()
+            os.kill(process.pid, signal.SIGSTOP)
+            waiter.join(30)
+            assert waiter.outcome == "degraded"
+            assert waiter.ended - hung < 6
+            os.kill(process.pid, signal.SIGCONT)
