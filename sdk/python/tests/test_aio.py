@@ -216,5 +216,10 @@ def test_an_acquire_is_for_one_block(ratequeue_node: Node, make: Make) -> None:
             async with asked:
                 with pytest.raises(ratequeue.ConfigurationError, match="each block"):
                     await asked.__aenter__()
+            at_once = client.acquire(name)
+            entered = await asyncio.gather(*(at_once.__aenter__() for _ in range(3)), return_exceptions=True)
+            assert [isinstance(lease, ratequeue.ConfigurationError) for lease in entered] == [False, True, True]
+            await at_once.__aexit__(None, None, None)
+            assert (await client.stats(name))["held"] == 0
 
     asyncio.run(run())

@@ -223,6 +223,56 @@ def test_a_restart_of_the_node_is_not_noticed(own_node: Node) -> None:
         assert tokens[1] > tokens[0]
 
 
+def test_an_acquire_is_for_one_block(client: ratequeue.Client, make: Make) -> None:
+    name = make(slots=5)
+    asked = client.acquire(name)
+    refused: list[ratequeue.ConfigurationError] = []
+
+    def work() -> None:
+        try:
+            with asked:
+                time.sleep(0.2)
+        except ratequeue.ConfigurationError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(refused) == 4
+    assert "each block" in str(refused[0])
+    assert client.stats(name)["held"] == 0
+
+
+def test_a_thread_that_cannot_start_costs_no_lease(
+    client: ratequeue.Client, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = make(slots=1)
+    start = threading.Thread.start
+    beats: list[threading.Thread] = []
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def refused_once(thread: threading.Thread) -> None:
+        if thread.name == "ratequeue-beat" and not beats:
+            beats.append(thread)
+            refused(thread)
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        with pytest.raises(RuntimeError, match="new thread"), client.acquire(name):
+            pass
+    assert client.stats(name)["held"] == 0
+    monkeypatch.setattr(threading.Thread, "start", refused_once)
+    with client.acquire(name, ttl=2) as lease:
+        time.sleep(3)
+        assert beats
+        lease.check()
+
+
 def test_many_threads_share_a_client(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=4)
     at_once: list[int] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import itertools
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from types import TracebackType
@@ -49,10 +50,12 @@ class Acquire(Generic[L]):
         self._on_unavailable = on_unavailable
         self._on_wait = on_wait
         self._refused = refused
+        self._entered = itertools.count()
         self._held: Optional[tuple[Pool, Lease, Heart[asyncio.Event]]] = None
 
     async def __aenter__(self) -> L:
-        if self._held is not None:
+        # Counted in one step: several tasks may come at once, and only the first has a block to leave.
+        if next(self._entered):
             raise ConfigurationError(ONE_BLOCK)
         client = self._make_client()
         ask = self._make_ask()
@@ -63,18 +66,21 @@ class Acquire(Generic[L]):
             with otel.acquiring(core.settings.tracer, ask) as granted:
                 grant = await pool.run(core.open(ask, progress, self._on_unavailable), self._on_wait)
                 granted(grant.view.id, grant.view.waited, grant.degraded)
+            lease = Lease(core, ask, grant, asyncio.Event())
+            heart = Heart(lease, pool.loop.call_later, pool.in_background)
+            self._held = (pool, lease, heart)
+            heart.start()
         except (Rejected, QueueFull) as error:
             return self._refused(error)
         except RateQueueError:
             raise
         except BaseException:
-            # Cancelled while it waited, or its own hook failed: the place in line goes back.
+            # Cancelled while it waited, or its own hook failed: the place in line goes back, or the lease.
+            held, self._held = self._held, None
+            if held is not None:
+                held[2].stop()
             await pool.finish(core.give_up(ask, progress), GIVE_UP_TIMEOUT)
             raise
-        lease = Lease(core, ask, grant, asyncio.Event())
-        heart = Heart(lease, pool.loop.call_later, pool.in_background)
-        heart.start()
-        self._held = (pool, lease, heart)
         return lease  # type: ignore[return-value]
 
     async def __aexit__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import inspect
+import itertools
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -52,10 +53,12 @@ class Acquire(Generic[L]):
         self._on_unavailable = on_unavailable
         self._on_wait = on_wait
         self._refused = refused
+        self._entered = itertools.count()
         self._held: Optional[tuple[Client, Lease, Heart[threading.Event]]] = None
 
     def __enter__(self) -> L:
-        if self._held is not None:
+        # Counted in one step: several threads may come at once, and only the first has a block to leave.
+        if next(self._entered):
             raise ConfigurationError(ONE_BLOCK)
         client = self._make_client()
         ask = self._make_ask()
@@ -65,18 +68,22 @@ class Acquire(Generic[L]):
             with otel.acquiring(core.settings.tracer, ask) as granted:
                 grant = client._run(core.open(ask, progress, self._on_unavailable), self._on_wait)
                 granted(grant.view.id, grant.view.waited, grant.degraded)
+            lease = Lease(core, ask, grant, threading.Event())
+            heart = Heart(lease, client._timers.call_later, client._in_background)
+            self._held = (client, lease, heart)
+            heart.start()
         except (Rejected, QueueFull) as error:
             return self._refused(error)
         except RateQueueError:
             raise
         except BaseException:
-            # Interrupted while it waited, by Ctrl-C or by its own hook: the place in line goes back.
+            # Interrupted while it waited, by Ctrl-C or by its own hook, or without a thread for the heartbeat: the place in
+            # line goes back, or the lease.
+            held, self._held = self._held, None
+            if held is not None:
+                held[2].stop()
             client._run(core.give_up(ask, progress), None)
             raise
-        lease = Lease(core, ask, grant, threading.Event())
-        heart = Heart(lease, client._timers.call_later, client._in_background)
-        heart.start()
-        self._held = (client, lease, heart)
         return lease  # type: ignore[return-value]
 
     def __exit__(

@@ -179,8 +179,14 @@ class Heart(Generic[E]):
             self._lose(None)
 
     def _beat_due(self) -> None:
-        if not self._stopped:
+        if self._stopped:
+            return
+        try:
             self._background(self._beat())
+        except Exception as error:
+            # Without a thread for it now, there may be one in a moment.
+            log.warning("lease %s could not be extended: %s", self._lease.id, error)
+            self._again()
 
     def _beat(self) -> Flow[None]:
         lease = self._lease
@@ -192,10 +198,14 @@ class Heart(Generic[E]):
         except RateQueueError as error:
             # There may be time for another try.
             log.info("lease %s could not be extended: %s", lease.id, error)
-            if lease._core.clock() < lease._trusted_until:
-                self.start()
+            self._again()
         else:
             lease._trusted_until = until
+            self.start()
+
+    def _again(self) -> None:
+        """Beats once more while there is time; when there is none, the lease is about to be lost."""
+        if self._lease._core.clock() < self._lease._trusted_until:
             self.start()
 
     def _lose(self, why: Optional[RateQueueError]) -> None:

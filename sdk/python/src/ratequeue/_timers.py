@@ -40,12 +40,14 @@ class Timers:
         entry = Entry(time.monotonic() + seconds, call)
         with self._changed:
             first = not self._due or entry.due < self._due[0][0]
-            heapq.heappush(self._due, (entry.due, next(self._order), entry))
             if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="ratequeue-timers", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="ratequeue-timers", daemon=True)
+                # It may be refused. Only a thread that runs will look at what is due.
+                thread.start()
+                self._thread = thread
             elif first:
                 self._changed.notify()
+            heapq.heappush(self._due, (entry.due, next(self._order), entry))
         return entry
 
     def close(self) -> None:
