@@ -11,6 +11,7 @@ import httpx
 import provider
 import pytest
 import requests
+from celery.contrib.testing.worker import start_worker
 from cluster import nowhere
 
 import ratequeue
@@ -134,3 +135,36 @@ def test_celery(client: ratequeue.Client, make: Make) -> None:
         # It is tried again, and fails with what was in the way at last.
         work.apply(args=("late",)).get()
     assert ran == [(0, 1), (0, 1)]
+
+
+def test_celery_waits_as_often_as_it_takes(client: ratequeue.Client, make: Make) -> None:
+    name = make(slots=1)
+    app = celery.Celery("test", broker="memory://", backend="cache+memory://")
+    tries: list[str] = []
+    ran: list[int] = []
+    holder = client.acquire(name)
+
+    def load(text: str) -> int:
+        tries.append(text)
+        if len(tries) == 6:
+            holder.__exit__(None, None, None)
+        return 1
+
+    class Limited(RateQueueTask, celery.Task):  # type: ignore[misc]
+        ratequeue_resource = name
+        ratequeue_load = staticmethod(load)
+        ratequeue_timeout = 0
+        ratequeue_client = client
+
+    @app.task(base=Limited, bind=True, name="waits", max_retries=1, default_retry_delay=0)  # type: ignore[untyped-decorator]
+    def work(task: Any, text: str) -> str:
+        ran.append(task.request.retries)
+        if len(ran) < 2:
+            raise task.retry()
+        return text.upper()
+
+    with start_worker(app, pool="threads", concurrency=1, perform_ping_check=False, loglevel="ERROR"):
+        holder.__enter__()
+        assert work.delay("late").get(timeout=60) == "LATE"
+    assert len(tries) == 7
+    assert ran == [0, 1]

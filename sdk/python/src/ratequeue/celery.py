@@ -8,18 +8,24 @@
     def summarise(text): ...
 
 A worker does not wait in line for long: when it is not the task's turn within ``ratequeue_timeout`` seconds, the task goes back
-to the broker and is tried again after the time that the server names. In the task, ``ratequeue.current_lease()`` gives the lease.
+to the broker and is tried again after the time that the server names. That counts as none of the task's own retries. In the task,
+``ratequeue.current_lease()`` gives the lease.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, NoReturn, Optional, Union
+
+from celery.exceptions import Reject, Retry
 
 from . import _client, _limited, acquire
 from ._client import Client
 from ._wire import Load
-from .errors import QueueFull, Rejected, Unavailable, WaitTimeout
+from .errors import QueueFull, RateQueueError, Rejected, Unavailable, WaitTimeout
+
+WAITS = "ratequeue-waits"
+"""The header that counts how often a task went back to the broker."""
 
 
 class RateQueueTask:
@@ -34,7 +40,7 @@ class RateQueueTask:
     ratequeue_retry: float = 5.0
     """Seconds until another try when the server does not name any."""
     ratequeue_retries_max: Optional[int] = None
-    """Tries after which the task fails; None is no end."""
+    """How often the task goes back to the broker before it fails with what is in the way; None is without end."""
     ratequeue_options: Mapping[str, Any] = {}
     """Other arguments of :func:`ratequeue.acquire`."""
     ratequeue_client: Optional[Client] = None
@@ -62,5 +68,22 @@ class RateQueueTask:
             # What the work itself raised is the task's own business.
             if ran or task.request.called_directly:
                 raise
-            after = getattr(error, "retry_after", None) or self.ratequeue_retry
-            raise task.retry(exc=error, countdown=after, max_retries=self.ratequeue_retries_max) from error
+            self._wait(error)
+
+    def _wait(self, error: RateQueueError) -> NoReturn:
+        """Sends the task to the broker again, as ``Task.retry`` does, but leaves its retries alone."""
+        task: Any = self
+        request = task.request
+        headers = dict(request.headers or {})
+        waits = headers[WAITS] = int(headers.get(WAITS, 0)) + 1
+        if self.ratequeue_retries_max is not None and waits > self.ratequeue_retries_max:
+            raise error
+        after = getattr(error, "retry_after", None) or self.ratequeue_retry
+        again = task.signature_from_request(request, countdown=after, retries=request.retries, headers=headers)
+        # A task that is applied in place is applied again by what caught the Retry.
+        if not request.is_eager:
+            try:
+                again.apply_async()
+            except Exception as failure:
+                raise Reject(failure, requeue=False) from failure
+        raise Retry(exc=error, when=after, is_eager=request.is_eager, sig=again) from error
