@@ -147,15 +147,19 @@ pub struct RemoveMemberRequest {
     pub node: u64,
 }
 
-/// Makes these members the voters.
+/// Gives members a vote, and takes it from others: in one step, so that the group never has too few.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SetVotersRequest {
+pub struct ChangeVotersRequest {
     /// Which group.
     pub group: String,
-    /// The ids of its voters.
-    pub voters: Vec<u64>,
-    /// Voters that are left out stay, as learners. Otherwise they are no members any more.
+    /// The ids of members that vote from now on.
+    #[serde(default)]
+    pub add: Vec<u64>,
+    /// The ids of those that vote no longer.
+    #[serde(default)]
+    pub remove: Vec<u64>,
+    /// Those that vote no longer stay, as learners. Otherwise they are no members any more.
     #[serde(default)]
     pub keep: bool,
 }

@@ -66,13 +66,19 @@ impl Group {
         Ok(())
     }
 
-    /// Makes these nodes the voters. They must be members. Voters that are left out become learners, or with `remove` are no
-    /// members any more.
+    /// Gives members a vote and takes it from others, in one step. Those that vote no longer become learners with `keep`, and
+    /// are no members any more without. Repeating it finishes a change that broke off half way.
     ///
     /// # Errors
     /// [`ChangeError`]; on another node than the leader [`SubmitError::NotLeader`].
-    pub async fn set_voters(&self, voters: BTreeSet<NodeId>, remove: bool) -> Result<(), ChangeError> {
-        self.change(ChangeMembers::ReplaceAllVoters(voters), !remove).await
+    pub async fn change_voters(
+        &self,
+        add: BTreeSet<NodeId>,
+        remove: BTreeSet<NodeId>,
+        keep: bool,
+    ) -> Result<(), ChangeError> {
+        let changes = vec![ChangeMembers::AddVoterIds(add), ChangeMembers::RemoveVoters(remove)];
+        self.change(ChangeMembers::Batch(changes), keep).await
     }
 
     /// Removes a learner.

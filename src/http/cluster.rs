@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use ratequeue_api::Problem;
 use ratequeue_api::cluster::{
-    AddLearnersRequest, AdoptAnswer, AdoptRequest, ClusterView, FollowerView, FormRequest, GroupView, NodeView,
-    RegionView, RemoveMemberRequest, Role, SetVotersRequest, TransferLeaderAnswer, TransferLeaderRequest,
+    AddLearnersRequest, AdoptAnswer, AdoptRequest, ChangeVotersRequest, ClusterView, FollowerView, FormRequest,
+    GroupView, NodeView, RegionView, RemoveMemberRequest, Role, TransferLeaderAnswer, TransferLeaderRequest,
 };
 use ratequeue_raft::{Address, ChangeError, FormError, Group, NodeId, NodeRole, SubmitError};
 
@@ -221,18 +221,19 @@ pub async fn remove_member(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes these members the voters. On the leader.
+/// Gives members a vote, and takes it from others, in one step. On the leader.
 #[utoipa::path(
-    post, path = "/v1/cluster/voters", tag = "cluster", request_body = SetVotersRequest,
-    responses((status = 204, description = "They vote"),
+    post, path = "/v1/cluster/voters", tag = "cluster", request_body = ChangeVotersRequest,
+    responses((status = 204, description = "It is so"),
               (status = 400, description = "Refused", body = Problem, content_type = "application/problem+json"))
 )]
-pub async fn set_voters(
+pub async fn change_voters(
     State(node): State<Arc<Node>>,
-    Json(body): Json<SetVotersRequest>,
+    Json(body): Json<ChangeVotersRequest>,
 ) -> Result<StatusCode, Failure> {
     let group = named(&node, &body.group)?;
-    group.set_voters(body.voters.into_iter().collect(), !body.keep).await.map_err(refused)?;
+    let (add, remove) = (body.add.into_iter().collect(), body.remove.into_iter().collect());
+    group.change_voters(add, remove, body.keep).await.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

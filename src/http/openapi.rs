@@ -45,7 +45,7 @@ pub fn routes() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(cluster::adopt))
         .routes(routes!(cluster::form))
         .routes(routes!(cluster::add_learners))
-        .routes(routes!(cluster::set_voters))
+        .routes(routes!(cluster::change_voters))
         .routes(routes!(cluster::remove_member))
         .routes(routes!(cluster::transfer_leader))
         .routes(routes!(cluster::give_back))

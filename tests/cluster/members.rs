@@ -248,3 +248,16 @@ async fn a_node_that_is_far_behind_catches_up() {
         assert_eq!(cluster.at(id).lease(&kept).await.is(200).str("state"), "held");
     }
 }
+
+#[tokio::test]
+async fn nodes_that_join_at_the_same_time_all_vote() {
+    let _turn = Turn::shared();
+    let mut cluster = Cluster::formed(3).await;
+    for id in [4, 5, 6] {
+        cluster.describe(id).start().await;
+    }
+    let add = async |id: &str| done(&cluster.cli(&["add-node", "--id", id]).await);
+    tokio::join!(add("4"), add("5"), add("6"));
+    let voters = cluster.at(cluster.leader().await).group().await["voters"].clone();
+    assert_eq!(voters, serde_json::json!([1, 2, 3, 4, 5, 6]));
+}

@@ -52,7 +52,7 @@ impl Client {
     ///
     /// # Errors
     /// The server's refusal, or that the node did not answer.
-    pub async fn set_voters(&self, request: &cluster::SetVotersRequest) -> Result<(), ClientError> {
+    pub async fn change_voters(&self, request: &cluster::ChangeVotersRequest) -> Result<(), ClientError> {
         self.post("/v1/cluster/voters", request).await
     }
 

@@ -51,10 +51,9 @@ pub async fn init(place: &File, file: &ClusterFile) -> Result<(), Failed> {
     let voters = file.global_voters(&file.ids().into_iter().collect());
     let voters = asked.iter().filter(|asked| voters.contains(&asked.node.id)).collect();
     form(GLOBAL, voters, &asked).await?;
-    let leader = place.leader(file, GLOBAL).await?;
     let nodes = asked.iter().map(|asked| asked.node.clone()).collect();
     let everybody = AddLearnersRequest { group: GLOBAL.to_owned(), nodes };
-    leader.client.add_learners(&everybody).await.map_err(failed)?;
+    place.at_leader(file, GLOBAL, async |leader| leader.add_learners(&everybody).await).await?;
     wait_ready(place, file).await
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::Args;
 use ratequeue_api::ErrorCode;
 use ratequeue_api::cluster::{
-    AddLearnersRequest, AdoptRequest, FormRequest, NodeView, RemoveMemberRequest, SetVotersRequest,
+    AddLearnersRequest, AdoptRequest, ChangeVotersRequest, FormRequest, NodeView, RemoveMemberRequest,
     TransferLeaderRequest,
 };
 
@@ -73,9 +73,7 @@ impl AddNode {
         let new = change.adopt(self.id).await?;
         if is_formed(&self.file.ask(&file).await?, &region) {
             change.add_learner(&region, &new).await?;
-            let leader = self.file.leader(&file, &region).await?;
-            let voters = voters(&leader, &region).into_iter().chain([self.id]).collect();
-            set_voters(&leader, &region, voters, false).await?;
+            change.voters(&region, &[self.id].into(), &BTreeSet::new(), false).await?;
         } else {
             change.first_of_region(&region, &new).await?;
         }
@@ -101,8 +99,8 @@ impl RemoveNode {
         let votes = rest.len() < voters(&leader, &region).len();
         if votes {
             change.check_quorum(&region, &rest, self.id).await?;
-            let leader = change.led_by_another(&region, leader, self.id).await?;
-            set_voters(&leader, &region, rest, false).await?;
+            change.led_by_another(&region, self.id).await?;
+            change.voters(&region, &BTreeSet::new(), &[self.id].into(), false).await?;
         }
         let was_member = change.leave_global(self.id).await?;
         print(&if votes || was_member {
@@ -132,9 +130,7 @@ impl ReplaceNode {
         }
         let new = change.adopt(self.with).await?;
         change.add_learner(&region, &new).await?;
-        let leader = self.file.leader(&file, &region).await?;
-        let changed = voters(&leader, &region).into_iter().filter(|id| *id != self.id).chain([self.with]).collect();
-        set_voters(&leader, &region, changed, false).await?;
+        change.voters(&region, &[self.with].into(), &[self.id].into(), false).await?;
         change.join_global(&new, Some(self.id)).await?;
         change.leave_global(self.id).await?;
         print(&format!("node {} has taken the place of node {} in group {region}\n", self.with, self.id));
@@ -155,12 +151,25 @@ fn members(asked: &Asked, group: &str) -> BTreeSet<u64> {
     group.map(|group| group.voters.iter().chain(&group.learners).copied().collect()).unwrap_or_default()
 }
 
-async fn set_voters(leader: &Asked, group: &str, voters: BTreeSet<u64>, keep: bool) -> Result<(), Failed> {
-    let request = SetVotersRequest { group: group.to_owned(), voters: voters.into_iter().collect(), keep };
-    leader.client.set_voters(&request).await.map_err(failed)
-}
-
 impl Change<'_> {
+    /// Gives and takes votes, in one step.
+    async fn voters(&self, group: &str, add: &BTreeSet<u64>, remove: &BTreeSet<u64>, keep: bool) -> Result<(), Failed> {
+        let ids = |ids: &BTreeSet<u64>| ids.iter().copied().collect();
+        let request = ChangeVotersRequest { group: group.to_owned(), add: ids(add), remove: ids(remove), keep };
+        self.place.at_leader(self.file, group, async |leader| leader.change_voters(&request).await).await
+    }
+
+    /// Makes these the voters of the global group, of which now others vote; those follow.
+    async fn global_voters(&self, now: &BTreeSet<u64>, wanted: &BTreeSet<u64>) -> Result<(), Failed> {
+        // Also when nothing changes: so a change that broke off half way is finished.
+        self.voters(GLOBAL, &(wanted - now), &(now - wanted), true).await
+    }
+
+    async fn remove_learner(&self, id: u64) -> Result<(), Failed> {
+        let request = RemoveMemberRequest { group: GLOBAL.to_owned(), node: id };
+        self.place.at_leader(self.file, GLOBAL, async |leader| leader.remove_member(&request).await).await
+    }
+
     /// Who votes in the global group follows from the file: one that lacks members would take their votes away.
     async fn refuse_old_file(&self, gone: Option<u64>) -> Result<(), Failed> {
         let all = self.place.ask(self.file).await?;
@@ -193,9 +202,7 @@ impl Change<'_> {
         let formed = client.form(&request).await;
         // The node itself looks once more: another one may have come at the same moment. What is refused leaves nothing behind.
         if formed.as_ref().is_err_and(|error| error.code() == Some(ErrorCode::BadRequest)) {
-            let leader = self.place.leader(self.file, GLOBAL).await?;
-            let request = RemoveMemberRequest { group: GLOBAL.to_owned(), node: new.id };
-            leader.client.remove_member(&request).await.map_err(failed)?;
+            self.remove_learner(new.id).await?;
         }
         formed.map_err(failed)?;
         self.place.leader(self.file, region).await.map(drop)
@@ -253,9 +260,9 @@ impl Change<'_> {
 
     /// Makes a node a member of a group, without a vote unless it has one, and waits until it has caught up.
     async fn add_learner(&self, group: &str, new: &NodeView) -> Result<(), Failed> {
-        let leader = self.place.leader(self.file, group).await?;
         let request = AddLearnersRequest { group: group.to_owned(), nodes: vec![new.clone()] };
-        leader.client.add_learners(&request).await.map_err(failed)?;
+        self.place.at_leader(self.file, group, async |leader| leader.add_learners(&request).await).await?;
+        let leader = self.place.leader(self.file, group).await?;
         if voters(&leader, group).contains(&new.id) {
             return Ok(());
         }
@@ -297,23 +304,25 @@ impl Change<'_> {
         if wanted.is_empty() {
             return Ok(());
         }
-        // Also when nothing changes: so a change that broke off half way is finished.
-        set_voters(&leader, GLOBAL, wanted, true).await
+        self.global_voters(&voters(&leader, GLOBAL), &wanted).await
     }
 
-    /// The leader of a group, once that is not this node any more.
-    async fn led_by_another(&self, group: &str, leader: Asked, id: u64) -> Result<Asked, Failed> {
-        if leader.node.id != id {
-            return Ok(leader);
+    /// Takes leadership of a group from a node.
+    async fn led_by_another(&self, group: &str, id: u64) -> Result<(), Failed> {
+        let leader = self.place.leader(self.file, group).await?;
+        if leader.node.id == id {
+            let request = TransferLeaderRequest { group: group.to_owned(), to: None };
+            let moved = leader.client.transfer_leader(&request).await.map(drop);
+            // It led no longer, which is what is wanted.
+            return moved
+                .or_else(|error| if error.code() == Some(ErrorCode::NoQuorum) { Ok(()) } else { Err(failed(error)) });
         }
-        let request = TransferLeaderRequest { group: group.to_owned(), to: None };
-        leader.client.transfer_leader(&request).await.map_err(failed)?;
-        self.place.leader(self.file, group).await
+        Ok(())
     }
 
     /// Takes a node out of the global group; false when it was not in it.
     async fn leave_global(&self, id: u64) -> Result<bool, Failed> {
-        let mut leader = self.place.leader(self.file, GLOBAL).await?;
+        let leader = self.place.leader(self.file, GLOBAL).await?;
         let before = members(&leader, GLOBAL);
         if !before.contains(&id) {
             return Ok(false);
@@ -321,11 +330,10 @@ impl Change<'_> {
         if voters(&leader, GLOBAL).contains(&id) {
             let wanted = self.file.global_voters(&before.into_iter().filter(|other| *other != id).collect());
             self.check_quorum(GLOBAL, &wanted, id).await?;
-            leader = self.led_by_another(GLOBAL, leader, id).await?;
-            set_voters(&leader, GLOBAL, wanted, true).await?;
+            self.led_by_another(GLOBAL, id).await?;
+            self.global_voters(&voters(&leader, GLOBAL), &wanted).await?;
         }
-        let request = RemoveMemberRequest { group: GLOBAL.to_owned(), node: id };
-        leader.client.remove_member(&request).await.map_err(failed)?;
+        self.remove_learner(id).await?;
         Ok(true)
     }
 

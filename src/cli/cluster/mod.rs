@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use ratequeue_api::client::Client;
+use ratequeue_api::ErrorCode;
+use ratequeue_api::client::{Client, ClientError};
 use ratequeue_api::cluster::{ClusterView, GroupView, NodeView, Role};
 
 use crate::catalog::GLOBAL;
@@ -146,6 +147,24 @@ impl File {
             tokio::time::sleep(LOOK_PAUSE).await;
         }
         Err(Failed::new(Exit::Failed, format!("group {group} has no leader: are most of its voters running?")))
+    }
+
+    /// Has the leader of a group do something. Again, when it led no longer: then nothing has happened.
+    async fn at_leader<T>(
+        &self,
+        file: &ClusterFile,
+        group: &str,
+        act: impl AsyncFn(&Client) -> Result<T, ClientError>,
+    ) -> Result<T, Failed> {
+        let mut looks = 0;
+        loop {
+            let leader = self.leader(file, group).await?;
+            match act(&leader.client).await {
+                Err(error) if error.code() == Some(ErrorCode::NoQuorum) && looks < LEADER_LOOKS => looks += 1,
+                done => return done.map_err(super::failed),
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
     }
 }
 
