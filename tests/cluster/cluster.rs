@@ -27,7 +27,7 @@ pub type Described = (u64, String, Place, Option<String>);
 /// How long a client tries before it gives a call up.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A cluster of processes. When the test fails, the nodes' logs are shown.
+/// A cluster of processes. When the test fails, how it stands and the nodes' logs are shown.
 #[derive(Debug)]
 pub struct Cluster {
     pub name: String,
@@ -273,6 +273,9 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_ratequeue"));
+            let status = status.args(["cluster", "status", "--json", "--cluster"]).arg(&self.file).output();
+            println!("{}", status.map(|output| stdout(&output)).unwrap_or_default());
             self.members.values().for_each(Member::show);
         }
     }

@@ -40,7 +40,9 @@ async fn local_loads(cluster: &Cluster) -> Vec<Load> {
 
 /// Callers of one global resource in each region, at the nodes of that region.
 async fn global_load(cluster: &Cluster) -> Load {
-    let body = json!({"placement": GLOBAL, "limits": EVERYBODYS.json()});
+    // Slots whose holders are cut off for longer than they try to release them are free again soon.
+    let lease = json!({"default_ttl_ms": 10_000});
+    let body = json!({"placement": GLOBAL, "limits": EVERYBODYS.json(), "lease": lease});
     cluster.at(1).put("/v1/resources/everybodys", body).await.is(201);
     let mut load = Load::start(&cluster.urls(cluster.ids_in(REGIONS[0])), "everybodys", GLOBAL_CALLERS);
     for region in &REGIONS[1..] {
