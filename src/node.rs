@@ -98,6 +98,8 @@ pub struct Member {
     /// The group that spans the regions: it has the global resources and the catalog.
     pub global: Group,
     pub regions: Arc<Regions>,
+    /// Its checkpoints could not be opened, and were moved aside.
+    pub moved_aside: bool,
 }
 
 /// The node is not part of a cluster yet.
@@ -161,7 +163,7 @@ impl Node {
         };
         // Compares when there is one, and writes when there is none.
         self.data.write_identity(&identity)?;
-        let (store, _) = StateStore::open(self.data.state_dir(), StateOptions::default())?;
+        let (store, opened) = StateStore::open(self.data.state_dir(), StateOptions::default())?;
         let peers = if options.cluster.ids().len() > 1 { Some(self.start_peers(&identity).await?) } else { None };
         let transport: Arc<dyn Transport> = match &peers {
             Some(peers) => Arc::new(peers.clone()),
@@ -178,7 +180,8 @@ impl Node {
             peers.open(global.clone());
         }
         let regions = Regions::new(options.region.clone(), options.cluster.clone(), global.clone(), peers);
-        Ok(Member { identity, region, global, regions: Arc::new(regions) })
+        let moved_aside = opened.moved_aside.is_some();
+        Ok(Member { identity, region, global, regions: Arc::new(regions), moved_aside })
     }
 
     async fn open_group(

@@ -236,6 +236,11 @@ impl Stats {
             if let Some(member) = member {
                 member.groups().into_iter().for_each(render_gauges);
                 render_regions(&member.regions);
+                describe_counter!(
+                    "ratequeue_state_moved_aside_total",
+                    "Damaged checkpoints that this start moved aside."
+                );
+                counter!("ratequeue_state_moved_aside_total").absolute(u64::from(member.moved_aside));
             }
         });
         recorder.handle().render() + &self.waits.handle.render()
@@ -305,7 +310,7 @@ fn render_gauges(group: &Group) {
         ("ratequeue_leases_live", "Waiting and held leases of the group.", leases),
         ("ratequeue_log_last_index", "Index of the last log entry.", status.last_log_index.unwrap_or_default()),
         ("ratequeue_log_applied_index", "Index of the last applied log entry.", status.applied.unwrap_or_default()),
-        ("ratequeue_leader", "1 on the node that leads the group.", u64::from(group.is_leader())),
+        ("ratequeue_leader", "1 on the node that leads the group.", u64::from(group.leader() == Some(group.node()))),
     ] {
         describe_gauge!(name, help);
         gauge!(name, "group" => group.name().to_owned()).set(shown(n));

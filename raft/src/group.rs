@@ -397,11 +397,14 @@ impl Group {
         heard.silence().max(heard.without_quorum())
     }
 
-    /// Who leads, as far as this node knows: nobody that it has not heard from for an election timeout.
+    /// Who leads, as far as this node knows: nobody that it has not heard from for an election timeout, nor this node itself
+    /// when it has not heard from a majority for so long.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
-        let replica = &self.inner.replica;
-        let is_near = |leader: &NodeId| *leader == self.node() || replica.heard.within(self.inner.timing.election_max);
+        let (replica, limit) = (&self.inner.replica, self.inner.timing.election_max);
+        let is_near = |leader: &NodeId| {
+            if *leader == self.node() { self.leaderless_for() <= limit } else { replica.heard.within(limit) }
+        };
         replica.roles.get().leader.filter(is_near)
     }
 }

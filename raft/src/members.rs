@@ -121,6 +121,12 @@ impl Group {
             return Err(ChangeError::Refused(format!("node {to} does not vote in group {}", self.name())));
         }
         let answering = self.answered_within(self.timing().election_max);
+        if let Some(to) = to
+            && to != self.node()
+            && !answering.contains(&to)
+        {
+            return Err(ChangeError::Refused(format!("node {to} does not answer")));
+        }
         let others = status.voters.keys().copied().filter(|node| *node != self.node() && answering.contains(node));
         let most_of_the_log = |node: &NodeId| status.progress.get(node).map(|progress| progress.matched);
         let Some(to) = to.or_else(|| others.max_by_key(most_of_the_log)) else {

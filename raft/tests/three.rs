@@ -93,6 +93,7 @@ async fn a_leader_that_is_cut_off_answers_in_time_and_its_calls_wait_on() {
     let in_flight = group.submit(acquire("api", "c")).await;
     assert_eq!(in_flight, Err(SubmitError::UnknownOutcome));
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+    assert_eq!(group.leader(), None, "nobody follows it");
     let begun = Instant::now();
     assert_eq!(group.submit(acquire("api", "d")).await, Err(SubmitError::NoQuorum));
     assert_eq!(group.linearize().await, Err(SubmitError::NoQuorum));
@@ -326,6 +327,8 @@ async fn leadership_without_a_choice_goes_to_one_that_answers() {
     cluster.digests_are_equal().await;
     cluster.kill(others[1]);
     tokio::time::sleep(Duration::from_millis(600)).await;
+    let lost = cluster.group(leader).hand_over(Some(others[1])).await;
+    assert!(matches!(&lost, Err(ChangeError::Refused(why)) if why.contains("does not answer")), "{lost:?}");
     assert_eq!(cluster.group(leader).hand_over(None).await, Ok(others[0]));
 }
 

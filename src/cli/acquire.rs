@@ -11,7 +11,7 @@ use ratequeue_api::{AcquireRequest, ErrorCode, Load, ReleaseRequest};
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Server, duration, pass_on};
+use super::{Server, duration, pass_on, resource_name};
 use crate::exit::{Exit, Failed};
 
 /// Acquires, runs a command while holding the lease, and releases.
@@ -21,6 +21,7 @@ use crate::exit::{Exit, Failed};
 #[derive(Debug, Args)]
 pub struct Acquire {
     /// The resource
+    #[arg(value_parser = resource_name)]
     resource: String,
     /// How much: a number, or one for each dimension: input=1200,output=800
     #[arg(long, default_value = "1", value_parser = parse_load, value_name = "N")]

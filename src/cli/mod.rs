@@ -101,6 +101,11 @@ fn block_on(command: impl Future<Output = Result<Exit, Failed>>) -> Result<Exit,
     runtime.map_err(|error| Failed::new(Exit::Failed, format!("cannot start: {error}")))?.block_on(command)
 }
 
+/// The name of a resource, as an argument.
+fn resource_name(text: &str) -> Result<String, String> {
+    ratequeue_limiter::ResourceName::new(text).map(|name| name.to_string()).map_err(|bad| bad.to_string())
+}
+
 /// Prints to standard output. A reader that has left, as in `| head`, is no error.
 fn print(text: &str) {
     use std::io::Write;

@@ -9,7 +9,7 @@ use ratequeue_api::{Resource as Wire, ResourceView};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Server, failed, print, table};
+use super::{Server, failed, print, resource_name, table};
 use crate::exit::{Exit, Failed};
 
 /// Items on the pages that a list is read in.
@@ -47,6 +47,7 @@ pub struct Apply {
 #[derive(Debug, Args)]
 pub struct Get {
     /// Its name
+    #[arg(value_parser = resource_name)]
     name: String,
     /// As JSON
     #[arg(long)]
@@ -69,7 +70,7 @@ pub struct List {
 #[derive(Debug, Args)]
 pub struct Delete {
     /// Their names
-    #[arg(required = true)]
+    #[arg(required = true, value_parser = resource_name)]
     names: Vec<String>,
     #[command(flatten)]
     server: Server,
@@ -100,23 +101,21 @@ impl Apply {
         for (name, wanted) in &resources {
             let now = client.resource(name).await.map_err(failed)?;
             let changes = differences(now.as_ref(), wanted);
-            let would = if self.dry_run { "would be " } else { "" };
-            match (&now, changes.is_empty()) {
-                (None, _) => print(&format!("{name}: {would}created\n")),
-                (Some(_), true) => {
-                    print(&format!("{name}: unchanged\n"));
-                    continue;
-                }
-                (Some(_), false) => print(&format!("{name}: {would}changed\n")),
-            }
-            for change in changes {
-                print(&format!("  {change}\n"));
+            if now.is_some() && changes.is_empty() {
+                print(&format!("{name}: unchanged\n"));
+                continue;
             }
             if !self.dry_run {
                 client.put_resource(name, wanted).await.map_err(|error| {
                     let failed = failed(error);
                     Failed::new(failed.exit, format!("{name}: {}", failed.text))
                 })?;
+            }
+            let would = if self.dry_run { "would be " } else { "" };
+            let done = if now.is_some() { "changed" } else { "created" };
+            print(&format!("{name}: {would}{done}\n"));
+            for change in changes {
+                print(&format!("  {change}\n"));
             }
         }
         Ok(Exit::Done)
@@ -241,11 +240,16 @@ impl List {
 impl Delete {
     async fn run(self) -> Result<Exit, Failed> {
         let client = self.server.client()?;
+        let mut failures = Vec::new();
         for name in &self.names {
-            client.delete_resource(name).await.map_err(failed)?;
-            print(&format!("{name}: deleted\n"));
+            match client.delete_resource(name).await.map_err(failed) {
+                Ok(()) => print(&format!("{name}: deleted\n")),
+                Err(failed) => failures.push((failed.exit, format!("{name}: {}", failed.text))),
+            }
         }
-        Ok(Exit::Done)
+        let Some((exit, _)) = failures.first() else { return Ok(Exit::Done) };
+        let texts: Vec<_> = failures.iter().map(|(_, text)| text.as_str()).collect();
+        Err(Failed::new(*exit, texts.join("\nratequeue: ")))
     }
 }
 

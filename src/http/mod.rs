@@ -58,8 +58,9 @@ async fn frame(State(node): State<Arc<Node>>, mut request: Request, next: Next) 
         return response;
     }
     let placed = response.extensions().get::<Placed>().map(|placed| &placed.0);
-    // What no group has decided is to be tried elsewhere, not at the leader of a group that has nothing to do with it.
-    let undecided = placed.is_none() && response.status() == StatusCode::SERVICE_UNAVAILABLE;
+    // What no group of this node has decided, or lives elsewhere, has nothing to do with the leader of this region.
+    let elsewhere = matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT);
+    let undecided = placed.is_none() && elsewhere;
     let leader = node.member().filter(|_| !undecided);
     let leader = leader.and_then(|member| member.leader_url(placed.unwrap_or(&member.region)));
     let headers = response.headers_mut();

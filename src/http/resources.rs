@@ -121,6 +121,7 @@ fn placement(member: &Member, text: &str) -> Result<Placement, Failure> {
         (status = 200, description = "Changed, from `effective_index` on", body = ResourceView),
         (status = 400, description = "Malformed", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It lives elsewhere", body = Problem, content_type = "application/problem+json"),
         (status = 412, description = "Not in that version", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The result makes no sense", body = Problem, content_type = "application/problem+json"),
     )
@@ -237,6 +238,11 @@ async fn list_at(member: &Member, region: &str, call: &Whole) -> Option<List<Res
     serde_json::from_slice(&body.to_bytes()).ok()
 }
 
+/// The body of a call that needs none.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
 /// Deletes a resource: its waiting leases end, its held ones are forgotten.
 #[utoipa::path(
     delete, path = "/v1/resources/{name}", tag = "resources",
@@ -246,6 +252,8 @@ async fn list_at(member: &Member, region: &str, call: &Whole) -> Option<List<Res
     responses(
         (status = 204, description = "Deleted"),
         (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "Not in that version", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "No quorum, or unknown outcome", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn delete(
@@ -255,6 +263,7 @@ pub async fn delete(
     Precondition(condition): Precondition,
     call: Whole,
 ) -> Result<Response, Failure> {
+    let Nothing {} = call.json()?;
     if condition == Condition::Absent {
         return Err(Failure::bad_request("If-None-Match makes no sense here: use If-Match."));
     }

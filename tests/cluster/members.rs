@@ -100,6 +100,9 @@ async fn a_lost_node_is_replaced_by_one_with_a_new_id() {
     assert!(said.contains(&format!("node 4 has taken the place of node {lost}")), "{said}");
     let rest: Vec<u64> = (1..=4).filter(|id| *id != lost).collect();
     voters_are(&busy.cluster, &rest, &rest).await;
+    let third = rest.iter().find(|id| **id != 4).unwrap().to_string();
+    let shrink = busy.cluster.cli(&["replace-node", "--id", "4", "--with", &third]).await;
+    failed(&shrink, 2, &[&format!("node {third} votes in group eu itself"), "use remove-node"]);
     // Repeating it finds it done.
     done(&busy.cluster.cli(&["replace-node", "--id", &lost_id, "--with", "4"]).await);
     voters_are(&busy.cluster, &rest, &rest).await;

@@ -128,6 +128,15 @@ impl ReplaceNode {
             let text = format!("node {} does not vote in group {region}: use add-node for the new one", self.id);
             return Err(Failed::new(Exit::Failed, text));
         }
+        if known.contains(&self.id) && known.contains(&self.with) {
+            let text = format!(
+                "node {} votes in group {region} itself: to go on without node {}, use remove-node",
+                self.with, self.id
+            );
+            return Err(Failed::new(Exit::Usage, text));
+        }
+        let rest = known.iter().copied().filter(|id| *id != self.id).chain([self.with]).collect();
+        change.check_quorum(&region, &rest, self.id).await?;
         let new = change.adopt(self.with).await?;
         change.add_learner(&region, &new).await?;
         change.voters(&region, &[self.with].into(), &[self.id].into(), false).await?;
@@ -288,7 +297,9 @@ impl Change<'_> {
             }
             if moved.elapsed() > STALLED_AFTER {
                 return Err(fail(format!(
-                    "node {id} does not catch up in group {group}: look at its log. It is a learner now; repeat this to go on"
+                    "node {id} does not catch up in group {group}: look at its log, and at that of the leader, node {}, which must \
+                     have been started with a file of several nodes. It is a learner now; repeat this to go on",
+                    leader.node.id
                 )));
             }
             tokio::time::sleep(LOOK_PAUSE).await;

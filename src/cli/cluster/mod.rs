@@ -95,8 +95,9 @@ impl Asked {
         self.own_group().is_some_and(|group| !group.voters.is_empty())
     }
 
+    /// Whether it leads a group, and a majority follows.
     fn leads(&self, group: &str) -> bool {
-        self.group(group).is_some_and(|group| group.role == Role::Leader)
+        self.group(group).is_some_and(|group| group.role == Role::Leader && group.leader == Some(self.node.id))
     }
 
     /// The cluster it is part of, if any.

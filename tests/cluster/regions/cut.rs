@@ -41,7 +41,7 @@ async fn local_loads(cluster: &Cluster) -> Vec<Load> {
 /// Callers of one global resource in each region, at the nodes of that region.
 async fn global_load(cluster: &Cluster) -> Load {
     // Slots whose holders are cut off for longer than they try to release them are free again soon.
-    let lease = json!({"default_ttl_ms": 10_000});
+    let lease = json!({"default_ttl_ms": 30_000});
     let body = json!({"placement": GLOBAL, "limits": EVERYBODYS.json(), "lease": lease});
     cluster.at(1).put("/v1/resources/everybodys", body).await.is(201);
     let mut load = Load::start(&cluster.urls(cluster.ids_in(REGIONS[0])), "everybodys", GLOBAL_CALLERS);
@@ -104,9 +104,11 @@ async fn heals(cluster: &Cluster) {
     }
 }
 
-/// What failed, failed for want of a majority, or because its caller could not be heard for so long that its place was given up.
+/// What failed, failed for want of a majority, or because its caller could not be heard for so long that its place or lease was given up.
 fn failed_for_a_reason(story: &Story) {
-    let reason = |text: &String| ["no-quorum", "unknown-outcome", "lease-ended"].iter().any(|code| text.contains(code));
+    let reason = |text: &String| {
+        ["no-quorum", "unknown-outcome", "lease-ended", "lease-expired"].iter().any(|code| text.contains(code))
+    };
     let other = story.failures.iter().find(|failure| !reason(failure));
     assert!(other.is_none(), "{other:?}");
 }
