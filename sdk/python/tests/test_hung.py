@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 from cluster import Cluster
 
 import ratequeue
+from ratequeue.aio import AsyncClient
 from ratequeue.testing import Node
 
 SLOT = {"limits": {"slots": {"kind": "concurrency", "quota": 1}}, "queue": {"max_wait_ms": 600_000}}
@@ -85,3 +87,35 @@ def test_a_way_out_is_taken_soon_after_the_node_hung(own_node: Node) -> None:
             assert waiter.outcome == "degraded"
             assert waiter.ended - hung < 6
             os.kill(process.pid, signal.SIGCONT)
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline, "it comes about"
+        time.sleep(0.02)
+
+
+def test_leaving_a_block_waits_for_a_hung_node_for_seconds_only(own_node: Node) -> None:
+    process = own_node.process
+    assert process is not None
+    with ratequeue.Client(own_node.url) as client:
+        client.resources.put("r", SLOT)
+        with client.acquire("r", ttl=60):
+            os.kill(process.pid, signal.SIGSTOP)
+            began = time.monotonic()
+        assert time.monotonic() - began < 5
+        os.kill(process.pid, signal.SIGCONT)
+        wait_for(lambda: client.stats("r")["held"] == 0)
+
+        async def leave() -> float:
+            async with AsyncClient(own_node.url) as other:
+                async with other.acquire("r", ttl=60):
+                    os.kill(process.pid, signal.SIGSTOP)
+                    began = time.monotonic()
+                took = time.monotonic() - began
+                os.kill(process.pid, signal.SIGCONT)
+                await asyncio.to_thread(wait_for, lambda: client.stats("r")["held"] == 0)
+                return took
+
+        assert asyncio.run(leave()) < 5

@@ -19,7 +19,7 @@ from ._client import ONE_BLOCK, gives_none, raises
 from ._defaults import Defaults, after_fork
 from ._flows import GIVE_UP_TIMEOUT, Core, Progress
 from ._lease import BaseLease, Heart
-from ._retry import Flow, Pause, Reply, Send
+from ._retry import Aside, Flow, Pause, Reply, Send
 from ._settings import PATIENCE, OnUnavailable, OnWait, Settings, Urls, fallback, settings
 from ._shards import Shards
 from ._wire import Ask, Call, Load
@@ -297,6 +297,8 @@ class Pool:
                 reply = await self._send(effect)
             elif isinstance(effect, Pause):
                 await asyncio.sleep(effect.seconds)
+            elif isinstance(effect, Aside):
+                self.in_background(effect.flow)
             elif on_wait is not None:
                 told = on_wait(effect.position, effect.retry_after)
                 if inspect.isawaitable(told):

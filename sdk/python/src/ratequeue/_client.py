@@ -6,6 +6,7 @@ import atexit
 import functools
 import inspect
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ from ._admin import Resource
 from ._defaults import Defaults, after_fork
 from ._flows import GIVE_UP_TIMEOUT, Core, Progress
 from ._lease import BaseLease, Heart
-from ._retry import Flow, Pause, Reply, Send
+from ._retry import Aside, Flow, Pause, Reply, Send
 from ._settings import PATIENCE, OnUnavailable, OnWait, Settings, Urls, fallback, settings
 from ._shards import Shards
 from ._timers import Timers, in_thread
@@ -29,6 +30,8 @@ from .errors import ConfigurationError, QueueFull, RateQueueError, Rejected
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 L = TypeVar("L")
+
+log = logging.getLogger("ratequeue")
 
 ONE_BLOCK = "this acquire has been entered already: call acquire for each block"
 
@@ -285,6 +288,12 @@ class Client:
                 reply = self._send(effect)
             elif isinstance(effect, Pause):
                 time.sleep(effect.seconds)
+            elif isinstance(effect, Aside):
+                try:
+                    self._in_background(effect.flow)
+                except RuntimeError as error:
+                    # There is no thread for it. It is about leases, which end by themselves.
+                    log.warning("a call in the background was left out: %s", error)
             elif on_wait is not None:
                 on_wait(effect.position, effect.retry_after)
 
@@ -303,7 +312,13 @@ class Client:
                 idle.close()
 
     def _in_background(self, flow: Flow[None]) -> None:
-        in_thread(lambda: self._run(flow, None))
+        def run() -> None:
+            try:
+                self._run(flow, None)
+            except Exception:
+                log.exception("a call in the background failed")
+
+        in_thread(run)
 
     def _after_fork(self) -> None:
         # The parent goes on with its connections and locks; this process starts with its own. The parent's are kept

@@ -12,7 +12,7 @@ from . import _admin, _clock, _retry, _wire
 from ._local import Local, LocalLimiter
 from ._nodes import Nodes
 from ._recent import Recent
-from ._retry import Flow, Pause, Tell
+from ._retry import Aside, Flow, Pause, Tell
 from ._settings import OnUnavailable, Settings
 from ._wire import Answer, Ask, Call, LeaseView, Load
 from .errors import LeaseLost, RateQueueError, Rejected, Unavailable, WaitTimeout
@@ -25,6 +25,8 @@ FALLBACK_AFTER = 3.0
 """Seconds without a decision after which a caller that chose a way out takes it."""
 DOWN_FOR = 5.0
 """Seconds after that for which callers with a way out take it at once."""
+RELEASE_FOR = 3.0
+"""Seconds for which the end of a block waits for the release. After that it goes on in the background."""
 GIVE_UP_TIMEOUT = 2.0
 """Seconds for which an interrupted acquire tries to give its place back."""
 LIMITS_FOR = 60.0
@@ -228,15 +230,38 @@ class Core:
         patience = self.settings.patience if patience is None else patience
         budget = min(patience, max(1.0, trusted_until - self.clock() + 1.0))
         try:
-            yield from self.call(_wire.release(lease_id, used), budget)
+            return (yield from self._release(lease_id, used, min(budget, RELEASE_FOR)))
+        except Unavailable as error:
+            if budget > RELEASE_FOR:
+                yield Aside(self._release_later(lease_id, used, budget - RELEASE_FOR))
+            else:
+                log.warning("lease %s could not be released, it ends by itself: %s", lease_id, error)
+        return True
+
+    def _release(self, lease_id: str, used: Optional[Load], seconds: float) -> Flow[bool]:
+        """Raises :class:`Unavailable` when no node answered within these seconds."""
+        try:
+            yield from self.call(_wire.release(lease_id, used), seconds, self.clock() + seconds)
         except LeaseLost as lost:
             if lost.code == "lease-not-found":
                 return True
             log.warning("lease %s ended before its work did: %s", lease_id, lost)
             return False
+        except Unavailable:
+            raise
         except RateQueueError as error:
+            if used is not None:
+                # What it holds is given back in any case.
+                log.warning("what was reported for lease %s was refused, its load stays charged: %s", lease_id, error)
+                return (yield from self._release(lease_id, None, seconds))
             log.warning("lease %s could not be released, it ends by itself: %s", lease_id, error)
         return True
+
+    def _release_later(self, lease_id: str, used: Optional[Load], seconds: float) -> Flow[None]:
+        try:
+            yield from self._release(lease_id, used, seconds)
+        except Unavailable as error:
+            log.warning("lease %s could not be released, it ends by itself: %s", lease_id, error)
 
     def extend(self, lease_id: str, ttl_ms: Optional[int], trusted_until: float) -> Flow[float]:
         """Extends a lease once; gives the time until which it may be trusted from now on.

@@ -1,7 +1,7 @@
 """Which node is asked next, when, and until when. No I/O and no clock of its own: a flow says what is to be done.
 
-A *flow* is a generator. It yields what it wants done (:class:`Send`, :class:`Pause`, :class:`Tell`) and is sent the outcome. The
-clients carry it out, one with blocking calls and one with asyncio, so that every decision is made in one place.
+A *flow* is a generator. It yields what it wants done (:class:`Send`, :class:`Pause`, :class:`Tell`, :class:`Aside`) and is sent
+the outcome. The clients carry it out, one with blocking calls and one with asyncio, so that every decision is made in one place.
 
 The rules are those of the Rust client: one key for the whole life of a call; on a connection that fails, and on the answers
 ``no-quorum``, ``unknown-outcome`` and ``shutting-down``, the same call goes to the next node; pauses double and are spread
@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Callable, TypeVar, Union
+from typing import Any, Callable, TypeVar, Union
 
 from . import _wire
 from ._nodes import Nodes
@@ -51,7 +51,14 @@ class Tell:
     retry_after: float
 
 
-Effect = Union[Send, Pause, Tell]
+@dataclass(frozen=True)
+class Aside:
+    """Carry this flow out in the background, and go on at once."""
+
+    flow: Generator[Any, Any, Any]
+
+
+Effect = Union[Send, Pause, Tell, Aside]
 Reply = Union[Answer, NoAnswer, None]
 T = TypeVar("T")
 Flow = Generator[Effect, Reply, T]

@@ -31,8 +31,11 @@ the server drops a place whose caller is silent: a node that hangs is left while
 HOLD_MS_WAY_OUT = 1_000
 """The same for a caller with a way out, which is to take it soon after a node hangs."""
 LOAD_MAX = 2**53
+DIMENSIONS_MAX = 16
 DURATION_MS_MAX = 31 * 24 * 3600 * 1000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
+_DIMENSION = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+_RESERVED = ("one", "load", "line")
 _KEY = re.compile(r"[!-~]{1,128}\Z")
 # Codes after which the same call may be repeated elsewhere with the same key: code -> nothing happened for certain.
 REPEATABLE = {"no-quorum": True, "unknown-outcome": False, "shutting-down": False}
@@ -172,7 +175,16 @@ def check_name(resource: str) -> str:
 def check_load(what: str, load: Load) -> Load:
     """A load, copied if it is a map. Raises :class:`ConfigurationError`."""
     if isinstance(load, Mapping):
-        return {str(name): _check_amount(f"{what}[{name!r}]", amount) for name, amount in load.items()}
+        checked = {name: _check_amount(f"{what}[{name!r}]", amount) for name, amount in load.items()}
+        for name in checked:
+            if not isinstance(name, str) or not _DIMENSION.match(name) or name in _RESERVED:
+                raise ConfigurationError(
+                    f"{what}: {name!r} is no dimension: a-z, 0-9 and _ are allowed, at most 32, a letter first, "
+                    "and none of one, load, line"
+                )
+        if len(checked) > DIMENSIONS_MAX or sum(checked.values()) > LOAD_MAX:
+            raise ConfigurationError(f"{what}: give at most {DIMENSIONS_MAX} dimensions, and at most 2**53 in all")
+        return checked
     return _check_amount(what, load)
 
 
