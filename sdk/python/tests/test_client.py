@@ -165,6 +165,14 @@ def test_a_hook_that_fails_gives_the_place_up(client: ratequeue.Client, make: Ma
             pass
         assert client.stats(name)["queue_depth"] == 0
 
+        def refused_elsewhere(position: int, retry_after: float) -> None:
+            with client.acquire(name, timeout=0):
+                pass
+
+        with pytest.raises(ratequeue.Rejected), client.acquire(name, on_wait=refused_elsewhere):
+            pass
+        assert client.stats(name)["queue_depth"] == 0
+
 
 def test_a_heartbeat_outlives_the_ttl(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=1)

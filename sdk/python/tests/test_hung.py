@@ -119,3 +119,16 @@ def test_leaving_a_block_waits_for_a_hung_node_for_seconds_only(own_node: Node) 
                 return took
 
         assert asyncio.run(leave()) < 5
+
+
+def test_what_a_hung_node_grants_after_all_is_given_back(own_node: Node) -> None:
+    process = own_node.process
+    assert process is not None
+    with ratequeue.Client(own_node.url, on_unavailable="allow") as client:
+        client.resources.put("r", SLOT)
+        os.kill(process.pid, signal.SIGSTOP)
+        with client.acquire("r", ttl=60) as lease:
+            assert lease.degraded
+            os.kill(process.pid, signal.SIGCONT)
+            wait_for(lambda: client.stats("r")["held"] == 1)
+        wait_for(lambda: client.stats("r")["held"] == 0)

@@ -70,16 +70,16 @@ class Acquire(Generic[L]):
             heart = Heart(lease, pool.loop.call_later, pool.in_background)
             self._held = (pool, lease, heart)
             heart.start()
-        except (Rejected, QueueFull) as error:
-            return self._refused(error)
-        except RateQueueError:
-            raise
-        except BaseException:
-            # Cancelled while it waited, or its own hook failed: the place in line goes back, or the lease.
+        except BaseException as error:
+            # Interrupted while it waited, by a cancellation, its own hook or a heartbeat that cannot start: the place in line goes
+            # back, or the lease. Of what the server has decided there is none.
             held, self._held = self._held, None
             if held is not None:
                 held[2].stop()
-            await pool.finish(core.give_up(ask, progress), GIVE_UP_TIMEOUT)
+            if progress.sent:
+                await pool.finish(core.give_up(ask, progress), GIVE_UP_TIMEOUT)
+            if isinstance(error, (Rejected, QueueFull)):
+                return self._refused(error)
             raise
         return lease  # type: ignore[return-value]
 

@@ -75,17 +75,16 @@ class Acquire(Generic[L]):
             heart = Heart(lease, client._timers.call_later, client._in_background)
             self._held = (client, lease, heart)
             heart.start()
-        except (Rejected, QueueFull) as error:
-            return self._refused(error)
-        except RateQueueError:
-            raise
-        except BaseException:
-            # Interrupted while it waited, by Ctrl-C or by its own hook, or without a thread for the heartbeat: the place in
-            # line goes back, or the lease.
+        except BaseException as error:
+            # Interrupted while it waited, by Ctrl-C, its own hook or a heartbeat that cannot start: the place in line goes
+            # back, or the lease. Of what the server has decided there is none.
             held, self._held = self._held, None
             if held is not None:
                 held[2].stop()
-            client._run(core.give_up(ask, progress), None)
+            if progress.sent:
+                client._run(core.give_up(ask, progress), None)
+            if isinstance(error, (Rejected, QueueFull)):
+                return self._refused(error)
             raise
         return lease  # type: ignore[return-value]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional
 
 from . import _admin, _clock, _retry, _wire
@@ -24,7 +24,7 @@ TROUBLE = 5.0
 FALLBACK_AFTER = 3.0
 """Seconds without a decision after which a caller that chose a way out takes it."""
 DOWN_FOR = 5.0
-"""Seconds after that for which callers with a way out take it at once."""
+"""Seconds after that for which callers of the resource with a way out take it at once."""
 RELEASE_FOR = 3.0
 """Seconds for which the end of a block waits for the release. After that it goes on in the background."""
 GIVE_UP_TIMEOUT = 2.0
@@ -57,6 +57,16 @@ class Progress:
     sent: bool = False
     lease_id: Optional[str] = None
 
+    def decided(self) -> None:
+        """There is nothing to give up."""
+        self.sent, self.lease_id = False, None
+
+    def handed_over(self) -> Progress:
+        """The same, for who gives it up from here on; here there is nothing to give up any more."""
+        taken = replace(self)
+        self.decided()
+        return taken
+
 
 class Core:
     """What the calls of one client share. Safe for threads."""
@@ -65,7 +75,7 @@ class Core:
         self.settings = settings
         self.nodes = Nodes(settings.urls)
         self.clock = clock
-        self._down_until = float("-inf")
+        self._down_until: Recent[float] = Recent(LIMITS_MAX)
         self._limits: Recent[tuple[float, Mapping[str, Any]]] = Recent(LIMITS_MAX)
         self._limiters: Recent[LocalLimiter] = Recent(LIMITS_MAX)
         self._lock = threading.Lock()
@@ -85,36 +95,67 @@ class Core:
     def open(self, ask: Ask, progress: Progress, choice: Optional[OnUnavailable]) -> Flow[Grant]:
         """Acquires, or does what the caller chose for the case that no node can decide it."""
         choice = self.settings.on_unavailable if choice is None else choice
-        if choice == "deny":
-            return (yield from self.acquire(ask, progress, self.settings.patience))
-        if self.clock() >= self._down_until:
-            budget = min(self.settings.patience, FALLBACK_AFTER)
-            try:
-                grant = yield from self.acquire(ask, progress, budget, _wire.HOLD_MS_WAY_OUT)
-            except Unavailable as unavailable:
-                self._down_until = self.clock() + DOWN_FOR
-                log.warning("no node decides for %s, going on without: %s", ask.resource, unavailable)
-                return (yield from self.degraded(ask, choice, unavailable))
-            if isinstance(choice, Local):
-                yield from self.learn_limits(ask.resource)
-            return grant
-        return (yield from self.degraded(ask, choice, None))
-
-    def acquire(self, ask: Ask, progress: Progress, budget: float, hold_ms_max: int = _wire.HOLD_MS_MAX) -> Flow[Grant]:
-        """Acquires, and waits in line for as long as the caller asked for, across calls and nodes."""
         began = self.clock()
+        try:
+            if choice == "deny":
+                return (yield from self.acquire(ask, progress, began, self.settings.patience, _wire.HOLD_MS_MAX))
+            return (yield from self._open(ask, progress, began, choice))
+        except RateQueueError:
+            if progress.lease_id is not None:
+                # Nobody will use the place in line, or the lease, that is left behind.
+                yield Aside(self.give_up(ask, progress.handed_over(), self.settings.patience))
+            progress.decided()
+            raise
+
+    def _open(self, ask: Ask, progress: Progress, began: float, choice: OnUnavailable) -> Flow[Grant]:
+        """Asks the nodes, and stands in for them while they do not decide."""
+        budget = min(self.settings.patience, FALLBACK_AFTER)
+        why: Optional[Unavailable] = None
+        unclear = False
+        while True:
+            if self.clock() >= self.down_until(ask.resource):
+                try:
+                    grant = yield from self.acquire(ask, progress, began, budget, _wire.HOLD_MS_WAY_OUT)
+                except Unavailable as unavailable:
+                    why, unclear = unavailable, unclear or not unavailable.no_effect
+                    with self._lock:
+                        self._down_until.keep(ask.resource, self.clock() + DOWN_FOR)
+                    log.warning("no node decides for %s, going on without: %s", ask.resource, unavailable)
+                else:
+                    if isinstance(choice, Local):
+                        yield from self.learn_limits(ask.resource)
+                    return grant
+            stand_in = yield from self.degraded(ask, began, choice, why)
+            if stand_in is not None:
+                if progress.lease_id is not None or unclear:
+                    # A node may have granted it as well, or may yet.
+                    yield Aside(self.give_up(ask, progress.handed_over(), self.settings.patience))
+                return stand_in
+
+    def down_until(self, resource: str) -> float:
+        """Until when no node is asked about a resource by those who have a way out."""
+        with self._lock:
+            return self._down_until.get(resource, float("-inf"))
+
+    def acquire(self, ask: Ask, progress: Progress, began: float, budget: float, hold_ms_max: int) -> Flow[Grant]:
+        """Acquires, and waits in line for as long as the caller asked for, across calls and nodes."""
         # The first call is not held open, so that who must wait learns the lease's id and place at once.
         hold_ms = 0
         while True:
             progress.sent = True
             until = min(began + ask.wait + TROUBLE, self.clock() + hold_ms / 1000 + budget)
-            answer = yield from self.call(ask.call(hold_ms), budget, until)
+            try:
+                answer = yield from self.call(ask.call(hold_ms), budget, until)
+            except Unavailable:
+                raise
+            except RateQueueError:
+                progress.decided()
+                raise
             lease = self.lease(ask, answer)
             progress.lease_id = lease.id
             if lease.state == "held":
                 return (yield from self.settle(lease, answer.sent))
             if self.clock() > began + ask.wait + TROUBLE:
-                yield from self.give_up(ask, progress)
                 raise WaitTimeout(f"{ask.resource}: still in line after {ask.wait:g} s. Give a longer timeout.")
             yield Tell(lease.position, lease.retry_after)
             hold_ms = hold_ms_max
@@ -146,30 +187,33 @@ class Core:
             raise LeaseLost(f"{lease.resource}: the lease was over before it could be used. Give a longer ttl.")
         return Grant(lease, until)
 
-    def give_up(self, ask: Ask, progress: Progress) -> Flow[None]:
-        """Gives back what an interrupted acquire may have got: a place in line, or a lease that nobody works under."""
+    def give_up(self, ask: Ask, progress: Progress, budget: float = GIVE_UP_TIMEOUT) -> Flow[None]:
+        """Gives back what an acquire may have got: a place in line, or a lease that nobody works under."""
         if not progress.sent:
             return
         try:
             if progress.lease_id is None:
                 # Its first call was never answered. Only the server knows, and the key is how to ask.
-                answer = yield from self.call(ask.call(0), GIVE_UP_TIMEOUT)
+                answer = yield from self.call(ask.call(0), budget)
                 progress.lease_id = self.lease(ask, answer).id
-            yield from self.call(_wire.release(progress.lease_id, ask.nothing_used), GIVE_UP_TIMEOUT)
+            yield from self.call(_wire.release(progress.lease_id, ask.nothing_used), budget)
+            progress.decided()
         except RateQueueError as error:
             log.debug("nothing to give up for %s: %s", ask.resource, error)
 
     # Without the server
 
-    def degraded(self, ask: Ask, choice: OnUnavailable, why: Optional[Unavailable]) -> Flow[Grant]:
-        """Stands in for the server, as the caller chose."""
+    def degraded(
+        self, ask: Ask, began: float, choice: OnUnavailable, why: Optional[Unavailable]
+    ) -> Flow[Optional[Grant]]:
+        """Stands in for the server, as the caller chose. Gives None when it waited here until the nodes may be asked again."""
         if not isinstance(choice, Local):
             return self.stand_in(ask, 0.0, None)
-        limiter = self._limiter(ask.resource, choice.fraction)
+        limiter, wait_max = self._limiter(ask.resource, choice.fraction)
         if limiter is None:
             known = "its limits are not known here yet"
             raise why or Unavailable(f"{ask.resource}: no node decides, and {known}. Try again in a moment.")
-        began = self.clock()
+        until = began + min(ask.wait, wait_max)
         while True:
             wait = limiter.acquire(ask.load, self.clock())
             if wait <= 0:
@@ -181,10 +225,13 @@ class Core:
                 )
             if ask.wait <= 0:
                 raise Rejected(f"{ask.resource}: not now (no node decides, limited locally).", retry_after=wait)
-            left = began + ask.wait - self.clock()
+            left = until - self.clock()
             if left <= 0:
                 raise WaitTimeout(f"{ask.resource}: not in time (no node decides, limited locally).", retry_after=wait)
-            yield Pause(min(wait, left))
+            down_for = self.down_until(ask.resource) - self.clock()
+            if down_for <= 0:
+                return None
+            yield Pause(min(wait, left, down_for))
 
     def stand_in(self, ask: Ask, waited: float, limiter: Optional[LocalLimiter]) -> Grant:
         view = LeaseView(f"degraded.{ask.key}", ask.resource, "held", 0, {}, float("inf"), waited, 0, 0.0)
@@ -206,17 +253,20 @@ class Core:
         body = answer.json()
         if isinstance(body, dict) and "limits" in body and "name" in body:
             with self._lock:
-                self._limits.keep(body["name"], (self.clock(), body["limits"]))
+                self._limits.keep(body["name"], (self.clock(), body))
 
-    def _limiter(self, resource: str, fraction: float) -> Optional[LocalLimiter]:
+    def _limiter(self, resource: str, fraction: float) -> tuple[Optional[LocalLimiter], float]:
+        """The limiter of a resource, and the seconds for which anybody may wait; None while its limits are not known."""
         with self._lock:
             known = self._limits.get(resource)
             if known is None:
-                return None
+                return None, 0.0
+            _, view = known
             limiter = self._limiters.get(resource) or LocalLimiter()
             self._limiters.keep(resource, limiter)
-            limiter.resize(known[1], fraction)
-            return limiter
+            limiter.resize(view["limits"], fraction)
+            wait_ms_max = (view.get("queue") or {}).get("max_wait_ms")
+            return limiter, float("inf") if wait_ms_max is None else wait_ms_max / 1000
 
     # The end of a lease
 

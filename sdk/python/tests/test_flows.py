@@ -1,0 +1,122 @@
+"""What the flows want done, with the clock and the nodes played by the test."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Callable, Optional
+
+import pytest
+
+import ratequeue
+from ratequeue import _settings, _wire
+from ratequeue._flows import Core, Progress
+from ratequeue._retry import Aside, Flow, Pause, Reply, Send
+from ratequeue._settings import OnUnavailable
+from ratequeue._wire import Answer, NoAnswer
+
+HELD = {"id": "g.1", "resource": "r", "state": "held", "fencing_token": 7, "expires_in_ms": 60_000}
+WAITING = {"id": "g.1", "resource": "r", "state": "waiting", "position": 1}
+NO_QUORUM = {"code": "no-quorum", "title": "t"}
+UNKNOWN = {"code": "unknown-outcome", "title": "t"}
+VIEW = {
+    "name": "r",
+    "limits": {"rpm": {"kind": "rate", "quota": 1, "window_ms": 60_000}},
+    "queue": {"max_wait_ms": 30_000},
+}
+
+Play = Callable[[Send], Reply]
+
+
+class Played:
+    """One node and one clock. Pauses pass at once; a call takes a millisecond, and one without an answer all its time."""
+
+    def __init__(self, play: Play, on_unavailable: OnUnavailable = "deny", patience: float = 20) -> None:
+        self.now = 1000.0
+        self.play = play
+        self.sent: list[tuple[float, str]] = []
+        self.aside: list[Any] = []
+        settings = _settings.settings("http://a", None, patience, on_unavailable, True, None)
+        self.core = Core(settings, lambda: self.now)
+
+    def run(self, flow: Flow[Any]) -> Any:
+        reply: Reply = None
+        while True:
+            try:
+                effect = flow.send(reply)
+            except StopIteration as stop:
+                return stop.value
+            reply = None
+            if isinstance(effect, Send):
+                self.sent.append((self.now, effect.call.path))
+                reply = self.play(effect)
+                self.now += effect.timeout if isinstance(reply, NoAnswer) else 0.001
+            elif isinstance(effect, Pause):
+                self.now += effect.seconds
+            elif isinstance(effect, Aside):
+                self.aside.append(effect.flow)
+
+    def open(self, resource: str = "r", timeout: Optional[float] = None) -> Any:
+        ask = _wire.ask(resource, 1, timeout, 5, None, None, None)
+        return self.run(self.core.open(ask, Progress(), None))
+
+    def know(self, view: dict[str, Any]) -> None:
+        self.core.know_limits(Answer("http://a", 200, {}, json.dumps(view).encode(), self.now))
+
+
+def answer(send: Send, body: dict[str, Any]) -> Answer:
+    status = {"no-quorum": 503, "unknown-outcome": 503}.get(body.get("code", ""), 200)
+    return Answer(send.url, status, {}, json.dumps(body).encode(), 1000.0)
+
+
+def test_a_resource_without_a_quorum_leaves_the_others_limited() -> None:
+    played = Played(lambda send: answer(send, NO_QUORUM if "/us/" in send.call.path else HELD), "allow")
+    assert not played.open("eu").degraded
+    assert played.open("us").degraded
+    assert not played.open("eu").degraded
+    count = len(played.sent)
+    assert played.open("us").degraded
+    assert len(played.sent) == count
+
+
+def test_waiting_here_ends_when_the_nodes_decide_again() -> None:
+    played = Played(lambda send: answer(send, NO_QUORUM), ratequeue.local(1))
+    played.know(VIEW)
+    assert played.open().degraded
+    back = played.now + 10
+
+    def play(send: Send) -> Reply:
+        return answer(send, NO_QUORUM if played.now < back else {**HELD, "expires_in_ms": 1_000_000})
+
+    played.play = play
+    assert not played.open().degraded
+    assert played.now < back + 6
+
+
+def test_waiting_here_ends_with_the_wait_of_the_resource() -> None:
+    played = Played(lambda send: answer(send, NO_QUORUM), ratequeue.local(1))
+    played.know(VIEW)
+    assert played.open().degraded
+    began = played.now
+    with pytest.raises(ratequeue.WaitTimeout, match="limited locally"):
+        played.open()
+    assert 29 < played.now - began < 36
+
+
+def test_what_may_have_been_granted_is_given_up_by_who_goes_on_without() -> None:
+    for first, calls in ((UNKNOWN, ["acquire", "release"]), (WAITING, ["release"]), (NO_QUORUM, [])):
+        answers = [first]
+        played = Played(lambda send, answers=answers: answer(send, answers.pop(0) if answers else NO_QUORUM), "allow")  # type: ignore
+        assert played.open().degraded
+        played.play = lambda send: answer(send, {**HELD, "state": "held"})
+        played.sent.clear()
+        for flow in played.aside:
+            played.run(flow)
+        assert [path.rpartition("/")[2] for _, path in played.sent] == calls
+
+
+def test_a_place_in_line_is_given_up_when_no_node_decides_any_more() -> None:
+    answers = [WAITING]
+    played = Played(lambda send: answer(send, answers.pop(0) if answers else NO_QUORUM))
+    with pytest.raises(ratequeue.Unavailable):
+        played.open()
+    assert len(played.aside) == 1
