@@ -120,3 +120,12 @@ def test_a_place_in_line_is_given_up_when_no_node_decides_any_more() -> None:
     with pytest.raises(ratequeue.Unavailable):
         played.open()
     assert len(played.aside) == 1
+
+
+def test_it_is_tried_until_the_promised_time() -> None:
+    for patience in (0.5, 3.0, 20.0):
+        played = Played(lambda send: answer(send, NO_QUORUM), patience=patience)
+        began = played.now
+        with pytest.raises(ratequeue.Unavailable):
+            played.open()
+        assert patience - 0.1 < played.now - began <= patience

@@ -146,7 +146,11 @@ class Core:
             until = min(began + ask.wait + TROUBLE, self.clock() + hold_ms / 1000 + budget)
             try:
                 answer = yield from self.call(ask.call(hold_ms), budget, until)
-            except Unavailable:
+            except Unavailable as error:
+                if error.code == _wire.OVERLOADED and error.no_effect and ask.wait <= 0:
+                    raise Rejected(
+                        str(error), code=error.code, status=error.status, request_id=error.request_id
+                    ) from error
                 raise
             except RateQueueError:
                 progress.decided()

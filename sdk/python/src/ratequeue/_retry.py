@@ -4,8 +4,8 @@ A *flow* is a generator. It yields what it wants done (:class:`Send`, :class:`Pa
 the outcome. The clients carry it out, one with blocking calls and one with asyncio, so that every decision is made in one place.
 
 The rules are those of the Rust client: one key for the whole life of a call; on a connection that fails, and on the answers
-``no-quorum``, ``unknown-outcome`` and ``shutting-down``, the same call goes to the next node; pauses double and are spread
-by chance; the leader that an answer names is asked first from then on, about the same subject (see :mod:`ratequeue._nodes`).
+``no-quorum``, ``unknown-outcome``, ``shutting-down`` and ``too-many-requests``, the same call goes to the next node; pauses
+double and are spread by chance; the leader that an answer names is asked first from then on, about the same subject (see :mod:`ratequeue._nodes`).
 """
 
 from __future__ import annotations
@@ -113,13 +113,16 @@ def call(
             nothing_happened = reply.unsent
             nodes.silent(url, clock())
         no_effect = no_effect and nothing_happened
-        # Where nothing happened, a node that was not asked yet is asked at once.
-        seconds = 0.0 if nothing_happened and untried else next(pause)
+        # Where nothing happened, a node that was not asked yet is asked at once; but not one of those that have too much to do.
+        overloaded = failure.code == _wire.OVERLOADED
+        seconds = 0.0 if nothing_happened and untried and not overloaded else next(pause)
         # The time for which a call was held open does not count, and from the first failure on the budget runs.
         deadline = min(deadline, clock() + left)
-        left = deadline - clock() - seconds
+        left = deadline - clock() - TRY_TIMEOUT_MIN
         if left <= 0:
             raise gave_up(nodes, failure, budget, no_effect, request)
+        seconds = min(seconds, left)
+        left += TRY_TIMEOUT_MIN - seconds
         if seconds:
             yield Pause(seconds)
 

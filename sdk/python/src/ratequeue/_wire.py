@@ -38,7 +38,8 @@ _DIMENSION = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _RESERVED = ("one", "load", "line")
 _KEY = re.compile(r"[!-~]{1,128}\Z")
 # Codes after which the same call may be repeated elsewhere with the same key: code -> nothing happened for certain.
-REPEATABLE = {"no-quorum": True, "unknown-outcome": False, "shutting-down": False}
+OVERLOADED = "too-many-requests"
+REPEATABLE = {"no-quorum": True, "unknown-outcome": False, "shutting-down": False, OVERLOADED: True}
 # What a gateway in front of the nodes answers when it could not reach one.
 _GATEWAY_STATUSES = (502, 503, 504)
 
@@ -266,11 +267,10 @@ _ADVICE = {
     "idempotency-conflict": "Leave idempotency_key out, or use each key for one acquire only.",
     "version-conflict": "Read the resource again, and repeat the change.",
     "storage-full": "Free space on the disk of the node; it goes on by itself.",
-    "too-many-requests": "Try again in a moment.",
+    OVERLOADED: "Try again in a moment.",
 }
 _BLOCKED = {
     "limit-exceeded": Rejected,
-    "too-many-requests": Rejected,
     "queue-full": QueueFull,
     "wait-timeout": WaitTimeout,
 }
@@ -307,7 +307,7 @@ def error(answer: Answer) -> RateQueueError:
             status=status,
             request_id=request,
         )
-    if status >= 500:
+    if status >= 500 or code in REPEATABLE:
         no_effect = REPEATABLE.get(code, code == "storage-full")
         return Unavailable(message, no_effect=no_effect, code=code, status=status, request_id=request)
     kind = _KINDS.get(code, ConfigurationError)
