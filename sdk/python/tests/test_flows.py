@@ -129,3 +129,18 @@ def test_it_is_tried_until_the_promised_time() -> None:
         with pytest.raises(ratequeue.Unavailable):
             played.open()
         assert patience - 0.1 < played.now - began <= patience
+
+
+def test_a_place_outlasts_two_nodes_that_hang() -> None:
+    played = Played(lambda send: answer(send, WAITING))
+    ask = _wire.ask("r", 1, None, 5, None, None, None)
+    call = ask.call(_wire.HOLD_MS_MAX)
+    replies: list[bool] = [False, False, True]
+
+    def play(send: Send) -> Reply:
+        return answer(send, HELD) if replies.pop(0) else NoAnswer(send.url, "timeout", unsent=False)
+
+    played.play = play
+    began = played.now
+    played.run(played.core.call(call))
+    assert played.now - began < 14

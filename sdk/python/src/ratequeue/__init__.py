@@ -85,7 +85,7 @@ def acquire(
     ``"allow"`` goes on without a limit; ``local(fraction)`` goes on with that part of the last known limits, counted in
     this process. In the last two cases ``lease.degraded`` is True.
     ``metadata``: at most 16 pairs of strings, shown with the lease.
-    ``on_wait``: called with the place in line (from 1) and an estimate of the seconds left, about every 7 s;
+    ``on_wait``: called with the place in line (from 1) and an estimate of the seconds left, about every 5 s;
     every second where ``on_unavailable`` is not ``"deny"``.
 
     The block gets a :class:`Lease`. Leaving it releases, with what was reported. Interrupting the wait gives the place up.

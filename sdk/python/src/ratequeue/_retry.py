@@ -4,8 +4,9 @@ A *flow* is a generator. It yields what it wants done (:class:`Send`, :class:`Pa
 the outcome. The clients carry it out, one with blocking calls and one with asyncio, so that every decision is made in one place.
 
 The rules are those of the Rust client: one key for the whole life of a call; on a connection that fails, and on the answers
-``no-quorum``, ``unknown-outcome``, ``shutting-down`` and ``too-many-requests``, the same call goes to the next node; pauses
-double and are spread by chance; the leader that an answer names is asked first from then on, about the same subject (see :mod:`ratequeue._nodes`).
+``no-quorum``, ``unknown-outcome``, ``shutting-down`` and ``too-many-requests``, the same call goes to the next node, which is
+not to hold it open when no answer came; pauses double and are spread by chance; the leader that an answer names is asked first
+from then on, about the same subject (see :mod:`ratequeue._nodes`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .errors import RateQueueError, Unavailable
 
 PAUSE_MIN = 0.02
 PAUSE_MAX = 1.0
-TRY_TIMEOUT = 5.0
+TRY_TIMEOUT = 4.0
 """Seconds that one try may take beyond the time for which the server holds the call open."""
 TRY_TIMEOUT_MIN = 0.05
 
@@ -112,6 +113,8 @@ def call(
             failure = Unavailable(f"{url} did not answer: {reply.reason}", no_effect=reply.unsent)
             nothing_happened = reply.unsent
             nodes.silent(url, clock())
+            if not reply.unsent:
+                request = request.again or request
         no_effect = no_effect and nothing_happened
         # Where nothing happened, a node that was not asked yet is asked at once; but not one of those that have too much to do.
         overloaded = failure.code == _wire.OVERLOADED

@@ -25,9 +25,10 @@ from .errors import (
 Load = Union[int, Mapping[str, int]]
 """How much an acquire weighs: a whole number, or one for each dimension of the resource."""
 
-HOLD_MS_MAX = 7_000
-"""For so long a call is held open. With :data:`ratequeue._retry.TRY_TIMEOUT` on top it must stay well under the 15 s after which
-the server drops a place whose caller is silent: a node that hangs is left while the place is still there."""
+HOLD_MS_MAX = 5_000
+"""For so long a call is held open. The server drops a place whose caller is silent for 15 s. So this and twice
+:data:`ratequeue._retry.TRY_TIMEOUT` stay below: of three nodes two may hang, or wait for one that does, and the third is asked in
+time."""
 HOLD_MS_WAY_OUT = 1_000
 """The same for a caller with a way out, which is to take it soon after a node hangs."""
 LOAD_MAX = 2**53
@@ -54,6 +55,8 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     hold: float = 0.0
     """Seconds for which the server may hold the call open."""
+    again: Optional[Call] = None
+    """The same without being held open, for the tries after one that was not answered; None if it is not held open."""
     subject: Optional[str] = None
     """What it is about, as :func:`about_resource` and :func:`about_lease` name it; None if about nothing in particular."""
 
@@ -107,6 +110,7 @@ class Ask:
             json.dumps({**self.fields, "hold_ms": hold_ms}).encode(),
             {"idempotency-key": self.key},
             hold_ms / 1000,
+            self.call(0) if hold_ms else None,
             about_resource(self.resource),
         )
 
