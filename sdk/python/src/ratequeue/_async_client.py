@@ -240,6 +240,9 @@ class AsyncClient:
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None or pool.closed:
+            # What hangs on a loop keeps it in turn, also one that was closed without its asynchronous generators.
+            for other in [other for other in self._pools if other.is_closed()]:
+                del self._pools[other]
             pool = self._pools[loop] = Pool(self._core, loop)
             await pool.open()
         return pool

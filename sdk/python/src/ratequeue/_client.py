@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import inspect
 import itertools
@@ -300,15 +301,33 @@ class Client:
         with self._lock:
             shard = self._shards.take()
         sent = self._core.clock()
+        interrupted = False
         try:
             return _http.answer(send, shard[0].request(**_http.request(send)), sent)
         except httpx.HTTPError as error:
             return _http.no_answer(send, error)
+        except Exception:
+            raise
+        except BaseException:
+            # A signal may interrupt httpx while it has its locks, and then nobody gets past them any more.
+            interrupted = True
+            raise
         finally:
             with self._lock:
+                if interrupted:
+                    self._shards.leave(shard)
                 idle = self._shards.give(shard)
             if idle is not None:
-                idle.close()
+                self._close(idle, interrupted)
+
+    @staticmethod
+    def _close(pool: httpx.Client, interrupted: bool) -> None:
+        if interrupted:
+            # It may never come back.
+            with contextlib.suppress(RuntimeError):
+                in_thread(pool.close)
+        else:
+            pool.close()
 
     def _in_background(self, flow: Flow[None]) -> None:
         def run() -> None:

@@ -81,8 +81,9 @@ class BaseLease(Generic[E]):
 
     @property
     def expires_in(self) -> float:
-        """Seconds for which it may still be relied on, if it is not extended; 0.0 when it is lost."""
-        return 0.0 if self.lost.is_set() else max(0.0, self._trusted_until - self._core.clock())
+        """Seconds for which it may still be relied on, if it is not extended; 0.0 when it is lost, 31 days when degraded."""
+        left = min(self._trusted_until - self._core.clock(), _wire.DURATION_MS_MAX / 1000)
+        return 0.0 if self.lost.is_set() else max(0.0, left)
 
     @property
     def fencing_token(self) -> int:

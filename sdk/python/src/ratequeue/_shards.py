@@ -18,6 +18,7 @@ class Shards(Generic[P]):
     def __init__(self, make: Callable[[], P]) -> None:
         self._make = make
         self._pools: list[tuple[P, list[None]]] = []
+        self._closed = False
 
     def take(self) -> tuple[P, list[None]]:
         """A pool for one more call. It must be given back."""
@@ -33,16 +34,24 @@ class Shards(Generic[P]):
     def give(self, shard: tuple[P, list[None]]) -> Optional[P]:
         """Gives a pool back. A pool that comes out is no longer needed, and must be closed."""
         shard[1].pop()
-        if shard not in self._pools:
-            # It has been closed with all others.
-            return None
+        if self._closed or shard not in self._pools:
+            # After the end, and of a pool that was left, nothing is kept.
+            if shard[1]:
+                return None
+            self.leave(shard)
+            return shard[0]
         # One idle pool is kept, so that load around a multiple of the size does not open and close pools all the time.
         if not shard[1] and sum(not calls for _, calls in self._pools) > 2 and self._pools[0] is not shard:
             self._pools.remove(shard)
             return shard[0]
         return None
 
+    def leave(self, shard: tuple[P, list[None]]) -> None:
+        """No more calls go to this pool. It comes out when the last one gives it back."""
+        self._pools = [kept for kept in self._pools if kept is not shard]
+
     def clear(self) -> list[P]:
-        """All pools; they must be closed."""
+        """All pools; they must be closed. Those that are made from now on serve the calls that are under way, and no longer."""
+        self._closed = True
         pools, self._pools = self._pools, []
         return [pool for pool, _ in pools]

@@ -29,8 +29,10 @@ def used(response: Any, load: Load) -> Optional[Load]:
     if into is None and out is None and total is None:
         return None
     if total is None:
-        into = (into or 0) + (_first(usage, "cache_creation_input_tokens") or 0)
-        total = into + (out or 0)
+        cached = _first(usage, "cache_creation_input_tokens")
+        if into is not None or cached is not None:
+            into = (into or 0) + (cached or 0)
+        total = (into or 0) + (out or 0)
     if isinstance(load, int):
         return total
     counted = {**dict.fromkeys(_IN, into), **dict.fromkeys(_OUT, out), **dict.fromkeys(_ALL, total)}
