@@ -206,13 +206,9 @@ impl<S: Sync> FromRequestParts<S> for Precondition {
             (None, Some(_)) => Err(Failure::bad_request("If-None-Match must be *.")),
             (Some("*"), None) => Ok(Self(Condition::Present)),
             (Some(tag), None) => {
-                let quoted =
-                    tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+                let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).and_then(|n| n.parse().ok());
                 let detail = "If-Match must be an ETag of the resource, like \"7\", or *.";
-                let quoted = quoted.ok_or_else(|| Failure::bad_request(detail))?;
-                // What is no version of ours, and a weak tag, match none (RFC 9110, 13.1.1).
-                let version = if tag.starts_with('"') { quoted.parse().unwrap_or(0) } else { 0 };
-                Ok(Self(Condition::Version(version)))
+                version.map(|version| Self(Condition::Version(version))).ok_or_else(|| Failure::bad_request(detail))
             }
             (Some(_), Some(_)) => Err(Failure::bad_request("Use If-Match or If-None-Match, not both.")),
         }
