@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
+from cluster import nowhere
 
 import ratequeue
 from ratequeue.testing import Node
@@ -426,6 +427,20 @@ def test_the_shared_client_reads_the_environment(
         assert not lease.lost.is_set()
         with ratequeue.try_acquire(name) as other:
             assert other is None
+
+
+def test_a_proxy_is_used_when_it_is_given(ratequeue_node: Node, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = make()
+    monkeypatch.setenv("HTTP_PROXY", nowhere(0))
+    monkeypatch.setenv("ALL_PROXY", nowhere(0))
+    with ratequeue.Client(ratequeue_node.url, patience=1) as client, client.acquire(name):
+        pass
+    with (
+        ratequeue.Client(ratequeue_node.url, patience=1, proxy=nowhere(0)) as client,
+        pytest.raises(ratequeue.Unavailable),
+        client.acquire(name),
+    ):
+        pass
 
 
 def test_spans(ratequeue_node: Node, make: Make) -> None:

@@ -33,11 +33,18 @@ from ratequeue._timers import Timers
         ("load", {"a": 2**53, "b": 1}, "2\\*\\*53 in all"),
         ("load", dict.fromkeys((f"d{n}" for n in range(17)), 1), "at most 16 dimensions"),
         ("timeout", -1, "from 0 to 31 days"),
+        ("timeout", -0.0005, "from 0 to 31 days"),
+        ("timeout", True, "timeout"),
+        ("timeout", "3", "timeout"),
         ("timeout", float("nan"), "timeout"),
         ("timeout", float("inf"), "timeout"),
         ("ttl", 0, "from 0.001"),
         ("priority", 10, "0 \\(first\\) to 9"),
         ("key", "", "visible ASCII"),
+        ("key", 5, "visible ASCII"),
+        ("metadata", {"a": 1}, "pairs of strings"),
+        ("metadata", ["a"], "pairs of strings"),
+        ("metadata", dict.fromkeys(map(str, range(17)), ""), "at most 16 pairs"),
     ],
 )
 def test_a_wrong_argument_is_named(argument: str, value: Any, allowed: str) -> None:
@@ -155,13 +162,41 @@ def test_the_local_limiter_keeps_to_its_part() -> None:
 
 
 def test_settings() -> None:
-    assert _settings.urls(" http://a/ , http://b,http://a") == ("http://a", "http://b")
-    with pytest.raises(ratequeue.ConfigurationError, match="is no URL"):
-        ratequeue.Client("localhost:7600")
+    assert _settings.urls(" http://a/ , http://b,http://a,") == ("http://a", "http://b")
+    no_urls = [
+        "localhost:7600",
+        "http://",
+        "http://a:76x0",
+        "http://a:99999",
+        "http://[::1",
+        "http://a?b",
+        "http://a#b",
+    ]
+    for url in no_urls:
+        with pytest.raises(ratequeue.ConfigurationError, match="is no URL"):
+            ratequeue.Client(url)
+    for urls in ([], " , ", 7, [7]):
+        with pytest.raises(ratequeue.ConfigurationError, match="1 to 64 URLs"):
+            ratequeue.Client(urls)  # type: ignore[arg-type]
+    with pytest.raises(ratequeue.ConfigurationError, match="user or a password") as refused:
+        ratequeue.Client("http://me:hidden@a")
+    assert "hidden" not in str(refused.value)
+    for key in ("a b", "", "ä", "a\nb", 5):
+        with pytest.raises(ratequeue.ConfigurationError, match="api_key"):
+            ratequeue.Client("http://a", api_key=key)  # type: ignore[arg-type]
+    for patience in (0, True, "5", float("nan")):
+        with pytest.raises(ratequeue.ConfigurationError, match="patience"):
+            ratequeue.Client("http://a", patience=patience)  # type: ignore[arg-type]
+    with pytest.raises(ratequeue.ConfigurationError, match="proxy"):
+        ratequeue.Client("http://a", proxy="nothing")
+    own = _settings.settings("http://a", " hidden\n", 1, "deny", True, None, "http://me:hidden@b")
+    assert own.headers["authorization"] == "Bearer hidden"
+    assert "hidden" not in repr(own)
     with pytest.raises(ratequeue.ConfigurationError, match="'deny', 'allow'"):
         ratequeue.Client("http://a", on_unavailable="ignore")
-    with pytest.raises(ratequeue.ConfigurationError, match="over 0"):
-        ratequeue.local(0)
+    for fraction in (0, True, "a"):
+        with pytest.raises(ratequeue.ConfigurationError, match="over 0"):
+            ratequeue.local(fraction)  # type: ignore[arg-type]
 
 
 def test_errors_survive_pickling() -> None:

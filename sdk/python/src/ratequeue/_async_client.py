@@ -164,8 +164,9 @@ class AsyncClient:
         on_unavailable: OnUnavailable = "deny",
         verify: Any = True,
         tracer: Any = None,
+        proxy: Optional[str] = None,
     ) -> None:
-        self._core = Core(settings(base_url, api_key, patience, on_unavailable, verify, tracer))
+        self._core = Core(settings(base_url, api_key, patience, on_unavailable, verify, tracer, proxy))
         self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = weakref.WeakKeyDictionary()
         after_fork(self)
 
@@ -336,7 +337,7 @@ class Pool:
 
 
 def _new_pool(settings: Settings) -> httpx.AsyncClient:
-    return httpx.AsyncClient(**_http.options(settings))
+    return httpx.AsyncClient(**_http.options(settings, httpx.AsyncHTTPTransport))
 
 
 async def _until_shutdown(shards: Shards[httpx.AsyncClient]) -> AsyncGenerator[None, None]:

@@ -178,8 +178,9 @@ class Client:
 
     ``base_url``: the nodes' URLs, as a list or separated by commas (default: ``RATEQUEUE_URL``, else
     ``http://127.0.0.1:7600``). ``api_key``: default ``RATEQUEUE_API_KEY``. ``patience``: seconds for which a call goes on
-    when no node decides it (20). ``on_unavailable``: what happens after that, see :func:`ratequeue.acquire`. ``verify``: as
-    in httpx, for https. ``tracer``: an OpenTelemetry tracer, see :mod:`ratequeue.otel`.
+    when no node decides it (20). ``on_unavailable``: what an acquire does then, see :func:`ratequeue.acquire`; other than
+    ``"deny"`` it comes into force after 3 s already. ``verify``: as in httpx, for https. ``tracer``: an OpenTelemetry tracer,
+    see :mod:`ratequeue.otel`. ``proxy``: the URL of a proxy to the nodes; those of the environment are not used.
 
     Raises :class:`ConfigurationError`.
     """
@@ -193,8 +194,9 @@ class Client:
         on_unavailable: OnUnavailable = "deny",
         verify: Any = True,
         tracer: Any = None,
+        proxy: Optional[str] = None,
     ) -> None:
-        self._core = Core(settings(base_url, api_key, patience, on_unavailable, verify, tracer))
+        self._core = Core(settings(base_url, api_key, patience, on_unavailable, verify, tracer, proxy))
         self._start()
         after_fork(self)
 
@@ -347,7 +349,7 @@ class Client:
 
 
 def _new_pool(settings: Settings) -> httpx.Client:
-    return httpx.Client(**_http.options(settings))
+    return httpx.Client(**_http.options(settings, httpx.HTTPTransport))
 
 
 def limited(acquire: Callable[[Load], Acquire[Lease]], load: _limited.LoadOf) -> Callable[[F], F]:

@@ -8,7 +8,7 @@ import weakref
 from collections import OrderedDict
 from typing import Any, Callable, Generic, Optional, Protocol, TypeVar
 
-from ._settings import Urls
+from ._settings import Urls, urls
 
 DEFAULTS_MAX = 64
 """Shared clients that are kept; of more, those that were not used for the longest time are forgotten."""
@@ -38,7 +38,7 @@ class Defaults(Generic[C]):
 
     def __call__(self, base_url: Urls, api_key: Optional[str]) -> C:
         if base_url is not None and not isinstance(base_url, str):
-            base_url = ",".join(base_url)
+            base_url = ",".join(urls(base_url))
         base_url = base_url or os.environ.get("RATEQUEUE_URL") or None
         api_key = api_key or os.environ.get("RATEQUEUE_API_KEY") or None
         with self._lock:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ._wire import Load
+from ._wire import Load, is_number
 from .errors import ConfigurationError
 
 POLL = 0.05
@@ -33,7 +33,7 @@ def local(fraction: float) -> Local:
     Take 1 / (number of processes). While the limits are not known yet, or the part of one of them is less than the load,
     the call fails as with ``"deny"``.
     """
-    if not 0 < fraction <= 1:
+    if not is_number(fraction) or not 0 < fraction <= 1:
         raise ConfigurationError(f"local: the fraction is {fraction!r}: give a number over 0 and at most 1")
     return Local(fraction)
 

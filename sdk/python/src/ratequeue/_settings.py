@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
+import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Union
 
+import httpx
+
 from ._local import Local
+from ._wire import is_number
 from .errors import ConfigurationError
 
 URL_DEFAULT = "http://127.0.0.1:7600"
 URLS_MAX = 64
 PATIENCE = 20.0
 """Seconds for which a call goes on when no node decides it. Well inside the 60 s for which the server remembers a key."""
+
+_API_KEY = re.compile(r"[!-~]+\Z")
 
 Urls = Union[str, Sequence[str], None]
 OnUnavailable = Union[str, Local]
@@ -25,11 +32,12 @@ class Settings:
     """A client's settings, checked."""
 
     urls: tuple[str, ...]
-    api_key: Optional[str]
+    api_key: Optional[str] = field(repr=False)
     patience: float
     on_unavailable: OnUnavailable
     verify: Any
     tracer: Any
+    proxy: Optional[str] = field(default=None, repr=False)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -41,7 +49,10 @@ class Settings:
     @property
     def tls(self) -> Any:
         # Loading certificates takes a while, so that it is not done for nothing.
-        return self.verify if any(url.startswith("https:") for url in self.urls) else False
+        if not any(url.startswith("https:") for url in self.urls):
+            return False
+        # SSL_CERT_FILE of the environment counts, unlike its proxies.
+        return self.verify if isinstance(self.verify, ssl.SSLContext) else httpx.create_ssl_context(verify=self.verify)
 
 
 def settings(
@@ -51,34 +62,56 @@ def settings(
     on_unavailable: OnUnavailable,
     verify: Any,
     tracer: Any,
+    proxy: Optional[str] = None,
 ) -> Settings:
     """Checks the arguments of a client. Raises :class:`ConfigurationError`."""
-    if not patience > 0:
+    if not is_number(patience) or not patience > 0:
         raise ConfigurationError(f"patience is {patience!r}: give seconds, more than 0")
     if api_key is None:
         api_key = os.environ.get("RATEQUEUE_API_KEY") or None
-    if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
-        raise ConfigurationError("api_key: give printable ASCII characters")
-    return Settings(urls(base_url), api_key, patience, fallback(on_unavailable), verify, tracer)
+    if isinstance(api_key, str):
+        api_key = api_key.strip()
+    if api_key is not None and (not isinstance(api_key, str) or not _API_KEY.match(api_key)):
+        raise ConfigurationError("api_key: give visible ASCII characters, without blanks")
+    if proxy is not None:
+        try:
+            httpx.Proxy(proxy)
+        except (ValueError, TypeError, AttributeError, httpx.InvalidURL):
+            raise ConfigurationError("proxy: give a URL like http://proxy.example:3128") from None
+    return Settings(urls(base_url), api_key, patience, fallback(on_unavailable), verify, tracer, proxy)
 
 
 def urls(base_url: Urls) -> tuple[str, ...]:
     """The nodes' URLs: those given, else those of RATEQUEUE_URL, else a node on this machine."""
     if base_url is None:
         base_url = os.environ.get("RATEQUEUE_URL") or URL_DEFAULT
-    parts = base_url.split(",") if isinstance(base_url, str) else list(base_url)
-    found = tuple(dict.fromkeys(part.strip().rstrip("/") for part in parts))
-    for url in found:
-        if not url.startswith(("http://", "https://")):
-            raise ConfigurationError(
-                f"{url!r} is no URL: give one like http://127.0.0.1:7600, several separated by commas"
-            )
+    try:
+        parts = [part.strip() for part in (base_url.split(",") if isinstance(base_url, str) else base_url)]
+    except (TypeError, AttributeError):
+        raise ConfigurationError(f"base_url: give 1 to {URLS_MAX} URLs, as a list or separated by commas") from None
+    found = tuple(dict.fromkeys(_url(part) for part in parts if part))
     if not 1 <= len(found) <= URLS_MAX:
         raise ConfigurationError(f"base_url: give 1 to {URLS_MAX} URLs")
     return found
 
 
+def _url(text: str) -> str:
+    # A password is never shown, so what may hold one is refused first.
+    if "@" in text:
+        raise ConfigurationError("base_url: a URL with a user or a password in it is refused: give api_key instead")
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    named = url.scheme in ("http", "https") and url.host and 0 < (url.port or 80) < 2**16
+    if not named or "?" in text or "#" in text:
+        raise ConfigurationError(
+            f"{text!r} is no URL of a node: give one like http://127.0.0.1:7600, several separated by commas"
+        )
+    return text.rstrip("/")
+
+
 def fallback(choice: OnUnavailable) -> OnUnavailable:
-    if choice in ("deny", "allow") or isinstance(choice, Local):
+    if isinstance(choice, Local) or (isinstance(choice, str) and choice in ("deny", "allow")):
         return choice
     raise ConfigurationError(f"on_unavailable is {choice!r}: give 'deny', 'allow' or ratequeue.local(fraction)")

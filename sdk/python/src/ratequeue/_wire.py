@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import numbers
 import re
 import secrets
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ HOLD_MS_WAY_OUT = 1_000
 """The same for a caller with a way out, which is to take it soon after a node hangs."""
 LOAD_MAX = 2**53
 DIMENSIONS_MAX = 16
+METADATA_MAX = 16
 DURATION_MS_MAX = 31 * 24 * 3600 * 1000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
 _DIMENSION = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
@@ -156,12 +158,20 @@ def ask(
     if ttl is not None:
         fields["ttl_ms"] = milliseconds("ttl", ttl, 1)
     if metadata:
-        fields["metadata"] = dict(metadata)
+        fields["metadata"] = _check_metadata(metadata)
     if key is None:
         key = new_key()
-    elif not _KEY.match(key):
+    elif not isinstance(key, str) or not _KEY.match(key):
         raise ConfigurationError("idempotency_key: give 1 to 128 visible ASCII characters")
     return Ask(resource, key, fields["load"], fields, wait_ms / 1000)
+
+
+def _check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    pairs = dict(metadata) if isinstance(metadata, Mapping) else {}
+    strings = all(isinstance(text, str) for pair in pairs.items() for text in pair)
+    if not strings or not 1 <= len(pairs) <= METADATA_MAX:
+        raise ConfigurationError(f"metadata: give a dict of at most {METADATA_MAX} pairs of strings")
+    return pairs
 
 
 def new_key() -> str:
@@ -201,12 +211,14 @@ def _check_amount(what: str, amount: int) -> int:
     return amount
 
 
+def is_number(value: Any) -> bool:
+    """Whether it is a number. True and False are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def milliseconds(what: str, seconds: float, least_ms: int) -> int:
     """Seconds as whole milliseconds, rounded up. Raises :class:`ConfigurationError`."""
-    try:
-        ms = math.ceil(round(seconds * 1000, 6))
-    except (TypeError, ValueError, OverflowError):
-        ms = -1
+    ms = math.ceil(round(seconds * 1000, 6)) if is_number(seconds) and 0 <= seconds < float("inf") else -1
     if not least_ms <= ms <= DURATION_MS_MAX:
         raise ConfigurationError(f"{what} is {seconds!r}: give seconds, from {least_ms / 1000:g} to 31 days")
     return ms
