@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
@@ -127,6 +128,28 @@ def test_one_client_in_several_loops_leaves_nothing_open(ratequeue_node: Node, m
     for _ in range(2):
         # Warnings are errors here, those about sockets that were left open too.
         asyncio.run(run())
+        gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_loops_that_were_closed_are_forgotten(ratequeue_node: Node, make: Make) -> None:
+    name = make()
+    client = rq.AsyncClient(ratequeue_node.url)
+
+    async def run() -> None:
+        async with client.acquire(name):
+            pass
+
+    for _ in range(3):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(run())
+        assert len(client._pools) == 1
+        # Without shutting down its asynchronous generators, unlike asyncio.run.
+        loop.close()
+    client._pools.clear()
+    del loop
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         gc.collect()
 
 

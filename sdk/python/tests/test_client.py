@@ -127,6 +127,31 @@ def ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+def test_a_pool_that_was_interrupted_is_left(client: ratequeue.Client, make: Make) -> None:
+    name = make()
+    (before, _), *_ = client._shards._pools
+    request = before.request
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        request(*args, **kwargs)
+        raise KeyboardInterrupt
+
+    before.request = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt), client.acquire(name):
+        pass
+    assert client.stats(name)["held"] == 0
+    assert before not in [pool for pool, _ in client._shards._pools]
+    eventually("it is closed", lambda: before.is_closed)
+
+
+def test_a_closed_client_keeps_no_connections(ratequeue_node: Node, make: Make) -> None:
+    client = ratequeue.Client(ratequeue_node.url)
+    client.close()
+    with client.acquire(make()):
+        assert client._shards._pools == []
+    client.close()
+
+
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_gives_the_place_up(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=1)
@@ -405,6 +430,8 @@ def test_without_a_node(own_node: Node) -> None:
         with client.acquire("r", on_unavailable="allow") as lease:
             assert lease.degraded
             assert lease.fencing_token == 0
+            # As long as it may be waited for.
+            assert 0 < lease.expires_in < threading.TIMEOUT_MAX
             lease.report(1)
         with client.acquire("r", on_unavailable=part) as lease, client.acquire("r", on_unavailable=part):
             assert lease.degraded
@@ -459,4 +486,12 @@ def test_spans(ratequeue_node: Node, make: Make) -> None:
         (span,) = spans.get_finished_spans()
         assert span.name == "ratequeue.acquire"
         assert dict(span.attributes or {})["ratequeue.lease_id"] == lease.id
+        with client.try_acquire(name) as other:
+            assert other is None
+        with pytest.raises(ratequeue.ConfigurationError), client.acquire("no-such"):
+            pass
+        _, refused, failed = spans.get_finished_spans()
+        assert dict(refused.attributes or {})["ratequeue.refused"] == "limit-exceeded"
+        assert [span.status.is_ok for span in (refused, failed)] == [True, False]
+        assert not refused.events
     provider.shutdown()

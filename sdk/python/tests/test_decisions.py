@@ -149,16 +149,26 @@ def test_the_local_limiter_keeps_to_its_part() -> None:
     limiter = LocalLimiter()
     limits = {"tpm": {"kind": "rate", "quota": 100, "window_ms": 1000}, "slots": {"kind": "concurrency", "quota": 4}}
     limiter.resize(limits, 0.5)
-    assert limiter.acquire(30, 0.0) == 0
-    assert limiter.acquire(30, 0.1) == pytest.approx(0.9)
-    assert limiter.acquire(20, 0.2) == 0
-    assert limiter.acquire(0, 0.3) > 0
-    limiter.release(30)
-    assert limiter.acquire(0, 0.4) == 0
-    limiter.release(0)
-    limiter.release(20)
-    assert limiter.acquire(30, 1.0) == 0
-    assert limiter.acquire(51, 5.0) == float("inf")
+    wait, first = limiter.acquire(30, 0.0)
+    assert wait == 0
+    assert limiter.acquire(30, 0.1)[0] == pytest.approx(0.9)
+    assert limiter.acquire(20, 0.2)[0] == 0
+    assert limiter.acquire(0, 0.3)[0] > 0
+    limiter.release(first)
+    assert limiter.acquire(0, 0.4)[0] == 0
+    assert limiter.acquire(51, 5.0)[0] == float("inf")
+
+
+def test_the_local_limiter_frees_what_it_charged() -> None:
+    limiter = LocalLimiter()
+    slots = {"kind": "concurrency", "quota": 1}
+    limiter.resize({"slots": slots}, 1)
+    wait, before = limiter.acquire(1, 0.0)
+    assert wait == 0
+    limiter.resize({"others": slots}, 1)
+    assert limiter.acquire(1, 0.0)[0] == 0
+    limiter.release(before)
+    assert limiter.acquire(1, 0.0)[0] > 0
 
 
 def test_settings() -> None:
@@ -197,6 +207,23 @@ def test_settings() -> None:
     for fraction in (0, True, "a"):
         with pytest.raises(ratequeue.ConfigurationError, match="over 0"):
             ratequeue.local(fraction)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b"[]",
+        b'{"code": "limit-exceeded", "retry_after_ms": "soon"}',
+        b'{"code": "limit-exceeded", "violated": "slots"}',
+    ],
+)
+def test_what_no_node_answers_is_said_so(body: bytes) -> None:
+    answer = _wire.Answer("http://a", 429, {}, body, 0.0)
+    assert "does not answer like a RateQueue node" in str(_wire.error(answer))
+    for read in (_wire.page, _wire.lease):
+        with pytest.raises(ratequeue.RateQueueError, match="does not answer like"):
+            read(answer)
 
 
 def test_errors_survive_pickling() -> None:

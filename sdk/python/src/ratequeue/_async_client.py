@@ -22,7 +22,7 @@ from ._lease import BaseLease, Heart
 from ._retry import Aside, Flow, Pause, Reply, Send
 from ._settings import PATIENCE, OnUnavailable, OnWait, Settings, Urls, fallback, settings
 from ._shards import Shards
-from ._wire import Ask, Call, Load
+from ._wire import Answer, Ask, Call, Load
 from .errors import ConfigurationError, QueueFull, RateQueueError, Rejected
 
 T = TypeVar("T")
@@ -140,10 +140,9 @@ class Resources:
         """All resources in name order, read page by page."""
         cursor: Optional[str] = None
         while True:
-            page = await self._client._read(_admin.page(cursor))
-            for item in page["items"]:
+            items, cursor = _wire.page(await self._client._answer(_admin.page(cursor)))
+            for item in items:
                 yield item
-            cursor = page["next_cursor"]
             if cursor is None:
                 return
 
@@ -215,6 +214,7 @@ class AsyncClient:
 
     def limited(self, resource: str, load: _limited.LoadOf = 1, **options: Any) -> Callable[[F], F]:
         """A decorator that holds a lease around each call. See :func:`ratequeue.aio.limited`."""
+        options = _limited.repeated(options)
         return limited(lambda load: self.acquire(resource, load, **options), load)
 
     async def aclose(self) -> None:
@@ -230,11 +230,13 @@ class AsyncClient:
         await self.aclose()
 
     async def _read(self, call: Call) -> dict[str, Any]:
-        pool = await self._pool()
-        answer = await pool.run(self._core.call(call), None)
+        answer = await self._answer(call)
         self._core.know_limits(answer)
-        body: dict[str, Any] = answer.json() or {}
-        return body
+        return _wire.view(answer)
+
+    async def _answer(self, call: Call) -> Answer:
+        pool = await self._pool()
+        return await pool.run(self._core.call(call), None)
 
     async def _pool(self) -> Pool:
         """The pool of the running loop."""

@@ -25,7 +25,7 @@ from ._retry import Aside, Flow, Pause, Reply, Send
 from ._settings import PATIENCE, OnUnavailable, OnWait, Settings, Urls, fallback, settings
 from ._shards import Shards
 from ._timers import Timers, in_thread
-from ._wire import Ask, Call, Load
+from ._wire import Answer, Ask, Call, Load
 from .errors import ConfigurationError, QueueFull, RateQueueError, Rejected
 
 T = TypeVar("T")
@@ -166,9 +166,8 @@ class Resources:
         """All resources in name order, read page by page."""
         cursor: Optional[str] = None
         while True:
-            page = self._client._read(_admin.page(cursor))
-            yield from page["items"]
-            cursor = page["next_cursor"]
+            items, cursor = _wire.page(self._client._answer(_admin.page(cursor)))
+            yield from items
             if cursor is None:
                 return
 
@@ -253,6 +252,7 @@ class Client:
 
     def limited(self, resource: str, load: _limited.LoadOf = 1, **options: Any) -> Callable[[F], F]:
         """A decorator that holds a lease around each call. See :func:`ratequeue.limited`."""
+        options = _limited.repeated(options)
         return limited(lambda load: self.acquire(resource, load, **options), load)
 
     def close(self) -> None:
@@ -271,10 +271,12 @@ class Client:
         self.close()
 
     def _read(self, call: Call) -> dict[str, Any]:
-        answer = self._run(self._core.call(call), None)
+        answer = self._answer(call)
         self._core.know_limits(answer)
-        body: dict[str, Any] = answer.json() or {}
-        return body
+        return _wire.view(answer)
+
+    def _answer(self, call: Call) -> Answer:
+        return self._run(self._core.call(call), None)
 
     def _run(self, flow: Flow[T], on_wait: Optional[OnWait]) -> T:
         """Carries a flow out, with calls that block."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Mapping
@@ -47,7 +48,8 @@ class Grant:
     view: LeaseView
     trusted_until: float
     degraded: bool = False
-    limiter: Optional[LocalLimiter] = None
+    free: Optional[Callable[[], None]] = None
+    """Frees what it was charged in this process, at the end of the block."""
 
 
 @dataclass
@@ -219,9 +221,9 @@ class Core:
             raise why or Unavailable(f"{ask.resource}: no node decides, and {known}. Try again in a moment.")
         until = began + min(ask.wait, wait_max)
         while True:
-            wait = limiter.acquire(ask.load, self.clock())
+            wait, charged = limiter.acquire(ask.load, self.clock())
             if wait <= 0:
-                return self.stand_in(ask, self.clock() - began, limiter)
+                return self.stand_in(ask, self.clock() - began, functools.partial(limiter.release, charged))
             if wait == float("inf"):
                 raise why or Unavailable(
                     f"{ask.resource}: no node decides, and the load does not fit this process's part of the limits. "
@@ -237,9 +239,9 @@ class Core:
                 return None
             yield Pause(min(wait, left, down_for))
 
-    def stand_in(self, ask: Ask, waited: float, limiter: Optional[LocalLimiter]) -> Grant:
+    def stand_in(self, ask: Ask, waited: float, free: Optional[Callable[[], None]]) -> Grant:
         view = LeaseView(f"degraded.{ask.key}", ask.resource, "held", 0, {}, float("inf"), waited, 0, 0.0)
-        return Grant(view, float("inf"), degraded=True, limiter=limiter)
+        return Grant(view, float("inf"), degraded=True, free=free)
 
     def learn_limits(self, resource: str) -> Flow[None]:
         with self._lock:

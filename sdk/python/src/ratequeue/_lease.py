@@ -139,8 +139,8 @@ class BaseLease(Generic[E]):
             # It belongs to the parent process.
             return None
         if self._grant.degraded:
-            if self._grant.limiter is not None:
-                self._grant.limiter.release(self._ask.load)
+            if self._grant.free is not None:
+                self._grant.free()
             return None
         return self._core.release(self.id, self._used, self._trusted_until)
 

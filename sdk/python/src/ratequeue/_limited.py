@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Callable, Optional, Union
 
@@ -13,6 +14,13 @@ LoadOf = Union[Load, Callable[..., Load]]
 """A load, or a function of the decorated function's arguments that gives one."""
 
 _current: ContextVar[Optional[BaseLease[Any]]] = ContextVar("ratequeue_lease", default=None)
+
+
+def repeated(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of acquires that are made over and over. Raises :class:`ConfigurationError`."""
+    if options.get("idempotency_key") is not None:
+        raise ConfigurationError("idempotency_key: each call is an acquire of its own, so leave the key out here")
+    return dict(options)
 
 
 def load_of(load: LoadOf, args: Any, kwargs: Any) -> Load:

@@ -84,6 +84,10 @@ class _Limit:
             self.used -= amount
 
 
+Charged = list[tuple[_Limit, int]]
+"""What an acquire charged, and to which limits."""
+
+
 class LocalLimiter:
     """The limits of one resource, in this process. Safe for threads."""
 
@@ -102,16 +106,19 @@ class LocalLimiter:
                 limit.resize(view, fraction)
                 self._limits[name] = limit
 
-    def acquire(self, load: Load, now: float) -> float:
+    def acquire(self, load: Load, now: float) -> tuple[float, Charged]:
         """Charges all limits and gives 0, or charges none and gives the seconds until another try is worth it."""
         with self._lock:
-            wait = max(limit.wait(cost(limit.view, load), now) for limit in self._limits.values())
-            if wait <= 0:
-                for limit in self._limits.values():
-                    limit.charge(cost(limit.view, load), now)
-            return wait
+            costs = [(limit, cost(limit.view, load)) for limit in self._limits.values()]
+            wait = max(limit.wait(amount, now) for limit, amount in costs)
+            if wait > 0:
+                return wait, []
+            for limit, amount in costs:
+                limit.charge(amount, now)
+            return 0.0, costs
 
-    def release(self, load: Load) -> None:
+    def release(self, charged: Charged) -> None:
+        """Frees what an acquire charged, whatever limits there are by now."""
         with self._lock:
-            for limit in self._limits.values():
-                limit.free(cost(limit.view, load))
+            for limit, amount in charged:
+                limit.free(amount)

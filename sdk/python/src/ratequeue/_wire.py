@@ -263,6 +263,25 @@ def lease(answer: Answer) -> LeaseView:
         raise foreign(answer) from error
 
 
+def view(answer: Answer) -> dict[str, Any]:
+    """The object that a node answered. Raises :class:`RateQueueError` when it is none."""
+    body = answer.json()
+    if body is None:
+        return {}
+    if not isinstance(body, dict):
+        raise foreign(answer)
+    return body
+
+
+def page(answer: Answer) -> tuple[list[dict[str, Any]], Optional[str]]:
+    """A page of a list, and where the next one begins. Raises :class:`RateQueueError` when it is none."""
+    body = view(answer)
+    items, cursor = body.get("items"), body.get("next_cursor")
+    if not isinstance(items, list) or not (cursor is None or isinstance(cursor, str)):
+        raise foreign(answer)
+    return items, cursor
+
+
 def foreign(answer: Answer) -> RateQueueError:
     return RateQueueError(
         f"{answer.url} does not answer like a RateQueue node (status {answer.status}): check base_url or RATEQUEUE_URL",
@@ -342,6 +361,11 @@ def _problem(answer: Answer) -> Optional[dict[str, Any]]:
         problem = json.loads(answer.content)
     except ValueError:
         return None
-    if isinstance(problem, dict) and isinstance(problem.get("code"), str):
-        return problem
-    return None
+    if not isinstance(problem, dict) or not isinstance(problem.get("code"), str):
+        return None
+    after, violated = problem.get("retry_after_ms"), problem.get("violated")
+    if after is not None and not is_number(after):
+        return None
+    if violated is not None and not (isinstance(violated, list) and all(isinstance(name, str) for name in violated)):
+        return None
+    return problem

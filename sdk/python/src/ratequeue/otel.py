@@ -2,16 +2,17 @@
 
 Each acquire is a span ``ratequeue.acquire`` that lasts until the lease is granted or not, with the attributes
 ``ratequeue.resource``, ``ratequeue.priority``, ``ratequeue.load`` (the scalar load), and, once granted, ``ratequeue.lease_id``,
-``ratequeue.waited_s`` and ``ratequeue.degraded``.
+``ratequeue.waited_s`` and ``ratequeue.degraded``. A refusal is no error of the span: it has ``ratequeue.refused`` with the code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from ._wire import Ask
+from .errors import QueueFull, RateQueueError, Rejected
 
 Granted = Callable[[str, float, bool], None]
 
@@ -35,6 +36,7 @@ def acquiring(tracer: Any, ask: Ask) -> Iterator[Granted]:
         "ratequeue.priority": ask.fields["priority"],
         "ratequeue.load": load,
     }
+    refused: Optional[RateQueueError] = None
     with tracer.start_as_current_span("ratequeue.acquire", attributes=attributes) as span:
 
         def granted(lease_id: str, waited: float, degraded: bool) -> None:
@@ -42,4 +44,11 @@ def acquiring(tracer: Any, ask: Ask) -> Iterator[Granted]:
             span.set_attribute("ratequeue.waited_s", waited)
             span.set_attribute("ratequeue.degraded", degraded)
 
-        yield granted
+        try:
+            yield granted
+        except (Rejected, QueueFull) as error:
+            # An answer like any other, so it passes the span by.
+            span.set_attribute("ratequeue.refused", error.code or "degraded")
+            refused = error
+    if refused is not None:
+        raise refused
