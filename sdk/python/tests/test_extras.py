@@ -99,7 +99,7 @@ def test_langchain(client: ratequeue.Client, make: Make, ratequeue_node: Any) ->
 
     async def run() -> list[bool]:
         async with AsyncClient(ratequeue_node.url) as own:
-            limiter = RateQueueRateLimiter(name, client=client, async_client=own, timeout=0.1)
+            limiter = RateQueueRateLimiter(name, client=client, async_client=own, timeout=0.1, on_wait=print)
             granted = [limiter.acquire(), await limiter.aacquire(blocking=False)]
             with pytest.raises(ratequeue.WaitTimeout):
                 await limiter.aacquire()
@@ -168,3 +168,17 @@ def test_celery_waits_as_often_as_it_takes(client: ratequeue.Client, make: Make)
         assert work.delay("late").get(timeout=60) == "LATE"
     assert len(tries) == 7
     assert ran == [0, 1]
+
+
+def test_each_call_has_a_key_of_its_own(client: ratequeue.Client) -> None:
+    for make in (
+        lambda **options: client.limited("r", **options),
+        lambda **options: ratequeue.limited("r", **options),
+        lambda **options: ratequeue.aio.limited("r", **options),
+        lambda **options: RateQueueTransport("r", **options),
+        lambda **options: AsyncRateQueueTransport("r", **options),
+        lambda **options: RateQueueAdapter("r", **options),
+        lambda **options: RateQueueRateLimiter("r", **options),
+    ):
+        with pytest.raises(ratequeue.ConfigurationError, match="leave the key out"):
+            make(idempotency_key="one")

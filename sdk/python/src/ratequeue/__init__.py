@@ -15,7 +15,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Callable, Optional, TypeVar
 
-from . import _client, _wire
+from . import _client, _limited, _wire
 from ._client import Acquire, Client, Lease
 from ._limited import LoadOf, current_lease
 from ._local import Local, local
@@ -34,6 +34,7 @@ from .errors import (
 )
 
 __all__ = [
+    "Acquire",
     "AuthError",
     "Client",
     "ConfigurationError",
@@ -83,14 +84,14 @@ def acquire(
     ``idempotency_key``: 1 to 128 visible ASCII characters that name this acquire; made up by default.
     ``on_unavailable``: what happens when no node decides for a while. ``"deny"`` raises :class:`Unavailable`;
     ``"allow"`` goes on without a limit; ``local(fraction)`` goes on with that part of the last known limits, counted in
-    this process. In the last two cases ``lease.degraded`` is True.
+    this process and from zero on. In the last two cases ``lease.degraded`` is True.
     ``metadata``: at most 16 pairs of strings, shown with the lease.
     ``on_wait``: called with the place in line (from 1) and an estimate of the seconds left, about every 5 s;
     every second where ``on_unavailable`` is not ``"deny"``.
 
     The block gets a :class:`Lease`. Leaving it releases, with what was reported. Interrupting the wait gives the place up.
 
-    Raises :class:`WaitTimeout` when the time is up; :class:`Rejected` when ``timeout`` is 0 and the limits do not allow it
+    Raises :class:`WaitTimeout` when the time is up; :class:`Rejected` only when ``timeout`` is 0, and the limits do not allow it
     now; :class:`QueueFull`; :class:`LoadTooLarge`; :class:`Unavailable`; :class:`LeaseLost` when the place in line was lost
     (no contact for 15 s); :class:`AuthError`; :class:`ConfigurationError` when an argument is wrong or there is no such
     resource.
@@ -127,4 +128,5 @@ def limited(resource: str, load: LoadOf = 1, **options: Any) -> Callable[[F], F]
     ``load`` may be a function that gets the call's arguments and gives the load. The other arguments are those of
     :func:`acquire`. In the function, :func:`current_lease` gives the lease.
     """
+    options = _limited.repeated(options)
     return _client.limited(lambda load: acquire(resource, load, **options), load)

@@ -49,10 +49,11 @@ class RateQueueTask:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         task: Any = self
         call: Any = super().__call__  # type: ignore[misc]
+        options = _limited.repeated(self.ratequeue_options)
         ask = acquire if self.ratequeue_client is None else self.ratequeue_client.acquire
 
         def acquiring(load: Load) -> Any:
-            return ask(self.ratequeue_resource, load, timeout=self.ratequeue_timeout, **self.ratequeue_options)
+            return ask(self.ratequeue_resource, load, timeout=self.ratequeue_timeout, **options)
 
         # A function that is an attribute of the class would become a method; it is meant as it stands.
         load: _limited.LoadOf = type(self).ratequeue_load

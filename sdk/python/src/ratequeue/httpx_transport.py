@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional, Union
 
 import httpx
 
-from . import aio
+from . import _limited, aio
 from ._async_client import Acquire as AsyncAcquire
 from ._async_client import AsyncClient
 from ._client import Acquire, Client
@@ -61,7 +61,7 @@ class RateQueueTransport(httpx.BaseTransport):
         self._resource = resource
         self._load = load
         self._transport = transport or httpx.HTTPTransport()
-        self._options = options
+        self._options = _limited.repeated(options)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         lease = self._acquire(self._resource, _load(self._load, request), **self._options)
@@ -111,7 +111,7 @@ class AsyncRateQueueTransport(httpx.AsyncBaseTransport):
         self._resource = resource
         self._load = load
         self._transport = transport or httpx.AsyncHTTPTransport()
-        self._options = options
+        self._options = _limited.repeated(options)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         lease = self._acquire(self._resource, _load(self._load, request), **self._options)

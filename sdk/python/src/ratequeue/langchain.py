@@ -12,8 +12,8 @@ from typing import Any, Callable, Optional
 
 from langchain_core.rate_limiters import BaseRateLimiter
 
+from . import _limited, aio
 from . import acquire as shared_acquire
-from . import aio
 from . import try_acquire as shared_try_acquire
 from ._async_client import AsyncClient
 from ._client import Client
@@ -24,7 +24,8 @@ class RateQueueRateLimiter(BaseRateLimiter):
     """Waits in line for each call of a model.
 
     ``load``: how much a call weighs. ``client``, ``async_client``: the RateQueue clients (default: the shared ones).
-    ``options``: those of :func:`ratequeue.acquire`, whose errors a call raises; its ``timeout`` counts only for calls that wait.
+    ``options``: those of :func:`ratequeue.acquire`, whose errors a call raises; its ``timeout`` and ``on_wait`` count only for
+    calls that wait.
     """
 
     def __init__(
@@ -40,7 +41,8 @@ class RateQueueRateLimiter(BaseRateLimiter):
         self._resource = resource
         self._load = load
         self._timeout = timeout
-        self._options = options
+        self._options = _limited.repeated(options)
+        self._try_options = {name: value for name, value in self._options.items() if name != "on_wait"}
         self._acquire: Callable[..., Any] = client.acquire if client else shared_acquire
         self._try_acquire: Callable[..., Any] = client.try_acquire if client else shared_try_acquire
         self._async_acquire: Callable[..., Any] = async_client.acquire if async_client else aio.acquire
@@ -49,7 +51,7 @@ class RateQueueRateLimiter(BaseRateLimiter):
     def acquire(self, *, blocking: bool = True) -> bool:
         """Waits for its turn, and gives True; without ``blocking``, gives at once whether it is granted now."""
         if not blocking:
-            with self._try_acquire(self._resource, self._load, **self._options) as lease:
+            with self._try_acquire(self._resource, self._load, **self._try_options) as lease:
                 return lease is not None
         with self._acquire(self._resource, self._load, timeout=self._timeout, **self._options):
             return True
@@ -57,7 +59,7 @@ class RateQueueRateLimiter(BaseRateLimiter):
     async def aacquire(self, *, blocking: bool = True) -> bool:
         """As :meth:`acquire`."""
         if not blocking:
-            async with self._async_try_acquire(self._resource, self._load, **self._options) as lease:
+            async with self._async_try_acquire(self._resource, self._load, **self._try_options) as lease:
                 return lease is not None
         async with self._async_acquire(self._resource, self._load, timeout=self._timeout, **self._options):
             return True

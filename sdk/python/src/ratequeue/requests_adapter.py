@@ -13,6 +13,7 @@ from typing import Any, Callable, Optional, Union
 import requests
 from requests.adapters import HTTPAdapter
 
+from . import _limited
 from ._client import Acquire, Client
 from ._wire import Load
 
@@ -43,7 +44,7 @@ class RateQueueAdapter(HTTPAdapter):
         self._acquire: Callable[..., Acquire[Any]] = client.acquire if client is not None else acquire
         self._resource = resource
         self._load = load
-        self._options = options
+        self._options = _limited.repeated(options)
 
     def send(
         self, request: requests.PreparedRequest, stream: bool = False, *args: Any, **kwargs: Any

@@ -58,10 +58,11 @@ class Process:
     """A process of the server, with its output in a file. Stopped at the latest when the interpreter ends its block."""
 
     def __init__(self, args: Sequence[str], output: Path) -> None:
+        binary = find_binary()
         self.output = output
         self._file = output.open("ab")
         self._process = subprocess.Popen(
-            [find_binary(), *args], stdin=subprocess.DEVNULL, stdout=self._file, stderr=subprocess.STDOUT
+            [binary, *args], stdin=subprocess.DEVNULL, stdout=self._file, stderr=subprocess.STDOUT
         )
 
     @property

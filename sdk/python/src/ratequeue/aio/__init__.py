@@ -15,7 +15,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Callable, Optional, TypeVar
 
-from .. import _async_client, _wire
+from .. import _async_client, _limited, _wire
 from .._async_client import Acquire, AsyncClient, Lease
 from .._client import gives_none, raises
 from .._limited import LoadOf, current_lease
@@ -35,6 +35,7 @@ from ..errors import (
 )
 
 __all__ = [
+    "Acquire",
     "AsyncClient",
     "AuthError",
     "ConfigurationError",
@@ -105,4 +106,5 @@ def try_acquire(
 
 def limited(resource: str, load: LoadOf = 1, **options: Any) -> Callable[[F], F]:
     """A decorator that holds a lease around each call of a coroutine function. As :func:`ratequeue.limited`."""
+    options = _limited.repeated(options)
     return _async_client.limited(lambda load: acquire(resource, load, **options), load)
