@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from cluster import Cluster
 
 import ratequeue
 from ratequeue.testing import Node, ratequeue_node
@@ -51,3 +52,14 @@ def own_node() -> Iterator[Node]:
             yield node
         finally:
             node.kill()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Three nodes in one region."""
+    cluster = Cluster(tmp_path)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()

@@ -12,18 +12,12 @@ from typing import Any, Callable
 
 import pytest
 from cluster import nowhere
+from waiting import eventually
 
 import ratequeue
 from ratequeue.testing import Node
 
 Make = Callable[..., str]
-
-
-def eventually(what: str, true: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 def test_a_lease_is_held_in_the_block_and_released_after_it(client: ratequeue.Client, make: Make) -> None:

@@ -15,12 +15,9 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Optional
 
-import pytest
 from cluster import Cluster
 
 from ratequeue import _wire
@@ -91,16 +88,6 @@ class Record:
     in_line: Optional[float] = None
     """When it first heard of its place in line."""
     token: int = 0
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path)
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
 
 
 async def work(client: AsyncClient, provider: Provider, priority: int, units: int) -> Record:

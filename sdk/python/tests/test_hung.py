@@ -7,28 +7,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
-import pytest
 from cluster import Cluster
+from waiting import eventually
 
 import ratequeue
 from ratequeue.aio import AsyncClient
 from ratequeue.testing import Node
 
 SLOT = {"limits": {"slots": {"kind": "concurrency", "quota": 1}}, "queue": {"max_wait_ms": 600_000}}
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path)
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
 
 
 class Waiter(threading.Thread):
@@ -42,10 +30,7 @@ class Waiter(threading.Thread):
         self.ended = 0.0
         self.outcome: Any = None
         self.start()
-        deadline = time.monotonic() + 30
-        while not self.told:
-            assert time.monotonic() < deadline, "it is in line"
-            time.sleep(0.01)
+        eventually("it is in line", lambda: bool(self.told), 30)
 
     def run(self) -> None:
         def on_wait(position: int, retry_after: float) -> None:
@@ -89,24 +74,21 @@ def test_a_way_out_is_taken_soon_after_the_node_hung(own_node: Node) -> None:
             os.kill(process.pid, signal.SIGCONT)
 
 
-def wait_for(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline, "it comes about"
-        time.sleep(0.02)
-
-
 def test_leaving_a_block_waits_for_a_hung_node_for_seconds_only(own_node: Node) -> None:
     process = own_node.process
     assert process is not None
     with ratequeue.Client(own_node.url) as client:
+
+        def released() -> bool:
+            return bool(client.stats("r")["held"] == 0)
+
         client.resources.put("r", SLOT)
         with client.acquire("r", ttl=60):
             os.kill(process.pid, signal.SIGSTOP)
             began = time.monotonic()
         assert time.monotonic() - began < 5
         os.kill(process.pid, signal.SIGCONT)
-        wait_for(lambda: client.stats("r")["held"] == 0)
+        eventually("it is released", released, 20)
 
         async def leave() -> float:
             async with AsyncClient(own_node.url) as other:
@@ -115,7 +97,7 @@ def test_leaving_a_block_waits_for_a_hung_node_for_seconds_only(own_node: Node) 
                     began = time.monotonic()
                 took = time.monotonic() - began
                 os.kill(process.pid, signal.SIGCONT)
-                await asyncio.to_thread(wait_for, lambda: client.stats("r")["held"] == 0)
+                await asyncio.to_thread(eventually, "it is released", released, 20)
                 return took
 
         assert asyncio.run(leave()) < 5

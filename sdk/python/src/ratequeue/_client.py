@@ -310,11 +310,9 @@ class Client:
             return _http.answer(send, shard[0].request(**_http.request(send)), sent)
         except httpx.HTTPError as error:
             return _http.no_answer(send, error)
-        except Exception:
-            raise
-        except BaseException:
+        except BaseException as error:
             # A signal may interrupt httpx while it has its locks, and then nobody gets past them any more.
-            interrupted = True
+            interrupted = not isinstance(error, Exception)
             raise
         finally:
             with self._lock:

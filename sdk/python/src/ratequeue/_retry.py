@@ -121,11 +121,11 @@ def call(
         seconds = 0.0 if nothing_happened and untried and not overloaded else next(pause)
         # The time for which a call was held open does not count, and from the first failure on the budget runs.
         deadline = min(deadline, clock() + left)
-        left = deadline - clock() - TRY_TIMEOUT_MIN
-        if left <= 0:
+        left = deadline - clock()
+        if left <= TRY_TIMEOUT_MIN:
             raise gave_up(nodes, failure, budget, no_effect, request)
-        seconds = min(seconds, left)
-        left += TRY_TIMEOUT_MIN - seconds
+        seconds = min(seconds, left - TRY_TIMEOUT_MIN)
+        left -= seconds
         if seconds:
             yield Pause(seconds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import ssl
@@ -46,9 +47,9 @@ class Settings:
             headers["authorization"] = f"Bearer {self.api_key}"
         return headers
 
-    @property
+    @functools.cached_property
     def tls(self) -> Any:
-        # Loading certificates takes a while, so that it is not done for nothing.
+        # Loading certificates takes a while, so that it is done once for all pools, and not for nothing.
         if not any(url.startswith("https:") for url in self.urls):
             return False
         # SSL_CERT_FILE of the environment counts, unlike its proxies.
