@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use ratequeue_storage::LogError;
 use serde::{Deserialize, Serialize};
 
-use crate::caps;
 use crate::node::NodeId;
 
 /// Why a group could not be opened.
@@ -63,12 +62,8 @@ pub enum FormError {
     #[error("this node is not among the voters")]
     NotAVoter,
     /// There are more voters than a group has members, or an address is too long.
-    #[error(
-        "a group has at most {} members, with addresses of at most {} bytes",
-        caps::MEMBERS_MAX,
-        caps::ADDRESS_BYTES_MAX
-    )]
-    TooLarge,
+    #[error("{0}")]
+    TooLarge(String),
     /// The group has stopped.
     #[error("the group has stopped")]
     Stopped,

@@ -6,8 +6,9 @@
 //!        +--another leads--> Lane::Forward -+   once: the leader does not pass it on
 //! ```
 //! A command can be given to the leader more than once: an acquire and a change of a resource carry a request id, a release,
-//! an extend, a keepalive, and every step by which a name is claimed and given back mean the same when they come again. So an answer that was lost is asked for again, of whoever
-//! leads then, until the caller's patience is over; only then nobody knows.
+//! an extend, a keepalive, and every step by which a name is claimed and given back mean the same when they come again. So an
+//! answer that was lost is asked for again, of whoever leads then, until the caller's patience is over; only then nobody
+//! knows.
 //!
 //! A call that waits in line does not wait at the leader but here, on this node's copy of the line: the loss of the leader
 //! takes nothing from it.

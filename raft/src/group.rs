@@ -26,6 +26,7 @@ use crate::error::{FormError, Health, OpenError, SubmitError};
 use crate::lifecycle::Inner;
 use crate::load;
 use crate::log::Log;
+use crate::members::check_size;
 use crate::network::Network;
 use crate::node::{Address, NodeId};
 use crate::options::{self, GroupOptions, Timing};
@@ -183,9 +184,7 @@ impl Group {
         if !voters.contains_key(&self.node()) {
             return Err(FormError::NotAVoter);
         }
-        if voters.len() > caps::MEMBERS_MAX || voters.values().any(|at| at.0.len() > caps::ADDRESS_BYTES_MAX) {
-            return Err(FormError::TooLarge);
-        }
+        check_size(voters.len(), voters.values()).map_err(FormError::TooLarge)?;
         let ids: BTreeSet<NodeId> = voters.keys().copied().collect();
         match self.inner.raft.initialize(voters).await {
             Ok(()) => Ok(()),

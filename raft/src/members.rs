@@ -39,6 +39,17 @@ pub enum ChangeError {
     },
 }
 
+/// Checks that a membership fits into an entry of the log; says what does not.
+pub(crate) fn check_size<'a>(members: usize, mut addresses: impl Iterator<Item = &'a Address>) -> Result<(), String> {
+    if members > caps::MEMBERS_MAX {
+        return Err(format!("a group has at most {} members", caps::MEMBERS_MAX));
+    }
+    if addresses.any(|address| address.0.len() > caps::ADDRESS_BYTES_MAX) {
+        return Err(format!("an address has at most {} bytes", caps::ADDRESS_BYTES_MAX));
+    }
+    Ok(())
+}
+
 impl Group {
     /// Adds learners, or gives members other addresses. Returns once that is in the log of a majority; catching up goes on
     /// after it.
@@ -50,12 +61,8 @@ impl Group {
         let known = |node: &NodeId| status.voters.get(node).or_else(|| status.learners.get(node));
         let (moved, added): (BTreeMap<_, _>, BTreeMap<_, _>) =
             nodes.into_iter().filter(|(node, at)| known(node) != Some(at)).partition(|(node, _)| known(node).is_some());
-        if status.voters.len() + status.learners.len() + added.len() > caps::MEMBERS_MAX {
-            return Err(ChangeError::Refused(format!("a group has at most {} members", caps::MEMBERS_MAX)));
-        }
-        if moved.values().chain(added.values()).any(|at| at.0.len() > caps::ADDRESS_BYTES_MAX) {
-            return Err(ChangeError::Refused(format!("an address has at most {} bytes", caps::ADDRESS_BYTES_MAX)));
-        }
+        let members = status.voters.len() + status.learners.len() + added.len();
+        check_size(members, moved.values().chain(added.values())).map_err(ChangeError::Refused)?;
         for change in [ChangeMembers::SetNodes(moved), ChangeMembers::AddNodes(added)] {
             let (ChangeMembers::SetNodes(nodes) | ChangeMembers::AddNodes(nodes)) = &change else { continue };
             if nodes.is_empty() {

@@ -170,7 +170,7 @@ pub async fn form(State(node): State<Arc<Node>>, Json(body): Json<FormRequest>) 
     match group.form(voters).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
         Err(FormError::Stopped) => Err(Failure::shutting_down()),
-        Err(error @ (FormError::AlreadyFormed { .. } | FormError::NotAVoter | FormError::TooLarge)) => {
+        Err(error @ (FormError::AlreadyFormed { .. } | FormError::NotAVoter | FormError::TooLarge(_))) => {
             Err(Failure::bad_request(format!("{error}.")))
         }
     }
