@@ -27,7 +27,12 @@ pub const DOORS: [u64; 3] = [1, 4, 7];
 
 /// Nine nodes without distance, formed and ready.
 pub async fn nine() -> Cluster {
-    let mut cluster = Cluster::described_in(&REGIONS.map(|region| (region, 3)));
+    near(&REGIONS.map(|region| (region, 3))).await
+}
+
+/// So many nodes in each of these regions, without distance, formed and ready.
+pub async fn near(regions: &[(&str, usize)]) -> Cluster {
+    let mut cluster = Cluster::described_in(regions);
     cluster.global = "[global]\nround_trip_ms = 0\n".to_owned();
     cluster.write();
     cluster.start().await;
