@@ -5,10 +5,10 @@
 //!    frame > route ── Call ══ peer link, Lane::Call ══> frame > route > handler
 //!                  <─ Answer ═══════════════════════════
 //! ```
-//! A call is passed on once: where it arrives it is decided, or sent back as [`Answer::Misrouted`]. (A put may look at the region
-//! that its name is claimed for, which is a call of its own.) It carries its
-//! idempotency key, so that it may be repeated at another node of the region. When the caller leaves, the link tells the
-//! other node, whose handler is dropped too.
+//! A call is passed on once: where it arrives it is decided, or sent back as [`Answer::Misrouted`]. (A put may look at the
+//! region that its name is claimed for, which is a call of its own.) It carries its idempotency key, so that it may be
+//! repeated at another node of the region. When the caller leaves, the link tells the other node, whose handler is dropped
+//! too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,8 +78,6 @@ pub enum NotPassed {
     Unknown,
     /// Nothing happened: the resource does not live there.
     Misrouted,
-    /// This node is stopping, and did not wait for the answer.
-    Stopping,
 }
 
 /// Marks a request that another node passed on.
@@ -205,7 +203,7 @@ pub async fn pass_on(regions: &Arc<Regions>, region: &str, call: &Call) -> Resul
                 return response(status, headers, body).ok_or(NotPassed::Unknown);
             }
             Err(NotPassed::Unknown) => lost = NotPassed::Unknown,
-            Err(NotPassed::Unreachable | NotPassed::Misrouted | NotPassed::Stopping) => {}
+            Err(NotPassed::Unreachable | NotPassed::Misrouted) => {}
         }
     }
     match refused {

@@ -64,7 +64,7 @@ impl Member {
     /// the global group says so; a claim for a new region comes after its nodes in the same log.
     fn is_gone(&self, claim: &ClaimView) -> bool {
         let placement = claim.placement.as_str();
-        self.group_of(placement).is_none() && !self.regions.names().contains(placement)
+        self.group_of(placement).is_none() && !self.regions.has(placement)
     }
 
     /// Claims a name for a placement. Gives the claim that there is now, which may be another's; true when it is new.

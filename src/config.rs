@@ -14,8 +14,8 @@ use crate::exit::{Exit, Failed};
 const REGIONS_MAX: usize = 64;
 /// Nodes of a region.
 const NODES_PER_REGION_MAX: usize = 16;
-/// Nodes of a cluster: each is connected with each.
-const NODES_MAX: usize = 64;
+/// Nodes of a cluster: all are members of the global group.
+const NODES_MAX: usize = ratequeue_raft::caps::MEMBERS_MAX;
 /// Nodes of a region that vote in the global group.
 const VOTERS_PER_REGION_MAX: u32 = 3;
 /// The longest round trip between regions, in milliseconds.

@@ -67,10 +67,14 @@ impl Regions {
 
     /// Every node of the cluster.
     pub fn nodes(&self) -> BTreeMap<NodeId, NodeView> {
+        let members = self.members();
+        if members.is_empty() { self.file.views().map(|node| (node.id, node)).collect() } else { members }
+    }
+
+    /// The members of the global group; none before it is formed.
+    fn members(&self) -> BTreeMap<NodeId, NodeView> {
         let members = self.global.members();
-        let nodes: BTreeMap<_, _> =
-            members.iter().filter_map(|(id, address)| Some((*id, parse(*id, address)?))).collect();
-        if nodes.is_empty() { self.file.views().map(|node| (node.id, node)).collect() } else { nodes }
+        members.iter().filter_map(|(id, address)| Some((*id, parse(*id, address)?))).collect()
     }
 
     /// Where a node answers HTTP.
@@ -85,6 +89,11 @@ impl Regions {
         self.nodes().into_values().map(|node| node.region).chain([self.own.clone()]).collect()
     }
 
+    /// Whether there is a region of this name.
+    pub fn has(&self, region: &str) -> bool {
+        self.own == region || self.nodes().values().any(|node| node.region == region)
+    }
+
     /// All regions but this node's.
     pub fn others(&self) -> BTreeSet<String> {
         let mut names = self.names();
@@ -94,9 +103,7 @@ impl Regions {
 
     /// The nodes of a region that are members of the cluster.
     pub fn members_of(&self, region: &str) -> BTreeSet<NodeId> {
-        let members = self.global.members();
-        let nodes = members.iter().filter_map(|(id, address)| parse(*id, address));
-        nodes.filter(|node| node.region == region).map(|node| node.id).collect()
+        self.members().into_values().filter(|node| node.region == region).map(|node| node.id).collect()
     }
 
     /// The nodes of a region, the one to call first at the front, and those that were silent at the end.

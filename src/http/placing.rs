@@ -195,7 +195,7 @@ impl Placing<'_> {
             Ok(response) if response.status().is_success() => Ok(true),
             Ok(response) if super::route::is_not_found(&response) => Ok(false),
             Err(NotPassed::Misrouted) => Ok(false),
-            Ok(_) | Err(NotPassed::Unreachable | NotPassed::Unknown | NotPassed::Stopping) => {
+            Ok(_) | Err(NotPassed::Unreachable | NotPassed::Unknown) => {
                 Err(not_passed(placement, NotPassed::Unreachable))
             }
         }

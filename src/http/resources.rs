@@ -101,11 +101,10 @@ pub async fn put(
 
 /// A placement that a resource can have; the error names all there are.
 fn placement(member: &Member, text: &str) -> Result<Placement, Failure> {
-    let names = member.regions.names();
-    if text == GLOBAL || names.contains(text) {
+    if text == GLOBAL || member.regions.has(text) {
         return Placement::new(text).map_err(|bad| Failure::bad_request(format!("{bad}.")));
     }
-    let names: Vec<String> = names.into_iter().chain([GLOBAL.to_owned()]).collect();
+    let names: Vec<String> = member.regions.names().into_iter().chain([GLOBAL.to_owned()]).collect();
     let detail = format!("placement is {text:?}: must be one of {}.", names.join(", "));
     Err(Failure::new(ErrorCode::InvalidResource, detail))
 }

@@ -91,7 +91,7 @@ impl Whole {
         // A look changes nothing, however it was lost.
         passed.map_err(|lost| match lost {
             NotPassed::Unknown if self.parts.method == Method::GET => NotPassed::Unreachable,
-            NotPassed::Unknown | NotPassed::Unreachable | NotPassed::Misrouted | NotPassed::Stopping => lost,
+            NotPassed::Unknown | NotPassed::Unreachable | NotPassed::Misrouted => lost,
         })
     }
 }
@@ -139,21 +139,22 @@ where
     if call.is_passed_on() {
         return Err(Failure::lease_not_found());
     }
-    if !member.regions.names().contains(&leased.group) {
+    if !member.regions.has(&leased.group) {
         // It may have been added a moment ago.
         member.global.linearize_anywhere().await?;
-        if !member.regions.names().contains(&leased.group) {
+        if !member.regions.has(&leased.group) {
             return Err(Failure::lease_not_found());
         }
     }
-    pass_on(node, member, call, &leased.group).await.map_err(|lost| not_passed(&leased.group, lost))
+    let passed = unless_stopping(node, call, call.pass_on(member, &leased.group)).await?;
+    passed.map_err(|lost| not_passed(&leased.group, lost))
 }
 
-/// Passes a call on. One that may wait in line is not waited for when this node stops.
-async fn pass_on(node: &Node, member: &Member, call: &Whole, region: &str) -> Result<Response, NotPassed> {
+/// A call that was passed on and may wait in line there is not waited for when this node stops.
+async fn unless_stopping<T>(node: &Node, call: &Whole, passed: impl Future<Output = T>) -> Result<T, Failure> {
     tokio::select! {
-        passed = call.pass_on(member, region) => passed,
-        () = node.stopping(), if call.may_wait() => Err(NotPassed::Stopping),
+        passed = passed => Ok(passed),
+        () = node.stopping(), if call.may_wait() => Err(Failure::shutting_down()),
     }
 }
 
@@ -184,7 +185,7 @@ where
         if self.call.is_passed_on() {
             return Ok(misrouted());
         }
-        match pass_on(self.node, self.member, self.call, &home.placement).await {
+        match unless_stopping(self.node, self.call, self.call.pass_on(self.member, &home.placement)).await? {
             Ok(response) => Ok(response),
             Err(NotPassed::Misrouted) => Ok(misrouted()),
             Err(lost) => Err(not_passed(&home.placement, lost)),
@@ -260,6 +261,5 @@ pub fn not_passed(region: &str, lost: NotPassed) -> Failure {
             ))
         }
         NotPassed::Misrouted => moving(),
-        NotPassed::Stopping => Failure::shutting_down(),
     }
 }

@@ -42,7 +42,7 @@ pub async fn init(place: &File, file: &ClusterFile) -> Result<(), Failed> {
         return Err(Failed::new(Exit::Failed, text));
     }
     refuse_half_empty(&asked)?;
-    refuse_new_regions(place, file).await?;
+    refuse_new_regions(place, file, &asked).await?;
     adopt_all(file, &asked).await?;
     for region in file.regions.keys() {
         let voters = asked.iter().filter(|asked| asked.node.region == *region).collect();
@@ -81,9 +81,8 @@ fn refuse_half_empty(asked: &[Asked]) -> Result<(), Failed> {
 
 /// The global group is formed last. So once it is, a region without a group is a new one, or one whose nodes are not in this
 /// file: a second group of it would grant everything once more.
-async fn refuse_new_regions(place: &File, file: &ClusterFile) -> Result<(), Failed> {
-    let asked = place.ask(file).await?;
-    if !is_formed(&asked, GLOBAL) {
+async fn refuse_new_regions(place: &File, file: &ClusterFile, asked: &[Asked]) -> Result<(), Failed> {
+    if !is_formed(asked, GLOBAL) {
         return Ok(());
     }
     // Asked once more, for another run may have formed both meanwhile.
