@@ -57,6 +57,7 @@ mod time;
 mod view;
 mod window;
 
+pub use changes::{Extent, NotCut, Period};
 pub use check::Broken;
 pub use command::{
     Acquire, ClaimName, Command, Condition, DeleteResource, Extend, FenceClaims, Keepalive, Metadata, PatchResource,

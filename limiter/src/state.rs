@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 use crate::caps;
-use crate::changes::{Changes, Slot};
+use crate::changes::{Changes, Extent, Next, NotCut, Period, Slot};
 use crate::command::Command;
 use crate::ended::EndedLeases;
 use crate::event::Event;
@@ -85,6 +85,8 @@ pub struct Cut {
     pub records: u64,
     /// Their digest.
     pub digest: u64,
+    /// The period that it began: a slot that holds it lacks what changes from then on.
+    pub period: Period,
 }
 
 /// Records that do not fit together: the stored state is damaged.
@@ -274,19 +276,44 @@ impl State {
         }
     }
 
-    /// Cuts a checkpoint of the state as it is now, to be carried away by [`State::drain`]; `None` while the last one is
-    /// still being drained. Its cost does not depend on the size of the state.
-    pub fn freeze(&mut self) -> Option<Cut> {
-        let cut = Cut { records: self.records(), digest: self.digest() };
-        self.changes.freeze().then_some(cut)
+    /// The period that runs now. A slot that holds the state as it is now, for which it is loaded or has just been cut, lacks
+    /// what changes in it and later.
+    #[must_use]
+    pub fn period(&self) -> Period {
+        self.changes.period()
     }
 
-    /// Hands out about `max` records of the checkpoint that was cut: changed ones as they were then, and `None` for those
-    /// that were gone. A record that a slot has never seen may be among the gone. False when there are no more.
+    /// Cuts a checkpoint of the state as it is now, to be carried away by [`State::drain`]. Its cost does not depend on the
+    /// size of the state.
+    ///
+    /// # Errors
+    /// [`NotCut`] while the last one is being drained, or when the changes since that period are not remembered.
+    pub fn freeze(&mut self, extent: Extent) -> Result<Cut, NotCut> {
+        let (records, digest) = (self.records(), self.digest());
+        let period = self.changes.freeze(extent)?;
+        Ok(Cut { records, digest, period })
+    }
+
+    /// Gives up the checkpoint that is being drained, if there is one.
+    pub fn abandon(&mut self) {
+        self.changes.abandon();
+    }
+
+    /// Hands out about `max` records of the checkpoint that was cut, each at most once: as they were then, and `None` for
+    /// those that were gone. A record that a slot has never seen may be among the gone. False when there are no more.
     pub fn drain(&mut self, max: usize, out: &mut Vec<(RecordKey, Option<Record>)>) -> bool {
         out.append(&mut self.changes.take_aside());
         for _ in 0..max {
-            let Some(key) = self.changes.next_frozen() else { break };
+            let key = match self.changes.next_frozen() {
+                Some(Next::Key(key)) => key,
+                Some(Next::After(key)) => {
+                    let next = self.key_after(key);
+                    self.changes.passed(next);
+                    let Some(next) = next else { break };
+                    next
+                }
+                None => break,
+            };
             match self.carry(key) {
                 Some(Some(record)) => out.push((key, Some(record))),
                 Some(None) => {}
@@ -295,6 +322,30 @@ impl State {
             }
         }
         !self.changes.finish()
+    }
+
+    /// The first key after this one; the first of all without one. O(log n).
+    fn key_after(&self, key: Option<RecordKey>) -> Option<RecordKey> {
+        use RecordKey::{Catalog, Claim, Lease, Memo, Meta, Resource};
+        let past = |id: u64| id.saturating_add(1);
+        let resource = |from: u64| self.resources.first_from(from).map(Resource);
+        let lease = |from: u64| self.leases.first_from(from).map(Lease);
+        let memo = |from: u64| self.memos.range(from..).next().map(|(id, _)| Memo(*id));
+        let catalog = || self.catalog.as_ref().map(|_| Catalog);
+        let claim = |from: u64| self.claims.first_from(from).map(Claim);
+
+        let after_memos = || catalog().or_else(|| claim(0));
+        let after_leases = || memo(0).or_else(after_memos);
+        let after_resources = || lease(0).or_else(after_leases);
+        match key {
+            None => Some(Meta),
+            Some(Meta) => resource(0).or_else(after_resources),
+            Some(Resource(id)) => resource(past(id)).or_else(after_resources),
+            Some(Lease(seq)) => lease(past(seq)).or_else(after_leases),
+            Some(Memo(id)) => memo(past(id)).or_else(after_memos),
+            Some(Catalog) => claim(0),
+            Some(Claim(id)) => claim(past(id)),
+        }
     }
 
     /// The record of a key that a checkpoint drains: `None` when it is gone, and none in it when it was carried before.
