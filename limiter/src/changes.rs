@@ -214,10 +214,9 @@ impl Changes {
         let oldest = mem::replace(&mut self.earlier, mem::take(&mut self.recent));
         let left = match extent {
             Extent::Full => Left::All(None),
-            Extent::Since(_) => Left::Changed {
-                earlier: self.earlier.len(),
-                oldest: if since == begun { Vec::new() } else { oldest },
-            },
+            Extent::Since(_) => {
+                Left::Changed { earlier: self.earlier.len(), oldest: if since == begun { Vec::new() } else { oldest } }
+            }
         };
         self.cut = Some(Cut { since, left, aside: Vec::new(), removed: BTreeSet::new() });
         Ok(Period(self.period))

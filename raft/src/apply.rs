@@ -32,8 +32,10 @@ impl Applier {
         match payload {
             EntryPayload::Normal(data) => {
                 let batch = batch::decode(&data.bytes).map_err(|error| unreadable(stored, &error))?;
+                let outcomes = self.replica.apply(stored, batch);
+                // Only now: a checkpoint that is cut in between has the entry, and at worst one more follows it.
                 self.replica.growth.note(data.bytes.len());
-                Ok(Outcomes(self.replica.apply(stored, batch)))
+                Ok(Outcomes(outcomes))
             }
             EntryPayload::Blank => {
                 self.replica.apply_other(stored, None);

@@ -35,6 +35,13 @@ pub const NEW_LEADER_POLL: Duration = Duration::from_millis(2);
 /// How long the proposer believes what it last heard about free disk space.
 pub const SPACE_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Below this many free bytes only what ends leases is written to the log.
+pub const FREE_BYTES_SCARCE: u64 = 8 * 1024 * 1024;
+
+/// Below this many free bytes nothing is written to the log that is not already on its way: a log that cannot be written
+/// ends the process.
+pub const FREE_BYTES_LAST: u64 = 2 * 1024 * 1024;
+
 /// How often the leases that somebody waits for are kept alive. The core cancels them 15 s after the last time.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -64,9 +71,6 @@ pub const CORE_NOTIFICATIONS_MAX: u64 = 65_536;
 
 /// Requests to the checkpoint thread that may wait.
 pub const CHECKPOINT_REQUESTS_MAX: usize = 16;
-
-/// Below this many free bytes no checkpoint is begun.
-pub const CHECKPOINT_FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
 /// Pause before a checkpoint that was put off is tried again.
 pub const CHECKPOINT_RETRY: Duration = Duration::from_secs(5);

@@ -36,6 +36,7 @@ use crate::receive;
 use crate::replica::{EventBatch, Replica};
 use crate::role::Role;
 use crate::slots::Slots;
+use crate::space::Space;
 use crate::status::{CheckpointStatus, GroupStatus};
 use crate::transport::{Lane, Transport};
 use crate::types::Types;
@@ -88,22 +89,16 @@ impl Group {
             Ok((log, loaded, Slots::new, store, group))
         });
         let (log, loaded, slots, store, group) = opening.await.map_err(|error| io(error.to_string()))??;
-        let slots = slots(store, group, loaded.book);
+        let slots = slots(store, group, loaded.slots);
 
         let (growth, woken) = Growth::new(options.checkpoint);
         let log_clock = LogClock::new(clock, loaded.time);
         let replica = Arc::new(Replica::new(options.name.clone(), options.node, loaded.machine, log_clock, growth));
         let (done, made) = watch::channel(None);
         let health = watch::Sender::new(Health::Running);
-        let checkpointer = Checkpointer::start(
-            Arc::clone(&replica),
-            woken,
-            Arc::clone(&slots),
-            (log.clone(), options.log_dir.clone()),
-            done,
-            health.clone(),
-        )
-        .map_err(|error| io(error.to_string()))?;
+        let checkpointer =
+            Checkpointer::start(Arc::clone(&replica), woken, Arc::clone(&slots), log.clone(), done, health.clone())
+                .map_err(|error| io(error.to_string()))?;
 
         let applier = Applier::new(Arc::clone(&replica), Arc::clone(&slots), log.clone());
         let log_adapter = Log::new(log.clone(), Arc::clone(&replica));
@@ -121,6 +116,7 @@ impl Group {
             replica,
             raft,
             log,
+            space: Arc::new(Space::new(options.log_dir, Arc::clone(&slots))),
             slots,
             queue,
             health,
@@ -131,7 +127,7 @@ impl Group {
             tasks: Mutex::new(JoinSet::new()),
             checkpointer: Mutex::new(Some(checkpointer)),
         };
-        inner.start_tasks(commands, made, options.log_dir);
+        inner.start_tasks(commands, made);
         let inner = Arc::new(inner);
         let weak = WeakGroup(Arc::downgrade(&inner));
         inner.start_keep_alive(weak);

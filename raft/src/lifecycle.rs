@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -32,6 +31,7 @@ pub(crate) struct Inner {
     pub raft: Raft,
     pub log: LogStore,
     pub slots: Arc<Slots>,
+    pub space: Arc<Space>,
     pub queue: mpsc::Sender<Submitted>,
     pub health: watch::Sender<Health>,
     pub stop: watch::Sender<bool>,
@@ -50,7 +50,6 @@ impl Inner {
         &self,
         commands: mpsc::Receiver<Submitted>,
         made: watch::Receiver<Option<Header>>,
-        log_dir: PathBuf,
     ) {
         let proposer = Proposer {
             raft: self.raft.clone(),
@@ -58,7 +57,7 @@ impl Inner {
             queue: commands,
             stop: self.stop.subscribe(),
             health: self.health.subscribe(),
-            space: Space::new(log_dir),
+            space: Arc::clone(&self.space),
             patience: self.timing.election_max * 2 + caps::SUBMIT_GRACE,
             lease: self.timing.election_max,
             entries_in_flight: self.timing.entries_in_flight(),

@@ -106,7 +106,7 @@ pub(crate) fn snapshot(raft: Raft, slots: Arc<Slots>, frames: BoxStream<'static,
 async fn install(raft: &Raft, slots: Arc<Slots>, frames: BoxStream<'static, Bytes>) -> Result<Response, String> {
     let arrived = snapshot::receive(slots, frames).await?;
     let meta = apply::snapshot_meta(&arrived.header).map_err(|error| error.to_string())?;
-    let data = SnapshotData::Received(Box::new(arrived.whole));
+    let data = SnapshotData::Received(Box::new(arrived.received));
     let installed = raft.install_full_snapshot(arrived.vote, Snapshot { meta, snapshot: data }).await;
     installed.map(|response| Response::Snapshot(response.vote)).map_err(|error| error.to_string())
 }

@@ -48,21 +48,31 @@ fn decode(kind: u8, id: u64, value: &[u8]) -> Result<(RecordKey, Record), SlotEr
 
 /// Puts a state together from stored records.
 #[derive(Debug, Default)]
-pub(crate) struct StateSink(Loader);
+pub(crate) struct StateSink {
+    loader: Loader,
+    bytes: u64,
+}
 
 impl RecordSink for StateSink {
     fn record(&mut self, kind: u8, id: u64, value: &[u8]) -> Result<(), SlotError> {
         let (key, record) = decode(kind, id, value)?;
-        self.0.record(key, record).map_err(|error| SlotError::Sink(error.to_string()))
+        let bytes = value.len().saturating_add(keys::RECORD_KEY_BYTES);
+        self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.loader.record(key, record).map_err(|error| SlotError::Sink(error.to_string()))
     }
 
     fn digest(&mut self) -> u64 {
-        self.0.digest()
+        self.loader.digest()
     }
 }
 
 impl StateSink {
+    /// Bytes of the records so far, with their keys.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     pub fn finish(self) -> Result<State, SlotError> {
-        self.0.finish().map_err(|error| SlotError::Sink(error.to_string()))
+        self.loader.finish().map_err(|error| SlotError::Sink(error.to_string()))
     }
 }

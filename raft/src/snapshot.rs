@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::caps;
 use crate::network;
-use crate::slots::{Checkpoint, CheckpointError, Incoming, Pin, Slots, Whole, Writing};
+use crate::slots::{Checkpoint, CheckpointError, Incoming, Pin, Received, SlotWriteGuard, Slots};
 use crate::transport::{Lane, Target, Transport};
 use crate::types::RaftVote;
 use crate::wire::{Piece, Response};
@@ -30,7 +30,7 @@ pub(crate) enum SnapshotData {
     /// A whole slot of this process, to be read. It is not overwritten as long as this exists.
     Stored { slots: Arc<Slots>, checkpoint: Checkpoint, _pin: Pin },
     /// What has come from the leader, in the spare slot, to be switched to.
-    Received(Box<Whole>),
+    Received(Box<Received>),
 }
 
 /// What a snapshot promises.
@@ -50,9 +50,9 @@ impl SnapshotData {
     }
 
     /// Makes it the newest checkpoint of `into`. Blocks. No checkpoint is made until the last part of the result is dropped.
-    pub fn install(self, into: &Arc<Slots>) -> Result<(Header, State, Writing), CheckpointError> {
+    pub fn install(self, into: &Arc<Slots>) -> Result<(Header, State, SlotWriteGuard), CheckpointError> {
         match self {
-            Self::Received(whole) => whole.commit(),
+            Self::Received(received) => received.commit(),
             Self::Stored { slots, checkpoint, _pin } => {
                 let mut copy = Copy { incoming: into.receive()?, failed: None };
                 let read = slots.store().read_slot(slots.group(), checkpoint.slot, &mut copy);
@@ -158,7 +158,7 @@ fn chunked(records: Vec<Record>) -> Vec<Vec<Record>> {
 pub(crate) struct Arrived {
     pub vote: RaftVote,
     pub header: Header,
-    pub whole: Whole,
+    pub received: Received,
 }
 
 /// Takes a snapshot into the spare slot.
@@ -206,6 +206,6 @@ fn write_pieces(slots: &Arc<Slots>, mut frames: mpsc::Receiver<Bytes>) -> Result
             }
         }
     }
-    let whole = incoming.finish(&promised).map_err(|error| error.to_string())?;
-    Ok(Arrived { vote, header: promised, whole })
+    let received = incoming.finish(&promised).map_err(|error| error.to_string())?;
+    Ok(Arrived { vote, header: promised, received })
 }

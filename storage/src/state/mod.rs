@@ -85,7 +85,7 @@ pub enum StateError {
     /// sled failed.
     #[error("checkpoint: sled: {0}")]
     Sled(String),
-    /// An earlier fsync failed. Nothing can be written until the store is opened again.
+    /// An fsync failed. Nothing can be written until the store is opened again, by another process.
     #[error("checkpoint: cannot be written any more, since an fsync failed: {0}")]
     Failed(String),
     /// The record cannot be stored.

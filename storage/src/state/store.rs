@@ -164,7 +164,10 @@ impl Current {
         self.usable(generation)?;
         let Some(db) = self.db.as_mut() else { return Err(StateError::Gone) };
         db.flush()?;
-        db.sync_files().inspect_err(|error| self.failed = Some(error.to_string()))
+        db.sync_files().map_err(|error| {
+            self.failed = Some(error.to_string());
+            StateError::Failed(error.to_string())
+        })
     }
 }
 
@@ -341,6 +344,22 @@ impl StateStore {
         current.failed = None;
         self.inner.broken.store(false, Ordering::SeqCst);
         Ok(aside)
+    }
+
+    /// Free bytes on the file system of the checkpoints.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        self.inner.options.space.free_bytes(&self.inner.dir)
+    }
+
+    /// Free bytes on the file system of another folder of this node.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn free_bytes_at(&self, dir: &Path) -> io::Result<u64> {
+        self.inner.options.space.free_bytes(dir)
     }
 
     /// Closes sled. Later calls fail.
