@@ -160,6 +160,8 @@ pub(crate) struct SlotWriteGuard(Arc<Slots>);
 
 impl Drop for SlotWriteGuard {
     fn drop(&mut self) {
+        let Slots { store, group, .. } = &*self.0;
+        debug_assert!(!store.is_written(group), "the right to write a slot is given back before its writer is gone");
         self.0.writing.store(false, Ordering::SeqCst);
     }
 }

@@ -323,6 +323,12 @@ impl StateStore {
         SlotWriter::begin(self, keys::tree_name(group, slot), Base::Nothing)
     }
 
+    /// Whether there is a writer of one of the group's slots.
+    pub fn is_written(&self, group: &GroupName) -> bool {
+        let writing = self.inner.writing.lock();
+        Slot::ALL.into_iter().any(|slot| writing.contains(&keys::tree_name(group, slot)))
+    }
+
     /// Removes all of a slot.
     ///
     /// # Errors
