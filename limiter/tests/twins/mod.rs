@@ -17,8 +17,9 @@ pub struct Twins {
 }
 
 impl Twins {
-    pub fn new() -> Self {
-        Self { state: State::new(), index: 0, rebuilt: State::new(), checkpointed: Checkpointed::new(State::new()) }
+    pub fn at_level(level: u32) -> Self {
+        let state = || State::at_level(level);
+        Self { state: state(), index: 0, rebuilt: state(), checkpointed: Checkpointed::new(state()) }
     }
 
     /// Applies one entry to all three; an error says in what they differ, or which invariant broke.
