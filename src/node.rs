@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use ratequeue_limiter::LEVEL_MAX;
 use ratequeue_raft::{
     Calls, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, NoTransport, NodeId, Peers, Timing,
     Transport,
@@ -17,9 +18,6 @@ use crate::catalog::GLOBAL;
 use crate::config::ClusterFile;
 use crate::regions::{Regions, address};
 use crate::stats::Stats;
-
-/// What this version can do; a cluster uses what all its voters can.
-pub const FEATURE_LEVEL: u32 = 1;
 
 /// A group of one has nobody to tell that it is there, and elects itself at once: it need not wake up for either.
 const ALONE: Timing = Timing {
@@ -209,7 +207,7 @@ impl Node {
             cluster_id: identity.cluster_id.clone(),
             node: identity.node,
             incarnation: identity.incarnation,
-            feature_level: FEATURE_LEVEL,
+            feature_level: LEVEL_MAX,
             listen: self.options.peer,
         };
         Ok(Peers::start(options).await?)
@@ -271,7 +269,7 @@ impl Node {
     }
 
     /// Resolves when a group has failed and the process has to end; says why.
-    pub async fn failed(&self) -> String {
+    pub async fn failed(&self) -> Ended {
         let member = self.joined().await;
         tokio::select! {
             why = failure(&member.region) => why,
@@ -321,14 +319,24 @@ impl Member {
     }
 }
 
-async fn failure(group: &Group) -> String {
+/// Why a node cannot go on.
+#[derive(Debug)]
+pub struct Ended {
+    pub why: String,
+    /// Only a newer version can.
+    pub is_outdated: bool,
+}
+
+async fn failure(group: &Group) -> Ended {
     let mut health = group.health();
     loop {
-        if let Health::Failed(why) = &*health.borrow_and_update() {
-            return format!("group {}: {why}", group.name());
+        let ended = health.borrow_and_update().clone();
+        if let Some(why) = ended.failure() {
+            let is_outdated = matches!(ended, Health::Outdated(_));
+            return Ended { why: format!("group {}: {why}", group.name()), is_outdated };
         }
         if health.changed().await.is_err() {
-            return format!("group {} has ended", group.name());
+            return Ended { why: format!("group {} has ended", group.name()), is_outdated: false };
         }
     }
 }

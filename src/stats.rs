@@ -51,6 +51,7 @@ struct Counts {
     cancelled: u64,
     timed_out: u64,
     rejected: u64,
+    lapsed: u64,
     refused: u64,
 }
 
@@ -210,6 +211,7 @@ impl Stats {
                     LeaseState::Cancelled => counts.cancelled += 1,
                     LeaseState::TimedOut => counts.timed_out += 1,
                     LeaseState::Rejected => counts.rejected += 1,
+                    LeaseState::Lapsed => counts.lapsed += 1,
                     LeaseState::Waiting | LeaseState::Held => {}
                 }),
                 EventKind::Refused { .. } => activity.count(second, |counts| counts.refused += 1),
@@ -278,6 +280,7 @@ fn render_counters(activities: &Activities) {
             ("ratequeue_acquires_total", "cancelled", total.cancelled),
             ("ratequeue_leases_ended_total", "released", total.released),
             ("ratequeue_leases_ended_total", "expired", total.expired),
+            ("ratequeue_leases_ended_total", "lapsed", total.lapsed),
         ] {
             counter!(metric, "resource" => name.to_string(), "outcome" => outcome).absolute(n);
         }

@@ -57,7 +57,7 @@ fn rate(algorithm: Algorithm) -> LimitDraft {
 fn spec(limits: &[(&str, LimitDraft)]) -> ResourceSpec {
     let limits: BTreeMap<_, _> =
         limits.iter().map(|(name, draft)| (LimitName::new(name).expect("a name"), draft.clone())).collect();
-    let queue = QueueSpec { max_waiting: 1_000_000, max_wait_ms: 86_400_000 };
+    let queue = QueueSpec { max_waiting: 1_000_000, max_wait_ms: 86_400_000, ..QueueSpec::default() };
     ResourceSpec::new(limits, queue, LeaseSpec { default_ttl_ms: 86_400_000, max_ttl_ms: 86_400_000 }).expect("valid")
 }
 

@@ -48,6 +48,24 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause after a tick or a keepalive that was not taken.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
+/// How often a leader looks whether all members can follow a higher feature level.
+pub const LEVEL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a leader without room looks for a voter that has some, and the pause after it has handed over, or tried to.
+pub const ROOM_INTERVAL: Duration = Duration::from_secs(1);
+
+/// See [`ROOM_INTERVAL`].
+pub const ROOM_PAUSE: Duration = Duration::from_secs(10);
+
+/// Pause between two ticks that only let the group forget, while room is scarce.
+pub const FORGET_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Keepalives that are under way at once.
+pub const KEEPALIVES_AT_ONCE: usize = 8;
+
+/// A snapshot of which nothing was taken for so long is given up.
+pub const SNAPSHOT_STUCK: Duration = Duration::from_secs(10);
+
 /// Event batches that a slow subscriber may lag behind before it misses some.
 pub const EVENT_BATCHES_MAX: usize = 1_024;
 

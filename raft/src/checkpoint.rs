@@ -252,7 +252,11 @@ impl Worker {
                 self.done.send_replace(Some(header.clone()));
             }
             Err(CheckpointError::Stopped) => {}
-            Err(error) if error.is_expected() => tracing::warn!(group, "checkpoint deferred: {error}"),
+            Err(error) if error.is_expected() => {
+                tracing::warn!(group, "checkpoint deferred: {error}");
+                // The ticker may have to make the state smaller.
+                self.replica.due.nudge();
+            }
             Err(error) if error.is_deferred() => {
                 tracing::error!(group, "checkpoint given up, the next one is written in full: {error}");
             }

@@ -1,8 +1,9 @@
 //! Opening: from which checkpoint the state goes on, and whether log and checkpoint meet.
 
-use ratequeue_limiter::LogTime;
+use ratequeue_limiter::{LEVEL_MAX, LogTime};
 use ratequeue_storage::{GroupName, Header, LogState, LogStore, ReadLimit, Slot, StateStore};
 
+use crate::apply;
 use crate::batch;
 use crate::caps;
 use crate::error::OpenError;
@@ -31,6 +32,10 @@ pub(crate) fn load(store: &StateStore, group: &GroupName, log: &LogStore) -> Res
     let tried = candidates.len();
     for (slot, header) in &candidates {
         match load_slot(store, group, *slot, &state) {
+            Ok((machine, _)) if machine.state.feature_level() > LEVEL_MAX => {
+                let detail = apply::outdated(machine.state.feature_level());
+                return Err(OpenError::Outdated { group: group.to_string(), detail });
+            }
             Ok((machine, bytes)) => {
                 let newest = Checkpoint { slot: *slot, header: header.clone() };
                 return finish(log, machine, Some(newest), bytes, group);

@@ -19,9 +19,11 @@ use crate::batch;
 use crate::caps;
 use crate::error::{Health, SubmitError};
 use crate::group::Raft;
+use crate::level;
 use crate::proposal::{self, Callers, Submitted};
 use crate::replica::Replica;
 use crate::space::{Room, Space};
+use crate::transport::Transport;
 use crate::types::{Data, LeaderId};
 
 /// The proposer's parts. [`Proposer::run`] is its life.
@@ -32,6 +34,7 @@ pub(crate) struct Proposer {
     pub stop: watch::Receiver<bool>,
     pub health: watch::Receiver<Health>,
     pub space: Arc<Space>,
+    pub transport: Arc<dyn Transport>,
     /// After this long a caller is answered, one way or the other.
     pub patience: Duration,
     /// A leader that no majority has answered for this long does not decide.
@@ -158,6 +161,10 @@ impl Running {
             return;
         };
         self.keep_within(self.proposer.space.room());
+        self.keep_to_level();
+        if self.waiting.is_empty() {
+            return;
+        }
         if quorum_silence(&self.proposer.raft).is_none() {
             // A new leader is asked to wait for the first answers of the others rather than to refuse its first callers.
             tokio::time::sleep(caps::NEW_LEADER_POLL).await;
@@ -228,6 +235,23 @@ impl Running {
         }
     }
 
+    /// Refuses what some members of the group could not read.
+    fn keep_to_level(&mut self) {
+        let Proposer { replica, transport, .. } = &self.proposer;
+        let level = replica.level();
+        if self.waiting.iter().all(|submitted| submitted.command.level() <= level) {
+            return;
+        }
+        let (_, behind) = level::followed_by_all(replica, &**transport);
+        for submitted in std::mem::take(&mut self.waiting) {
+            if submitted.command.level() > level {
+                submitted.refuse(SubmitError::FeatureNotEnabled { behind });
+            } else {
+                self.waiting.push_back(submitted);
+            }
+        }
+    }
+
     /// Refuses what was not proposed, and waits a while for what was.
     async fn finish(&mut self) {
         self.proposer.queue.close();
@@ -247,10 +271,17 @@ fn room_for(command: &Command) -> Room {
         Command::PutResource(_)
         | Command::PatchResource(_)
         | Command::Acquire(_)
+        | Command::Call(_)
         | Command::Claim(_)
         | Command::PutClaimed(_) => Room::Enough,
-        Command::Extend(_) | Command::DeleteResource(_) | Command::Keepalive(_) => Room::Low,
-        Command::Release(_) | Command::Unclaim(_) | Command::Fence(_) | Command::Tick => Room::Scarce,
+        Command::Extend(_)
+        | Command::DeleteResource(_)
+        | Command::Keepalive(_)
+        | Command::Attend(_)
+        | Command::RaiseLevel(_) => Room::Low,
+        Command::Release(_) | Command::Detach(_) | Command::Unclaim(_) | Command::Fence(_) | Command::Tick => {
+            Room::Scarce
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult};
 
+use crate::abstain::Abstention;
 use crate::apply;
 use crate::group::Raft;
 use crate::replica::Replica;
@@ -16,8 +17,13 @@ use crate::types::{Snapshot, Types};
 use crate::wire::{Request, Response};
 
 /// Answers one frame.
-pub(crate) async fn one(raft: &Raft, replica: &Replica, frame: Bytes) -> Bytes {
+pub(crate) async fn one(raft: &Raft, replica: &Replica, abstention: Abstention, frame: Bytes) -> Bytes {
     let response = match Request::decode(frame) {
+        Ok(Request::Vote(vote) | Request::PreVote(vote))
+            if abstention.left().is_some() && !vote.leadership_transfer =>
+        {
+            Response::Refused("this node has just started, and does not vote yet".to_owned())
+        }
         Ok(request) => answer(raft, request).await,
         Err(error) => Response::Refused(error.to_string()),
     };

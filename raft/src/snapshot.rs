@@ -9,6 +9,9 @@
 //! it is read. Every frame carries a checksum, every record another, and number and digest are compared at the end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -96,20 +99,60 @@ pub(crate) async fn send(
         return Err("only a stored snapshot can be sent".to_owned());
     };
     let (frames, taken) = mpsc::channel(caps::SNAPSHOT_CHUNKS_WAITING_MAX);
+    let sent = Arc::new(Taken::default());
     // Ends when all is sent, or when the transport drops its end.
     let reading = tokio::task::spawn_blocking(move || read_pieces(vote, &slots, &checkpoint, &frames));
-    let opening = transport.stream(target, Lane::Bulk, network::frames(taken));
+    let opening = transport.stream(target, Lane::Bulk, sent.counted(network::frames(taken)));
     let mut responses = opening.await.map_err(|error| error.to_string())?;
-    let answer = match responses.next().await {
-        Some(Ok(frame)) => Response::decode(frame).map_err(|error| error.to_string()),
-        Some(Err(error)) => Err(error.to_string()),
-        None => Err("no answer".to_owned()),
+    let answer = tokio::select! {
+        answer = responses.next() => match answer {
+            Some(Ok(frame)) => Response::decode(frame).map_err(|error| error.to_string()),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("no answer".to_owned()),
+        },
+        () = sent.stuck() => Err(format!("nothing of it was taken for {:?}", caps::SNAPSHOT_STUCK)),
     };
     drop(responses);
     match reading.await {
         // What went wrong here is the better reason, if both sides have one.
         Ok(Err(why)) if answer.is_err() => Err(why),
         _ => answer,
+    }
+}
+
+/// Which frames of a snapshot have been taken by the transport.
+#[derive(Debug, Default)]
+struct Taken {
+    frames: AtomicU64,
+    all: AtomicBool,
+}
+
+impl Taken {
+    /// The same frames, counted as they are taken.
+    fn counted(self: &Arc<Self>, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
+        let (each, end) = (Arc::clone(self), Arc::clone(self));
+        let counted = frames.inspect(move |_| _ = each.frames.fetch_add(1, Ordering::Relaxed));
+        let ended = futures::stream::poll_fn(move |_| {
+            end.all.store(true, Ordering::Relaxed);
+            Poll::Ready(None)
+        });
+        counted.chain(ended).boxed()
+    }
+
+    /// Resolves when none was taken for long: a peer that hangs may neither answer nor fail. Once it has them all, it installs
+    /// the snapshot, which takes its time.
+    async fn stuck(&self) {
+        let (mut seen, mut since) = (0, Instant::now());
+        loop {
+            tokio::time::sleep(caps::SNAPSHOT_STUCK / 10).await;
+            let taken = self.frames.load(Ordering::Relaxed);
+            if taken != seen || self.all.load(Ordering::Relaxed) {
+                (seen, since) = (taken, Instant::now());
+            }
+            if since.elapsed() >= caps::SNAPSHOT_STUCK {
+                return;
+            }
+        }
     }
 }
 

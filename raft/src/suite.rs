@@ -143,7 +143,7 @@ impl StoreBuilder<Types, AnyStart, Applier, (Checkpointer, TempDir)> for Builder
         let health = watch::Sender::new(Health::Running);
         let checkpointer =
             Checkpointer::start(Arc::clone(&replica), woken, Arc::clone(&slots), log.clone(), done, health).unwrap();
-        let applier = Applier::new(Arc::clone(&replica), slots, log.clone());
+        let applier = Applier::new(Arc::clone(&replica), slots, log.clone(), watch::Sender::new(Health::Running));
         let log = AnyStart { log: Log::new(log, replica), first: Arc::default() };
         Ok(((checkpointer, dir), log, applier))
     }

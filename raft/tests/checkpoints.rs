@@ -45,15 +45,15 @@ fn slots(dir: &Path) -> Vec<(Slot, Header)> {
     slots
 }
 
-/// Takes a record away from under a slot's header.
+/// Puts another record in the place of one, under a slot's header.
 fn damage(dir: &Path, slot: Slot) {
     let store = open_store(dir);
     let group = GroupName::new("test").unwrap();
     let header = store.header(&group, slot).unwrap();
     let records = store.page(&group, slot, None, 100).unwrap();
-    let victim = records.last().unwrap();
+    let [.., other, victim] = records.as_slice() else { panic!("too few records") };
     let mut writer = store.begin(&group, slot).unwrap();
-    writer.delete(victim.kind, victim.id).unwrap();
+    writer.put(victim.kind, victim.id, &other.value).unwrap();
     writer.commit(&header).unwrap();
     store.close();
 }

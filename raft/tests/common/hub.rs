@@ -10,7 +10,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
-use ratequeue_limiter::Command;
+use ratequeue_limiter::{Command, LEVEL_MAX};
 use ratequeue_raft::{
     Address, Applied, Group, Lane, NodeId, Responses, SubmitError, Target, Transport, TransportError,
 };
@@ -30,6 +30,8 @@ struct Faults {
     delay: Duration,
     /// Of a thousand frames, so many break their connection.
     broken_permille: u64,
+    /// What nodes say that they can follow, if not all that there is.
+    levels: BTreeMap<NodeId, u32>,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +62,10 @@ impl Hub {
 
     pub fn heal(&self) {
         *self.faults.lock() = Faults::default();
+    }
+
+    pub fn set_level(&self, node: NodeId, level: u32) {
+        self.faults.lock().levels.insert(node, level);
     }
 
     pub fn set_delay(&self, delay: Duration) {
@@ -110,6 +116,10 @@ pub struct Link {
 }
 
 impl Transport for Link {
+    fn feature_level(&self, node: NodeId) -> Option<u32> {
+        self.hub.faults.lock().levels.get(&node).copied().or(Some(LEVEL_MAX))
+    }
+
     fn call(&self, to: &Target, lane: Lane, frame: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let (hub, from, to) = (Arc::clone(&self.hub), self.from, to.node);
         Box::pin(async move {
