@@ -1,6 +1,7 @@
 //! A network inside the process: it can be cut, slow, and lossy. And a cluster on it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -206,6 +207,11 @@ impl Cluster {
     pub async fn add(&mut self, node: NodeId) {
         self.dirs.insert(node, tempfile::tempdir().unwrap());
         self.open(node).await;
+    }
+
+    /// Where a node keeps what it has.
+    pub fn dir(&self, node: NodeId) -> PathBuf {
+        self.dirs[&node].path().to_path_buf()
     }
 
     /// The node is gone without a word.
