@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, Callable, Optional
 
 import pytest
 
 import ratequeue
 from ratequeue import _settings, _wire
-from ratequeue._flows import Core, Progress
+from ratequeue._flows import Core, Progress, margin
 from ratequeue._retry import Aside, Flow, Pause, Reply, Send
 from ratequeue._settings import OnUnavailable
 from ratequeue._wire import Answer, NoAnswer
@@ -28,10 +29,11 @@ Play = Callable[[Send], Reply]
 
 
 class Played:
-    """One node and one clock. Pauses pass at once; a call takes a millisecond, and one without an answer all its time."""
+    """One node and one clock. Pauses pass at once; a call takes ``takes`` seconds, and one without an answer all its time."""
 
     def __init__(self, play: Play, on_unavailable: OnUnavailable = "deny", patience: float = 20) -> None:
         self.now = 1000.0
+        self.takes = 0.001
         self.play = play
         self.sent: list[tuple[float, str]] = []
         self.aside: list[Any] = []
@@ -49,7 +51,9 @@ class Played:
             if isinstance(effect, Send):
                 self.sent.append((self.now, effect.call.path))
                 reply = self.play(effect)
-                self.now += effect.timeout if isinstance(reply, NoAnswer) else 0.001
+                if isinstance(reply, Answer):
+                    reply = replace(reply, sent=self.now)
+                self.now += effect.timeout if isinstance(reply, NoAnswer) else self.takes
             elif isinstance(effect, Pause):
                 self.now += effect.seconds
             elif isinstance(effect, Aside):
@@ -144,3 +148,18 @@ def test_a_place_outlasts_two_nodes_that_hang() -> None:
     began = played.now
     played.run(played.core.call(call))
     assert played.now - began < 14
+
+
+def test_trust_counts_from_the_sending_of_the_try_that_was_answered() -> None:
+    lost = NoAnswer("http://a", "timeout", unsent=False)
+    trusted = 60 - margin(60)
+    # The first answer is lost, then it waits through two polls; each answer takes two seconds.
+    replies: list[Any] = [lost, WAITING, WAITING, WAITING, HELD]
+    played = Played(lambda send: reply if isinstance(reply := replies.pop(0), NoAnswer) else answer(send, reply))
+    played.takes = 2.0
+    grant = played.open()
+    assert grant.trusted_until == pytest.approx(played.sent[-1][0] + trusted)
+    replies = [lost, HELD]
+    until = played.run(played.core.extend("g.1", None, grant.trusted_until))
+    assert until == pytest.approx(played.sent[-1][0] + trusted)
+    assert until < played.now + trusted - 1

@@ -160,7 +160,7 @@ class Core:
             lease = self.lease(ask, answer)
             progress.lease_id = lease.id
             if lease.state == "held":
-                return (yield from self.settle(lease, answer.sent))
+                return (yield from self.settle(ask, lease, answer.sent))
             if self.clock() > began + ask.wait + TROUBLE:
                 raise WaitTimeout(f"{ask.resource}: still in line after {ask.wait:g} s. Give a longer timeout.")
             yield Tell(lease.position, lease.retry_after)
@@ -173,17 +173,19 @@ class Core:
         self.nodes.prefer(_wire.about_lease(lease.id), place, self.clock())
         return lease
 
-    def settle(self, lease: LeaseView, sent: float) -> Flow[Grant]:
-        """How long a granted lease may be trusted: it counts from when the call was sent.
+    def settle(self, ask: Ask, lease: LeaseView, sent: float) -> Flow[Grant]:
+        """How long a granted lease may be trusted.
 
-        After a call that was held open, little may be left of that. A new deadline then makes it right.
+        The server says what is left when it answers. So this side counts from before it sent the one call that was answered:
+        not from an earlier try or poll, and not from the answer, which may be late. After a call that was held open, little may
+        be left of that. A new deadline, as long as the first, then makes it right.
         """
         until = sent + lease.expires_in - margin(lease.expires_in)
         left = until - self.clock()
         if left < lease.expires_in / 3:
-            ttl_ms = int(lease.expires_in * 1000)
+            again = _wire.extend(lease.id, ask.fields.get("ttl_ms"))
             try:
-                answer = yield from self.call(_wire.extend(lease.id, ttl_ms), left / 2 if left > 0 else 1.0)
+                answer = yield from self.call(again, left / 2 if left > 0 else 1.0)
                 ttl = _wire.lease(answer).expires_in
                 until = answer.sent + ttl - margin(ttl)
             except Unavailable:
