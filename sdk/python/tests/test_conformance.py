@@ -94,7 +94,11 @@ class Fake:
         ]
         pairs += [(name, value, body.get(name)) for name, value in request.get("body", {}).items()]
         pairs += [(name, value, headers.get(name.lower())) for name, value in request.get("headers", {}).items()]
-        return [f"{name} is {got!r}, not {want!r}" for name, want, got in pairs if want != got]
+        why = [f"{name} is {got!r}, not {want!r}" for name, want, got in pairs if want != got]
+        for name, most in request.get("at_most", {}).items():
+            if not 0 < (body.get(name) or 0) <= most:
+                why.append(f"{name} is {body.get(name)!r}, not over 0 and at most {most}")
+        return why
 
     def pause(self, seconds: float) -> None:
         self._closing.wait(seconds)

@@ -29,7 +29,7 @@ Play = Callable[[Send], Reply]
 
 
 class Played:
-    """One node and one clock. Pauses pass at once; a call takes ``takes`` seconds, and one without an answer all its time."""
+    """One node and one clock. Pauses pass at once; a call takes ``takes`` seconds, and one that is late all its time."""
 
     def __init__(self, play: Play, on_unavailable: OnUnavailable = "deny", patience: float = 20) -> None:
         self.now = 1000.0
@@ -53,7 +53,7 @@ class Played:
                 reply = self.play(effect)
                 if isinstance(reply, Answer):
                     reply = replace(reply, sent=self.now)
-                self.now += effect.timeout if isinstance(reply, NoAnswer) else self.takes
+                self.now += effect.timeout if isinstance(reply, NoAnswer) and reply.late else self.takes
             elif isinstance(effect, Pause):
                 self.now += effect.seconds
             elif isinstance(effect, Aside):
@@ -142,7 +142,7 @@ def test_a_place_outlasts_two_nodes_that_hang() -> None:
     replies: list[bool] = [False, False, True]
 
     def play(send: Send) -> Reply:
-        return answer(send, HELD) if replies.pop(0) else NoAnswer(send.url, "timeout", unsent=False)
+        return answer(send, HELD) if replies.pop(0) else NoAnswer(send.url, "timeout", unsent=False, late=True)
 
     played.play = play
     began = played.now
@@ -151,7 +151,7 @@ def test_a_place_outlasts_two_nodes_that_hang() -> None:
 
 
 def test_trust_counts_from_the_sending_of_the_try_that_was_answered() -> None:
-    lost = NoAnswer("http://a", "timeout", unsent=False)
+    lost = NoAnswer("http://a", "timeout", unsent=False, late=True)
     trusted = 60 - margin(60)
     # The first answer is lost, then it waits through two polls; each answer takes two seconds.
     replies: list[Any] = [lost, WAITING, WAITING, WAITING, HELD]
@@ -163,3 +163,17 @@ def test_trust_counts_from_the_sending_of_the_try_that_was_answered() -> None:
     until = played.run(played.core.extend("g.1", None, grant.trusted_until))
     assert until == pytest.approx(played.sent[-1][0] + trusted)
     assert until < played.now + trusted - 1
+
+
+def test_calls_that_are_cut_at_once_do_not_come_all_the_time() -> None:
+    def play(send: Send) -> Reply:
+        if send.call.hold:
+            return NoAnswer(send.url, "reset", unsent=False)
+        return answer(send, WAITING if played.now < back else HELD)
+
+    for choice in ("deny", "allow"):
+        played = Played(play, choice)
+        back = played.now + 60
+        assert not played.open().degraded
+        assert played.now < back + 2
+        assert len(played.sent) < 2 * 60 + 5

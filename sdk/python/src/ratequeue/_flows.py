@@ -13,7 +13,7 @@ from . import _admin, _clock, _retry, _wire
 from ._local import Local, LocalLimiter
 from ._nodes import Nodes
 from ._recent import Recent
-from ._retry import Aside, Flow, Pause, Tell
+from ._retry import Aside, Cut, Flow, Pause, Tell
 from ._settings import OnUnavailable, Settings
 from ._wire import Answer, Ask, Call, LeaseView, Load
 from .errors import LeaseLost, RateQueueError, Rejected, Unavailable, WaitTimeout
@@ -28,6 +28,8 @@ DOWN_FOR = 5.0
 """Seconds after that for which callers of the resource with a way out take it at once."""
 RELEASE_FOR = 3.0
 """Seconds for which the end of a block waits for the release. After that it goes on in the background."""
+CUT_TO = 0.75
+"""The part of the time that a call lived before it was cut, for which the next one is held open."""
 GIVE_UP_TIMEOUT = 2.0
 """Seconds for which an interrupted acquire tries to give its place back."""
 LIMITS_FOR = 60.0
@@ -143,11 +145,16 @@ class Core:
         """Acquires, and waits in line for as long as the caller asked for, across calls and nodes."""
         # The first call is not held open, so that who must wait learns the lease's id and place at once.
         hold_ms = 0
+        cut: Optional[Cut] = None
         while True:
             progress.sent = True
             until = min(began + ask.wait + TROUBLE, self.clock() + hold_ms / 1000 + budget)
             try:
                 answer = yield from self.call(ask.call(hold_ms), budget, until)
+            except Cut as broken:
+                # At once, and without being held open: it may be its turn, and the place is kept for who comes back.
+                cut, hold_ms = broken, 0
+                continue
             except Unavailable as error:
                 if error.code == _wire.OVERLOADED and error.no_effect and ask.wait <= 0:
                     raise Rejected(
@@ -164,6 +171,13 @@ class Core:
             if self.clock() > began + ask.wait + TROUBLE:
                 raise WaitTimeout(f"{ask.resource}: still in line after {ask.wait:g} s. Give a longer timeout.")
             yield Tell(lease.position, lease.retry_after)
+            if cut is not None and cut.url == answer.url:
+                # The node is well, so that the call was cut on the way to it, and will be again after as long.
+                log.debug("%s: %s", ask.resource, cut)
+                hold_ms_max = min(hold_ms_max, max(_wire.HOLD_MS_MIN, int(cut.lived * CUT_TO * 1000)))
+                if cut.lived < _wire.HOLD_MS_MIN / 1000:
+                    yield Pause(_wire.HOLD_MS_MIN / 1000 - cut.lived)
+            cut = None
             hold_ms = hold_ms_max
 
     def lease(self, ask: Ask, answer: Answer) -> LeaseView:

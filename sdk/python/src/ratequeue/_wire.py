@@ -32,6 +32,8 @@ HOLD_MS_MAX = 5_000
 time."""
 HOLD_MS_WAY_OUT = 1_000
 """The same for a caller with a way out, which is to take it soon after a node hangs."""
+HOLD_MS_MIN = 1_000
+"""No call is held open for less, however soon the last one was cut."""
 LOAD_MAX = 2**53
 DIMENSIONS_MAX = 16
 METADATA_MAX = 16
@@ -58,7 +60,7 @@ class Call:
     hold: float = 0.0
     """Seconds for which the server may hold the call open."""
     again: Optional[Call] = None
-    """The same without being held open, for the tries after one that was not answered; None if it is not held open."""
+    """The same without being held open, for the tries after one that was not answered in time; None if it is not held open."""
     subject: Optional[str] = None
     """What it is about, as :func:`about_resource` and :func:`about_lease` name it; None if about nothing in particular."""
 
@@ -86,11 +88,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """A node did not answer. ``unsent`` means that the call certainly never reached it."""
+    """A node did not answer.
+
+    ``unsent`` means that the call certainly never reached it; ``late`` that the connection stands, and the time was up.
+    """
 
     url: str
     reason: str
     unsent: bool
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -351,9 +357,12 @@ def error(answer: Answer) -> RateQueueError:
 
 def repeatable(failure: RateQueueError) -> bool:
     """True when the same call with the same key may go to the next node."""
-    if not isinstance(failure, Unavailable):
-        return False
-    return failure.code in REPEATABLE or (failure.code is None and failure.status in _GATEWAY_STATUSES)
+    return isinstance(failure, Unavailable) and (failure.code in REPEATABLE or from_gateway(failure))
+
+
+def from_gateway(failure: RateQueueError) -> bool:
+    """True when no node answered, but what stands before it."""
+    return failure.code is None and failure.status in _GATEWAY_STATUSES
 
 
 def _problem(answer: Answer) -> Optional[dict[str, Any]]:
