@@ -110,7 +110,13 @@ class _Node(BaseHTTPRequestHandler):
     name: str
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")
+        length = int(self.headers.get("content-length", 0))
+        content = self.rfile.read(length)
+        if len(content) < length:
+            # The client was closed in the middle of a call in its background.
+            self.close_connection = True
+            return
+        body = json.loads(content or b"{}")
         step = self.fake.step(
             self.name, self.command, self.path, {name.lower(): value for name, value in self.headers.items()}, body
         )

@@ -126,6 +126,36 @@ def test_a_place_in_line_is_given_up_when_no_node_decides_any_more() -> None:
     assert len(played.aside) == 1
 
 
+def test_a_first_call_without_an_answer_is_given_up_by_its_key() -> None:
+    for patience, timeout in ((20.0, None), (20.0, 0), (1.0, 5)):
+        played = Played(lambda send: NoAnswer(send.url, "timeout", unsent=False, late=True), patience=patience)
+        with pytest.raises(ratequeue.Unavailable):
+            played.open(timeout=timeout)
+        played.play = lambda send: answer(send, HELD)
+        played.sent.clear()
+        for flow in played.aside:
+            played.run(flow)
+        assert [path.rpartition("/")[2] for _, path in played.sent] == ["acquire", "release"]
+
+
+def test_what_certainly_did_not_happen_is_not_given_up() -> None:
+    played = Played(lambda send: NoAnswer(send.url, "refused", unsent=True))
+    with pytest.raises(ratequeue.Unavailable):
+        played.open()
+    assert played.aside == []
+
+
+def test_a_call_without_an_answer_is_given_up_also_by_who_was_limited_here() -> None:
+    played = Played(lambda send: answer(send, NO_QUORUM), ratequeue.local(1))
+    played.know(VIEW)
+    assert played.open().degraded
+    played.now += 10
+    played.play = lambda send: answer(send, UNKNOWN)
+    with pytest.raises(ratequeue.Rejected):
+        played.open(timeout=0)
+    assert len(played.aside) == 1
+
+
 def test_it_is_tried_until_the_promised_time() -> None:
     for patience in (0.5, 3.0, 20.0):
         played = Played(lambda send: answer(send, NO_QUORUM), patience=patience)

@@ -60,10 +60,17 @@ class Progress:
 
     sent: bool = False
     lease_id: Optional[str] = None
+    unclear: bool = False
+    """A call ended without an answer that says whether it took effect."""
+
+    @property
+    def leaves_behind(self) -> bool:
+        """Whether there may be a place in line, or a lease, that nobody will use."""
+        return self.lease_id is not None or self.unclear
 
     def decided(self) -> None:
         """There is nothing to give up."""
-        self.sent, self.lease_id = False, None
+        self.sent, self.lease_id, self.unclear = False, None, False
 
     def handed_over(self) -> Progress:
         """The same, for who gives it up from here on; here there is nothing to give up any more."""
@@ -105,8 +112,7 @@ class Core:
                 return (yield from self.acquire(ask, progress, began, self.settings.patience, _wire.HOLD_MS_MAX))
             return (yield from self._open(ask, progress, began, choice))
         except RateQueueError:
-            if progress.lease_id is not None:
-                # Nobody will use the place in line, or the lease, that is left behind.
+            if progress.leaves_behind:
                 yield Aside(self.give_up(ask, progress.handed_over(), self.settings.patience))
             progress.decided()
             raise
@@ -115,13 +121,12 @@ class Core:
         """Asks the nodes, and stands in for them while they do not decide."""
         budget = min(self.settings.patience, FALLBACK_AFTER)
         why: Optional[Unavailable] = None
-        unclear = False
         while True:
             if self.clock() >= self.down_until(ask.resource):
                 try:
                     grant = yield from self.acquire(ask, progress, began, budget, _wire.HOLD_MS_WAY_OUT)
                 except Unavailable as unavailable:
-                    why, unclear = unavailable, unclear or not unavailable.no_effect
+                    why = unavailable
                     with self._lock:
                         self._down_until.keep(ask.resource, self.clock() + DOWN_FOR)
                     log.warning("no node decides for %s, going on without: %s", ask.resource, unavailable)
@@ -131,7 +136,7 @@ class Core:
                     return grant
             stand_in = yield from self.degraded(ask, began, choice, why)
             if stand_in is not None:
-                if progress.lease_id is not None or unclear:
+                if progress.leaves_behind:
                     # A node may have granted it as well, or may yet.
                     yield Aside(self.give_up(ask, progress.handed_over(), self.settings.patience))
                 return stand_in
@@ -156,6 +161,7 @@ class Core:
                 cut, hold_ms = broken, 0
                 continue
             except Unavailable as error:
+                progress.unclear = progress.unclear or not error.no_effect
                 if error.code == _wire.OVERLOADED and error.no_effect and ask.wait <= 0:
                     raise Rejected(
                         str(error), code=error.code, status=error.status, request_id=error.request_id

@@ -69,7 +69,8 @@ class Unavailable(RateQueueError):
     """No node decided the call in time.
 
     ``no_effect`` is True when it is certain that nothing happened. When it is False, a lease may have been granted
-    that nobody uses; it ends by itself when its time to live is over.
+    that nobody uses. It is given back in the background if a node answers within ``patience``; else it ends by itself when its
+    time to live is over.
     """
 
     def __init__(
