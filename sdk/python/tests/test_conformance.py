@@ -150,6 +150,7 @@ class Seen:
     retry_after_ms: Optional[float] = None
     violated: Optional[list[str]] = None
     no_effect: Optional[bool] = None
+    state: Optional[str] = None
 
     def on_wait(self, position: int, retry_after: float) -> None:
         self.positions.append(position)
@@ -172,6 +173,7 @@ class Seen:
         self.retry_after_ms = None if after is None else after * 1000
         self.violated = list(getattr(error, "violated", ()))
         self.no_effect = getattr(error, "no_effect", None)
+        self.state = getattr(error, "state", None)
         assert len(str(error)) > 20
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -227,10 +227,34 @@ def test_what_no_node_answers_is_said_so(body: bytes) -> None:
 
 
 def test_errors_survive_pickling() -> None:
-    error = ratequeue.Rejected("not now", retry_after=1.5, violated=["slots"], code="limit-exceeded", status=429)
-    again = pickle.loads(pickle.dumps(error))
-    assert str(again) == "not now"
-    assert vars(again) == vars(error)
+    errors = [
+        ratequeue.Rejected("not now", retry_after=1.5, violated=["slots"], code="limit-exceeded", status=429),
+        ratequeue.LeaseLost("over", code="lease-ended", status=410, state="lapsed"),
+    ]
+    for error in errors:
+        again = pickle.loads(pickle.dumps(error))
+        assert str(again) == str(error)
+        assert vars(again) == vars(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "state", "advice"),
+    [
+        (b'{"code": "lease-ended", "state": "lapsed"}', "lapsed", r"queue\.claim_ms"),
+        (b'{"code": "lease-ended", "state": "cancelled"}', "cancelled", "silent for 15 s"),
+        (b'{"code": "lease-ended", "state": "released"}', "released", "one acquire only"),
+        (b'{"code": "lease-ended", "state": "recalled"}', "recalled", "Acquire again"),
+        (b'{"code": "lease-ended", "state": 7}', None, "Acquire again"),
+        (b'{"code": "lease-ended"}', None, "Acquire again"),
+        (b'{"code": "lease-expired"}', "expired", "longer ttl"),
+    ],
+)
+def test_how_a_lease_ended_is_said(body: bytes, state: Optional[str], advice: str) -> None:
+    lost = _wire.error(_wire.Answer("http://a", 410, {}, body, 0.0))
+    assert isinstance(lost, ratequeue.LeaseLost)
+    assert lost.state == state
+    with pytest.raises(ratequeue.LeaseLost, match=advice):
+        raise lost
 
 
 def test_timers_fire_in_order_and_can_be_cancelled() -> None:

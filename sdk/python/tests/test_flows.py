@@ -207,3 +207,9 @@ def test_calls_that_are_cut_at_once_do_not_come_all_the_time() -> None:
         assert not played.open().degraded
         assert played.now < back + 2
         assert len(played.sent) < 2 * 60 + 5
+
+
+def test_a_release_tells_of_a_lease_that_had_ended() -> None:
+    for state, kept in (("released", True), ("cancelled", True), ("lapsed", False), ("recalled", False)):
+        played = Played(lambda send, state=state: answer(send, {"id": "g.1", "state": state}))  # type: ignore
+        assert played.run(played.core.release("g.1", None, played.now + 10)) is kept

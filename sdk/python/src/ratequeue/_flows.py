@@ -170,7 +170,11 @@ class Core:
             except RateQueueError:
                 progress.decided()
                 raise
-            lease = self.lease(ask, answer)
+            try:
+                lease = self.lease(ask, answer)
+            except LeaseLost:
+                progress.decided()
+                raise
             progress.lease_id = lease.id
             if lease.state == "held":
                 return (yield from self.settle(ask, lease, answer.sent))
@@ -319,7 +323,11 @@ class Core:
     def _release(self, lease_id: str, used: Optional[Load], seconds: float) -> Flow[bool]:
         """Raises :class:`Unavailable` when no node answered within these seconds."""
         try:
-            yield from self.call(_wire.release(lease_id, used), seconds, self.clock() + seconds)
+            answer = yield from self.call(_wire.release(lease_id, used), seconds, self.clock() + seconds)
+            state = _wire.release_state(answer)
+            if state not in (None, "released", "cancelled"):
+                log.warning("lease %s ended before its work did (%s)", lease_id, state)
+                return False
         except LeaseLost as lost:
             if lost.code == "lease-not-found":
                 return True

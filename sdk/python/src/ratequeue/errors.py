@@ -64,6 +64,20 @@ class LoadTooLarge(RateQueueError):
 class LeaseLost(RateQueueError):
     """The lease may no longer be relied on: the server may have given its capacity to somebody else."""
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        state: Optional[str] = None,
+        code: Optional[str] = None,
+        status: Optional[int] = None,
+        request_id: Optional[str] = None,
+    ) -> None:
+        super().__init__(message, code=code, status=status, request_id=request_id)
+        self.state = state
+        """How it ended, when the server said it: ``"released"``, ``"expired"``, ``"cancelled"``, ``"timed_out"``, ``"rejected"``,
+        ``"lapsed"`` (it was granted while its caller was silent, and not claimed in time), or what later servers add."""
+
 
 class Unavailable(RateQueueError):
     """No node decided the call in time.
