@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import threading
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any, Optional
 import pytest
 
 import ratequeue
-from ratequeue import _settings, _usage, _wire
+from ratequeue import _admin, _settings, _usage, _wire
 from ratequeue._flows import margin
 from ratequeue._local import LocalLimiter
 from ratequeue._nodes import SUBJECTS_MAX, Nodes
@@ -255,6 +256,18 @@ def test_how_a_lease_ended_is_said(body: bytes, state: Optional[str], advice: st
     assert lost.state == state
     with pytest.raises(ratequeue.LeaseLost, match=advice):
         raise lost
+
+
+def test_the_queue_of_a_resource_is_sent_as_it_was_given() -> None:
+    queues: list[ratequeue.QueueSettings] = [
+        {},
+        ratequeue.QueueSettings(max_waiting=5),
+        ratequeue.QueueSettings(claim_ms=0),
+    ]
+    for queue in queues:
+        call = _admin.put("r", {"limits": {}, "queue": queue}, None, False)
+        assert json.loads(call.body or b"")["queue"] == queue
+    assert b"claim_ms" not in (_admin.put("r", {"limits": {}}, None, False).body or b"")
 
 
 def test_timers_fire_in_order_and_can_be_cancelled() -> None:

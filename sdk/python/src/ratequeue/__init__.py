@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Callable, Optional, TypeVar
 
 from . import _client, _limited, _wire
+from ._admin import QueueSettings
 from ._client import Acquire, Client, Lease
 from ._limited import LoadOf, current_lease
 from ._local import Local, local
@@ -44,6 +45,7 @@ __all__ = [
     "LoadTooLarge",
     "Local",
     "QueueFull",
+    "QueueSettings",
     "RateQueueError",
     "Rejected",
     "Unavailable",

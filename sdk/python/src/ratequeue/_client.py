@@ -137,7 +137,7 @@ class Resources:
         if_version: Optional[int] = None,
         create_only: bool = False,
     ) -> Resource:
-        """Creates or replaces a resource, and gives it as it is then.
+        """Creates or replaces a resource, and gives it as it is then. Its ``queue``: :class:`ratequeue.QueueSettings`.
 
         ``if_version``: only if it is in this version. ``create_only``: only if it does not exist. Raises
         :class:`ConfigurationError` (``code`` says why: ``invalid-resource``, ``version-conflict``, ...).
