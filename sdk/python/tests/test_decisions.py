@@ -11,6 +11,7 @@ from typing import Any, Optional
 import pytest
 
 import ratequeue
+import ratequeue.aio
 from ratequeue import _admin, _settings, _usage, _wire
 from ratequeue._flows import margin
 from ratequeue._local import LocalLimiter
@@ -180,18 +181,34 @@ def test_settings() -> None:
         "http://a:76x0",
         "http://a:99999",
         "http://[::1",
-        "http://a?b",
-        "http://a#b",
     ]
     for url in no_urls:
         with pytest.raises(ratequeue.ConfigurationError, match="is no URL"):
             ratequeue.Client(url)
+    for url, what in (
+        ("http://a:7600/v1", "a path"),
+        ("http://a:7600//x/", "a path"),
+        ("http://a:7600?hidden", "a query"),
+        ("http://a:7600/?hidden", "a query"),
+        ("http://a:7600/v1?hidden", "a query"),
+        ("http://a:7600#hidden", "a fragment"),
+        ("http://a:7600/#", "a fragment"),
+        ("http://b,http://a:7600/v1", "a path"),
+    ):
+        advice = f"a URL with {what} is refused: give it as http://a:7600, .* /v1"
+        with pytest.raises(ratequeue.ConfigurationError, match=advice) as refused:
+            ratequeue.Client(url)
+        assert "hidden" not in str(refused.value)
+        with pytest.raises(ratequeue.ConfigurationError, match=advice):
+            ratequeue.aio.AsyncClient(url)
+    assert _settings.urls("http://[::1]:7600//") == ("http://[::1]:7600",)
     for urls in ([], " , ", 7, [7]):
         with pytest.raises(ratequeue.ConfigurationError, match="1 to 64 URLs"):
             ratequeue.Client(urls)  # type: ignore[arg-type]
-    with pytest.raises(ratequeue.ConfigurationError, match="user or a password") as refused:
-        ratequeue.Client("http://me:hidden@a")
-    assert "hidden" not in str(refused.value)
+    for url in ("http://me:hidden@a", "http://hidden@a/v1"):
+        with pytest.raises(ratequeue.ConfigurationError, match="user or a password") as refused:
+            ratequeue.Client(url)
+        assert "hidden" not in str(refused.value)
     for key in ("a b", "", "ä", "a\nb", 5):
         with pytest.raises(ratequeue.ConfigurationError, match="api_key"):
             ratequeue.Client("http://a", api_key=key)  # type: ignore[arg-type]
