@@ -21,6 +21,10 @@ from ratequeue import _retry
 from ratequeue.aio import AsyncClient
 
 SCENARIOS = json.loads((Path(__file__).parents[2] / "conformance" / "scenarios.json").read_text())
+HELD_AT_MOST = 20_000
+"""Milliseconds for which a call may be held open: common load balancers cut it after 29 or 30 s."""
+HELD_BY_DEFAULT = 30_000
+"""What older servers take when nothing is said."""
 ERRORS = {
     ratequeue.Rejected: "rejected",
     ratequeue.WaitTimeout: "wait-timeout",
@@ -68,6 +72,8 @@ class Fake:
         """The step that this request takes."""
         with self._lock:
             if path.endswith("/acquire"):
+                if body.get("hold_ms", HELD_BY_DEFAULT) > HELD_AT_MOST:
+                    self.wrong.append(f"it is held open for too long: {body}")
                 without = {name: value for name, value in body.items() if name != "hold_ms"}
                 self.acquires.append((headers["idempotency-key"], without))
             why: list[str] = []
