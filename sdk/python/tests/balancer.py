@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Optional
 
 HOW = ("reset", "eof", "gateway timeout")
 _504 = (
@@ -44,7 +45,7 @@ class Balancer:
 
     def _serve(self, client: socket.socket) -> None:
         with client, socket.create_connection(self._node) as node, contextlib.suppress(OSError):
-            asked: float | None = None
+            asked: Optional[float] = None
             while True:
                 left = None if asked is None else max(0.0, asked + self._after - time.monotonic())
                 ready, _, _ = select.select([client, node], [], [], left)

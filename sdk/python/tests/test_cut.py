@@ -72,7 +72,9 @@ def test_a_call_that_was_cut_is_held_for_less_time(client: ratequeue.Client, mak
             time.sleep(7)
         for how, balancer, thread, outcome in waits:
             thread.join(10)
-            assert (outcome[0], balancer.cuts) == ("granted", 1), how
+            assert outcome[0] == "granted", how
+            # Once; twice when this machine is so busy that an answer comes half a second late.
+            assert 1 <= balancer.cuts <= 2, how
 
 
 def test_the_wait_ends_in_time(client: ratequeue.Client, make: Make, ratequeue_node: Node) -> None:
