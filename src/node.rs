@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use ratequeue_limiter::LEVEL_MAX;
 use ratequeue_raft::{
-    Calls, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, NoTransport, NodeId, Peers, Timing,
-    Transport,
+    Address, Calls, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, NoTransport, NodeId, Peers,
+    Timing, Transport,
 };
 use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateError, StateOptions, StateStore};
 use tokio::sync::{Notify, OnceCell, watch};
@@ -171,12 +171,15 @@ impl Node {
             Some(_) => (Timing::default(), Timing::for_round_trip(options.cluster.round_trip())),
             None => (ALONE, ALONE),
         };
-        let region = self.open_group(&options.region, near, &store, &transport).await?;
-        let global = self.open_group(GLOBAL, far, &store, &transport).await?;
-        if let Some(peers) = &peers {
-            peers.open(region.clone());
-            peers.open(global.clone());
-        }
+        // Side by side, and at work as soon as it is open: what one group lacks does not stop the other.
+        let open = async |name: &str, timing: Timing| {
+            let group = self.open_group(name, timing, &store, &transport).await?;
+            if let Some(peers) = &peers {
+                peers.open(group.clone());
+            }
+            Ok::<_, StartError>(group)
+        };
+        let (region, global) = tokio::try_join!(open(&options.region, near), open(GLOBAL, far))?;
         let regions = Regions::new(options.region.clone(), options.cluster.clone(), global.clone(), peers);
         let moved_aside = opened.moved_aside.is_some();
         Ok(Member { identity, region, global, regions: Arc::new(regions), moved_aside })
@@ -198,8 +201,16 @@ impl Node {
             timing,
             checkpoint: CheckpointPolicy::default(),
             transport: Arc::clone(transport),
+            others: self.others_in(name),
         };
         Ok(Group::open(options).await?)
+    }
+
+    /// The other nodes of the cluster file that are in a group.
+    fn others_in(&self, group: &str) -> Vec<(NodeId, Address)> {
+        let views = self.options.cluster.views().filter(|node| node.id != self.options.id);
+        let views = views.filter(|node| group == GLOBAL || node.region == group);
+        views.map(|node| (node.id, address(&node))).collect()
     }
 
     async fn start_peers(&self, identity: &Identity) -> Result<Peers, StartError> {

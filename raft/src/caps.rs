@@ -48,6 +48,9 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause after a tick or a keepalive that was not taken.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
+/// Pause before all other nodes are asked again for a state that is missing.
+pub const FETCH_PAUSE: Duration = Duration::from_secs(1);
+
 /// How often a leader looks whether all members can follow a higher feature level.
 pub const LEVEL_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -24,6 +24,7 @@ use crate::caps;
 use crate::checkpoint::{Checkpointer, Growth};
 use crate::clock::{Clock, LogClock, SystemClock};
 use crate::error::{FormError, Health, OpenError, SubmitError};
+use crate::fetch::Sources;
 use crate::lifecycle::Inner;
 use crate::load;
 use crate::log::Log;
@@ -36,7 +37,7 @@ use crate::proposer;
 use crate::receive;
 use crate::replica::{EventBatch, Replica};
 use crate::role::Role;
-use crate::slots::Slots;
+use crate::slots::{SlotTable, Slots};
 use crate::space::{Room, Space};
 use crate::status::{CheckpointStatus, GroupStatus};
 use crate::time_left;
@@ -88,14 +89,27 @@ impl Group {
             let (log, _) = LogStore::open(dir, LogOptions::default())
                 .map_err(|error| OpenError::of_log(group.as_str(), &error))?;
             let loaded = load::load(&store, &group, &log)?;
-            Ok((log, loaded, Slots::new, store, group))
+            Ok((log, loaded, store, group))
         });
-        let (log, loaded, slots, store, group) = opening.await.map_err(|error| io(error.to_string()))??;
-        let slots = slots(store, group, loaded.slots);
+        let (log, loaded, store, group) = opening.await.map_err(|error| io(error.to_string()))??;
+        let (machine, time, slots) = match loaded {
+            Ok(loaded) => (loaded.machine, loaded.time, Slots::new(store, group, loaded.slots)),
+            Err(missing) if options.others.is_empty() => {
+                return Err(OpenError::Damaged { group: name, detail: missing.detail });
+            }
+            Err(missing) => {
+                let slots = Slots::new(store, group.clone(), SlotTable::default());
+                let transport = Arc::clone(&options.transport);
+                let sources = Sources { nodes: options.others, transport, purged: missing.purged };
+                let machine = sources.fetch(&slots).await;
+                let time = load::time_after(&log, &machine, &group)?;
+                (machine, time, slots)
+            }
+        };
 
         let (growth, woken) = Growth::new(options.checkpoint);
-        let log_clock = LogClock::new(clock, loaded.time);
-        let replica = Arc::new(Replica::new(options.name.clone(), options.node, loaded.machine, log_clock, growth));
+        let log_clock = LogClock::new(clock, time);
+        let replica = Arc::new(Replica::new(options.name.clone(), options.node, machine, log_clock, growth));
         let (done, made) = watch::channel(None);
         let health = watch::Sender::new(Health::Running);
         let checkpointer =
@@ -296,7 +310,8 @@ impl Group {
 
     /// Answers a frame that [`Transport::call`] brought from another node of the group.
     pub async fn receive(&self, frame: Bytes) -> Bytes {
-        receive::one(&self.inner.raft, &self.inner.replica, self.inner.abstention, frame).await
+        let Inner { raft, replica, slots, abstention, .. } = &*self.inner;
+        receive::one(raft, replica, slots, *abstention, frame).await
     }
 
     /// Answers the frames that [`Transport::stream`] brings from another node of the group. They must come in order. The

@@ -37,6 +37,7 @@ mod batch;
 mod checkpoint;
 mod due;
 mod error;
+mod fetch;
 mod forward;
 mod group;
 mod level;

@@ -1,7 +1,7 @@
 //! Opening: from which checkpoint the state goes on, and whether log and checkpoint meet.
 
 use ratequeue_limiter::{LEVEL_MAX, LogTime};
-use ratequeue_storage::{GroupName, Header, LogState, LogStore, ReadLimit, Slot, StateStore};
+use ratequeue_storage::{GroupName, Header, LogId, LogState, LogStore, ReadLimit, Slot, StateStore};
 
 use crate::apply;
 use crate::batch;
@@ -20,9 +20,20 @@ pub(crate) struct Loaded {
     pub time: LogTime,
 }
 
+/// A state that cannot be put together from what this node has.
+pub(crate) struct Missing {
+    /// The log begins after this entry.
+    pub purged: LogId,
+    pub detail: String,
+}
+
 /// Reads the newest slot that is whole and meets the log. Without one the state begins empty, if the log begins at its
 /// very start. Blocks.
-pub(crate) fn load(store: &StateStore, group: &GroupName, log: &LogStore) -> Result<Loaded, OpenError> {
+pub(crate) fn load(
+    store: &StateStore,
+    group: &GroupName,
+    log: &LogStore,
+) -> Result<Result<Loaded, Missing>, OpenError> {
     let state = log.state();
     let headers = store.slots(group);
     let mut candidates: Vec<(Slot, Header)> =
@@ -38,27 +49,25 @@ pub(crate) fn load(store: &StateStore, group: &GroupName, log: &LogStore) -> Res
             }
             Ok((machine, bytes)) => {
                 let newest = Checkpoint { slot: *slot, header: header.clone() };
-                return finish(log, machine, Some(newest), bytes, group);
+                return finish(log, machine, Some(newest), bytes, group).map(Ok);
             }
             Err(reason) => {
                 tracing::error!(%group, %slot, sequence = header.sequence, reason, "a checkpoint is not used");
             }
         }
     }
-    if state.purged.is_some() {
-        return Err(OpenError::Damaged {
-            group: group.to_string(),
-            detail: format!(
-                "no checkpoint can be read ({tried} found), and the log begins at {} only. If the group has other nodes, \
-                 replace this one with `ratequeue cluster replace-node`; a node that is alone needs its backup",
-                state.first_index()
-            ),
-        });
+    if let Some(purged) = state.purged {
+        let detail = format!(
+            "no checkpoint can be read ({tried} found), and the log begins at {} only. If the group has other nodes, replace \
+             this one with `ratequeue cluster replace-node`; a node that is alone needs its backup",
+            state.first_index()
+        );
+        return Ok(Err(Missing { purged, detail }));
     }
     if tried > 0 {
         tracing::error!(%group, "no checkpoint can be read; the state is rebuilt from the log");
     }
-    finish(log, Machine::default(), None, 0, group)
+    finish(log, Machine::default(), None, 0, group).map(Ok)
 }
 
 /// A log that does not reach to a checkpoint that was made from it has lost entries that were acknowledged, and votes.
@@ -99,11 +108,16 @@ fn finish(
     bytes: u64,
     group: &GroupName,
 ) -> Result<Loaded, OpenError> {
-    let stamp = last_stamp(log).map_err(|detail| OpenError::Damaged { group: group.to_string(), detail })?;
-    let time = machine.state.now().max(stamp.unwrap_or_default());
+    let time = time_after(log, &machine, group)?;
     // The other slot was not read, so nothing is known of it.
     let slots = SlotTable::loaded(newest, bytes, &machine.state);
     Ok(Loaded { machine, slots, time })
+}
+
+/// From where log time goes on, with a state from elsewhere.
+pub(crate) fn time_after(log: &LogStore, machine: &Machine, group: &GroupName) -> Result<LogTime, OpenError> {
+    let stamp = last_stamp(log).map_err(|detail| OpenError::Damaged { group: group.to_string(), detail })?;
+    Ok(machine.state.now().max(stamp.unwrap_or_default()))
 }
 
 /// The stamp of the last entry of commands in the log.

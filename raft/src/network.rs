@@ -90,9 +90,11 @@ fn unexpected(response: &Response) -> RPCError<Types> {
     match response {
         // The other group is not open, or has stopped: to be tried again after a pause.
         Response::Refused(why) => RPCError::Unreachable(Unreachable::from_string(why)),
-        Response::Vote(_) | Response::Append(_) | Response::TransferLeader(_) | Response::Snapshot(_) => {
-            broken("an answer to another question")
-        }
+        Response::Vote(_)
+        | Response::Append(_)
+        | Response::TransferLeader(_)
+        | Response::Snapshot(_)
+        | Response::Page(_) => broken("an answer to another question"),
     }
 }
 

@@ -9,6 +9,7 @@ use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendEr
 
 use crate::abstain::Abstention;
 use crate::apply;
+use crate::fetch;
 use crate::group::Raft;
 use crate::replica::Replica;
 use crate::slots::Slots;
@@ -17,8 +18,17 @@ use crate::types::{Snapshot, Types};
 use crate::wire::{Request, Response};
 
 /// Answers one frame.
-pub(crate) async fn one(raft: &Raft, replica: &Replica, abstention: Abstention, frame: Bytes) -> Bytes {
+pub(crate) async fn one(
+    raft: &Raft,
+    replica: &Replica,
+    slots: &Arc<Slots>,
+    abstention: Abstention,
+    frame: Bytes,
+) -> Bytes {
     let response = match Request::decode(frame) {
+        Ok(Request::Page(asked)) => {
+            fetch::answer(replica, slots, asked).await.map_or_else(Response::Refused, Response::Page)
+        }
         Ok(Request::Vote(vote) | Request::PreVote(vote))
             if abstention.left().is_some() && !vote.leadership_transfer =>
         {
@@ -61,6 +71,7 @@ async fn answer(raft: &Raft, request: Request) -> Response {
         Request::TransferLeader(transfer) => {
             raft.handle_transfer_leader(transfer).await.map(Response::of_transfer).map_err(|error| error.to_string())
         }
+        Request::Page(_) => Err("this is not for the consensus core".to_owned()),
     };
     answered.unwrap_or_else(Response::Refused)
 }
@@ -85,7 +96,7 @@ pub(crate) fn appends(
 fn to_append(frame: Bytes) -> Option<AppendEntriesRequest<Types>> {
     match Request::decode(frame) {
         Ok(Request::Append(append)) => Some(append),
-        Ok(Request::Vote(_) | Request::PreVote(_) | Request::TransferLeader(_)) => None,
+        Ok(Request::Vote(_) | Request::PreVote(_) | Request::TransferLeader(_) | Request::Page(_)) => None,
         Err(error) => {
             tracing::warn!(%error, "a frame of appends");
             None

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use ratequeue_limiter::State;
-use ratequeue_storage::{Header, LogId, Record, RecordSink, SlotError, codec, keys};
+use ratequeue_storage::{GroupName, Header, LogId, Record, RecordSink, SlotError, codec, keys};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -86,6 +86,23 @@ impl RecordSink for Copy {
     fn digest(&mut self) -> u64 {
         self.incoming.digest()
     }
+}
+
+/// What a checkpoint promises to another node.
+pub(crate) fn encode_header(group: &GroupName, header: &Header) -> Result<Bytes, String> {
+    let Header { applied, membership, records, digest, sequence: _, received: _ } = header.clone();
+    let header = SnapshotHeader { group: group.to_string(), applied, membership, records, digest };
+    codec::encode(keys::SNAPSHOT, &header).map(Bytes::from).map_err(|error| error.to_string())
+}
+
+/// What another node's checkpoint of this group promises.
+pub(crate) fn decode_header(group: &GroupName, header: &[u8]) -> Result<Header, String> {
+    let header: SnapshotHeader = codec::decode(keys::SNAPSHOT, header).map_err(|error| error.to_string())?;
+    if header.group != group.as_str() {
+        return Err(format!("a snapshot of the group {}", header.group));
+    }
+    let SnapshotHeader { group: _, applied, membership, records, digest } = header;
+    Ok(Header { applied, membership, records, digest, sequence: 0, received: true })
 }
 
 /// Sends a stored snapshot and returns the answer.
@@ -163,10 +180,8 @@ fn read_pieces(
     frames: &mpsc::Sender<Bytes>,
 ) -> Result<(), String> {
     let send = |piece: &Piece| frames.blocking_send(piece.encode()).map_err(|_| "the stream has ended".to_owned());
-    let Header { applied, membership, records, digest, sequence: _, received: _ } = checkpoint.header.clone();
-    let header = SnapshotHeader { group: slots.group().to_string(), applied, membership, records, digest };
-    let header = codec::encode(keys::SNAPSHOT, &header).map_err(|error| error.to_string())?;
-    send(&Piece::Begin { vote, header: header.into() })?;
+    let header = encode_header(slots.group(), &checkpoint.header)?;
+    send(&Piece::Begin { vote, header })?;
     let (mut after, mut chunks) = (None, 0_u64);
     loop {
         let page = slots.store().page(slots.group(), checkpoint.slot, after, caps::SNAPSHOT_CHUNK_RECORDS_MAX);
@@ -226,12 +241,7 @@ fn write_pieces(slots: &Arc<Slots>, mut frames: mpsc::Receiver<Bytes>) -> Result
     let Piece::Begin { vote, header } = next()? else {
         return Err("a snapshot that does not begin".to_owned());
     };
-    let header: SnapshotHeader = codec::decode(keys::SNAPSHOT, &header).map_err(|error| error.to_string())?;
-    if header.group != slots.group().as_str() {
-        return Err(format!("a snapshot of the group {}", header.group));
-    }
-    let SnapshotHeader { group: _, applied, membership, records, digest } = header;
-    let promised = Header { applied, membership, records, digest, sequence: 0, received: true };
+    let promised = decode_header(slots.group(), &header)?;
     let mut incoming = slots.receive().map_err(|error| error.to_string())?;
     let mut expected = 0_u64;
     loop {

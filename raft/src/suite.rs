@@ -134,7 +134,7 @@ impl StoreBuilder<Types, AnyStart, Applier, (Checkpointer, TempDir)> for Builder
         let (store, _) = StateStore::open(dir.path().join("state"), state_options()).unwrap();
         let (log, _) = LogStore::open(dir.path().join("log"), LogOptions::default()).unwrap();
         let group = GroupName::new("suite").unwrap();
-        let loaded = load::load(&store, &group, &log).unwrap();
+        let Ok(loaded) = load::load(&store, &group, &log).unwrap() else { panic!("the state is missing") };
         let slots = Slots::new(store, group, loaded.slots);
         let (growth, woken) = Growth::new(CheckpointPolicy::default());
         let clock = LogClock::new(Arc::new(SystemClock::default()), loaded.time);
@@ -166,6 +166,7 @@ async fn a_log_that_cannot_be_written_ends_the_group_and_says_so() {
         timing: Timing::default(),
         checkpoint: CheckpointPolicy::default(),
         transport: Arc::new(NoTransport),
+        others: Vec::new(),
     };
     let group = Group::open(options).await.unwrap();
     group.form(BTreeMap::from([(1, Address::default())])).await.unwrap();

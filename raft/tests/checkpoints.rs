@@ -220,6 +220,42 @@ async fn without_a_whole_slot_the_state_is_rebuilt_from_a_log_that_reaches_back(
     reopened_is_equal(dir.path(), digest).await;
 }
 
+/// Of three nodes, one has lost its checkpoints. Its log is whole, so it votes on, and the others give it the state.
+#[tokio::test]
+async fn without_a_whole_slot_the_state_comes_from_another_node() {
+    let mut cluster = Cluster::start(3, Opening::default()).await;
+    for round in 0..3 {
+        for n in 0..30 {
+            cluster.submit(put(&format!("r{round}-{n}"), 2)).await.outcome.unwrap();
+            cluster.submit(acquire(&format!("r{round}-{n}"), &format!("{round}-{n}"))).await.outcome.unwrap();
+        }
+        cluster.digests_are_equal().await;
+        for node in cluster.nodes() {
+            cluster.group(node).checkpoint().await.unwrap();
+        }
+    }
+    let leader = cluster.leader().await;
+    let (victim, other) = (cluster.followers(leader)[0], cluster.followers(leader)[1]);
+    eventually("purged", || cluster.group(victim).status().purged).await;
+    cluster.submit(put("late", 1)).await.outcome.unwrap();
+    let digest = cluster.digests_are_equal().await;
+    let term = cluster.group(leader).status().term;
+    let dir = cluster.dir(victim);
+    cluster.kill(victim);
+    tokio::task::spawn_blocking(move || slots(&dir).iter().for_each(|(slot, _)| damage(&dir, *slot))).await.unwrap();
+    cluster.open(victim).await;
+    assert_eq!(cluster.digests_are_equal().await, digest);
+    assert_eq!(cluster.group(victim).status().term, term);
+
+    // Its log and its vote are those that it had: with it there is a majority.
+    cluster.kill(other);
+    cluster.submit(put("later", 1)).await.outcome.unwrap();
+    let digest = cluster.digests_are_equal().await;
+    cluster.kill(victim);
+    cluster.open(victim).await;
+    assert_eq!(cluster.digests_are_equal().await, digest, "after another start");
+}
+
 #[tokio::test]
 async fn without_a_whole_slot_a_purged_log_is_damage() {
     let dir = tempfile::tempdir().unwrap();

@@ -107,7 +107,7 @@ impl<'a> Node<'a> {
     fn start(disk: &Disk, group: &GroupName) -> (LogStore, Arc<Replica>, Arc<Slots>) {
         let path = disk.dir.path().join(format!("log-{group}"));
         let (log, _) = LogStore::open(path, LogOptions::default()).unwrap();
-        let loaded = load::load(&disk.store, group, &log).unwrap();
+        let Ok(loaded) = load::load(&disk.store, group, &log).unwrap() else { panic!("no slot is whole") };
         let (growth, _woken) = Growth::new(CheckpointPolicy::default());
         let clock = LogClock::new(Arc::new(SystemClock::default()), loaded.time);
         let replica = Replica::new(group.to_string(), 1, loaded.machine, clock, growth);

@@ -196,6 +196,12 @@ impl Cluster {
         let opening = Opening {
             node,
             transport: Arc::new(Link { hub: Arc::clone(&self.hub), from: node }),
+            others: self
+                .dirs
+                .keys()
+                .filter(|other| **other != node)
+                .map(|other| (*other, Address::default()))
+                .collect(),
             ..self.opening.clone()
         };
         let group = try_open(self.dirs[&node].path(), &opening).await.unwrap();
