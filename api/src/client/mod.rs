@@ -23,12 +23,11 @@ use crate::resource::{List, Resource, ResourceView};
 mod cluster;
 mod held;
 mod nodes;
+mod urls;
 
 pub use held::Held;
 use nodes::{Nodes, group_subject, subject_of};
 
-/// Nodes that a client can be given.
-const URLS_MAX: usize = 64;
 /// The first pause before a call is repeated; it doubles, and is spread by chance.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// The longest pause before a call is repeated.
@@ -98,18 +97,13 @@ impl Client {
     /// A client for the nodes at these URLs, separated by commas. Calls give up after `patience`, waits not counted.
     ///
     /// # Errors
-    /// [`ClientError::Configuration`] when a URL is not one.
+    /// [`ClientError::Configuration`] when a URL cannot lead to a node: it is none, asks for TLS, or has more in it than a
+    /// host and a port.
     pub fn new(urls: &str, api_key: Option<String>, patience: Duration) -> Result<Self, ClientError> {
-        let urls: Vec<String> = urls.split(',').map(|url| url.trim().trim_end_matches('/').to_owned()).collect();
-        let bad = urls.iter().find(|url| !(url.starts_with("http://") || url.starts_with("https://")));
-        if let Some(bad) = bad {
-            let say = format!("{bad:?} is not a URL: give one like http://127.0.0.1:7600, several separated by commas");
-            return Err(ClientError::Configuration(say));
-        }
-        if urls.len() > URLS_MAX {
-            return Err(ClientError::Configuration(format!("at most {URLS_MAX} URLs")));
-        }
+        let urls = urls::parse(urls)?;
+        // A proxy of the environment is for the web, and would get between a worker and its nodes.
         let http = reqwest::Client::builder()
+            .no_proxy()
             .connect_timeout(Duration::from_secs(2))
             .build()
             .map_err(|error| ClientError::Configuration(error.to_string()))?;
