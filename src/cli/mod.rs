@@ -65,6 +65,7 @@ impl Server {
 fn failed(error: ClientError) -> Failed {
     let exit = match &error {
         ClientError::Configuration(_) => Exit::Usage,
+        ClientError::WaitOver(_) => Exit::WaitRanOut,
         ClientError::Problem(_) | ClientError::Unreachable(..) | ClientError::Foreign(..) => Exit::Failed,
     };
     Failed::new(exit, error.to_string())
