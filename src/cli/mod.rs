@@ -6,6 +6,7 @@ mod completions;
 mod duration;
 mod resource;
 mod server;
+mod signals;
 
 use clap::{Args, Parser, Subcommand};
 use ratequeue_api::client::{Client, ClientError};
