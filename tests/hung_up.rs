@@ -136,6 +136,22 @@ async fn the_end_of_one_call_does_not_harm_another_of_the_same_key() {
     assert_eq!(client.lease(&id).await.is(200).str("state"), "held");
 }
 
+/// Who holds it works on: the key named one call for two jobs, and the second one died.
+#[tokio::test]
+async fn a_second_caller_that_dies_does_not_take_it_from_the_first() {
+    let (node, held) = node().await;
+    let client = &node.client;
+    release(client, &held).await.is(200);
+    let id = client.keyed(ACQUIRE, "shared", json!({"ttl_ms": 60_000})).await.is(200).id();
+    for delay_us in (0..60).map(|n| n * 100) {
+        let second = call(client, Some("shared"), json!({"ttl_ms": 60_000}));
+        tokio::time::sleep(Duration::from_micros(delay_us)).await;
+        second.abort();
+    }
+    tokio::time::sleep(CLAIM + MARGIN).await;
+    assert_eq!(client.lease(&id).await.is(200).str("state"), "held");
+}
+
 /// At any instant, also while it is being decided: nothing is left of callers who never said how they are called.
 #[tokio::test]
 async fn nothing_is_left_of_calls_without_a_key() {

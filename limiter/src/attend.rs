@@ -8,7 +8,9 @@
 //!      +------- granted: held           |                                +-- release: released
 //! ```
 //! A call has a number, and the lease keeps that of the call which came last. Only the end of that one counts: whoever repeats
-//! a call at another node need not fear that the end of the first is told late. An attached caller pays nothing for all this.
+//! a call at another node need not fear that the end of the first is told late. Once another call comes for a lease that is
+//! held and claimed, no end counts any more: either caller may have been told, and works. An attached caller pays nothing for
+//! all this.
 
 use crate::caps;
 use crate::command::{Attend, Detach};
@@ -17,6 +19,9 @@ use crate::lease_id::LeaseId;
 use crate::outcome::{LeaseState, Outcome, Reply};
 use crate::record::{Caller, Life, Presence, RecordKey};
 use crate::state::{Entry, State};
+
+/// The number of no call: whose end is not told, or does not count.
+const NOBODY: u64 = 0;
 
 impl State {
     pub(crate) fn attend(&mut self, entry: &mut Entry, attend: Attend) -> Outcome {
@@ -32,7 +37,7 @@ impl State {
     pub(crate) fn call_for(&mut self, entry: &mut Entry, seq: u64, call: u64) {
         self.keep_alive(entry.now, seq);
         let Some(lease) = self.leases.get(seq) else { return };
-        if call == 0 || matches!(lease.life, Life::Ended(_)) {
+        if call == NOBODY || matches!(lease.life, Life::Ended(_)) {
             return;
         }
         // What is overdue, and only left over because there was too much of it, is not revived.
@@ -43,6 +48,9 @@ impl State {
 
         let passed_over = lease.caller.presence == Presence::PassedOver;
         let (id, priority) = (lease.resource, lease.priority);
+        let is_shared =
+            matches!(lease.life, Life::Held(_)) && lease.caller.claim_until.is_none() && lease.caller.call != call;
+        let call = if is_shared { NOBODY } else { call };
         let caller = Caller { call, presence: Presence::Attached, claim_until: None };
         self.edit_caller(seq, caller);
         if passed_over {
@@ -64,7 +72,7 @@ impl State {
     pub(crate) fn detach(&mut self, entry: &mut Entry, detach: &Detach) -> Outcome {
         for (lease, call) in detach.calls.iter().take(caps::DETACH_LEASES_MAX) {
             let Ok((seq, id)) = self.find_lease(entry, *lease) else { continue };
-            let is_last = self.leases.get(seq).is_some_and(|lease| *call != 0 && lease.caller.call == *call);
+            let is_last = self.leases.get(seq).is_some_and(|lease| *call != NOBODY && lease.caller.call == *call);
             if is_last {
                 self.detach_lease(entry, id, seq);
                 self.settle_now(entry, id);

@@ -289,7 +289,10 @@ impl Model {
         }
         let id = self.leases[lease].resource;
         let was = std::mem::replace(&mut self.leases[lease].presence, Presence::Attached);
-        self.leases[lease].call = call;
+        // A lease that is held and claimed may be another caller's: the end of a further call says nothing of that one.
+        let held = matches!(self.leases[lease].life, Life::Held);
+        let shared = held && self.leases[lease].claim_until.is_none() && self.leases[lease].call != call;
+        self.leases[lease].call = if shared { 0 } else { call };
         self.leases[lease].claim_until = None;
         if was == Presence::PassedOver
             && let Some(why) = self.impossible(id, &self.leases[lease].acquire.load)
