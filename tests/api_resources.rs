@@ -43,6 +43,7 @@ async fn put_creates_then_replaces_and_shows_the_resource() {
     created.is(201);
     let mut expected = example();
     expected["limits"]["rpm"]["true_up"] = json!("both");
+    expected["queue"]["claim_ms"] = json!(5000);
     expected["name"] = json!("r");
     expected["version"] = json!(1);
     expected["effective_index"] = json!(created.log_index());
@@ -79,7 +80,7 @@ async fn what_is_absent_has_its_default() {
     }
     assert_eq!(limits["c"]["cost"], "one");
     assert_eq!(created.body["placement"], "local");
-    assert_eq!(created.body["queue"], json!({"max_waiting": 10000, "max_wait_ms": 60000}));
+    assert_eq!(created.body["queue"], json!({"max_waiting": 10000, "max_wait_ms": 60000, "claim_ms": 5000}));
     assert_eq!(created.body["lease"], json!({"default_ttl_ms": 60000, "max_ttl_ms": 900_000}));
 }
 
@@ -139,6 +140,7 @@ async fn patch_is_a_json_merge_patch() {
     patched.is(200);
     let mut expected = example();
     expected["limits"]["rpm"]["true_up"] = json!("both");
+    expected["queue"]["claim_ms"] = json!(5000);
     expected["limits"]["tpm"]["quota"] = json!(120_000);
     for field in ["placement", "limits", "queue", "lease"] {
         assert_eq!(patched.body[field], expected[field], "{field}");
@@ -159,7 +161,7 @@ async fn patch_is_a_json_merge_patch() {
     assert!(limits["tpm"]["burst"].is_null(), "the burst follows the quota again: {}", limits["tpm"]);
     assert_eq!(limits["tpm"]["true_up"], "both");
     assert_eq!(limits["new"], json!({"kind": "concurrency", "quota": 7, "cost": "one"}));
-    assert_eq!(patched.body["queue"], json!({"max_waiting": 5, "max_wait_ms": 60000}));
+    assert_eq!(patched.body["queue"], json!({"max_waiting": 5, "max_wait_ms": 60000, "claim_ms": 5000}));
     assert_eq!(patched.body["lease"], json!({"default_ttl_ms": 60000, "max_ttl_ms": 900_000}));
     assert_eq!(client.get("/v1/resources/r").await.body, patched.body);
 }

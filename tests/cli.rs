@@ -243,7 +243,7 @@ async fn resource_apply_makes_and_changes_what_a_file_says() {
     let applied = ended(&against(client, &["resource", "apply", "-f", path]).await, 0);
     assert!(applied.contains("openai: created") && applied.contains("plain: created"), "{applied}");
     let plain = client.get("/v1/resources/plain").await;
-    assert_eq!(plain.is(200).body["queue"], json!({"max_waiting": 5, "max_wait_ms": 60000}));
+    assert_eq!(plain.is(200).body["queue"], json!({"max_waiting": 5, "max_wait_ms": 60000, "claim_ms": 5000}));
 
     let index = client.applied_index().await;
     let again = ended(&against(client, &["resource", "apply", "-f", path]).await, 0);
