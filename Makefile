@@ -30,12 +30,13 @@ check: setup-test ## Writes nothing: format, lints, layering, generated files, d
 	$(CARGO) fmt --all --check
 	scripts/check/layering.sh
 	scripts/check/openapi.sh
-	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
 	$(MAKE) --no-print-directory test
 
 test: setup-test ## Runs every test, those of the Python package too
-	$(CARGO) test --workspace --all-features --locked
+	scripts/level-1.sh
+	$(CARGO) test --workspace --locked
 	sdk/python/check.sh
 
 sdk: setup-sdk ## Checks the Python package against real nodes

@@ -74,7 +74,8 @@ impl Inner {
         let role = watch_role(self.raft.clone(), Arc::clone(&self.replica), self.health.clone());
         tasks.spawn(guarded(self.health.clone(), "role", role));
         tasks.spawn(guarded(self.health.clone(), "purge", purge(self.raft.clone(), Arc::clone(&self.slots), made)));
-        let raising = level::raise(Arc::clone(&self.replica), Arc::clone(&self.transport), own.clone());
+        let raising =
+            level::raise(self.raft.clone(), Arc::clone(&self.replica), Arc::clone(&self.transport), own.clone());
         tasks.spawn(guarded(self.health.clone(), "level", raising));
         let ticking = tick::tick(Arc::clone(&self.replica), Arc::clone(&self.space), own);
         tasks.spawn(guarded(self.health.clone(), "tick", ticking));

@@ -237,12 +237,12 @@ impl Running {
 
     /// Refuses what some members of the group could not read.
     fn keep_to_level(&mut self) {
-        let Proposer { replica, transport, .. } = &self.proposer;
+        let Proposer { raft, replica, transport, .. } = &self.proposer;
         let level = replica.level();
         if self.waiting.iter().all(|submitted| submitted.command.level() <= level) {
             return;
         }
-        let (_, behind) = level::followed_by_all(replica, &**transport);
+        let behind = level::followed_by_all(raft, replica, &**transport).and_then(|(_, behind)| behind);
         for submitted in std::mem::take(&mut self.waiting) {
             if submitted.command.level() > level {
                 submitted.refuse(SubmitError::FeatureNotEnabled { behind });

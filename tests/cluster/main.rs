@@ -23,6 +23,7 @@ mod garbage;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hung_up;
+mod level;
 mod load;
 mod member;
 mod members;

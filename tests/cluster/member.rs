@@ -12,6 +12,9 @@ use tokio::process::{Child, Command};
 use crate::addresses::Place;
 use crate::harness::{Answer, Client, eventually};
 
+/// The program as it is.
+pub const CURRENT: &str = env!("CARGO_BIN_EXE_ratequeue");
+
 /// How long a process may take to end.
 const END_WITHIN: Duration = Duration::from_secs(30);
 /// What is shown of a log when a test fails.
@@ -31,6 +34,8 @@ pub struct Member {
     within: Option<String>,
     /// Further arguments of its next starts.
     pub args: Vec<String>,
+    /// What it runs from its next start on.
+    pub program: PathBuf,
     child: Option<Child>,
 }
 
@@ -46,6 +51,7 @@ impl Member {
             log: dir.join(format!("node-{id}.log")),
             within,
             args: Vec::new(),
+            program: PathBuf::from(CURRENT),
             child: None,
         }
     }
@@ -55,13 +61,12 @@ impl Member {
     }
 
     fn command(&self) -> Command {
-        let program = env!("CARGO_BIN_EXE_ratequeue");
         let mut command = match &self.within {
-            None => Command::new(program),
+            None => Command::new(&self.program),
             Some(namespace) => {
                 let mut command = Command::new("ip");
                 // `ip` becomes the node: the process id is the node's.
-                command.args(["netns", "exec", namespace, program]);
+                command.args(["netns", "exec", namespace]).arg(&self.program);
                 command
             }
         };
@@ -151,4 +156,11 @@ impl Member {
         }
         eprintln!("--- log of node {} ---\n{}--- end ---", self.id, &log[from..]);
     }
+}
+
+/// The program as a version that follows feature level 1 only.
+pub fn level_1() -> PathBuf {
+    let path = Path::new(CURRENT).with_file_name("ratequeue-level-1");
+    assert!(path.exists(), "{} is missing: run scripts/level-1.sh", path.display());
+    path
 }
