@@ -25,15 +25,25 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct RequestKey(pub RequestId);
 
 impl RequestKey {
+    /// The key in the headers, or one that is made up when there is none.
+    ///
+    /// # Errors
+    /// When there are several, or the one that is there is malformed.
     pub fn of(headers: &HeaderMap) -> Result<Self, Failure> {
         let mut given = headers.get_all(names::IDEMPOTENCY_KEY).iter();
         let text = match (given.next(), given.next()) {
-            (None, _) => format!("made-{:032x}", rand::random::<u128>()),
+            (None, _) => Self::random_text(),
             (Some(value), None) => value.to_str().unwrap_or_default().to_owned(),
             (Some(_), Some(_)) => return Err(Failure::bad_request("Idempotency-Key must be there once.")),
         };
+
         let bad = |bad| Failure::bad_request(format!("Idempotency-Key: {bad}."));
         RequestId::new(&text).map(Self).map_err(bad)
+    }
+
+    /// The text of a key that nobody else has.
+    pub fn random_text() -> String {
+        format!("made-{:032x}", rand::random::<u128>())
     }
 }
 

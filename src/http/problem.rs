@@ -196,9 +196,10 @@ impl IntoResponse for Failure {
 }
 
 /// Writes the problem that a failure left in a response, now that the id of its request is known.
-pub fn render(response: &mut Response, request_id: Option<&str>) {
+pub fn render(response: &mut Response, request_id: String) {
     let Some(Failure { mut problem, index }) = response.extensions_mut().remove::<Failure>() else { return };
-    problem.request_id = request_id.map(str::to_owned);
+    problem.request_id = Some(request_id);
+
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(index) = index {
