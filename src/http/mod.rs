@@ -5,6 +5,7 @@ mod acquire;
 mod cluster;
 mod extract;
 mod leases;
+mod linger;
 mod openapi;
 mod placing;
 mod problem;
