@@ -260,6 +260,9 @@ async fn the_description_has_every_call_of_the_contract() {
         let pointer = reference.strip_prefix('#').unwrap();
         assert!(description.pointer(pointer).is_some(), "{reference} leads nowhere");
     }
+    // What counts when a field is left out.
+    let hold = &description["components"]["schemas"]["AcquireRequest"]["properties"]["hold_ms"];
+    assert_eq!((&hold["default"], &hold["maximum"]), (&json!(20_000), &json!(30_000)));
     // The one enum of codes is there, as they stand in bodies.
     let codes = description["components"]["schemas"]["ErrorCode"]["enum"].as_array().unwrap();
     for code in CODES {
