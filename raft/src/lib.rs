@@ -68,7 +68,7 @@ pub use attach::{Attachment, Woken};
 pub use checkpoint::CheckpointPolicy;
 pub use error::{FormError, Health, OpenError, SubmitError};
 pub use group::Group;
-pub use link::{LinkError, LinkOptions};
+pub use link::{LinkError, LinkOptions, ProbeError};
 pub use members::ChangeError;
 pub use node::{Address, NodeId};
 pub use options::{GroupOptions, Timing};
