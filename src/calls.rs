@@ -11,7 +11,7 @@
 //! too.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -24,16 +24,24 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use ratequeue_api::caps::HOLD_MS_MAX;
 use ratequeue_api::cluster::NodeView;
-use ratequeue_api::{ErrorCode, Problem, header as names};
+use ratequeue_api::{ErrorCode, Lease, Problem, header as names};
 use ratequeue_raft::{Calls, NodeId, TransportError};
 use ratequeue_storage::caps::NODE_ANSWER_BYTES_MAX;
 use ratequeue_storage::{codec, keys};
 use serde::{Deserialize, Serialize};
 
+use crate::http::take_off;
 use crate::regions::{Regions, address};
 
+/// Marks a call whose key was made up for it, on its way between nodes: its caller does not know it.
+pub const KEY_MADE_UP: HeaderName = HeaderName::from_static("ratequeue-key-made-up");
+
+/// For how many microseconds a node had a call, on the way of its answer between nodes.
+const HANDLED_US: &str = "ratequeue-handled-us";
+
 /// What of a request goes along.
-const HEADERS: [HeaderName; 5] = [
+const HEADERS: [HeaderName; 6] = [
+    KEY_MADE_UP,
     HeaderName::from_static(names::IDEMPOTENCY_KEY),
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
@@ -122,7 +130,8 @@ impl Answer {
         Self::Response { status: problem.status, headers, body: serde_json::to_vec(&problem).unwrap_or_default() }
     }
 
-    async fn of(response: Response) -> Result<Self, String> {
+    /// The answer of a node that has had the call for `handled`.
+    async fn of(response: Response, since: Instant) -> Result<Self, String> {
         let (parts, body) = response.into_parts();
         if parts.extensions.get::<Misrouted>().is_some() {
             return Ok(Self::Misrouted);
@@ -131,7 +140,9 @@ impl Answer {
         let body = body.to_bytes().to_vec();
         let own = |name: &HeaderName| *name != header::CONTENT_LENGTH && *name != header::DATE;
         let headers = parts.headers.iter().filter(|(name, _)| own(name));
-        let headers = headers.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
+        let mut headers: Vec<_> =
+            headers.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
+        headers.push((HANDLED_US.to_owned(), since.elapsed().as_micros().to_string().into_bytes()));
         Ok(Self::Response { status: parts.status.as_u16(), headers, body })
     }
 }
@@ -164,11 +175,12 @@ impl Calls for Passed {
     fn handle(&self, _from: NodeId, frame: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
         let decoded = codec::decode::<Call>(keys::NODE_CALL, &frame).map_err(|error| error.to_string());
         let request = decoded.and_then(|call| call.into_request().ok_or_else(|| "it is no request".to_owned()));
+        let since = Instant::now();
         let answering = request.map(|request| self.0.call(request));
         async move {
             // A router cannot fail.
             let answer = match answering?.await {
-                Ok(response) => Answer::of(response).await?,
+                Ok(response) => Answer::of(response, since).await?,
                 Err(never) => match never {},
             };
             codec::encode(keys::NODE_ANSWER, &answer).map(Bytes::from).map_err(|error| error.to_string())
@@ -222,19 +234,39 @@ async fn ask(regions: &Regions, node: &NodeView, frame: Bytes) -> Result<Answer,
     if regions.contact(&node.region).silent.contains(&node.id) {
         return Err(NotPassed::Unreachable);
     }
-    let address = address(node);
+    let (address, asked) = (address(node), Instant::now());
     let answered = tokio::select! {
         answered = peers.call_node(node.id, &address, frame, ANSWER_WITHIN) => answered,
         () = regions.silent(&node.region, node.id) => return Err(NotPassed::Unknown),
     };
     match answered {
-        Ok(frame) => codec::decode(keys::NODE_ANSWER, &frame).map_err(|error| {
-            tracing::warn!(node = node.id, %error, "the answer of a node cannot be read");
-            NotPassed::Unknown
-        }),
-        Err(TransportError::Unreachable(_)) => Err(NotPassed::Unreachable),
+        Ok(frame) => match codec::decode(keys::NODE_ANSWER, &frame) {
+            Ok(answer) => Ok(arrived(answer, asked)),
+            Err(error) => {
+                tracing::warn!(node = node.id, %error, "the answer of a node cannot be read");
+                Err(NotPassed::Unknown)
+            }
+        },
+        Err(TransportError::Unreachable(_) | TransportError::Overloaded) => Err(NotPassed::Unreachable),
         Err(TransportError::Broken(_)) => Err(NotPassed::Unknown),
     }
+}
+
+/// An answer as it is here: what it says of the time that a lease has left is as old as its way was long.
+fn arrived(answer: Answer, asked: Instant) -> Answer {
+    let Answer::Response { status, mut headers, body } = answer else { return answer };
+    let handled = headers.iter().position(|(name, _)| name == HANDLED_US).map(|at| headers.swap_remove(at).1);
+    let handled_us = handled.and_then(|text| String::from_utf8(text).ok()?.parse().ok());
+    let way = handled_us.map(|us| asked.elapsed().saturating_sub(Duration::from_micros(us)));
+
+    let body = match (way, serde_json::from_slice::<Lease>(&body)) {
+        (Some(way), Ok(mut lease)) if status == StatusCode::OK.as_u16() && lease.expires_in_ms.is_some() => {
+            take_off(&mut lease, way);
+            serde_json::to_vec(&lease).unwrap_or(body)
+        }
+        _ => body,
+    };
+    Answer::Response { status, headers, body }
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use ratequeue_limiter::LEVEL_MAX;
 use ratequeue_raft::{
-    Calls, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, NoTransport, NodeId, Peers, Timing,
-    Transport,
+    Address, Calls, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, NoTransport, NodeId, Peers,
+    Timing, Transport,
 };
 use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateError, StateOptions, StateStore};
 use tokio::sync::{Notify, OnceCell, watch};
@@ -17,9 +18,6 @@ use crate::catalog::GLOBAL;
 use crate::config::ClusterFile;
 use crate::regions::{Regions, address};
 use crate::stats::Stats;
-
-/// What this version can do; a cluster uses what all its voters can.
-pub const FEATURE_LEVEL: u32 = 1;
 
 /// A group of one has nobody to tell that it is there, and elects itself at once: it need not wake up for either.
 const ALONE: Timing = Timing {
@@ -173,12 +171,15 @@ impl Node {
             Some(_) => (Timing::default(), Timing::for_round_trip(options.cluster.round_trip())),
             None => (ALONE, ALONE),
         };
-        let region = self.open_group(&options.region, near, &store, &transport).await?;
-        let global = self.open_group(GLOBAL, far, &store, &transport).await?;
-        if let Some(peers) = &peers {
-            peers.open(region.clone());
-            peers.open(global.clone());
-        }
+        // Side by side, and at work as soon as it is open: what one group lacks does not stop the other.
+        let open = async |name: &str, timing: Timing| {
+            let group = self.open_group(name, timing, &store, &transport).await?;
+            if let Some(peers) = &peers {
+                peers.open(group.clone());
+            }
+            Ok::<_, StartError>(group)
+        };
+        let (region, global) = tokio::try_join!(open(&options.region, near), open(GLOBAL, far))?;
         let regions = Regions::new(options.region.clone(), options.cluster.clone(), global.clone(), peers);
         let moved_aside = opened.moved_aside.is_some();
         Ok(Member { identity, region, global, regions: Arc::new(regions), moved_aside })
@@ -200,8 +201,16 @@ impl Node {
             timing,
             checkpoint: CheckpointPolicy::default(),
             transport: Arc::clone(transport),
+            others: self.others_in(name),
         };
         Ok(Group::open(options).await?)
+    }
+
+    /// The other nodes of the cluster file that are in a group.
+    fn others_in(&self, group: &str) -> Vec<(NodeId, Address)> {
+        let views = self.options.cluster.views().filter(|node| node.id != self.options.id);
+        let views = views.filter(|node| group == GLOBAL || node.region == group);
+        views.map(|node| (node.id, address(&node))).collect()
     }
 
     async fn start_peers(&self, identity: &Identity) -> Result<Peers, StartError> {
@@ -209,7 +218,7 @@ impl Node {
             cluster_id: identity.cluster_id.clone(),
             node: identity.node,
             incarnation: identity.incarnation,
-            feature_level: FEATURE_LEVEL,
+            feature_level: LEVEL_MAX,
             listen: self.options.peer,
         };
         Ok(Peers::start(options).await?)
@@ -271,7 +280,7 @@ impl Node {
     }
 
     /// Resolves when a group has failed and the process has to end; says why.
-    pub async fn failed(&self) -> String {
+    pub async fn failed(&self) -> Ended {
         let member = self.joined().await;
         tokio::select! {
             why = failure(&member.region) => why,
@@ -321,14 +330,24 @@ impl Member {
     }
 }
 
-async fn failure(group: &Group) -> String {
+/// Why a node cannot go on.
+#[derive(Debug)]
+pub struct Ended {
+    pub why: String,
+    /// Only a newer version can.
+    pub is_outdated: bool,
+}
+
+async fn failure(group: &Group) -> Ended {
     let mut health = group.health();
     loop {
-        if let Health::Failed(why) = &*health.borrow_and_update() {
-            return format!("group {}: {why}", group.name());
+        let ended = health.borrow_and_update().clone();
+        if let Some(why) = ended.failure() {
+            let is_outdated = matches!(ended, Health::Outdated(_));
+            return Ended { why: format!("group {}: {why}", group.name()), is_outdated };
         }
         if health.changed().await.is_err() {
-            return format!("group {} has ended", group.name());
+            return Ended { why: format!("group {} has ended", group.name()), is_outdated: false };
         }
     }
 }

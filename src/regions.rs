@@ -64,21 +64,29 @@ fn parse(id: NodeId, address: &Address) -> Option<NodeView> {
     Some(NodeView { id, region, http, peer })
 }
 
+fn views(nodes: &BTreeMap<NodeId, Address>) -> BTreeMap<NodeId, NodeView> {
+    nodes.iter().filter_map(|(id, address)| Some((*id, parse(*id, address)?))).collect()
+}
+
 impl Regions {
     pub fn new(own: String, file: ClusterFile, global: Group, peers: Option<Peers>) -> Self {
         Self { own, file, global, peers, contacts: watch::Sender::default() }
     }
 
-    /// Every node of the cluster.
+    /// Every node of the cluster, as the latest entry of the global group's log has it: whom to talk to. That entry may be taken
+    /// back; what is decided for good asks [`Regions::members`].
     pub fn nodes(&self) -> BTreeMap<NodeId, NodeView> {
-        let members = self.members();
-        if members.is_empty() { self.file.views().map(|node| (node.id, node)).collect() } else { members }
+        self.or_of_file(views(&self.global.addresses()))
     }
 
-    /// The members of the global group; none before it is formed.
+    /// The members of the global group that this node has applied; none before it is formed.
     fn members(&self) -> BTreeMap<NodeId, NodeView> {
-        let members = self.global.members();
-        members.iter().filter_map(|(id, address)| Some((*id, parse(*id, address)?))).collect()
+        views(&self.global.members_applied())
+    }
+
+    /// Before the cluster is formed its nodes are those of the file.
+    fn or_of_file(&self, nodes: BTreeMap<NodeId, NodeView>) -> BTreeMap<NodeId, NodeView> {
+        if nodes.is_empty() { self.file.views().map(|node| (node.id, node)).collect() } else { nodes }
     }
 
     /// Where a node answers HTTP.
@@ -93,9 +101,9 @@ impl Regions {
         self.nodes().into_values().map(|node| node.region).chain([self.own.clone()]).collect()
     }
 
-    /// Whether there is a region of this name.
+    /// Whether there is a region of this name: one that was taken out is gone only once that is applied here.
     pub fn has(&self, region: &str) -> bool {
-        self.own == region || self.nodes().values().any(|node| node.region == region)
+        self.own == region || self.or_of_file(self.members()).values().any(|node| node.region == region)
     }
 
     /// All regions but this node's.

@@ -106,6 +106,8 @@ error_codes! {
     UnknownOutcome => "unknown-outcome", 503, true, false, "It is not known whether it happened";
     /// The node is stopping. A place in line stays: repeat the call with the same idempotency key.
     ShuttingDown => "shutting-down", 503, true, false, "The node is stopping";
+    /// A member of the group runs a version that does not know this yet.
+    FeatureNotEnabled => "feature-not-enabled", 503, true, true, "Not enabled in this group yet";
     /// The disk is nearly full: nothing new is granted.
     StorageFull => "storage-full", 507, true, true, "The disk is nearly full";
 }

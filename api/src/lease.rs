@@ -153,6 +153,8 @@ pub enum LeaseState {
     TimedOut,
     /// Ended by the server while it waited.
     Rejected,
+    /// Granted while its caller was away, and not claimed in time.
+    Lapsed,
 }
 
 /// A lease. Which fields it has depends on its state.

@@ -13,7 +13,7 @@
 //!   error.rs     every error code, with its status and whether a retry helps
 //!   number.rs    numbers with bounds
 //!   object.rs    objects that are no arrays
-//!   client.rs    the Rust client (feature `client`)
+//!   client/      the Rust client (feature `client`)
 //! ```
 //!
 //! # What it leaves out

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ratequeue_limiter::caps::{DURATION_MS_MAX, LOAD_MAX, MAX_WAITING_MAX};
+use ratequeue_limiter::caps::{CLAIM_MS_MAX, DURATION_MS_MAX, LOAD_MAX, MAX_WAITING_MAX};
 use ratequeue_limiter::{LeaseSpec, QueueSpec};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -101,12 +101,17 @@ pub struct Queue {
     #[serde(deserialize_with = "bounded::<_, 0, DURATION_MS_MAX>")]
     #[schema(minimum = 0, maximum = 2678400000u64)]
     pub max_wait_ms: u64,
+    /// Within this time a lease that was granted while its caller was away must be claimed, in milliseconds; with 0 it is passed
+    /// over while its caller is away.
+    #[serde(deserialize_with = "bounded::<_, 0, CLAIM_MS_MAX>")]
+    #[schema(minimum = 0, maximum = 60000)]
+    pub claim_ms: u64,
 }
 
 impl Default for Queue {
     fn default() -> Self {
         let spec = QueueSpec::default();
-        Self { max_waiting: u64::from(spec.max_waiting), max_wait_ms: spec.max_wait_ms }
+        Self { max_waiting: u64::from(spec.max_waiting), max_wait_ms: spec.max_wait_ms, claim_ms: spec.claim_ms }
     }
 }
 
@@ -218,6 +223,10 @@ pub struct QueuePatch {
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "patched::<_, 0, DURATION_MS_MAX>")]
     #[schema(value_type = Option<u64>, minimum = 0, maximum = 2678400000u64)]
     pub max_wait_ms: Option<Option<u64>>,
+    /// As in the queue.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "patched::<_, 0, CLAIM_MS_MAX>")]
+    #[schema(value_type = Option<u64>, minimum = 0, maximum = 60000)]
+    pub claim_ms: Option<Option<u64>>,
 }
 
 /// A change of the leases' times.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use ratequeue_limiter::{
-    Acquire, Algorithm, Command, Condition, Kind, LeaseId, LeaseSpec, LimitDraft, LimitName, Load, LogTime,
-    PutResource, QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, State,
+    Acquire, Algorithm, Command, Condition, Extent, Kind, LeaseId, LeaseSpec, LimitDraft, LimitName, Load, LogTime,
+    Period, PutResource, QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, State,
 };
 
 /// Log time between two rounds, in microseconds. At 10,000 rounds a second 600,000 ended leases are remembered, most of
@@ -34,6 +34,8 @@ struct Group {
     held: VecDeque<LeaseId>,
     requests: u64,
     random: u64,
+    /// The period that began with the last checkpoint.
+    carried: Option<Period>,
     /// Log time between two rounds.
     step_us: u64,
 }
@@ -55,7 +57,7 @@ fn rate(algorithm: Algorithm) -> LimitDraft {
 fn spec(limits: &[(&str, LimitDraft)]) -> ResourceSpec {
     let limits: BTreeMap<_, _> =
         limits.iter().map(|(name, draft)| (LimitName::new(name).expect("a name"), draft.clone())).collect();
-    let queue = QueueSpec { max_waiting: 1_000_000, max_wait_ms: 86_400_000 };
+    let queue = QueueSpec { max_waiting: 1_000_000, max_wait_ms: 86_400_000, ..QueueSpec::default() };
     ResourceSpec::new(limits, queue, LeaseSpec { default_ttl_ms: 86_400_000, max_ttl_ms: 86_400_000 }).expect("valid")
 }
 
@@ -71,6 +73,7 @@ impl Group {
             held: VecDeque::new(),
             requests: 0,
             random: 0x9e37_79b9,
+            carried: None,
             step_us: STEP_US,
         };
         for n in 0..resources {
@@ -155,7 +158,8 @@ impl Group {
 impl Group {
     /// Carries a checkpoint away, as a node does now and then, so that the changes do not pile up.
     fn checkpoint(&mut self) {
-        if self.state.freeze().is_some() {
+        if let Ok(cut) = self.state.freeze(self.carried.map_or(Extent::Full, Extent::Since)) {
+            self.carried = Some(cut.period);
             let mut records = Vec::new();
             while self.state.drain(512, &mut records) {
                 records.clear();

@@ -6,23 +6,24 @@ use crate::caps;
 use crate::changes::Slot;
 use crate::command::{Acquire, metadata_fits};
 use crate::event::EventKind;
-use crate::hash::hash_of;
 use crate::index;
 use crate::lease_id::LeaseId;
+use crate::level::Level;
 use crate::load::Load;
 use crate::outcome::{Blocked, LeaseState, Outcome, Refusal, Reply};
 use crate::paged::Paged;
-use crate::record::{LeaseRecord, Life, RecordKey};
+use crate::record::{Caller, LeaseRecord, Life, Presence, RecordKey};
 use crate::spec::Cost;
 use crate::state::{Entry, Remembered, Resource, State};
 use crate::time::LogTime;
 
 impl State {
-    pub(crate) fn acquire(&mut self, entry: &mut Entry, acquire: Acquire) -> Outcome {
+    /// Decides an acquire, made by a call that has a number, or by one that has none (0).
+    pub(crate) fn acquire(&mut self, entry: &mut Entry, acquire: Acquire, call: u64) -> Outcome {
         check_bounds(&acquire)?;
-        let body = hash_of(&acquire);
+        let body = acquire.body();
         match self.recall(&acquire.request) {
-            Some(Remembered::Lease(seq)) => return self.acquire_again(entry, seq, body),
+            Some(Remembered::Lease(seq)) => return self.acquire_again(entry, seq, body, call),
             Some(Remembered::Memo(_)) => return Err(Refusal::IdempotencyConflict),
             None => {}
         }
@@ -30,7 +31,7 @@ impl State {
         self.settle_due(entry, id);
         let live = self.leases.len() - self.ended.len();
         let Some(resource) = self.resources.get(id) else { return Err(Refusal::ResourceNotFound) };
-        let granted = match check_now(resource, &acquire, entry.now) {
+        let granted = match check_now(resource, &acquire, entry.now, self.level()) {
             Ok(_) if live >= caps::LEASES_LIVE_MAX => Err(Refusal::TooManyLeases),
             other => other,
         };
@@ -42,7 +43,7 @@ impl State {
                 return Err(refusal);
             }
         };
-        let seq = self.admit(entry, id, acquire, body);
+        let seq = self.admit(entry, id, acquire, body, call);
         if granted {
             self.grant(entry, id, seq);
         } else {
@@ -53,7 +54,7 @@ impl State {
     }
 
     /// The same request again: the same lease, in whatever state it is now.
-    fn acquire_again(&mut self, entry: &mut Entry, seq: u64, body: u64) -> Outcome {
+    fn acquire_again(&mut self, entry: &mut Entry, seq: u64, body: u64, call: u64) -> Outcome {
         let Some(lease) = self.leases.get(seq) else { return Err(Refusal::LeaseNotFound) };
         if lease.body != body {
             return Err(Refusal::IdempotencyConflict);
@@ -61,20 +62,26 @@ impl State {
         let resource = lease.resource;
         self.settle_due(entry, resource);
         self.end_overdue(entry, seq);
-        self.keep_alive(entry.now, seq);
+        self.call_for(entry, seq, call);
+        if call != 0 {
+            // It may have been passed over until now.
+            self.settle_now(entry, resource);
+        }
         self.reschedule(resource);
-        match self.leases.get(seq).map(|lease| &lease.life) {
-            Some(Life::Waiting { .. } | Life::Held(_)) => self.lease_reply(seq, entry.now).map(Reply::Acquired),
-            Some(Life::Ended(end)) => Err(match (&end.state, &end.refusal) {
-                (LeaseState::TimedOut | LeaseState::Rejected, Some(refusal)) => refusal.clone(),
+        let Some(lease) = self.leases.get(seq) else { return Err(Refusal::LeaseNotFound) };
+        match &lease.life {
+            Life::Waiting { .. } | Life::Held(_) => self.lease_reply(seq, entry.now).map(Reply::Acquired),
+            Life::Ended(end) => Err(match (&end.state, &end.refusal) {
+                (LeaseState::TimedOut | LeaseState::Rejected, Some(refusal)) => {
+                    self.shown_refusal(lease, refusal, entry.now)
+                }
                 (state, _) => Refusal::LeaseEnded(*state),
             }),
-            None => Err(Refusal::LeaseNotFound),
         }
     }
 
     /// Makes the lease. It is to be granted or put in line next.
-    fn admit(&mut self, entry: &mut Entry, id: u64, acquire: Acquire, body: u64) -> u64 {
+    fn admit(&mut self, entry: &mut Entry, id: u64, acquire: Acquire, body: u64, call: u64) -> u64 {
         let meta = self.changes.edit(RecordKey::Meta, &mut self.meta);
         meta.leases_made += 1;
         let seq = meta.leases_made;
@@ -97,8 +104,9 @@ impl State {
                 until: entry.now.after_ms(wait_ms),
                 alive_until: entry.now.after_us(caps::KEEPALIVE_US),
             },
+            caller: Caller::of_call(call),
         };
-        self.requests.insert(request_hash, Remembered::Lease(seq).number());
+        self.requests.insert(self.requests.hash(lease.request.as_str()), Remembered::Lease(seq).number());
         self.leases.insert(seq, self.changes.create(RecordKey::Lease(seq), lease));
         seq
     }
@@ -111,7 +119,7 @@ impl State {
         entry.emit(&resource.slot.name, EventKind::Queued { lease: LeaseId { seq, tag: lease.tag }, load });
     }
 
-    /// Says that somebody still asks for a lease, if it waits. The caller reschedules its resource.
+    /// Says that somebody still asks for a lease, or did until now, if it waits. The caller reschedules its resource.
     pub(crate) fn keep_alive(&mut self, now: LogTime, seq: u64) {
         let Some(lease) = self.leases.get_mut(seq) else { return };
         let Life::Waiting { alive_until, .. } = &lease.life else { return };
@@ -153,8 +161,12 @@ impl State {
         });
         resource.live.line.remove(lease.priority, seq);
         resource.live.held.insert(seq);
+        if lease.caller.presence != Presence::Attached {
+            let claim_until = Some(entry.now.after_ms(resource.slot.queue.claim_ms));
+            lease.caller = Caller { presence: Presence::Attached, claim_until, ..lease.caller };
+        }
         before.map(|at| resource.live.timers.remove(&(at, seq)));
-        resource.live.timers.insert((deadline, seq));
+        resource.live.timers.extend(lease.timer().map(|at| (at, seq)));
         let (load, waited_us) = (lease.load.total(), entry.now.since_us(lease.arrived));
         let lease = LeaseId { seq, tag: lease.tag };
         entry.emit(&resource.slot.name, EventKind::Granted { lease, load, fencing_token, waited_us });
@@ -162,36 +174,50 @@ impl State {
 }
 
 /// Whether the acquire is granted at once (true) or joins the line (false).
-fn check_now(resource: &Resource, acquire: &Acquire, now: LogTime) -> Result<bool, Refusal> {
+fn check_now(resource: &Resource, acquire: &Acquire, now: LogTime, level: Level) -> Result<bool, Refusal> {
     if let Some(refusal) = resource.impossible(&acquire.load) {
         return Err(refusal);
     }
     let behind = resource.live.line.blocks(acquire.priority);
-    if !behind && resource.fits(&acquire.load, now) {
+    if !behind && resource.fits(&acquire.load, now, level) {
         return Ok(true);
     }
     let full = resource.live.line.total().count >= u64::from(resource.queue.max_waiting);
     if acquire.wait_ms.min(resource.queue.max_wait_ms) == 0 {
-        return Err(Refusal::LimitExceeded(blocked(resource, &acquire.load, acquire.priority, None, now)));
+        return Err(Refusal::LimitExceeded(blocked(resource, &acquire.load, acquire.priority, None, now, level)));
     }
     if full {
-        return Err(Refusal::QueueFull(blocked(resource, &acquire.load, acquire.priority, None, now)));
+        return Err(Refusal::QueueFull(blocked(resource, &acquire.load, acquire.priority, None, now, level)));
     }
     Ok(false)
 }
 
 /// What stands in the way of a load, as a newcomer or as the lease `seq`.
-pub(crate) fn blocked(resource: &Resource, load: &Load, priority: u8, seq: Option<u64>, now: LogTime) -> Blocked {
-    let limits = resource.limits.iter().filter(|limit| !limit.fits(limit.cost(load), now));
+pub(crate) fn blocked(
+    resource: &Resource,
+    load: &Load,
+    priority: u8,
+    seq: Option<u64>,
+    now: LogTime,
+    level: Level,
+) -> Blocked {
+    let limits = resource.limits.iter().filter(|limit| !limit.fits(limit.needed(load, level), now));
     let mut violated: Vec<_> = limits.map(|limit| Some(limit.name.clone())).collect();
     if violated.is_empty() {
         violated.push(None);
     }
-    Blocked { violated, retry_after_ms: estimate_ms(resource, load, priority, seq, now) }
+    Blocked { violated, retry_after_ms: estimate_ms(resource, load, priority, seq, now, level) }
 }
 
 /// When a load may get its turn: what is before it in line, and itself, must have fit under every rate. At least 1 ms.
-pub(crate) fn estimate_ms(resource: &Resource, load: &Load, priority: u8, seq: Option<u64>, now: LogTime) -> u64 {
+pub(crate) fn estimate_ms(
+    resource: &Resource,
+    load: &Load,
+    priority: u8,
+    seq: Option<u64>,
+    now: LogTime,
+    level: Level,
+) -> u64 {
     let ahead = resource.live.line.ahead(priority, seq.unwrap_or(u64::MAX));
     let mut estimate_ms = 1;
     for limit in &resource.limits {
@@ -200,7 +226,7 @@ pub(crate) fn estimate_ms(resource: &Resource, load: &Load, priority: u8, seq: O
             // Of a dimension the line knows only the sum of all: later than it will be, rather than too early.
             Cost::Load | Cost::Dimension(_) => ahead.load,
         };
-        let needed = cost_ahead.saturating_add(u128::from(limit.cost(load)));
+        let needed = cost_ahead.saturating_add(u128::from(limit.needed(load, level)));
         let fits_ms = limit.fits_in_us(needed, now).map_or(caps::RETRY_AFTER_CONCURRENCY_MS, |us| us.div_ceil(1000));
         estimate_ms = estimate_ms.max(fits_ms);
     }

@@ -38,14 +38,34 @@ pub const REMEMBERED_MAX: usize = 1_000_000;
 pub const REMEMBERED_US_MIN: u64 = 60_000_000;
 /// A waiting lease that nobody has asked for this long is cancelled, in microseconds of log time.
 pub const KEEPALIVE_US: u64 = 15_000_000;
+/// Within this time a lease that was granted while its caller was away must be claimed, unless its resource says otherwise.
+pub const CLAIM_MS_DEFAULT: u64 = 5_000;
+/// Largest `queue.claim_ms` of a resource.
+pub const CLAIM_MS_MAX: u64 = 60_000;
+/// Leases named by one command that says that their callers have gone.
+pub const DETACH_LEASES_MAX: usize = 1_000;
 /// Leases named by one keepalive command.
 pub const KEEPALIVE_LEASES_MAX: usize = 1_000;
 /// Leases that one log entry expires, times out or grants because time has passed.
 pub const DUE_WORK_PER_ENTRY_MAX: usize = 1_000;
 /// Leases that one command grants or ends beyond its own.
 pub const WORK_PER_COMMAND_MAX: usize = 1_000;
+/// Leases that one log entry expires, times out, grants or ends beyond those that its commands speak of; half of it for what
+/// time has made due. Of feature level 2; before it the two maxima above count for each entry and each command.
+pub const WORK_PER_ENTRY_MAX: usize = 2_000;
+/// Resources with left-over work among which an entry shares its budget; the others follow when one of them is done.
+pub const LEFT_OVER_SHARED_MAX: usize = 8;
 /// Remembered records that one log entry forgets, beyond one for each of its events.
 pub const FORGOTTEN_PER_ENTRY_MAX: usize = 64;
+/// The same from feature level 2 on, with those that only lose their metadata.
+pub const FORGOTTEN_PER_ENTRY_MORE: usize = 1_000;
+/// What an ended lease takes without its texts, in bytes, about.
+pub const REMEMBERED_LEASE_BYTES: u64 = 128;
+/// What a remembered change of a resource takes, in bytes, about.
+pub const REMEMBERED_CHANGE_BYTES: u64 = 512;
+/// Bytes of ended leases and resource changes remembered by one group, about. Beyond it the oldest lose their metadata, and
+/// are then forgotten. From feature level 2 on.
+pub const REMEMBERED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Segments into which a sliding window is cut.
 pub const SEGMENTS_PER_WINDOW: u64 = 64;
 /// The hint of when to come back while only concurrency blocks, in milliseconds.

@@ -4,9 +4,19 @@
 //! changes a hundred times between two looks is hashed once.
 //!
 //! A checkpoint is cut by [`Changes::freeze`] in constant time and then drained in pieces between applied entries. A
-//! record that is about to change before it was drained is set aside as it was. A checkpoint writes into one of two
-//! slots in turn, so it carries what has changed since the checkpoint before the last: in the last two *periods*. Each
-//! record knows in which period it changed last and which checkpoint has it already, so that a change costs no search.
+//! record that is about to change before it was drained is set aside as it was.
+//!
+//! ```text
+//!   period 5            period 6            period 7
+//!   --------- cut ----- earlier --- cut --- recent --- now
+//!                |                   |
+//!        a slot of this cut   a slot of this cut: what it lacks is in `recent`
+//!        lacks `earlier` and `recent`
+//! ```
+//! Whoever cuts says what the slot holds that is to be written: nothing ([`Extent::Full`]), or exactly the checkpoint of an
+//! earlier cut ([`Extent::Since`]). Two periods are remembered, since two slots are written in turn; a slot that is older
+//! has to be written in full. Each record knows in which period it changed last and which checkpoint has it already, so that
+//! a change costs no search.
 
 use std::collections::BTreeSet;
 use std::mem;
@@ -37,6 +47,31 @@ impl<T> std::ops::Deref for Slot<T> {
     }
 }
 
+/// The time between two cuts. A slot that holds the state as it was at a cut lacks what changed in the period that the cut
+/// began, and after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Period(pub(crate) u32);
+
+/// What a checkpoint has to contain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Every record: the slot is empty.
+    Full,
+    /// What has changed since this period began, and which records are gone: the slot holds exactly the rest.
+    Since(Period),
+}
+
+/// Why no checkpoint was cut. Nothing has changed then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotCut {
+    /// The last one is still being drained.
+    #[error("the last checkpoint is still being drained")]
+    Draining,
+    /// The changes since that period are not remembered: only a full checkpoint can follow.
+    #[error("the changes since that checkpoint are not remembered")]
+    TooOld,
+}
+
 /// Which records have changed, and the digest over all of them.
 #[derive(Debug)]
 pub(crate) struct Changes {
@@ -60,17 +95,34 @@ impl Default for Changes {
     }
 }
 
-/// A checkpoint that is being drained: what changed in the two periods before it.
-#[derive(Debug, Default)]
+/// A checkpoint that is being drained.
+#[derive(Debug)]
 struct Cut {
-    /// How much of `Changes::earlier`, which the next checkpoint will need too, is still to be drained.
-    left: usize,
-    /// Of the period before that, what is still to be drained.
-    oldest: Vec<RecordKey>,
+    /// It carries what has changed in this period and later: everything from 0 on.
+    since: u32,
+    left: Left,
     /// Records as they were when the checkpoint was cut, for those that have changed since.
     aside: Vec<(RecordKey, Option<Record>)>,
     /// Removed since the checkpoint was cut.
     removed: BTreeSet<RecordKey>,
+}
+
+/// What of a checkpoint is still to be drained, beside what was set aside.
+#[derive(Debug)]
+enum Left {
+    /// All records after this one, in the order of their keys.
+    All(Option<RecordKey>),
+    /// So much of `Changes::earlier`, which the next checkpoint may need too, and what changed in the period before that.
+    Changed { earlier: usize, oldest: Vec<RecordKey> },
+}
+
+/// Where the next record of a checkpoint is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Under this key, if it is still there.
+    Key(RecordKey),
+    /// Under the first key after this one.
+    After(Option<RecordKey>),
 }
 
 impl Changes {
@@ -80,11 +132,10 @@ impl Changes {
         Slot { value, hash: 0, changed: self.period, carried: 0, stale: true }
     }
 
-    /// Takes a record over as it was stored. The next checkpoint carries it, since the slot it goes to may not have it.
+    /// Takes a record over as it was stored: a slot has it.
     pub fn load<T: Serialize>(&mut self, key: RecordKey, value: T) -> Slot<T> {
         let hash = hash_of(&(key, &value));
         self.digest = self.digest.wrapping_add(hash);
-        self.earlier.push(key);
         Slot { value, hash, changed: self.period - 1, carried: 0, stale: false }
     }
 
@@ -112,7 +163,7 @@ impl Changes {
             return;
         }
         if let Some(cut) = &mut self.cut
-            && slot.changed + 2 >= self.period
+            && slot.changed >= cut.since
             && slot.carried != self.period
         {
             slot.carried = self.period;
@@ -142,31 +193,68 @@ impl Changes {
         self.digest
     }
 
-    /// Cuts a checkpoint. All hashes must be fresh. False, and nothing is cut, while the last one is being drained.
-    pub fn freeze(&mut self) -> bool {
-        if self.cut.is_some() {
-            return false;
-        }
-        self.period += 1;
-        let oldest = mem::replace(&mut self.earlier, mem::take(&mut self.recent));
-        self.cut = Some(Cut { left: self.earlier.len(), oldest, ..Cut::default() });
-        true
+    /// The period that runs now.
+    pub fn period(&self) -> Period {
+        Period(self.period)
     }
 
-    /// The next key to drain, if any. Some come twice, and some have been set aside.
-    pub fn next_frozen(&mut self) -> Option<RecordKey> {
-        let cut = self.cut.as_mut()?;
-        if cut.left > 0 {
-            cut.left -= 1;
-            return self.earlier.get(cut.left).copied();
+    /// Cuts a checkpoint, and begins a period. All hashes must be fresh. O(1).
+    pub fn freeze(&mut self, extent: Extent) -> Result<Period, NotCut> {
+        if self.cut.is_some() {
+            return Err(NotCut::Draining);
         }
-        cut.oldest.pop()
+        let since = match extent {
+            Extent::Full => 0,
+            Extent::Since(Period(since)) if since == self.period || since + 1 == self.period => since,
+            Extent::Since(_) => return Err(NotCut::TooOld),
+        };
+
+        let begun = self.period;
+        self.period += 1;
+        let oldest = mem::replace(&mut self.earlier, mem::take(&mut self.recent));
+        let left = match extent {
+            Extent::Full => Left::All(None),
+            Extent::Since(_) => {
+                Left::Changed { earlier: self.earlier.len(), oldest: if since == begun { Vec::new() } else { oldest } }
+            }
+        };
+        self.cut = Some(Cut { since, left, aside: Vec::new(), removed: BTreeSet::new() });
+        Ok(Period(self.period))
+    }
+
+    /// Gives a checkpoint up that was cut. The slot it was for can only be written in full again.
+    pub fn abandon(&mut self) {
+        self.cut = None;
+    }
+
+    /// Where the next record to drain is, if there is one. Some come twice, and some have been set aside.
+    pub fn next_frozen(&mut self) -> Option<Next> {
+        let cut = self.cut.as_mut()?;
+        match &mut cut.left {
+            Left::All(after) => Some(Next::After(*after)),
+            Left::Changed { earlier, oldest } => {
+                if *earlier > 0 {
+                    *earlier -= 1;
+                    return self.earlier.get(*earlier).copied().map(Next::Key);
+                }
+                oldest.pop().map(Next::Key)
+            }
+        }
+    }
+
+    /// A full checkpoint has come to this key; to its end without one.
+    pub fn passed(&mut self, key: Option<RecordKey>) {
+        let Some(cut) = &mut self.cut else { return };
+        cut.left = match key {
+            Some(key) => Left::All(Some(key)),
+            None => Left::Changed { earlier: 0, oldest: Vec::new() },
+        };
     }
 
     /// The record of a key to drain, if this checkpoint does not have it yet.
     pub fn carry<T: Clone + Into<Record>>(&self, slot: &mut Slot<T>) -> Option<Record> {
-        // One that has changed since the checkpoint was cut was set aside then, and so carried.
-        if slot.carried == self.period {
+        // One that has changed since the checkpoint was cut was set aside then, or is newer than the checkpoint.
+        if slot.carried == self.period || slot.changed == self.period {
             return None;
         }
         slot.carried = self.period;
@@ -184,7 +272,14 @@ impl Changes {
 
     /// Ends the draining once nothing is left; true when it did.
     pub fn finish(&mut self) -> bool {
-        let done = self.cut.as_ref().is_none_or(|cut| cut.left == 0 && cut.oldest.is_empty() && cut.aside.is_empty());
+        let is_done = |cut: &Cut| {
+            let nothing_left = match &cut.left {
+                Left::All(_) => false,
+                Left::Changed { earlier, oldest } => *earlier == 0 && oldest.is_empty(),
+            };
+            nothing_left && cut.aside.is_empty()
+        };
+        let done = self.cut.as_ref().is_none_or(is_done);
         if done {
             self.cut = None;
         }

@@ -1,8 +1,9 @@
 //! The invariants of the state, each with a check of its own. Tests run them after every step.
 
+use crate::caps;
 use crate::limit::Usage;
 use crate::outcome::LeaseState;
-use crate::record::Life;
+use crate::record::{Caller, Life, Presence};
 use crate::spec::Rule;
 use crate::state::{Resource, State};
 
@@ -28,6 +29,7 @@ impl State {
             self.check_work_conserving(resource)?;
         }
         self.check_leases()?;
+        self.check_remembered()?;
         self.check_names()?;
         self.check_claims()
     }
@@ -58,9 +60,10 @@ impl State {
     /// The line and the set of held leases are those of the lease records.
     fn check_line(&self, id: u64, resource: &Resource) -> Result<(), Broken> {
         let mine = self.leases.iter().filter(|(_, lease)| lease.resource == id);
-        let (mut waiting, mut held, mut load) = (0u64, 0usize, 0u128);
+        let (mut waiting, mut held, mut load, mut aside) = (0u64, 0usize, 0u128, 0usize);
         for (seq, lease) in mine {
             match &lease.life {
+                Life::Waiting { .. } if lease.caller.presence == Presence::PassedOver => aside += 1,
                 Life::Waiting { .. } => {
                     waiting += 1;
                     load += u128::from(lease.load.total());
@@ -76,8 +79,9 @@ impl State {
         }
         let total = resource.live.line.total();
         hold(total.count == waiting && total.load == load, || format!("{}: the line sums {total:?}", resource.name))?;
+        hold(resource.live.line.aside() == aside, || format!("{}: {aside} are passed over", resource.name))?;
         hold(resource.live.held.len() == held, || format!("{}: holds leases that are not held", resource.name))?;
-        hold(resource.live.timers.len() as u64 == waiting + held as u64, || {
+        hold(resource.live.timers.len() as u64 == waiting + (held + aside) as u64, || {
             format!("{}: timers are off", resource.name)
         })
     }
@@ -87,10 +91,14 @@ impl State {
         let listed = self.due.iter().filter(|(_, other)| *other == id).map(|(at, _)| *at).collect::<Vec<_>>();
         let due = resource.due.into_iter().collect::<Vec<_>>();
         hold(listed == due, || format!("{}: due {due:?} but listed {listed:?}", resource.name))?;
+        let left_over = self.left_over.contains(&id);
+        hold(left_over == resource.is_left_over(), || format!("{}: left over, or not", resource.name))?;
         for (at, seq) in &resource.live.timers {
             let timer = self.leases.get(*seq).and_then(|lease| lease.timer());
             hold(timer == Some(*at), || format!("{}: the timer of lease {seq} is off", resource.name))?;
-            hold(resource.due.is_some_and(|due| due <= *at), || format!("{}: lease {seq} is late", resource.name))?;
+            let in_time = resource.due.is_some_and(|due| due <= *at);
+            let comes_along = resource.deleted || (left_over && !self.level().shares_work());
+            hold(in_time || comes_along, || format!("{}: lease {seq} is late", resource.name))?;
         }
         Ok(())
     }
@@ -98,8 +106,8 @@ impl State {
     /// Free capacity and a fitting head of line do not coexist, but for work that is due and bounded.
     fn check_work_conserving(&self, resource: &Resource) -> Result<(), Broken> {
         let head = resource.live.line.head().and_then(|seq| self.leases.get(seq));
-        let fits = head.is_some_and(|lease| !resource.deleted && resource.fits(&lease.load, self.now()));
-        let left_over = resource.due.is_some_and(|due| due <= self.now());
+        let fits = head.is_some_and(|lease| !resource.deleted && resource.fits(&lease.load, self.now(), self.level()));
+        let left_over = resource.is_due(self.now());
         hold(!fits || left_over, || format!("{}: the head of the line fits and waits", resource.name))
     }
 
@@ -126,6 +134,22 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// The bytes that are remembered are counted, and callers are known of live leases only.
+    fn check_remembered(&self) -> Result<(), Broken> {
+        let mut bytes = caps::REMEMBERED_CHANGE_BYTES * self.memos.len() as u64;
+        for (seq, lease) in self.leases.iter() {
+            if matches!(lease.life, Life::Ended(_)) {
+                bytes += lease.remembered_bytes();
+                hold(lease.caller == Caller::default(), || format!("ended lease {seq} has a caller"))?;
+            }
+            let claim = lease.caller.claim_until.is_none() || matches!(lease.life, Life::Held(_));
+            hold(claim, || format!("lease {seq} is to be claimed and is not held"))?;
+            let away = lease.caller.presence == Presence::Attached || matches!(lease.life, Life::Waiting { .. });
+            hold(away, || format!("lease {seq} waits for nobody, and has no caller"))?;
+        }
+        hold(bytes == self.remembered_bytes, || format!("{bytes} bytes are remembered, not {}", self.remembered_bytes))
     }
 
     fn check_names(&self) -> Result<(), Broken> {

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::caps;
+use crate::hash::hash_of;
 use crate::lease_id::LeaseId;
+use crate::level::LEVEL_FIRST;
 use crate::load::Load;
 use crate::name::{Placement, RequestId, ResourceName};
-use crate::patch::ResourcePatch;
+use crate::patch::{Patch, ResourcePatch};
 use crate::spec::ResourceSpec;
 
 /// One command. Deciding it always gives an [`crate::Outcome`]; it cannot fail otherwise.
@@ -38,6 +40,41 @@ pub enum Command {
     Fence(FenceClaims),
     /// Creates a resource under a claim, or replaces it.
     PutClaimed(PutClaimed),
+    /// Raises the feature level of the group. Every member must be able to follow it.
+    RaiseLevel(u32),
+    /// Asks for a lease, in a call whose end may be told later.
+    Call(Call),
+    /// Says that another call asks for a lease from now on, and claims it if it is held.
+    Attend(Attend),
+    /// Says that calls have ended without an answer.
+    Detach(Detach),
+}
+
+impl Command {
+    /// The feature level that the command needs: the members of a group of a lower one could not read it.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        let of_queue = |claims: bool| if claims { 2 } else { LEVEL_FIRST };
+        match self {
+            Self::PutResource(put) | Self::PutClaimed(PutClaimed { put, .. }) => {
+                of_queue(put.spec.queue.claim_ms != caps::CLAIM_MS_DEFAULT)
+            }
+            Self::PatchResource(patch) => {
+                of_queue(matches!(&patch.patch.queue, Patch::Set(queue) if queue.claim_ms != Patch::Keep))
+            }
+            Self::DeleteResource(_)
+            | Self::Acquire(_)
+            | Self::Release(_)
+            | Self::Extend(_)
+            | Self::Keepalive(_)
+            | Self::Tick
+            | Self::Claim(_)
+            | Self::Unclaim(_)
+            | Self::Fence(_) => LEVEL_FIRST,
+            Self::RaiseLevel(_) => LEVEL_FIRST,
+            Self::Call(_) | Self::Attend(_) | Self::Detach(_) => 2,
+        }
+    }
 }
 
 /// Which version of a resource a change is meant for.
@@ -110,6 +147,39 @@ pub struct Acquire {
     pub metadata: Metadata,
 }
 
+/// What a request asks for, as it is remembered: the same request again must ask for the same. The hashes are part of the
+/// state, so they must not change with the types. A field that is new is hashed after these, and only when it is not what it
+/// was before there was such a field.
+impl Acquire {
+    pub(crate) fn body(&self) -> u64 {
+        let Self { request, resource, load, priority, wait_ms, ttl_ms, metadata } = self;
+        hash_of(&(request, resource, load, priority, wait_ms, ttl_ms, metadata))
+    }
+}
+
+impl PutResource {
+    pub(crate) fn body(&self) -> u64 {
+        let Self { request, resource, spec, condition } = self;
+        let ResourceSpec { limits, queue, lease } = spec;
+        hash_of(&(request, resource, (limits, queue, lease), condition))
+    }
+}
+
+impl PatchResource {
+    pub(crate) fn body(&self) -> u64 {
+        let Self { request, resource, patch, condition } = self;
+        let ResourcePatch { limits, queue, lease } = patch;
+        hash_of(&(request, resource, (limits, queue, lease), condition))
+    }
+}
+
+impl DeleteResource {
+    pub(crate) fn body(&self) -> u64 {
+        let Self { request, resource, condition } = self;
+        hash_of(&(request, resource, condition))
+    }
+}
+
 /// Strings that a caller wants to see again with its lease: at most 16 pairs and 1 KiB in all.
 pub type Metadata = BTreeMap<String, String>;
 
@@ -136,6 +206,32 @@ pub struct Extend {
     pub lease: LeaseId,
     /// From now, 1 ms to 31 days, lowered to the resource's `max_ttl_ms`; `None` is the resource's default.
     pub ttl_ms: Option<u64>,
+}
+
+/// Asks for a lease, in a call whose end may be told later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// What for.
+    pub acquire: Acquire,
+    /// A number that no other call has, by chance. Not 0.
+    pub call: u64,
+}
+
+/// Says that another call asks for a lease from now on. One that waits is kept alive and has its caller back; one that is held
+/// is claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attend {
+    /// Which lease.
+    pub lease: LeaseId,
+    /// The number of the call.
+    pub call: u64,
+}
+
+/// Says that calls have ended without an answer. It concerns a lease only if no other call has come for it meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detach {
+    /// Leases, and the calls for them. At most 1,000.
+    pub calls: Vec<(LeaseId, u64)>,
 }
 
 /// Says that somebody still waits for these leases. At most 1,000; those that do not wait are passed over.

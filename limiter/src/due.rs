@@ -3,11 +3,10 @@
 use crate::acquire::blocked;
 use crate::caps;
 use crate::event::{Event, EventKind};
-use crate::index;
 use crate::lease_id::LeaseId;
 use crate::name::{LimitName, ResourceName};
 use crate::outcome::{LeaseState, Refusal};
-use crate::record::{Ended, Life, RecordKey};
+use crate::record::{Caller, Ended, Life, Presence, RecordKey};
 use crate::state::{Entry, Remembered, State};
 use crate::time::LogTime;
 
@@ -26,20 +25,68 @@ impl Entry {
 }
 
 impl State {
-    /// Does what is due, in the order in which it became due, at most `budget` leases of it.
-    pub(crate) fn run_due(&mut self, entry: &mut Entry, mut budget: usize) {
+    /// Does what time has made due and what is left over, a bounded amount of it. Half of the entry's budget is for that; the
+    /// commands have the rest.
+    pub(crate) fn run_due(&mut self, entry: &mut Entry) {
+        if !self.level().shares_work() {
+            // What is left over goes first, and the rest has what remains.
+            let budget = self.finish_left_over(entry, caps::DUE_WORK_PER_ENTRY_MAX, usize::MAX);
+            self.run_timed(entry, budget);
+            return;
+        }
+        let share = entry.work_left / 2;
+        // Neither waits for the other: what is left over may take as much time as it likes, at half the speed.
+        let for_timed = if self.left_over.is_empty() { share } else { share / 2 };
+        let timed = for_timed - self.run_timed(entry, for_timed);
+        let left = self.finish_left_over(entry, share - timed, caps::LEFT_OVER_SHARED_MAX);
+        entry.work_left = entry.work_left - share + left;
+    }
+
+    /// Does what time has made due, in that order; returns what is left of the budget.
+    fn run_timed(&mut self, entry: &mut Entry, mut budget: usize) -> usize {
         while let Some((at, id)) = self.due.first().copied() {
             if at > entry.now || budget == 0 {
-                return;
+                break;
             }
             // Every visit costs, so that a resource with nothing to do cannot be visited for ever.
             budget = self.settle(entry, id, budget).saturating_sub(1);
         }
+        budget
+    }
+
+    /// Goes on with what is left over, in so many resources at most, each with an equal part of the budget; returns what is left
+    /// of it.
+    fn finish_left_over(&mut self, entry: &mut Entry, mut budget: usize, resources_max: usize) -> usize {
+        let parts = self.left_over.len().clamp(1, resources_max);
+        let part = if resources_max == usize::MAX { budget } else { budget.div_ceil(parts) };
+        for _ in 0..parts {
+            let mut after = None;
+            while budget > 0 {
+                let next = after.map_or_else(|| self.left_over.first(), |id| self.left_over.range(id + 1..).next());
+                let Some(id) = next.copied() else { break };
+                let given = part.min(budget);
+                budget = (budget - given + self.settle(entry, id, given)).saturating_sub(1);
+                // With a part for each, one that is not done makes room for the next.
+                if resources_max != usize::MAX {
+                    after = Some(id);
+                }
+            }
+        }
+        budget
     }
 
     /// Does what is due in one resource, before a command in it is decided.
     pub(crate) fn settle_due(&mut self, entry: &mut Entry, id: u64) {
         if self.resources.get(id).is_some_and(|resource| resource.is_due(entry.now)) {
+            self.settle_now(entry, id);
+        }
+    }
+
+    /// Does what is due in one resource for the sake of a command, and grants its line what fits.
+    pub(crate) fn settle_now(&mut self, entry: &mut Entry, id: u64) {
+        if self.level().shares_work() {
+            entry.work_left = self.settle(entry, id, entry.work_left);
+        } else {
             self.settle(entry, id, caps::WORK_PER_COMMAND_MAX);
         }
     }
@@ -84,11 +131,18 @@ impl State {
         let Some(resource) = self.resources.get(lease.resource) else { return false };
         match &lease.life {
             Life::Waiting { until, alive_until } if until <= alive_until => {
-                let blocked = blocked(resource, &lease.load, lease.priority, Some(seq), entry.now);
+                let level = self.level();
+                let mut blocked = blocked(resource, &lease.load, lease.priority, Some(seq), entry.now, level);
+                if level.keeps_no_estimates() {
+                    blocked.retry_after_ms = 0;
+                }
                 let refusal = Some(Refusal::WaitTimeout(blocked));
                 self.end(entry, seq, LeaseState::TimedOut, Ending { refusal, ..Ending::default() });
             }
             Life::Waiting { .. } => self.end(entry, seq, LeaseState::Cancelled, Ending::default()),
+            Life::Held(holding) if lease.caller.claim_until.is_some_and(|at| at < holding.deadline) => {
+                self.lapse(entry, seq);
+            }
             Life::Held(_) => self.end(entry, seq, LeaseState::Expired, Ending::default()),
             Life::Ended(_) => return false,
         }
@@ -116,11 +170,17 @@ impl State {
 
     /// Grants from the head of the line on, as long as the head fits.
     fn grant_line(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> usize {
+        let level = self.level();
         while budget > 0 {
             let Some(resource) = self.resources.get(id) else { break };
             let Some(seq) = resource.live.line.head() else { break };
             let Some(lease) = self.leases.get(seq) else { break };
-            if resource.impossible(&lease.load).is_some() || !resource.fits(&lease.load, entry.now) {
+            if lease.caller.presence == Presence::Detached && resource.queue.claim_ms == 0 {
+                self.pass_over(id, seq);
+                budget -= 1;
+                continue;
+            }
+            if resource.impossible(&lease.load).is_some() || !resource.fits(&lease.load, entry.now, level) {
                 break;
             }
             self.grant(entry, id, seq);
@@ -133,7 +193,7 @@ impl State {
     fn dissolve(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> usize {
         while budget > 0 {
             let Some(resource) = self.resources.get(id) else { return budget };
-            if let Some(seq) = resource.live.line.head() {
+            if let Some(seq) = resource.live.line.any() {
                 let refusal = Some(Refusal::ResourceDeleted);
                 self.end(entry, seq, LeaseState::Rejected, Ending { refusal, ..Ending::default() });
             } else if let Some(seq) = resource.live.held.first().copied() {
@@ -151,6 +211,7 @@ impl State {
     fn remove_resource(&mut self, id: u64) {
         if let Some(resource) = self.resources.remove(id) {
             resource.due.map(|at| self.due.remove(&(at, id)));
+            self.left_over.remove(&id);
             self.changes.remove(RecordKey::Resource(id), resource.slot);
         }
     }
@@ -167,7 +228,7 @@ impl State {
 
     fn forget_lease(&mut self, seq: u64) {
         if let Some(slot) = self.leases.remove(seq) {
-            self.requests.remove(index::hash(slot.request.as_str()), Remembered::Lease(seq).number());
+            self.requests.remove(self.requests.hash(slot.request.as_str()), Remembered::Lease(seq).number());
             self.changes.remove(RecordKey::Lease(seq), slot);
         }
     }
@@ -203,18 +264,24 @@ impl State {
             refunded: ending.refunded,
             debited: ending.debited,
         }));
+        lease.caller = Caller::default();
+        self.remembered_bytes += lease.remembered_bytes();
         self.ended.push(entry.now, seq);
         let (lease, load) = (LeaseId { seq, tag: lease.tag }, lease.load.total());
         entry.emit(&resource.slot.name, EventKind::Ended { lease, load, state });
     }
 
-    /// Forgets at most `budget` ended leases and changes: those past their time, and the oldest when there are too many.
-    pub(crate) fn forget(&mut self, now: LogTime, mut budget: usize) {
+    /// Forgets ended leases and changes, after an entry with so many events: those past their time, and the oldest when there
+    /// are too many.
+    pub(crate) fn forget(&mut self, now: LogTime, events: usize) {
+        let bounds_bytes = self.level().bounds_bytes();
+        let more = if bounds_bytes { caps::FORGOTTEN_PER_ENTRY_MORE } else { caps::FORGOTTEN_PER_ENTRY_MAX };
         let past = |at: LogTime| at.after_us(caps::REMEMBERED_US_MIN) <= now;
-        while budget > 0 {
+        for _ in 0..more + events {
             let lease = self.ended.first();
             let memo = self.memos.first_key_value().map(|(id, memo)| (memo.at, *id));
-            let crowded = self.ended.len() + self.memos.len() > caps::REMEMBERED_MAX;
+            let is_large = bounds_bytes && self.remembered_bytes > caps::REMEMBERED_BYTES_MAX;
+            let crowded = is_large || self.ended.len() + self.memos.len() > caps::REMEMBERED_MAX;
             let lease_first = match (lease, memo) {
                 (Some((lease, _)), Some((memo, _))) => lease <= memo,
                 (lease, _) => lease.is_some(),
@@ -225,16 +292,32 @@ impl State {
                 return;
             }
             if !past(at) {
+                if is_large && self.strip_oldest() {
+                    continue;
+                }
                 self.changes.edit(RecordKey::Meta, &mut self.meta).forgotten_early += 1;
             }
             if lease_first {
                 self.ended.pop_first();
+                let bytes = self.leases.get(id).map_or(0, |lease| lease.remembered_bytes());
+                self.remembered_bytes = self.remembered_bytes.saturating_sub(bytes);
                 self.forget_lease(id);
             } else if let Some(slot) = self.memos.remove(&id) {
-                self.requests.remove(index::hash(slot.request.as_str()), Remembered::Memo(id).number());
+                self.remembered_bytes = self.remembered_bytes.saturating_sub(caps::REMEMBERED_CHANGE_BYTES);
+                self.requests.remove(self.requests.hash(slot.request.as_str()), Remembered::Memo(id).number());
                 self.changes.remove(RecordKey::Memo(id), slot);
             }
-            budget -= 1;
         }
+    }
+
+    /// Takes its metadata from the oldest ended lease that has any; false when none has.
+    fn strip_oldest(&mut self) -> bool {
+        let leases = &self.leases;
+        let has_metadata = |seq: u64| leases.get(seq).is_some_and(|lease| !lease.metadata.is_empty());
+        let Some(seq) = self.ended.first_with(has_metadata) else { return false };
+        let Some(slot) = self.leases.get_mut(seq) else { return false };
+        self.remembered_bytes = self.remembered_bytes.saturating_sub(slot.metadata_bytes());
+        self.changes.edit(RecordKey::Lease(seq), slot).metadata.clear();
+        true
     }
 }

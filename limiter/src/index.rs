@@ -16,11 +16,16 @@ const BUCKET_LEN: usize = 8;
 pub(crate) struct Index {
     buckets: Vec<Vec<(u64, u64)>>,
     len: usize,
+    seed: u64,
 }
 
-/// A hash that spreads whatever callers choose for names.
+/// The same hash of a name on every replica.
 pub(crate) fn hash(name: &str) -> u64 {
-    let mut hasher = SipHasher13::new();
+    keyed(0, name)
+}
+
+fn keyed(key: u64, name: &str) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(key, 0);
     hasher.write(name.as_bytes());
     hasher.finish()
 }
@@ -31,6 +36,17 @@ fn origin(n: usize) -> usize {
 }
 
 impl Index {
+    /// An empty index. The seed is to be this process's own: nobody who does not know it can choose names that meet in one
+    /// bucket.
+    pub fn seeded(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
+    /// The hash of a name in this index.
+    pub fn hash(&self, name: &str) -> u64 {
+        keyed(self.seed, name)
+    }
+
     /// The first number under `hash` that `is` accepts.
     pub fn find(&self, hash: u64, is: impl Fn(u64) -> bool) -> Option<u64> {
         let bucket = self.buckets.get(self.bucket_of(hash))?;
@@ -94,7 +110,7 @@ mod tests {
 
     #[test]
     fn every_entry_is_found_while_it_grows_and_shrinks() {
-        let mut index = Index::default();
+        let mut index = Index::seeded(7);
         for round in 0..3 {
             for id in 0..2_000 {
                 index.insert(hash(&format!("{id}")), id);

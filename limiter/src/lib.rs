@@ -27,6 +27,7 @@
 //! made ([`ResourceName`], [`LimitName`], [`RequestId`]), so nothing here checks them again.
 
 mod acquire;
+mod attend;
 mod bucket;
 pub mod caps;
 mod catalog;
@@ -39,6 +40,7 @@ mod event;
 mod hash;
 mod index;
 mod lease_id;
+mod level;
 mod limit;
 mod line;
 mod live;
@@ -53,17 +55,20 @@ mod release;
 mod resource;
 mod spec;
 mod state;
+mod stored;
 mod time;
 mod view;
 mod window;
 
+pub use changes::{Extent, NotCut, Period};
 pub use check::Broken;
 pub use command::{
-    Acquire, ClaimName, Command, Condition, DeleteResource, Extend, FenceClaims, Keepalive, Metadata, PatchResource,
-    PutClaimed, PutResource, Release, UnclaimName, metadata_fits,
+    Acquire, Attend, Call, ClaimName, Command, Condition, DeleteResource, Detach, Extend, FenceClaims, Keepalive,
+    Metadata, PatchResource, PutClaimed, PutResource, Release, UnclaimName, metadata_fits,
 };
 pub use event::{Event, EventKind};
 pub use lease_id::{BadLeaseId, LeaseId};
+pub use level::{Features, LEVEL_FIRST, LEVEL_MAX};
 pub use load::{BadLoad, Load};
 pub use loader::Loader;
 pub use name::{BadName, LimitName, Placement, RequestId, ResourceName};

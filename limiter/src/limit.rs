@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::{Bucket, BucketRates};
+use crate::level::Level;
 use crate::load::Load;
 use crate::name::LimitName;
 use crate::outcome::LimitUsage;
@@ -90,7 +91,14 @@ impl Limit {
         load.cost(&self.spec.cost)
     }
 
-    /// True when `cost`, which is not charged when it is 0, can be charged now.
+    /// What must be free for a load to be granted: its cost. A load that is given as 0 is not charged, and gated all the same:
+    /// one unit must be free, which is never the case while something is owed.
+    pub fn needed(&self, load: &Load, level: Level) -> u64 {
+        let cost = self.cost(load);
+        if cost == 0 && level.gates_empty_loads() && load.mentions(&self.spec.cost) { 1 } else { cost }
+    }
+
+    /// True when so much is free now. Nothing is free in any case.
     pub fn fits(&self, cost: u64, now: LogTime) -> bool {
         cost == 0
             || match &self.usage {
@@ -135,6 +143,19 @@ impl Limit {
             }
         };
         Charge { limit: self.name.clone(), id: self.id, epoch: self.epoch, amount, mark }
+    }
+
+    /// Gives back all of a charge that is still counted, since nothing was done for it; returns how much.
+    pub fn give_back(&mut self, charge: &Charge, now: LogTime) -> u64 {
+        if charge.epoch != self.epoch {
+            return 0;
+        }
+        let rule = self.spec.rule;
+        match &mut self.usage {
+            Usage::Bucket(b) => b.refund(bucket_rates(rule), charge.amount, charge.mark, charge.amount, now),
+            Usage::Window(w) => w.refund(window_rates(rule), charge.mark, charge.amount, now),
+            Usage::Concurrency(_) => 0,
+        }
     }
 
     /// Frees the concurrency that a held lease of this load holds. Rates are left alone.

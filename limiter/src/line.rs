@@ -36,13 +36,25 @@ impl Sum {
 #[derive(Debug, Clone, Copy)]
 struct Place {
     seq: u64,
-    /// `None` once the lease has left.
-    load: Option<u64>,
+    load: u64,
+    standing: Standing,
+}
+
+/// Whether a place counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    In,
+    /// It is kept, and passed over.
+    Aside,
+    Gone,
 }
 
 impl Place {
     fn sum(self) -> Sum {
-        self.load.map_or_else(Sum::default, |load| Sum { count: 1, load: u128::from(load) })
+        match self.standing {
+            Standing::In => Sum { count: 1, load: u128::from(self.load) },
+            Standing::Aside | Standing::Gone => Sum::default(),
+        }
     }
 }
 
@@ -53,6 +65,8 @@ pub(crate) struct Lane {
     /// `tree[i]` sums the places from `i + 1 - lowbit(i + 1)` to `i`.
     tree: Vec<Sum>,
     total: Sum,
+    /// Places that are kept and passed over.
+    aside: usize,
 }
 
 fn lowbit(i: usize) -> usize {
@@ -92,28 +106,39 @@ impl Lane {
         self.places.binary_search_by_key(&seq, |place| place.seq).ok()
     }
 
-    fn remove(&mut self, seq: u64) -> bool {
+    /// Gives a place another standing; false when it is not there, or has gone already.
+    fn stand(&mut self, seq: u64, standing: Standing) -> bool {
         let Some(at) = self.find(seq) else { return false };
-        let Some(place) = self.places.get_mut(at) else { return false };
-        let gone = place.sum();
-        place.load = None;
-        self.total = self.total.minus(gone);
+        let Some(place) = self.places.get_mut(at).filter(|place| place.standing != Standing::Gone) else {
+            return false;
+        };
+        let (before, was_aside) = (place.sum(), place.standing == Standing::Aside);
+        place.standing = standing;
+        let after = place.sum();
+
+        self.aside = self.aside + usize::from(standing == Standing::Aside) - usize::from(was_aside);
+        self.total = self.total.minus(before).plus(after);
         let mut i = at + 1;
         while let Some(node) = self.tree.get_mut(i - 1) {
-            *node = node.minus(gone);
+            *node = node.minus(before).plus(after);
             i += lowbit(i);
         }
-        self.pack();
-        gone.count > 0
+        if standing == Standing::Gone {
+            self.pack();
+        }
+        true
+    }
+
+    fn kept(&self) -> usize {
+        usize::try_from(self.total.count).unwrap_or(usize::MAX).saturating_add(self.aside)
     }
 
     fn pack(&mut self) {
-        let live = usize::try_from(self.total.count).unwrap_or(usize::MAX);
-        if self.places.len() < PACK_LEN_MIN || live > self.places.len() / 2 {
+        if self.places.len() < PACK_LEN_MIN || self.kept() > self.places.len() / 2 {
             return;
         }
-        let mut packed = Self::default();
-        for place in self.places.iter().filter(|place| place.load.is_some()) {
+        let mut packed = Self { aside: self.aside, ..Self::default() };
+        for place in self.places.iter().filter(|place| place.standing != Standing::Gone) {
             packed.push(*place);
         }
         *self = packed;
@@ -146,36 +171,64 @@ impl Lane {
 impl Line {
     /// Joins the line. `seq` must be higher than every earlier one.
     pub fn push(&mut self, priority: u8, seq: u64, load: u64) {
-        self.lanes.entry(priority).or_default().push(Place { seq, load: Some(load) });
+        self.lanes.entry(priority).or_default().push(Place { seq, load, standing: Standing::In });
     }
 
     /// Leaves the line; false when it was not in it.
     pub fn remove(&mut self, priority: u8, seq: u64) -> bool {
         let Some(lane) = self.lanes.get_mut(&priority) else { return false };
-        let removed = lane.remove(seq);
-        if lane.total.count == 0 {
+        let removed = lane.stand(seq, Standing::Gone);
+        if lane.kept() == 0 {
             self.lanes.remove(&priority);
         }
         removed
     }
 
-    /// All that wait.
+    /// Is passed over from now on, and keeps its place.
+    pub fn step_aside(&mut self, priority: u8, seq: u64) {
+        self.lanes.get_mut(&priority).map(|lane| lane.stand(seq, Standing::Aside));
+    }
+
+    /// Has its turn again, at its old place.
+    pub fn step_back(&mut self, priority: u8, seq: u64) {
+        self.lanes.get_mut(&priority).map(|lane| lane.stand(seq, Standing::In));
+    }
+
+    /// Those that are passed over.
+    pub fn aside(&self) -> usize {
+        self.lanes.values().map(|lane| lane.aside).sum()
+    }
+
+    /// All that wait for their turn, without those that are passed over.
     pub fn total(&self) -> Sum {
         self.lanes.values().fold(Sum::default(), |sum, lane| sum.plus(lane.total))
     }
 
+    /// True when nobody has a turn to wait for.
     pub fn is_empty(&self) -> bool {
-        self.lanes.is_empty()
+        self.waiting().next().is_none()
+    }
+
+    /// The lanes in which somebody has a turn to wait for. There are at most ten.
+    fn waiting(&self) -> impl Iterator<Item = (u8, &Lane)> {
+        self.lanes.iter().filter(|(_, lane)| lane.total.count > 0).map(|(priority, lane)| (*priority, lane))
     }
 
     /// The next in line.
     pub fn head(&self) -> Option<u64> {
-        self.lanes.values().next().and_then(|lane| lane.nth(0))
+        self.waiting().next().and_then(|(_, lane)| lane.nth(0))
+    }
+
+    /// Somebody who keeps a place, with a turn or without.
+    pub fn any(&self) -> Option<u64> {
+        let kept =
+            |lane: &Lane| lane.places.iter().find(|place| place.standing != Standing::Gone).map(|place| place.seq);
+        self.head().or_else(|| self.lanes.values().find_map(kept))
     }
 
     /// True when a newcomer of this priority would have somebody before it.
     pub fn blocks(&self, priority: u8) -> bool {
-        self.lanes.first_key_value().is_some_and(|(first, _)| *first <= priority)
+        self.waiting().next().is_some_and(|(first, _)| first <= priority)
     }
 
     /// Those before this one.
@@ -193,7 +246,7 @@ impl Line {
         let same = self.lanes.get(&priority).and_then(|lane| lane.at_or_after(seq));
         same.map(|seq| (priority, seq)).or_else(|| {
             let mut lower = self.lanes.range(priority.saturating_add(1)..);
-            lower.next().and_then(|(priority, lane)| lane.nth(0).map(|seq| (*priority, seq)))
+            lower.find_map(|(priority, lane)| lane.nth(0).map(|seq| (*priority, seq)))
         })
     }
 
@@ -211,30 +264,44 @@ mod tests {
     #[test]
     fn agrees_with_a_sorted_list() {
         let mut line = Line::default();
-        let mut model: Vec<(u8, u64, u64)> = Vec::new();
+        // Priority, number, load, and whether it is passed over.
+        let mut model: Vec<(u8, u64, u64, bool)> = Vec::new();
         let mut random = 0x9e37_79b9_u64;
-        for seq in 0..5_000 {
+        for seq in 0..8_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let dice = random >> 33;
-            if dice.is_multiple_of(5) || model.len() < 3 || seq < 300 {
+            if dice.is_multiple_of(4) || model.len() < 3 || seq < 300 {
                 let (priority, load) = (u8::try_from(dice % 3).unwrap_or(0), dice % 1000);
                 line.push(priority, seq, load);
-                model.push((priority, seq, load));
+                model.push((priority, seq, load, false));
                 model.sort_unstable();
             } else {
                 let at = usize::try_from(dice).unwrap_or(0) % model.len();
-                let (priority, seq, _) = model.remove(at);
-                assert!(line.remove(priority, seq));
-                assert!(!line.remove(priority, seq));
+                let (priority, seq, _, aside) = model[at];
+                match dice % 3 {
+                    0 if aside => line.step_back(priority, seq),
+                    0 => line.step_aside(priority, seq),
+                    _ => {
+                        assert!(line.remove(priority, seq));
+                        assert!(!line.remove(priority, seq));
+                        model.remove(at);
+                    }
+                }
+                if dice.is_multiple_of(3) {
+                    model[at].3 = !aside;
+                }
             }
-            assert_eq!(line.head(), model.first().map(|(_, seq, _)| *seq));
-            assert_eq!(line.total().count, model.len() as u64);
-            if let Some((priority, seq, _)) = model.get(model.len() / 2) {
+            let waiting: Vec<_> = model.iter().filter(|place| !place.3).collect();
+            assert_eq!(line.head(), waiting.first().map(|(_, seq, _, _)| *seq));
+            assert_eq!(line.is_empty(), waiting.is_empty());
+            assert_eq!(line.any().is_some(), !model.is_empty());
+            assert_eq!((line.total().count, line.aside()), (waiting.len() as u64, model.len() - waiting.len()));
+            if let Some((priority, seq, _, _)) = waiting.get(waiting.len() / 2) {
                 let ahead = line.ahead(*priority, *seq);
-                assert_eq!(ahead.count, (model.len() / 2) as u64);
-                let load: u64 = model[..model.len() / 2].iter().map(|(_, _, load)| load).sum();
+                assert_eq!(ahead.count, (waiting.len() / 2) as u64);
+                let load: u64 = waiting[..waiting.len() / 2].iter().map(|(_, _, load, _)| load).sum();
                 assert_eq!(ahead.load, u128::from(load));
-                let next = model.get(model.len() / 2 + 1).map(|(priority, seq, _)| (*priority, *seq));
+                let next = waiting.get(waiting.len() / 2 + 1).map(|(priority, seq, _, _)| (*priority, *seq));
                 assert_eq!(line.at_or_after(*priority, *seq + 1), next);
             }
         }

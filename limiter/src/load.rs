@@ -51,6 +51,16 @@ impl Load {
         }
     }
 
+    /// Whether this load says how much it weighs under a limit that counts `cost`: a dimension that is missing says nothing.
+    #[must_use]
+    pub fn mentions(&self, cost: &Cost) -> bool {
+        match (cost, self) {
+            (Cost::One | Cost::Load, _) => true,
+            (Cost::Dimension(name), Self::Map(map)) => map.contains_key(name),
+            (Cost::Dimension(_), Self::Scalar(_)) => false,
+        }
+    }
+
     /// What this load costs under a limit that counts `cost`. A dimension that is missing counts 0.
     #[must_use]
     pub fn cost(&self, cost: &Cost) -> u64 {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::caps;
 use crate::changes::{Changes, Slot};
-use crate::index;
+use crate::level::Features;
 use crate::paged::Paged;
-use crate::record::{Catalog, Claim, LeaseRecord, Life, Memo, Meta, Record, RecordKey};
+use crate::record::{Catalog, Claim, LeaseRecord, Life, Memo, Meta, Presence, Record, RecordKey};
 use crate::state::{Inconsistent, Remembered, Resource, State};
 
 /// Puts a state together from its records. Links are made at the end, so the records may come in any order.
@@ -18,9 +19,17 @@ pub struct Loader {
     memos: BTreeMap<u64, Slot<Memo>>,
     catalog: Option<Slot<Catalog>>,
     claims: Paged<Slot<Claim>>,
+    features: Option<Slot<Features>>,
+    seed: u64,
 }
 
 impl Loader {
+    /// A loader of a state with this seed: see [`State::seeded`].
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+
     /// Takes one record.
     ///
     /// # Errors
@@ -43,19 +52,24 @@ impl Loader {
             (RecordKey::Claim(id), Record::Claim(value)) => {
                 self.claims.insert(id, self.changes.load(key, value)).is_some()
             }
+            (RecordKey::Features, Record::Features(value)) => {
+                self.features.replace(self.changes.load(key, value)).is_some()
+            }
             (
                 RecordKey::Meta
                 | RecordKey::Resource(_)
                 | RecordKey::Lease(_)
                 | RecordKey::Memo(_)
                 | RecordKey::Catalog
-                | RecordKey::Claim(_),
+                | RecordKey::Claim(_)
+                | RecordKey::Features,
                 Record::Meta(_)
                 | Record::Resource(_)
                 | Record::Lease(_)
                 | Record::Memo(_)
                 | Record::Catalog(_)
-                | Record::Claim(_),
+                | Record::Claim(_)
+                | Record::Features(_),
             ) => return Err(Inconsistent(format!("the record of {key:?} is of another kind"))),
         };
         if twice { Err(Inconsistent(format!("the record of {key:?} came twice"))) } else { Ok(()) }
@@ -73,31 +87,36 @@ impl Loader {
     /// [`Inconsistent`] when one refers to another that did not come.
     pub fn finish(self) -> Result<State, Inconsistent> {
         let meta = self.meta.ok_or_else(|| Inconsistent("the meta record is missing".to_owned()))?;
-        let mut state = State::with(self.changes, meta);
+        let mut state = State::with(self.changes, meta, self.seed);
         state.resources = self.resources;
         state.leases = self.leases;
         state.memos = self.memos;
         state.catalog = self.catalog;
         state.claims = self.claims;
+        state.features = self.features;
         state.claimed = state.claims.iter().map(|(id, claim)| (claim.resource.clone(), id)).collect();
         if state.claimed.len() != state.claims.len() {
             return Err(Inconsistent("a name is claimed twice".to_owned()));
         }
         for (id, resource) in state.resources.iter().filter(|(_, resource)| !resource.deleted) {
             state.names.insert(resource.name.clone(), id);
-            state.name_index.insert(index::hash(resource.name.as_str()), id);
+            state.name_index.insert(state.name_index.hash(resource.name.as_str()), id);
         }
         for (seq, lease) in state.leases.iter() {
             link_lease(&mut state.resources, seq, lease)?;
-            state.requests.insert(index::hash(lease.request.as_str()), Remembered::Lease(seq).number());
+            state.requests.insert(state.requests.hash(lease.request.as_str()), Remembered::Lease(seq).number());
         }
         let ended = state.leases.iter().filter_map(|(seq, lease)| match &lease.life {
             Life::Ended(end) => Some((end.at, seq)),
             Life::Waiting { .. } | Life::Held(_) => None,
         });
         state.ended = ended.collect();
+        let is_over = |lease: &&Slot<LeaseRecord>| matches!(lease.life, Life::Ended(_));
+        let ended_bytes: u64 =
+            state.leases.iter().map(|(_, lease)| lease).filter(is_over).map(|l| l.remembered_bytes()).sum();
+        state.remembered_bytes = ended_bytes + caps::REMEMBERED_CHANGE_BYTES * state.memos.len() as u64;
         for (id, memo) in &state.memos {
-            state.requests.insert(index::hash(memo.request.as_str()), Remembered::Memo(*id).number());
+            state.requests.insert(state.requests.hash(memo.request.as_str()), Remembered::Memo(*id).number());
         }
         for id in state.resources.iter().map(|(id, _)| id).collect::<Vec<_>>() {
             state.reschedule(id);
@@ -113,7 +132,12 @@ fn link_lease(resources: &mut Paged<Resource>, seq: u64, lease: &LeaseRecord) ->
     };
     resource.live.timers.insert((at, seq));
     match &lease.life {
-        Life::Waiting { .. } => resource.live.line.push(lease.priority, seq, lease.load.total()),
+        Life::Waiting { .. } => {
+            resource.live.line.push(lease.priority, seq, lease.load.total());
+            if lease.caller.presence == Presence::PassedOver {
+                resource.live.line.step_aside(lease.priority, seq);
+            }
+        }
         Life::Held(_) => _ = resource.live.held.insert(seq),
         Life::Ended(_) => {}
     }

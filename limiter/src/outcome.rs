@@ -48,6 +48,10 @@ pub enum Reply {
         /// The last fencing token of the group.
         fencing_token: u64,
     },
+    /// A call attends a lease, which is as it is now.
+    Attended(LeaseView),
+    /// The feature level of the group from now on.
+    Level(u32),
 }
 
 /// A command that was refused.
@@ -135,7 +139,7 @@ pub enum Refusal {
 pub struct Blocked {
     /// The limits that do not allow it; `None` stands for the line. In name order, the line last.
     pub violated: Vec<Option<LimitName>>,
-    /// When it may be worth to try again: an estimate, at least 1 ms.
+    /// When it may be worth to try again: an estimate, at least 1 ms. 0 where it is kept: it is made when it is shown.
     pub retry_after_ms: u64,
 }
 
@@ -156,6 +160,8 @@ pub enum LeaseState {
     TimedOut,
     /// Ended by the server while it waited: its resource was deleted, or lowered below its load.
     Rejected,
+    /// Granted while its caller was away, and not claimed in time.
+    Lapsed,
 }
 
 /// A resource as it is shown.

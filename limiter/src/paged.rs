@@ -71,6 +71,20 @@ impl<T> Paged<T> {
         Some(*value)
     }
 
+    /// The first id at or after this one that has a value.
+    pub fn first_from(&self, from: u64) -> Option<u64> {
+        let (page, slot) = place(from);
+        let of_page = |(number, page): (&u64, &Page<T>), skip: usize| {
+            let found = page.slots.iter().skip(skip).position(Option::is_some)?;
+            Some(number * PAGE_LEN as u64 + (found + skip) as u64)
+        };
+        // A page that is there has a value; only of the first one those before `from` are passed over.
+        let mut pages = self.pages.range(page..).map(|(number, page)| (number, &**page));
+        let first = pages.next()?;
+        let skip = if *first.0 == page { slot } else { 0 };
+        of_page(first, skip).or_else(|| of_page(pages.next()?, 0))
+    }
+
     pub fn len(&self) -> usize {
         self.len
     }
@@ -101,6 +115,7 @@ mod tests {
             }
             assert_eq!(paged.get(id), tree.get(&id));
             assert_eq!(paged.len(), tree.len());
+            assert_eq!(paged.first_from(id), tree.range(id..).next().map(|(id, _)| *id));
         }
         assert!(paged.iter().map(|(id, value)| (id, *value)).eq(tree.into_iter()));
         let ids: Vec<_> = paged.iter().map(|(id, _)| id).collect();

@@ -50,12 +50,13 @@ pub struct LimitPatch {
     pub true_up: Patch<TrueUp>,
 }
 
-/// A change of the line's bounds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A change of the line's bounds. Its stored form is in `stored.rs`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of QueueSpec")]
 pub struct QueuePatch {
     pub max_waiting: Patch<u32>,
     pub max_wait_ms: Patch<u64>,
+    pub claim_ms: Patch<u64>,
 }
 
 /// A change of the leases' times.
@@ -125,6 +126,7 @@ impl ResourceSpec {
                 let default = QueueSpec::default();
                 change.max_waiting.apply_or_default(&mut next.queue.max_waiting, default.max_waiting);
                 change.max_wait_ms.apply_or_default(&mut next.queue.max_wait_ms, default.max_wait_ms);
+                change.claim_ms.apply_or_default(&mut next.queue.claim_ms, default.claim_ms);
             }
         }
         match &patch.lease {

@@ -5,12 +5,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::caps;
 use crate::command::Metadata;
+use crate::level::{Features, Level};
 use crate::limit::{Charge, Limit};
 use crate::load::Load;
 use crate::name::{LimitName, Placement, RequestId, ResourceName};
 use crate::outcome::{LeaseState, Refusal, Reply};
 use crate::spec::{Cost, LeaseSpec, QueueSpec, ResourceSpec};
+use crate::stored::StoredLease;
 use crate::time::LogTime;
 
 /// The key of a record.
@@ -28,6 +31,8 @@ pub enum RecordKey {
     Catalog,
     /// A name that is claimed.
     Claim(u64),
+    /// The one record of the feature level. Not there before it is raised.
+    Features,
 }
 
 /// The value of a record.
@@ -45,6 +50,8 @@ pub enum Record {
     Catalog(Catalog),
     /// Of [`RecordKey::Claim`].
     Claim(Claim),
+    /// Of [`RecordKey::Features`].
+    Features(Features),
 }
 
 /// The group's time and counters.
@@ -100,13 +107,14 @@ impl ResourceRecord {
         Some(Refusal::LoadExceedsCapacity { limit: limit.name.clone(), cost, capacity })
     }
 
-    pub(crate) fn fits(&self, load: &Load, now: LogTime) -> bool {
-        self.limits.iter().all(|limit| limit.fits(limit.cost(load), now))
+    pub(crate) fn fits(&self, load: &Load, now: LogTime, level: Level) -> bool {
+        self.limits.iter().all(|limit| limit.fits(limit.needed(load, level), now))
     }
 }
 
-/// A lease in any part of its life.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A lease in any part of its life. Its stored form is in `stored.rs`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "StoredLease")]
 pub struct LeaseRecord {
     pub(crate) tag: u32,
     pub(crate) resource: u64,
@@ -120,6 +128,29 @@ pub struct LeaseRecord {
     pub(crate) metadata: Metadata,
     pub(crate) arrived: LogTime,
     pub(crate) life: Life,
+    /// Who calls for it, while it waits and until it was claimed.
+    pub(crate) caller: Caller,
+}
+
+/// Who calls for a lease. Before feature level 2, and once the lease has ended, nobody says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Caller {
+    /// The call that came last: the one that its end is about. 0 when none is known.
+    pub call: u64,
+    pub presence: Presence,
+    /// Until when a lease that was granted while its caller was away must be claimed.
+    pub claim_until: Option<LogTime>,
+}
+
+/// Whether the caller of a waiting lease is there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Presence {
+    #[default]
+    Attached,
+    /// Its call has ended without an answer. It keeps its place, and has to claim what it is granted.
+    Detached,
+    /// The same, in a queue that does not wait for claims: it is passed over.
+    PassedOver,
 }
 
 /// The part of its life that a lease is in.
@@ -157,9 +188,21 @@ impl LeaseRecord {
     pub(crate) fn timer(&self) -> Option<LogTime> {
         match &self.life {
             Life::Waiting { until, alive_until } => Some(*until.min(alive_until)),
-            Life::Held(holding) => Some(holding.deadline),
+            Life::Held(holding) => {
+                Some(self.caller.claim_until.map_or(holding.deadline, |at| at.min(holding.deadline)))
+            }
             Life::Ended(_) => None,
         }
+    }
+
+    /// Bytes that it takes while it is remembered, about.
+    pub(crate) fn remembered_bytes(&self) -> u64 {
+        let text = self.resource_name.as_str().len() + self.request.as_str().len();
+        caps::REMEMBERED_LEASE_BYTES + text as u64 + self.metadata_bytes()
+    }
+
+    pub(crate) fn metadata_bytes(&self) -> u64 {
+        self.metadata.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
     }
 }
 
@@ -204,4 +247,5 @@ macro_rules! into_record {
     };
 }
 
-into_record!(Meta => Meta, ResourceRecord => Resource, LeaseRecord => Lease, Memo => Memo, Catalog => Catalog, Claim => Claim);
+into_record!(Meta => Meta, ResourceRecord => Resource, LeaseRecord => Lease, Memo => Memo, Catalog => Catalog, Claim => Claim,
+    Features => Features);

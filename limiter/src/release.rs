@@ -19,6 +19,10 @@ impl State {
         let (seq, id) = self.find_lease(entry, release.lease)?;
         let Some(lease) = self.leases.get(seq) else { return Err(Refusal::LeaseNotFound) };
         match &lease.life {
+            Life::Waiting { .. } if self.is_left_over(id) => {
+                let ending = Ending { refusal: Some(Refusal::ResourceDeleted), ..Ending::default() };
+                self.end(entry, seq, LeaseState::Rejected, ending);
+            }
             Life::Waiting { .. } => self.end(entry, seq, LeaseState::Cancelled, Ending::default()),
             Life::Held(holding) => {
                 let ending = match &release.used {
@@ -32,9 +36,14 @@ impl State {
             }
             Life::Ended(_) => return self.released(seq),
         }
-        self.settle(entry, id, caps::WORK_PER_COMMAND_MAX);
+        self.settle_now(entry, id);
         self.reschedule(id);
         self.released(seq)
+    }
+
+    /// Whether a waiting lease of this resource is only there because there were too many to end them at once.
+    fn is_left_over(&self, id: u64) -> bool {
+        self.level().rejects_left_over() && self.resources.get(id).is_some_and(|resource| resource.deleted)
     }
 
     /// The answer to a release, the same however often it is asked.
@@ -49,9 +58,11 @@ impl State {
                 debited: end.debited.clone(),
             })),
             LeaseState::Expired => Err(Refusal::LeaseExpired),
-            state @ (LeaseState::TimedOut | LeaseState::Rejected | LeaseState::Waiting | LeaseState::Held) => {
-                Err(Refusal::LeaseEnded(state))
-            }
+            state @ (LeaseState::TimedOut
+            | LeaseState::Rejected
+            | LeaseState::Lapsed
+            | LeaseState::Waiting
+            | LeaseState::Held) => Err(Refusal::LeaseEnded(state)),
         }
     }
 
@@ -76,6 +87,7 @@ impl State {
     pub(crate) fn extend(&mut self, entry: &mut Entry, extend: &Extend) -> Outcome {
         check_ttl(extend.ttl_ms)?;
         let (seq, id) = self.find_lease(entry, extend.lease)?;
+        self.claim_lease(seq);
         let (Some(resource), Some(slot)) = (self.resources.get_mut(id), self.leases.get_mut(seq)) else {
             return Err(not_held(self.leases.get(seq).map(|lease| &lease.life)));
         };
@@ -102,10 +114,10 @@ impl State {
     }
 
     /// Finds a lease, after what is due in its resource was done.
-    fn find_lease(&mut self, entry: &mut Entry, lease: LeaseId) -> Result<(u64, u64), Refusal> {
+    pub(crate) fn find_lease(&mut self, entry: &mut Entry, lease: LeaseId) -> Result<(u64, u64), Refusal> {
         let (id, due) = self.look_up(entry.now, lease).ok_or(Refusal::LeaseNotFound)?;
         if due {
-            self.settle(entry, id, caps::WORK_PER_COMMAND_MAX);
+            self.settle_now(entry, id);
             self.end_overdue(entry, lease.seq);
             self.reschedule(id);
             self.look_up(entry.now, lease).ok_or(Refusal::LeaseNotFound)?;

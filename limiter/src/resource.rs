@@ -6,8 +6,6 @@ use crate::acquire::held_cost;
 use crate::caps;
 use crate::command::{Condition, DeleteResource, PatchResource, PutResource};
 use crate::event::EventKind;
-use crate::hash::hash_of;
-use crate::index;
 use crate::limit::Limit;
 use crate::name::{RequestId, ResourceName};
 use crate::outcome::{Outcome, Refusal, Reply, ResourceView};
@@ -17,7 +15,7 @@ use crate::state::{Entry, Remembered, Resource, State};
 
 impl State {
     pub(crate) fn put_resource(&mut self, entry: &mut Entry, put: PutResource) -> Outcome {
-        let body = hash_of(&put);
+        let body = put.body();
         if let Some(answer) = self.answered(&put.request, body) {
             return answer;
         }
@@ -25,6 +23,13 @@ impl State {
         self.check_condition(found, put.condition)?;
         put.spec.validate().map_err(Refusal::InvalidResource)?;
         let created = found.is_none();
+        if let Some(id) = found
+            && self.level().keeps_identical()
+            && self.resources.get(id).is_some_and(|resource| resource.spec() == put.spec)
+        {
+            let resource = self.resource_view_of(id)?;
+            return Ok(self.remember(entry, put.request, body, Reply::Put { created, resource }));
+        }
         let id = match found {
             Some(id) => id,
             None => self.create_resource(entry, put.resource)?,
@@ -35,7 +40,7 @@ impl State {
     }
 
     pub(crate) fn patch_resource(&mut self, entry: &mut Entry, patch: PatchResource) -> Outcome {
-        let body = hash_of(&patch);
+        let body = patch.body();
         if let Some(answer) = self.answered(&patch.request, body) {
             return answer;
         }
@@ -50,7 +55,7 @@ impl State {
     }
 
     pub(crate) fn delete_resource(&mut self, entry: &mut Entry, delete: DeleteResource) -> Outcome {
-        let body = hash_of(&delete);
+        let body = delete.body();
         if let Some(answer) = self.answered(&delete.request, body) {
             return answer;
         }
@@ -61,10 +66,10 @@ impl State {
             self.changes.edit(RecordKey::Resource(id), &mut resource.slot).deleted = true;
         }
         self.names.remove(&delete.resource);
-        self.name_index.remove(index::hash(delete.resource.as_str()), id);
+        self.name_index.remove(self.name_index.hash(delete.resource.as_str()), id);
         entry.emit(&delete.resource, EventKind::Deleted);
         self.reschedule(id);
-        self.settle(entry, id, caps::WORK_PER_COMMAND_MAX);
+        self.settle_now(entry, id);
         Ok(self.remember(entry, delete.request, body, Reply::Deleted))
     }
 
@@ -83,7 +88,8 @@ impl State {
         let meta = self.changes.edit(RecordKey::Meta, &mut self.meta);
         meta.memos_made += 1;
         let id = meta.memos_made;
-        self.requests.insert(index::hash(request.as_str()), Remembered::Memo(id).number());
+        self.requests.insert(self.requests.hash(request.as_str()), Remembered::Memo(id).number());
+        self.remembered_bytes += caps::REMEMBERED_CHANGE_BYTES;
         let memo = Memo { request, body, at: entry.now, reply: reply.clone() };
         self.memos.insert(id, self.changes.create(RecordKey::Memo(id), memo));
         reply
@@ -119,7 +125,7 @@ impl State {
             sweep: None,
             deleted: false,
         };
-        self.name_index.insert(index::hash(name.as_str()), id);
+        self.name_index.insert(self.name_index.hash(name.as_str()), id);
         self.names.insert(name, id);
         self.resources.insert(id, Resource::new(self.changes.create(RecordKey::Resource(id), record)));
         Ok(id)
@@ -159,7 +165,7 @@ impl State {
         let version = record.version;
         entry.emit(&record.name, EventKind::LimitsChanged { version });
         self.reschedule(id);
-        self.settle(entry, id, caps::WORK_PER_COMMAND_MAX);
+        self.settle_now(entry, id);
     }
 
     fn resource_view_of(&self, id: u64) -> Result<Arc<ResourceView>, Refusal> {

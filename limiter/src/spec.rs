@@ -115,18 +115,21 @@ pub enum TrueUp {
     None,
 }
 
-/// The bounds of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The bounds of a line. Its stored form is in `stored.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueSpec {
     /// Leases that may wait at once, 0 to 1,000,000.
     pub max_waiting: u32,
     /// Longest wait, 0 ms to 31 days.
     pub max_wait_ms: u64,
+    /// Within this time a lease that was granted while its caller was away must be claimed, 0 to 60,000 ms. With 0 it is passed
+    /// over while its caller is away.
+    pub claim_ms: u64,
 }
 
 impl Default for QueueSpec {
     fn default() -> Self {
-        Self { max_waiting: 10_000, max_wait_ms: 60_000 }
+        Self { max_waiting: 10_000, max_wait_ms: 60_000, claim_ms: caps::CLAIM_MS_DEFAULT }
     }
 }
 
@@ -308,6 +311,9 @@ impl ResourceSpec {
         }
         if self.queue.max_wait_ms > caps::DURATION_MS_MAX {
             return Err(InvalidResource::new("queue.max_wait_ms", "must be 0 to 2678400000 (31 days)"));
+        }
+        if self.queue.claim_ms > caps::CLAIM_MS_MAX {
+            return Err(InvalidResource::new("queue.claim_ms", "must be 0 to 60000"));
         }
         if !(1..=caps::DURATION_MS_MAX).contains(&self.lease.max_ttl_ms) {
             return Err(InvalidResource::new("lease.max_ttl_ms", "must be 1 to 2678400000 (31 days)"));

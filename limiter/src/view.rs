@@ -2,6 +2,7 @@
 
 use crate::acquire::estimate_ms;
 use crate::lease_id::LeaseId;
+use crate::level::Level;
 use crate::name::ResourceName;
 use crate::outcome::{End, Grant, LeaseState, LeaseView, Phase, Place, Refusal, ResourceUsage, ResourceView};
 use crate::record::{LeaseRecord, Life};
@@ -121,11 +122,25 @@ impl State {
         self.lease_view(seq, lease, now).ok_or(Refusal::LeaseNotFound)
     }
 
+    /// Why a lease has ended, with the estimate that is not kept: when a newcomer with its load might get its turn.
+    pub(crate) fn shown_refusal(&self, lease: &LeaseRecord, refusal: &Refusal, at: LogTime) -> Refusal {
+        let mut refusal = refusal.clone();
+        if let Refusal::WaitTimeout(blocked) = &mut refusal
+            && blocked.retry_after_ms == 0
+        {
+            let resource = self.resources.get(lease.resource).filter(|resource| !resource.deleted);
+            let estimate =
+                |resource| estimate_ms(resource, &lease.load, lease.priority, None, at.max(self.now()), self.level());
+            blocked.retry_after_ms = resource.map_or(1, estimate);
+        }
+        refusal
+    }
+
     fn lease_view(&self, seq: u64, lease: &LeaseRecord, at: LogTime) -> Option<LeaseView> {
         let at = at.max(self.now());
         let phase = match &lease.life {
             Life::Waiting { until, .. } => {
-                Phase::Waiting(place(self.resources.get(lease.resource)?, seq, lease, *until, at))
+                Phase::Waiting(place(self.resources.get(lease.resource)?, seq, lease, *until, at, self.level()))
             }
             Life::Held(holding) => Phase::Held(Grant {
                 fencing_token: holding.fencing_token,
@@ -138,7 +153,7 @@ impl State {
             Life::Ended(end) => Phase::Ended(End {
                 state: end.state,
                 ended_index: end.log_index,
-                refusal: end.refusal.clone(),
+                refusal: end.refusal.as_ref().map(|refusal| self.shown_refusal(lease, refusal, at)),
                 fencing_token: end.fencing_token,
             }),
         };
@@ -153,12 +168,12 @@ impl State {
     }
 }
 
-fn place(resource: &Resource, seq: u64, lease: &LeaseRecord, until: LogTime, at: LogTime) -> Place {
+fn place(resource: &Resource, seq: u64, lease: &LeaseRecord, until: LogTime, at: LogTime, level: Level) -> Place {
     let ahead = resource.live.line.ahead(lease.priority, seq);
     Place {
         position: ahead.count + 1,
         load_ahead: u64::try_from(ahead.load).unwrap_or(u64::MAX),
-        retry_after_ms: estimate_ms(resource, &lease.load, lease.priority, Some(seq), at),
+        retry_after_ms: estimate_ms(resource, &lease.load, lease.priority, Some(seq), at, level),
         waits_until: until,
     }
 }

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use goldenscript::ArgumentConsumer;
 use language::{Result, print};
 use ratequeue_limiter::{
-    Acquire, Applied, Command, Extend, Keepalive, LeaseId, LogTime, Outcome, Release, Reply, RequestId, ResourceName,
+    Acquire, Applied, Attend, Call, Command, Detach, Extend, Keepalive, LEVEL_MAX, LeaseId, LogTime, Outcome, Release,
+    Reply, RequestId, ResourceName,
 };
 use twins::Twins;
 
@@ -34,7 +35,7 @@ struct Script {
 impl Script {
     fn new() -> Self {
         Self {
-            twins: Twins::new(),
+            twins: Twins::at_level(LEVEL_MAX),
             stamp: LogTime(0),
             labels: print::Labels::default(),
             keys: BTreeMap::new(),
@@ -124,6 +125,24 @@ impl Script {
             "acquire" => {
                 let acquire = language::acquire(args, serial)?;
                 (acquire.request.to_string(), Command::Acquire(acquire))
+            }
+            "call" => {
+                let call = args.lookup("call").map_or(Ok(1), |arg| arg.value.parse())?;
+                let acquire = language::acquire(args, serial)?;
+                (acquire.request.to_string(), Command::Call(Call { acquire, call }))
+            }
+            "attend" => {
+                let (key, lease) = self.next_lease(args)?;
+                (format!("attend {key}"), Command::Attend(Attend { lease, call: language::number_next(args)? }))
+            }
+            "detach" => {
+                let (key, lease) = self.next_lease(args)?;
+                let calls = vec![(lease, language::number_next(args)?)];
+                (format!("detach {key}"), Command::Detach(Detach { calls }))
+            }
+            "raise" => {
+                let level = u32::try_from(language::number_next(args)?)?;
+                ("raise".to_owned(), Command::RaiseLevel(level))
             }
             "release" => {
                 let (key, lease) = self.next_lease(args)?;
@@ -222,6 +241,10 @@ impl goldenscript::Runner for Script {
             "commit" => {
                 let batch = self.batch.take().ok_or("nothing was begun")?;
                 self.apply(batch)?
+            }
+            "level" => {
+                self.twins = Twins::at_level(u32::try_from(language::number_next(&mut args)?)?);
+                String::new()
             }
             "crowd" => self.crowd(&mut args)?,
             "reload" => {

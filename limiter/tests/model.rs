@@ -42,7 +42,7 @@ struct Run {
 type Tally = BTreeMap<&'static str, u64>;
 
 /// What a long run must have seen, each at least once in a thousand sequences.
-const KINDS: [&str; 32] = [
+const KINDS: [&str; 35] = [
     "waiting",
     "held",
     "limit exceeded",
@@ -75,6 +75,9 @@ const KINDS: [&str; 32] = [
     "is cancelled",
     "is timed out",
     "is rejected",
+    "is lapsed",
+    "attended",
+    "passed over",
 ];
 
 fn kind_of(answer: &Answer) -> &'static str {
@@ -98,6 +101,7 @@ fn kind_of(answer: &Answer) -> &'static str {
         Answer::Released { debited, .. } if !debited.is_empty() => "debited",
         Answer::Released { .. } => "released",
         Answer::Extended(_) => "extended",
+        Answer::Attended(..) => "attended",
         Answer::Put { .. } => "put",
         Answer::Patched { .. } => "patched",
         Answer::Deleted => "deleted",
@@ -115,6 +119,7 @@ fn kind_of_event(what: Happens) -> &'static str {
         Happens::Ends(Life::Expired) => "is expired",
         Happens::Ends(Life::Cancelled) => "is cancelled",
         Happens::Ends(Life::TimedOut) => "is timed out",
+        Happens::Ends(Life::Lapsed) => "is lapsed",
         Happens::Ends(Life::Rejected | Life::Waiting | Life::Held) => "is rejected",
     }
 }
@@ -123,11 +128,11 @@ fn hold(holds: bool, text: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(text()) }
 }
 
-fn run(steps: &[Step], twins: bool) -> Result<Tally, String> {
+fn run(steps: &[Step], level: u32, twins: bool) -> Result<Tally, String> {
     let mut run = Run {
-        state: State::new(),
-        twins: twins.then(Twins::new),
-        model: Model::default(),
+        state: State::at_level(level),
+        twins: twins.then(|| Twins::at_level(level)),
+        model: Model::at_level(level),
         history: History::default(),
         index: 0,
         ids: Vec::new(),
@@ -138,6 +143,8 @@ fn run(steps: &[Step], twins: bool) -> Result<Tally, String> {
         run.step(step).map_err(|error| format!("at entry {}: {error}", run.index))?;
     }
     run.twins.as_mut().map_or(Ok(()), Twins::finish)?;
+    let passed_over = run.model.leases.iter().filter(|lease| lease.passed_over).count() as u64;
+    *run.tally.entry("passed over").or_default() += passed_over;
     Ok(run.tally)
 }
 
@@ -166,7 +173,8 @@ impl Run {
         }
         self.model.begin(stamp.0);
         let answers: Vec<_> = step.commands.iter().map(|command| self.model.decide(command)).collect();
-        self.model.end(64 + applied.events.len());
+        let forgotten = if self.model.level > 1 { 1_000 } else { 64 };
+        self.model.end(forgotten + applied.events.len());
         hold(self.state.now() == now.max(stamp), || format!("now is {}", self.state.now()))?;
         for ((command, answer), outcome) in step.commands.iter().zip(&answers).zip(&applied.outcomes) {
             self.compare(answer, outcome).map_err(|error| format!("{command:?}: {error}"))?;
@@ -220,6 +228,10 @@ impl Run {
                 self.same_lease(*lease, view.id)?;
                 view.state() == LeaseState::Held
             }
+            (Answer::Attended(lease, is), Ok(Reply::Attended(view))) => {
+                self.same_lease(*lease, view.id)?;
+                life(view.state()) == *is
+            }
             (Answer::Extended(lease), Ok(Reply::Extended(view))) => {
                 self.same_lease(*lease, view.id)?;
                 view.state() == LeaseState::Held
@@ -265,7 +277,13 @@ impl Run {
     fn check_history(&mut self, applied: &Applied) -> Result<(), String> {
         let known = |id: LeaseId| {
             let lease = &self.model.leases[self.ids.iter().position(|other| *other == id).unwrap()];
-            Known { priority: lease.acquire.priority, deadline: LogTime(lease.deadline), until: LogTime(lease.until) }
+            Known {
+                priority: lease.acquire.priority,
+                deadline: LogTime(lease.deadline),
+                until: LogTime(lease.until),
+                claim_until: lease.claim_until.map(LogTime),
+                may_be_overtaken: lease.passed_over,
+            }
         };
         self.history.record(self.state.now(), &applied.events, known)
     }
@@ -345,6 +363,7 @@ fn life(state: LeaseState) -> Life {
         LeaseState::Cancelled => Life::Cancelled,
         LeaseState::TimedOut => Life::TimedOut,
         LeaseState::Rejected => Life::Rejected,
+        LeaseState::Lapsed => Life::Lapsed,
     }
 }
 
@@ -381,8 +400,8 @@ fn refused(refusal: &Refusal) -> Result<Answer, String> {
 }
 
 /// Runs steps; a panic is a failure like any other.
-fn outcome(steps: &[Step], twins: bool) -> Result<Tally, String> {
-    catch_unwind(AssertUnwindSafe(|| run(steps, twins))).unwrap_or_else(|panic| {
+fn outcome(steps: &[Step], level: u32, twins: bool) -> Result<Tally, String> {
+    catch_unwind(AssertUnwindSafe(|| run(steps, level, twins))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(format!(
             "panic: {}",
@@ -392,21 +411,21 @@ fn outcome(steps: &[Step], twins: bool) -> Result<Tally, String> {
 }
 
 /// Takes out, as long as it goes on failing, whatever can be taken out.
-fn shortened(mut steps: Vec<Step>, twins: bool) -> Vec<Step> {
+fn shortened(mut steps: Vec<Step>, level: u32, twins: bool) -> Vec<Step> {
     loop {
         let before = steps.iter().map(|step| 1 + step.commands.len()).sum::<usize>();
         let mut at = 0;
         while at < steps.len() {
             let mut shorter = steps.clone();
             shorter.remove(at);
-            if outcome(&shorter, twins).is_err() { steps = shorter } else { at += 1 }
+            if outcome(&shorter, level, twins).is_err() { steps = shorter } else { at += 1 }
         }
         for at in 0..steps.len() {
             let mut command = 0;
             while command < steps[at].commands.len() {
                 let mut shorter = steps.clone();
                 shorter[at].commands.remove(command);
-                if outcome(&shorter, twins).is_err() { steps = shorter } else { command += 1 }
+                if outcome(&shorter, level, twins).is_err() { steps = shorter } else { command += 1 }
             }
         }
         if steps.iter().map(|step| 1 + step.commands.len()).sum::<usize>() == before {
@@ -424,9 +443,9 @@ fn with_twins(seed: u64) -> bool {
 }
 
 fn report(error: &str, steps: Vec<Step>, seed: u64, commands: usize) {
-    let twins = with_twins(seed);
-    let left = shortened(steps, twins);
-    let error = outcome(&left, twins).err().unwrap_or(error.to_owned());
+    let (level, twins) = (steps::level(seed), with_twins(seed));
+    let left = shortened(steps, level, twins);
+    let error = outcome(&left, level, twins).err().unwrap_or(error.to_owned());
     let list: Vec<_> = left.iter().map(|step| format!("  {step:?}")).collect();
     let again = format!("RATEQUEUE_MODEL_SEED={seed} RATEQUEUE_MODEL_SEQUENCES=1 RATEQUEUE_MODEL_COMMANDS={commands}");
     panic!("{error}\n{}\nagain: {again} cargo test -p ratequeue-limiter --test model", list.join("\n"));
@@ -440,7 +459,7 @@ fn sequences(from: u64) {
     let mut total = Tally::new();
     for seed in (first + from..first + count).step_by(2) {
         let steps = steps::steps(seed, commands);
-        match outcome(&steps, with_twins(seed)) {
+        match outcome(&steps, steps::level(seed), with_twins(seed)) {
             Ok(tally) => tally.into_iter().for_each(|(kind, n)| *total.entry(kind).or_default() += n),
             Err(error) => report(&error, steps, seed, commands),
         }

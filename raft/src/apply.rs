@@ -6,9 +6,13 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use ratequeue_limiter::{Command, LEVEL_MAX};
 use ratequeue_storage::{Header, LogId, LogStore};
+use tokio::sync::watch;
 
-use crate::batch;
+use crate::batch::{self, EntryBatch};
+use crate::error::Health;
+use crate::lifecycle;
 use crate::membership;
 use crate::replica::{Machine, Replica};
 use crate::slots::Slots;
@@ -20,11 +24,24 @@ pub(crate) struct Applier {
     replica: Arc<Replica>,
     slots: Arc<Slots>,
     log: LogStore,
+    health: watch::Sender<Health>,
 }
 
 impl Applier {
-    pub fn new(replica: Arc<Replica>, slots: Arc<Slots>, log: LogStore) -> Self {
-        Self { replica, slots, log }
+    pub fn new(replica: Arc<Replica>, slots: Arc<Slots>, log: LogStore, health: watch::Sender<Health>) -> Self {
+        Self { replica, slots, log, health }
+    }
+
+    /// Nothing of a higher level than this version knows is applied.
+    fn check_level(&self, batch: &EntryBatch) -> io::Result<()> {
+        let raised = batch.commands.iter().filter_map(|command| {
+            let Command::RaiseLevel(level) = command else { return None };
+            Some(*level)
+        });
+        let Some(level) = raised.max().filter(|level| *level > LEVEL_MAX) else { return Ok(()) };
+        let detail = outdated(level);
+        lifecycle::end(&self.health, Health::Outdated(detail.clone()));
+        Err(io::Error::new(io::ErrorKind::Unsupported, detail))
     }
 
     fn apply_one(&self, id: &RaftLogId, payload: Payload) -> io::Result<Outcomes> {
@@ -32,8 +49,11 @@ impl Applier {
         match payload {
             EntryPayload::Normal(data) => {
                 let batch = batch::decode(&data.bytes).map_err(|error| unreadable(stored, &error))?;
+                self.check_level(&batch)?;
+                let outcomes = self.replica.apply(stored, batch);
+                // Only now: a checkpoint that is cut in between has the entry, and at worst one more follows it.
                 self.replica.growth.note(data.bytes.len());
-                Ok(Outcomes(self.replica.apply(stored, batch)))
+                Ok(Outcomes(outcomes))
             }
             EntryPayload::Blank => {
                 self.replica.apply_other(stored, None);
@@ -47,6 +67,13 @@ impl Applier {
             }
         }
     }
+}
+
+/// What to say of a group at a level that this version does not know.
+pub(crate) fn outdated(level: u32) -> String {
+    format!(
+        "it is at feature level {level}, and this version knows up to {LEVEL_MAX}: install the version that the others run"
+    )
 }
 
 fn unreadable(id: LogId, error: &dyn std::error::Error) -> io::Error {

@@ -35,11 +35,39 @@ pub const NEW_LEADER_POLL: Duration = Duration::from_millis(2);
 /// How long the proposer believes what it last heard about free disk space.
 pub const SPACE_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Below this many free bytes only what ends leases is written to the log.
+pub const FREE_BYTES_SCARCE: u64 = 8 * 1024 * 1024;
+
+/// Below this many free bytes nothing is written to the log that is not already on its way: a log that cannot be written
+/// ends the process.
+pub const FREE_BYTES_LAST: u64 = 2 * 1024 * 1024;
+
 /// How often the leases that somebody waits for are kept alive. The core cancels them 15 s after the last time.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Pause after a tick or a keepalive that was not taken.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Pause before all other nodes are asked again for a state that is missing.
+pub const FETCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a leader looks whether all members can follow a higher feature level.
+pub const LEVEL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a leader without room looks for a voter that has some, and the pause after it has handed over, or tried to.
+pub const ROOM_INTERVAL: Duration = Duration::from_secs(1);
+
+/// See [`ROOM_INTERVAL`].
+pub const ROOM_PAUSE: Duration = Duration::from_secs(10);
+
+/// Pause between two ticks that only let the group forget, while room is scarce.
+pub const FORGET_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Keepalives that are under way at once.
+pub const KEEPALIVES_AT_ONCE: usize = 8;
+
+/// A snapshot of which nothing was taken for so long is given up.
+pub const SNAPSHOT_STUCK: Duration = Duration::from_secs(10);
 
 /// Event batches that a slow subscriber may lag behind before it misses some.
 pub const EVENT_BATCHES_MAX: usize = 1_024;
@@ -64,9 +92,6 @@ pub const CORE_NOTIFICATIONS_MAX: u64 = 65_536;
 
 /// Requests to the checkpoint thread that may wait.
 pub const CHECKPOINT_REQUESTS_MAX: usize = 16;
-
-/// Below this many free bytes no checkpoint is begun.
-pub const CHECKPOINT_FREE_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
 /// Pause before a checkpoint that was put off is tried again.
 pub const CHECKPOINT_RETRY: Duration = Duration::from_secs(5);

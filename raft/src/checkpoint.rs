@@ -4,14 +4,16 @@
 //!  apply --grew--> Growth --wakes--> thread: freeze, drain, write, commit --> housekeeping: tell openraft, purge the log
 //! ```
 
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ratequeue_storage::{Header, LogStore, free_bytes};
+use ratequeue_limiter::Extent;
+use ratequeue_storage::caps::{STATE_BYTES_FACTOR, STATE_FREE_BYTES_MIN};
+use ratequeue_storage::{Header, LogStore};
 use tokio::sync::{oneshot, watch};
 
 use crate::caps;
@@ -108,7 +110,8 @@ impl Growth {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    fn reset(&self) {
+    /// A checkpoint was cut, or is not needed: what was applied so far is in it. To be called while nothing can be applied.
+    pub fn reset(&self) {
         self.bytes.store(0, Ordering::Relaxed);
         self.grown.store(false, Ordering::SeqCst);
         self.dirty.store(false, Ordering::SeqCst);
@@ -151,15 +154,14 @@ impl Checkpointer {
         replica: Arc<Replica>,
         woken: Woken,
         slots: Arc<Slots>,
-        log: (LogStore, PathBuf),
+        log: LogStore,
         done: watch::Sender<Option<Header>>,
         health: watch::Sender<Health>,
     ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let (log, dir) = log;
-        let worker = Worker { replica: Arc::clone(&replica), slots, log, dir, stop: Arc::clone(&stop), done, health };
+        let worker = Worker { replica: Arc::clone(&replica), slots, log, stop: Arc::clone(&stop), done, health };
         let name = format!("checkpoint-{}", replica.group);
-        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run(&woken.0))?;
+        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run_guarded(&woken.0))?;
         Ok(Self { stop, replica, thread: Some(thread) })
     }
 }
@@ -169,7 +171,7 @@ impl Drop for Checkpointer {
         self.stop.store(true, Ordering::SeqCst);
         let _ = self.replica.growth.wake.try_send(Wake::Stop);
         if let Some(thread) = self.thread.take() {
-            // It looks at `stop` between two small batches. A panic in there was reported by the thread itself.
+            // It looks at `stop` between two small batches. A panic in there has failed the group.
             let _ = thread.join();
         }
     }
@@ -179,14 +181,21 @@ struct Worker {
     replica: Arc<Replica>,
     slots: Arc<Slots>,
     log: LogStore,
-    /// On the file system that must not run full.
-    dir: PathBuf,
     stop: Arc<AtomicBool>,
     done: watch::Sender<Option<Header>>,
     health: watch::Sender<Health>,
 }
 
 impl Worker {
+    /// Without checkpoints the log would grow for ever: should the thread panic, the group has failed.
+    fn run_guarded(self, woken: &Receiver<Wake>) {
+        let (health, group) = (self.health.clone(), self.replica.group.clone());
+        if catch_unwind(AssertUnwindSafe(|| self.run(woken))).is_err() {
+            tracing::error!(group, "the group has failed: the checkpoint thread panicked");
+            lifecycle::fail(&health, "the checkpoint thread panicked".to_owned());
+        }
+    }
+
     fn run(self, woken: &Receiver<Wake>) {
         let mut at: Option<Instant> = None;
         while !self.stop.load(Ordering::SeqCst) {
@@ -205,7 +214,7 @@ impl Worker {
             };
             at = None;
             let result = self.checkpoint();
-            let put_off = result.as_ref().is_err_and(CheckpointError::is_put_off);
+            let put_off = result.as_ref().is_err_and(CheckpointError::is_deferred);
             if put_off {
                 at = Some(Instant::now() + caps::CHECKPOINT_RETRY);
             }
@@ -216,27 +225,22 @@ impl Worker {
         }
     }
 
-    /// One checkpoint. An error is the end of the group, unless it was put off or stopped.
+    /// One checkpoint. An error is the end of the group, unless it was deferred or stopped.
     fn checkpoint(&self) -> Result<Header, CheckpointError> {
         let group = &self.replica.group;
-        // Where the system does not tell, it is tried.
-        if let Ok(free) = free_bytes(&self.dir)
-            && free < caps::CHECKPOINT_FREE_BYTES_MIN
-        {
-            tracing::warn!(group, free, "checkpoint put off: the disk is nearly full");
-            return Err(CheckpointError::NoSpace(free));
+        if let Some(newest) = self.slots.newest() {
+            let machine = self.replica.machine.read();
+            if newest.header.applied == machine.applied {
+                self.replica.growth.reset();
+                return Ok(newest.header);
+            }
         }
-        if let Some(newest) = self.slots.newest()
-            && newest.header.applied == self.replica.machine.read().applied
-        {
-            self.replica.growth.reset();
-            return Ok(newest.header);
-        }
+
         let begun = Instant::now();
-        // From here on what is applied counts for the next one. Some of it may be in this one too.
-        self.replica.growth.reset();
-        let made = self.slots.checkpoint(&self.replica, ratequeue_limiter::caps::DRAIN_RECORDS_MAX, &self.stop);
-        match made {
+        let made = self.check_space().and_then(|()| {
+            self.slots.checkpoint(&self.replica, ratequeue_limiter::caps::DRAIN_RECORDS_MAX, &self.stop)
+        });
+        match &made {
             Ok(header) => {
                 tracing::info!(
                     group, sequence = header.sequence, applied = ?header.applied, records = header.records,
@@ -246,17 +250,32 @@ impl Worker {
                     self.fail(&format!("the log's mark: {error}"));
                 }
                 self.done.send_replace(Some(header.clone()));
-                Ok(header)
             }
-            Err(error @ CheckpointError::Stopped) => Err(error),
-            Err(error) if error.is_put_off() => {
-                tracing::info!(group, "checkpoint put off: {error}");
-                Err(error)
+            Err(CheckpointError::Stopped) => {}
+            Err(error) if error.is_expected() => {
+                tracing::warn!(group, "checkpoint deferred: {error}");
+                // The ticker may have to make the state smaller.
+                self.replica.due.nudge();
             }
-            Err(error) => {
-                self.fail(&format!("checkpoint: {error}"));
-                Err(error)
+            Err(error) if error.is_deferred() => {
+                tracing::error!(group, "checkpoint given up, the next one is written in full: {error}");
             }
+            Err(error) => self.fail(&format!("checkpoint: {error}")),
+        }
+        made
+    }
+
+    /// A checkpoint that has to be written in full is not begun when there is hardly room for it: the log needs the rest.
+    fn check_space(&self) -> Result<(), CheckpointError> {
+        let bytes = match self.slots.plan() {
+            Extent::Full => self.slots.bytes(),
+            Extent::Since(_) => 0,
+        };
+        let needed = bytes.saturating_mul(STATE_BYTES_FACTOR).saturating_add(STATE_FREE_BYTES_MIN);
+        match self.slots.store().free_bytes() {
+            Ok(free) if free < needed => Err(CheckpointError::NoSpace { free, needed }),
+            // Where the system does not tell, it is tried.
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 

@@ -44,6 +44,11 @@ impl Due {
         }
     }
 
+    /// Has the ticker look around again.
+    pub fn nudge(&self) {
+        self.earlier.notify_one();
+    }
+
     /// Returns when something became due before what was armed; now and then for no reason.
     pub async fn earlier(&self) {
         self.earlier.notified().await;

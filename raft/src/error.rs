@@ -26,6 +26,14 @@ pub enum OpenError {
         /// What it said.
         detail: String,
     },
+    /// The group follows rules that this version does not know: a newer version does (exit code 78).
+    #[error("group {group}: {detail}")]
+    Outdated {
+        /// The group.
+        group: String,
+        /// Which level it is at, and which this version knows.
+        detail: String,
+    },
     /// The options make no sense.
     #[error("group {group}: {detail}")]
     Invalid {
@@ -40,7 +48,7 @@ impl OpenError {
     /// Whether starting again cannot help.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
-        matches!(self, Self::Damaged { .. })
+        matches!(self, Self::Damaged { .. } | Self::Outdated { .. })
     }
 
     pub(crate) fn of_log(group: &str, error: &LogError) -> Self {
@@ -93,6 +101,12 @@ pub enum SubmitError {
     /// Nothing happened: the disk is nearly full. Releases are still taken.
     #[error("the disk is nearly full")]
     StorageFull,
+    /// Nothing happened: a member of the group runs a version that could not read it.
+    #[error("a member of the group runs a version that does not know this yet")]
+    FeatureNotEnabled {
+        /// The member, if it is known which.
+        behind: Option<NodeId>,
+    },
 }
 
 /// Whether the group works.
@@ -104,4 +118,17 @@ pub enum Health {
     Stopped,
     /// It has failed and will not work again in this process: the process has to end.
     Failed(String),
+    /// The group follows rules that this version does not know. Starting again does not help, a newer version does.
+    Outdated(String),
+}
+
+impl Health {
+    /// What has ended the group, if it did not stop.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        match self {
+            Self::Running | Self::Stopped => None,
+            Self::Failed(why) | Self::Outdated(why) => Some(why),
+        }
+    }
 }

@@ -16,7 +16,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ratequeue_limiter::Command;
+use ratequeue_limiter::{Command, LeaseId, LeaseView};
 use ratequeue_storage::{codec, keys};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,7 @@ use crate::error::SubmitError;
 use crate::group::Group;
 use crate::node::NodeId;
 use crate::proposal::Applied;
+use crate::time_left;
 use crate::transport::{Lane, Target, TransportError};
 
 /// What a node asks of the leader.
@@ -34,6 +35,10 @@ enum Question {
     Submit(Box<Command>),
     /// Up to which log index everything was acknowledged.
     ReadIndex,
+    /// How a lease is. Of feature level 2.
+    Look(LeaseId),
+    /// Whether there is room on its disk. Of feature level 2.
+    Room,
 }
 
 /// What the leader answers.
@@ -41,6 +46,19 @@ enum Question {
 enum Answer {
     Submitted(Box<Result<Applied, SubmitError>>),
     ReadIndex(Result<u64, SubmitError>),
+    Looked(Box<Result<Looked, SubmitError>>),
+    Room(bool),
+}
+
+/// A lease as its leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looked {
+    /// `None` when there is none, or it is forgotten. What it says of the time left counts from now.
+    pub view: Option<LeaseView>,
+    /// The number of the call that came for it last; 0 when none is known.
+    pub call: u64,
+    /// False while it is held and still has to be claimed.
+    pub claimed: bool,
 }
 
 /// What has gone wrong so far, and how long more is tried.
@@ -65,7 +83,10 @@ impl Patience {
             // Said by a leader, who has waited for its quorum.
             SubmitError::NoQuorum => self.without_leader.min(self.without_quorum),
             SubmitError::NotLeader { .. } => self.without_leader,
-            SubmitError::ShuttingDown | SubmitError::Overloaded | SubmitError::StorageFull => Duration::ZERO,
+            SubmitError::ShuttingDown
+            | SubmitError::Overloaded
+            | SubmitError::StorageFull
+            | SubmitError::FeatureNotEnabled { .. } => Duration::ZERO,
         };
         if self.since.elapsed() < limit {
             return Ok(());
@@ -123,6 +144,75 @@ impl Group {
         }
     }
 
+    /// A lease as whoever leads sees it: what it says is true now, everywhere. What this node has applied does not matter.
+    ///
+    /// # Errors
+    /// As [`Group::linearize_anywhere`].
+    pub async fn look(&self, lease: LeaseId) -> Result<Looked, SubmitError> {
+        let mut patience = self.patience();
+        loop {
+            let result = match self.leader() {
+                Some(leader) if leader != self.node() => self.look_at(leader, lease).await,
+                Some(_) | None => self.look_here(lease).await,
+            };
+            match result {
+                Ok(looked) => return Ok(looked),
+                // A look changes nothing, however it was lost.
+                Err(SubmitError::UnknownOutcome) => patience.after(SubmitError::NotLeader { leader: None })?,
+                Err(error) => patience.after(error)?,
+            }
+            self.pause().await;
+        }
+    }
+
+    /// On the leader.
+    async fn look_here(&self, lease: LeaseId) -> Result<Looked, SubmitError> {
+        self.linearize().await?;
+        Ok(self.looked(lease))
+    }
+
+    async fn look_at(&self, leader: NodeId, lease: LeaseId) -> Result<Looked, SubmitError> {
+        if self.level() < 2 {
+            // A leader of before does not know the question.
+            let index = self.read_index_of(leader).await?;
+            self.wait_applied(index).await?;
+            return Ok(self.looked(lease));
+        }
+        let asked = Instant::now();
+        match self.ask(leader, &Question::Look(lease)).await? {
+            Answer::Looked(result) => match *result {
+                Err(SubmitError::ShuttingDown) => Err(SubmitError::NotLeader { leader: None }),
+                Err(error) => Err(error),
+                Ok(mut looked) => {
+                    looked.view.iter_mut().for_each(|view| time_left::take_off_view(view, asked.elapsed()));
+                    Ok(looked)
+                }
+            },
+            Answer::Submitted(_) | Answer::ReadIndex(_) | Answer::Room(_) => Err(SubmitError::UnknownOutcome),
+        }
+    }
+
+    fn looked(&self, lease: LeaseId) -> Looked {
+        self.read(|state, now| {
+            let (call, claimed) = state.caller(lease).unwrap_or((0, true));
+            Looked { view: state.lease(lease, now), call, claimed }
+        })
+    }
+
+    /// Another voter that answers and has room on its disk.
+    pub(crate) async fn voter_with_room(&self) -> Option<NodeId> {
+        if self.level() < 2 {
+            return None;
+        }
+        let answering = self.answered_within(self.timing().election_max);
+        for voter in self.status().voters.into_keys().filter(|voter| answering.contains(voter)) {
+            if voter != self.node() && matches!(self.ask(voter, &Question::Room).await, Ok(Answer::Room(true))) {
+                return Some(voter);
+            }
+        }
+        None
+    }
+
     fn patience(&self) -> Patience {
         let election = self.timing().election_max;
         // A leader that was there a moment ago is worth waiting for; where none has been for long, nobody else should wait.
@@ -145,18 +235,27 @@ impl Group {
         }
     }
 
+    /// Longer than the leader may take to answer, and the way there and back: what it says for certain is not to be taken for
+    /// lost.
     fn forward_timeout(&self) -> Duration {
-        caps::FORWARD_TIMEOUT.max(self.timing().election_max * 2)
+        let timing = self.timing();
+        let answer = timing.election_max * 2 + caps::SUBMIT_GRACE + timing.round_trip * 2 + caps::SUBMIT_GRACE;
+        caps::FORWARD_TIMEOUT.max(answer)
     }
 
     async fn submit_to(&self, leader: NodeId, command: &Command) -> Result<Applied, SubmitError> {
+        let asked = Instant::now();
         match self.ask(leader, &Question::Submit(Box::new(command.clone()))).await? {
             Answer::Submitted(result) => match *result {
                 // A leader that is being stopped hands over, and the next one is asked.
                 Err(SubmitError::ShuttingDown) => Err(SubmitError::NotLeader { leader: None }),
-                result => result,
+                Err(error) => Err(error),
+                Ok(mut applied) => {
+                    time_left::take_off(&mut applied.outcome, asked.elapsed());
+                    Ok(applied)
+                }
             },
-            Answer::ReadIndex(_) => Err(SubmitError::UnknownOutcome),
+            Answer::ReadIndex(_) | Answer::Looked(_) | Answer::Room(_) => Err(SubmitError::UnknownOutcome),
         }
     }
 
@@ -164,7 +263,7 @@ impl Group {
         match self.ask(leader, &Question::ReadIndex).await? {
             Answer::ReadIndex(Err(SubmitError::ShuttingDown)) => Err(SubmitError::NotLeader { leader: None }),
             Answer::ReadIndex(result) => result,
-            Answer::Submitted(_) => Err(SubmitError::UnknownOutcome),
+            Answer::Submitted(_) | Answer::Looked(_) | Answer::Room(_) => Err(SubmitError::UnknownOutcome),
         }
     }
 
@@ -173,6 +272,8 @@ impl Group {
         match &answer {
             Answer::Submitted(result) => self.note_answer(result.as_ref().as_ref().err()),
             Answer::ReadIndex(result) => self.note_answer(result.as_ref().err()),
+            Answer::Looked(result) => self.note_answer(result.as_ref().as_ref().err()),
+            Answer::Room(_) => {}
         }
         Ok(answer)
     }
@@ -202,6 +303,7 @@ impl Group {
         let answer = match answered {
             Ok(Ok(answer)) => answer,
             Ok(Err(TransportError::Unreachable(_))) => return Err(SubmitError::NotLeader { leader: Some(leader) }),
+            Ok(Err(TransportError::Overloaded)) => return Err(SubmitError::Overloaded),
             Ok(Err(TransportError::Broken(_))) | Err(_) => return Err(SubmitError::UnknownOutcome),
         };
         codec::decode(keys::FORWARD_ANSWER, &answer).map_err(|error| {
@@ -213,7 +315,7 @@ impl Group {
     /// Answers a question that another node of the group forwarded. Only the leader decides; nothing is passed on again.
     ///
     /// # Errors
-    /// When the frame is no question, or the answer is too large for one.
+    /// When the frame is no question, so that nothing has happened.
     pub async fn receive_forwarded(&self, frame: Bytes) -> Result<Bytes, String> {
         let question = codec::decode(keys::FORWARD_QUESTION, &frame).map_err(|error| error.to_string())?;
         let answer = match question {
@@ -221,8 +323,14 @@ impl Group {
             Question::ReadIndex => {
                 Answer::ReadIndex(self.linearize().await.map(|()| self.applied_index().unwrap_or_default()))
             }
+            Question::Look(lease) => Answer::Looked(Box::new(self.look_here(lease).await)),
+            Question::Room => Answer::Room(self.has_room()),
         };
-        codec::encode(keys::FORWARD_ANSWER, &answer).map(Bytes::from).map_err(|error| error.to_string())
+        // It may have been decided: an answer that cannot be sent is no refusal.
+        let encoded = codec::encode(keys::FORWARD_ANSWER, &answer).or_else(|_too_large| {
+            codec::encode(keys::FORWARD_ANSWER, &Answer::Submitted(Box::new(Err(SubmitError::UnknownOutcome))))
+        });
+        encoded.map(Bytes::from).map_err(|error| error.to_string())
     }
 }
 

@@ -17,12 +17,14 @@ use ratequeue_storage::{GroupName, LogOptions, LogStore};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::abstain::Abstention;
 use crate::apply::Applier;
 use crate::attach::Attachment;
 use crate::caps;
 use crate::checkpoint::{Checkpointer, Growth};
 use crate::clock::{Clock, LogClock, SystemClock};
 use crate::error::{FormError, Health, OpenError, SubmitError};
+use crate::fetch::Sources;
 use crate::lifecycle::Inner;
 use crate::load;
 use crate::log::Log;
@@ -35,8 +37,10 @@ use crate::proposer;
 use crate::receive;
 use crate::replica::{EventBatch, Replica};
 use crate::role::Role;
-use crate::slots::Slots;
+use crate::slots::{SlotTable, Slots};
+use crate::space::{Room, Space};
 use crate::status::{CheckpointStatus, GroupStatus};
+use crate::time_left;
 use crate::transport::{Lane, Transport};
 use crate::types::Types;
 
@@ -85,42 +89,57 @@ impl Group {
             let (log, _) = LogStore::open(dir, LogOptions::default())
                 .map_err(|error| OpenError::of_log(group.as_str(), &error))?;
             let loaded = load::load(&store, &group, &log)?;
-            Ok((log, loaded, Slots::new, store, group))
+            Ok((log, loaded, store, group))
         });
-        let (log, loaded, slots, store, group) = opening.await.map_err(|error| io(error.to_string()))??;
-        let slots = slots(store, group, loaded.book);
+        let (log, loaded, store, group) = opening.await.map_err(|error| io(error.to_string()))??;
+        let (machine, time, slots) = match loaded {
+            Ok(loaded) => (loaded.machine, loaded.time, Slots::new(store, group, loaded.slots)),
+            Err(missing) if options.others.is_empty() => {
+                return Err(OpenError::Damaged { group: name, detail: missing.detail });
+            }
+            Err(missing) => {
+                let slots = Slots::new(store, group.clone(), SlotTable::default());
+                let transport = Arc::clone(&options.transport);
+                let sources = Sources { nodes: options.others, transport, purged: missing.purged };
+                let machine = sources.fetch(&slots).await;
+                let time = load::time_after(&log, &machine, &group)?;
+                (machine, time, slots)
+            }
+        };
 
         let (growth, woken) = Growth::new(options.checkpoint);
-        let log_clock = LogClock::new(clock, loaded.time);
-        let replica = Arc::new(Replica::new(options.name.clone(), options.node, loaded.machine, log_clock, growth));
+        let log_clock = LogClock::new(clock, time);
+        let replica = Arc::new(Replica::new(options.name.clone(), options.node, machine, log_clock, growth));
         let (done, made) = watch::channel(None);
         let health = watch::Sender::new(Health::Running);
-        let checkpointer = Checkpointer::start(
-            Arc::clone(&replica),
-            woken,
-            Arc::clone(&slots),
-            (log.clone(), options.log_dir.clone()),
-            done,
-            health.clone(),
-        )
-        .map_err(|error| io(error.to_string()))?;
+        let checkpointer =
+            Checkpointer::start(Arc::clone(&replica), woken, Arc::clone(&slots), log.clone(), done, health.clone())
+                .map_err(|error| io(error.to_string()))?;
 
-        let applier = Applier::new(Arc::clone(&replica), Arc::clone(&slots), log.clone());
+        let applier = Applier::new(Arc::clone(&replica), Arc::clone(&slots), log.clone(), health.clone());
+        let abstention = match log.state().vote {
+            Some(_) => Abstention::for_a_voter(options.timing.election_max),
+            None => Abstention::none(),
+        };
         let log_adapter = Log::new(log.clone(), Arc::clone(&replica));
         let network = Network {
             group: options.name.clone(),
             transport: Arc::clone(&options.transport),
             patience: options.timing.election_max * caps::APPEND_PATIENCE_ELECTIONS,
+            abstention,
         };
-        let raft = Raft::new(options.node, config, network, log_adapter, applier)
-            .await
-            .map_err(|error| io(error.to_string()))?;
+        let raft = Raft::new(options.node, config, network, log_adapter, applier).await;
+        let raft = raft.map_err(|error| match &*health.borrow() {
+            Health::Outdated(detail) => OpenError::Outdated { group: options.name.clone(), detail: detail.clone() },
+            Health::Running | Health::Stopped | Health::Failed(_) => io(error.to_string()),
+        })?;
 
         let (queue, commands) = mpsc::channel(caps::COMMANDS_WAITING_MAX);
         let inner = Inner {
             replica,
             raft,
             log,
+            space: Arc::new(Space::new(options.log_dir, Arc::clone(&slots))),
             slots,
             queue,
             health,
@@ -128,14 +147,13 @@ impl Group {
             drained: watch::Sender::new(false),
             timing: options.timing,
             transport: options.transport,
+            abstention,
             tasks: Mutex::new(JoinSet::new()),
             checkpointer: Mutex::new(Some(checkpointer)),
         };
-        inner.start_tasks(commands, made, options.log_dir);
-        let inner = Arc::new(inner);
-        let weak = WeakGroup(Arc::downgrade(&inner));
-        inner.start_keep_alive(weak);
-        let group = Self { inner };
+        inner.start_tasks(commands, made);
+        let group = Self { inner: Arc::new(inner) };
+        group.inner.start_tasks_of(&group);
         group.lead_if_alone().await;
         Ok(group)
     }
@@ -210,7 +228,10 @@ impl Group {
             mpsc::error::TrySendError::Closed(_) => SubmitError::ShuttingDown,
         })?;
         // Every command is answered. Without a proposer (its runtime is gone) it was not, and nobody knows.
-        answered.await.unwrap_or(Err(SubmitError::UnknownOutcome))
+        let mut applied = answered.await.unwrap_or(Err(SubmitError::UnknownOutcome))?;
+        // What was decided a moment ago is told as it is now.
+        time_left::show(&mut applied.outcome, self.inner.replica.clock.now());
+        Ok(applied)
     }
 
     /// Attaches a call that waits for a lease: as long as it exists the lease is kept alive, through whoever leads. `index` is
@@ -289,7 +310,8 @@ impl Group {
 
     /// Answers a frame that [`Transport::call`] brought from another node of the group.
     pub async fn receive(&self, frame: Bytes) -> Bytes {
-        receive::one(&self.inner.raft, &self.inner.replica, frame).await
+        let Inner { raft, replica, slots, abstention, .. } = &*self.inner;
+        receive::one(raft, replica, slots, *abstention, frame).await
     }
 
     /// Answers the frames that [`Transport::stream`] brings from another node of the group. They must come in order. The
@@ -344,15 +366,38 @@ impl Group {
         self.inner.timing
     }
 
+    pub(crate) fn downgrade(&self) -> WeakGroup {
+        WeakGroup(Arc::downgrade(&self.inner))
+    }
+
+    /// The feature level of the group, as far as this node has applied.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        self.inner.replica.level()
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.inner.space.room() == Room::Enough
+    }
+
     /// The last log index that this node has applied.
     #[must_use]
     pub fn applied_index(&self) -> Option<u64> {
         self.inner.replica.machine.read().applied.map(|id| id.index)
     }
 
-    /// Everybody in the group, voters and learners, and where they are.
+    /// Everybody in the group, voters and learners, as of the last entry that this node has applied: what decisions are made
+    /// by. [`Group::addresses`] may know more, and take it back.
     #[must_use]
-    pub fn members(&self) -> BTreeMap<NodeId, Address> {
+    pub fn members_applied(&self) -> BTreeMap<NodeId, Address> {
+        let machine = self.inner.replica.machine.read();
+        machine.membership.membership().nodes().map(|(id, address)| (*id, address.clone())).collect()
+    }
+
+    /// Everybody in the group, voters and learners, and where they are, as of the last entry in this node's log, whether it is
+    /// committed or not: whom to talk to.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeMap<NodeId, Address> {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
         metrics.membership_config.membership().nodes().map(|(id, address)| (*id, address.clone())).collect()

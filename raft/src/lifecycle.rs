@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -12,15 +11,18 @@ use ratequeue_storage::{Header, LogStore};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::abstain::Abstention;
 use crate::caps;
 use crate::checkpoint::Checkpointer;
 use crate::error::Health;
-use crate::group::{Raft, WeakGroup};
+use crate::group::{Group, Raft};
+use crate::level;
 use crate::options::Timing;
 use crate::proposal::Submitted;
 use crate::proposer::Proposer;
 use crate::replica::Replica;
 use crate::role::Role;
+use crate::room;
 use crate::slots::Slots;
 use crate::space::Space;
 use crate::tick::{self, OwnCommands};
@@ -32,6 +34,7 @@ pub(crate) struct Inner {
     pub raft: Raft,
     pub log: LogStore,
     pub slots: Arc<Slots>,
+    pub space: Arc<Space>,
     pub queue: mpsc::Sender<Submitted>,
     pub health: watch::Sender<Health>,
     pub stop: watch::Sender<bool>,
@@ -39,6 +42,7 @@ pub(crate) struct Inner {
     pub drained: watch::Sender<bool>,
     pub timing: Timing,
     pub transport: Arc<dyn Transport>,
+    pub abstention: Abstention,
     /// Aborted with the last handle.
     pub tasks: Mutex<JoinSet<()>>,
     pub checkpointer: Mutex<Option<Checkpointer>>,
@@ -46,19 +50,15 @@ pub(crate) struct Inner {
 
 impl Inner {
     /// Starts the tasks that live as long as the group.
-    pub fn start_tasks(
-        &self,
-        commands: mpsc::Receiver<Submitted>,
-        made: watch::Receiver<Option<Header>>,
-        log_dir: PathBuf,
-    ) {
+    pub fn start_tasks(&self, commands: mpsc::Receiver<Submitted>, made: watch::Receiver<Option<Header>>) {
         let proposer = Proposer {
             raft: self.raft.clone(),
             replica: Arc::clone(&self.replica),
             queue: commands,
             stop: self.stop.subscribe(),
             health: self.health.subscribe(),
-            space: Space::new(log_dir),
+            space: Arc::clone(&self.space),
+            transport: Arc::clone(&self.transport),
             patience: self.timing.election_max * 2 + caps::SUBMIT_GRACE,
             lease: self.timing.election_max,
             entries_in_flight: self.timing.entries_in_flight(),
@@ -74,13 +74,19 @@ impl Inner {
         let role = watch_role(self.raft.clone(), Arc::clone(&self.replica), self.health.clone());
         tasks.spawn(guarded(self.health.clone(), "role", role));
         tasks.spawn(guarded(self.health.clone(), "purge", purge(self.raft.clone(), Arc::clone(&self.slots), made)));
-        tasks.spawn(guarded(self.health.clone(), "tick", tick::tick(Arc::clone(&self.replica), own)));
+        let raising = level::raise(Arc::clone(&self.replica), Arc::clone(&self.transport), own.clone());
+        tasks.spawn(guarded(self.health.clone(), "level", raising));
+        let ticking = tick::tick(Arc::clone(&self.replica), Arc::clone(&self.space), own);
+        tasks.spawn(guarded(self.health.clone(), "tick", ticking));
     }
 
-    /// Starts the task that needs a handle of its own.
-    pub fn start_keep_alive(&self, group: WeakGroup) {
-        let keeping = guarded(self.health.clone(), "keepalive", tick::keep_alive(Arc::clone(&self.replica), group));
-        self.tasks.lock().spawn(keeping);
+    /// Starts the tasks that need a handle of their own.
+    pub fn start_tasks_of(&self, group: &Group) {
+        let mut tasks = self.tasks.lock();
+        let keeping = tick::keep_alive(Arc::clone(&self.replica), group.downgrade());
+        tasks.spawn(guarded(self.health.clone(), "keepalive", keeping));
+        let making_room = room::hand_over(Arc::clone(&self.replica), Arc::clone(&self.space), group.downgrade());
+        tasks.spawn(guarded(self.health.clone(), "room", making_room));
     }
 
     /// The end of [`crate::Group::shutdown`].
@@ -92,7 +98,7 @@ impl Inner {
         let checkpoint = match &*self.health.borrow() {
             Health::Running => Ok(()),
             Health::Stopped => return Ok(()),
-            Health::Failed(detail) => Err(detail.clone()),
+            Health::Failed(detail) | Health::Outdated(detail) => Err(detail.clone()),
         };
         let stopped = self.raft.shutdown().await.map_err(|error| error.to_string());
         let empty = self.replica.machine.read().applied.is_none();
@@ -165,12 +171,16 @@ async fn watch_role(raft: Raft, replica: Arc<Replica>, health: watch::Sender<Hea
     }
 }
 
-/// The first failure counts.
 pub(crate) fn fail(health: &watch::Sender<Health>, detail: String) {
+    end(health, Health::Failed(detail));
+}
+
+/// Ends the group, in this way; the first failure counts.
+pub(crate) fn end(health: &watch::Sender<Health>, how: Health) {
     health.send_if_modified(|health| {
         let first = *health == Health::Running;
         if first {
-            *health = Health::Failed(detail);
+            *health = how;
         }
         first
     });

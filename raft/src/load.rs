@@ -1,27 +1,39 @@
 //! Opening: from which checkpoint the state goes on, and whether log and checkpoint meet.
 
-use ratequeue_limiter::LogTime;
-use ratequeue_storage::{GroupName, Header, LogState, LogStore, ReadLimit, Slot, StateStore};
+use ratequeue_limiter::{LEVEL_MAX, LogTime};
+use ratequeue_storage::{GroupName, Header, LogId, LogState, LogStore, ReadLimit, Slot, StateStore};
 
+use crate::apply;
 use crate::batch;
 use crate::caps;
 use crate::error::OpenError;
 use crate::membership;
 use crate::record::StateSink;
 use crate::replica::Machine;
-use crate::slots::{Book, Checkpoint};
+use crate::slots::{Checkpoint, SlotTable};
 
 /// What opening found.
 pub(crate) struct Loaded {
     pub machine: Machine,
-    pub book: Book,
+    pub slots: SlotTable,
     /// From where log time goes on.
     pub time: LogTime,
 }
 
+/// A state that cannot be put together from what this node has.
+pub(crate) struct Missing {
+    /// The log begins after this entry.
+    pub purged: LogId,
+    pub detail: String,
+}
+
 /// Reads the newest slot that is whole and meets the log. Without one the state begins empty, if the log begins at its
 /// very start. Blocks.
-pub(crate) fn load(store: &StateStore, group: &GroupName, log: &LogStore) -> Result<Loaded, OpenError> {
+pub(crate) fn load(
+    store: &StateStore,
+    group: &GroupName,
+    log: &LogStore,
+) -> Result<Result<Loaded, Missing>, OpenError> {
     let state = log.state();
     let headers = store.slots(group);
     let mut candidates: Vec<(Slot, Header)> =
@@ -31,29 +43,31 @@ pub(crate) fn load(store: &StateStore, group: &GroupName, log: &LogStore) -> Res
     let tried = candidates.len();
     for (slot, header) in &candidates {
         match load_slot(store, group, *slot, &state) {
-            Ok(machine) => {
-                let other = candidates.iter().find(|(each, _)| each != slot).map(|(_, header)| header);
-                return finish(log, machine, Some((*slot, header.clone())), other, group);
+            Ok((machine, _)) if machine.state.feature_level() > LEVEL_MAX => {
+                let detail = apply::outdated(machine.state.feature_level());
+                return Err(OpenError::Outdated { group: group.to_string(), detail });
+            }
+            Ok((machine, bytes)) => {
+                let newest = Checkpoint { slot: *slot, header: header.clone() };
+                return finish(log, machine, Some(newest), bytes, group).map(Ok);
             }
             Err(reason) => {
                 tracing::error!(%group, %slot, sequence = header.sequence, reason, "a checkpoint is not used");
             }
         }
     }
-    if state.purged.is_some() {
-        return Err(OpenError::Damaged {
-            group: group.to_string(),
-            detail: format!(
-                "no checkpoint can be read ({tried} found), and the log begins at {} only. If the group has other nodes, \
-                 replace this one with `ratequeue cluster replace-node`; a node that is alone needs its backup",
-                state.first_index()
-            ),
-        });
+    if let Some(purged) = state.purged {
+        let detail = format!(
+            "no checkpoint can be read ({tried} found), and the log begins at {} only. If the group has other nodes, replace \
+             this one with `ratequeue cluster replace-node`; a node that is alone needs its backup",
+            state.first_index()
+        );
+        return Ok(Err(Missing { purged, detail }));
     }
     if tried > 0 {
         tracing::error!(%group, "no checkpoint can be read; the state is rebuilt from the log");
     }
-    finish(log, Machine::default(), None, None, group)
+    finish(log, Machine::default(), None, 0, group).map(Ok)
 }
 
 /// A log that does not reach to a checkpoint that was made from it has lost entries that were acknowledged, and votes.
@@ -73,32 +87,37 @@ fn check_reach(log: &LogState, checkpoints: &[(Slot, Header)]) -> Result<(), Str
     Ok(())
 }
 
-fn load_slot(store: &StateStore, group: &GroupName, slot: Slot, log: &LogState) -> Result<Machine, String> {
+/// The state of a slot, and the bytes of its records.
+fn load_slot(store: &StateStore, group: &GroupName, slot: Slot, log: &LogState) -> Result<(Machine, u64), String> {
     let mut sink = StateSink::default();
     let header = store.read_slot(group, slot, &mut sink).map_err(|error| error.to_string())?;
     let next = header.applied.map_or(0, |applied| applied.index.saturating_add(1));
     if next < log.first_index() {
         return Err(format!("it ends before {next}, and the log begins at {}", log.first_index()));
     }
+    let bytes = sink.bytes();
     let state = sink.finish().map_err(|error| error.to_string())?;
     let membership = membership::decode_stored(&header.membership).map_err(|error| error.to_string())?;
-    Ok(Machine { state, applied: header.applied, membership })
+    Ok((Machine { state, applied: header.applied, membership }, bytes))
 }
 
 fn finish(
     log: &LogStore,
     machine: Machine,
-    newest: Option<(Slot, Header)>,
-    older: Option<&Header>,
+    newest: Option<Checkpoint>,
+    bytes: u64,
     group: &GroupName,
 ) -> Result<Loaded, OpenError> {
+    let time = time_after(log, &machine, group)?;
+    // The other slot was not read, so nothing is known of it.
+    let slots = SlotTable::loaded(newest, bytes, &machine.state);
+    Ok(Loaded { machine, slots, time })
+}
+
+/// From where log time goes on, with a state from elsewhere.
+pub(crate) fn time_after(log: &LogStore, machine: &Machine, group: &GroupName) -> Result<LogTime, OpenError> {
     let stamp = last_stamp(log).map_err(|detail| OpenError::Damaged { group: group.to_string(), detail })?;
-    let time = machine.state.now().max(stamp.unwrap_or_default());
-    // An older slot that is out of the log's reach is as good as none, but keeps nothing from being purged either.
-    let older = older.cloned();
-    let current = Slot::ALL.map(|slot| newest.as_ref().is_some_and(|(newest, _)| *newest == slot));
-    let newest = newest.map(|(slot, header)| Checkpoint { slot, header });
-    Ok(Loaded { machine, book: Book { newest, older, current, pins: [0; 2] }, time })
+    Ok(machine.state.now().max(stamp.unwrap_or_default()))
 }
 
 /// The stamp of the last entry of commands in the log.

@@ -61,6 +61,14 @@ impl Group {
         let known = |node: &NodeId| status.voters.get(node).or_else(|| status.learners.get(node));
         let (moved, added): (BTreeMap<_, _>, BTreeMap<_, _>) =
             nodes.into_iter().filter(|(node, at)| known(node) != Some(at)).partition(|(node, _)| known(node).is_some());
+        if let Some((node, level)) = self.first_behind(added.keys()) {
+            let group = self.level();
+            return Err(ChangeError::Refused(format!(
+                "node {node} follows feature level {level} only, and group {} is at {group}: install the version that the \
+                 others run on it",
+                self.name()
+            )));
+        }
         let members = status.voters.len() + status.learners.len() + added.len();
         check_size(members, moved.values().chain(added.values())).map_err(ChangeError::Refused)?;
         for change in [ChangeMembers::SetNodes(moved), ChangeMembers::AddNodes(added)] {
@@ -71,6 +79,15 @@ impl Group {
             self.change(change, true).await?;
         }
         Ok(())
+    }
+
+    /// A node that has said that it cannot follow the group, and what it can.
+    fn first_behind<'a>(&self, mut nodes: impl Iterator<Item = &'a NodeId>) -> Option<(NodeId, u32)> {
+        let level = self.level();
+        nodes.find_map(|node| {
+            let follows = self.transport().feature_level(*node)?;
+            (follows < level).then_some((*node, follows))
+        })
     }
 
     /// Gives members a vote and takes it from others, in one step. Those that vote no longer become learners with `keep`, and
@@ -155,7 +172,7 @@ impl Group {
     }
 
     /// The members that this leader heard from in so long.
-    fn answered_within(&self, limit: Duration) -> BTreeSet<NodeId> {
+    pub(crate) fn answered_within(&self, limit: Duration) -> BTreeSet<NodeId> {
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow_watched();
         let heard = metrics.heartbeat.iter().flatten();

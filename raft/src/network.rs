@@ -18,6 +18,7 @@ use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::abstain::Abstention;
 use crate::caps;
 use crate::node::{Address, NodeId};
 use crate::snapshot::{self, SnapshotData};
@@ -34,6 +35,8 @@ pub(crate) struct Network {
     pub transport: Arc<dyn Transport>,
     /// A stream of appends in which nothing moves for so long is given up.
     pub patience: Duration,
+    /// Until when this node asks for no votes.
+    pub abstention: Abstention,
 }
 
 /// One node of the group, as another sees it.
@@ -41,6 +44,7 @@ pub(crate) struct Peer {
     target: Target,
     transport: Arc<dyn Transport>,
     patience: Duration,
+    abstention: Abstention,
     /// For heartbeats: each is sent by itself, past the entries.
     heartbeats: bool,
 }
@@ -48,7 +52,13 @@ pub(crate) struct Peer {
 impl Network {
     fn peer(&self, node: NodeId, address: &Address, heartbeats: bool) -> Peer {
         let target = Target { group: self.group.clone(), node, address: address.clone() };
-        Peer { target, transport: Arc::clone(&self.transport), patience: self.patience, heartbeats }
+        Peer {
+            target,
+            transport: Arc::clone(&self.transport),
+            patience: self.patience,
+            abstention: self.abstention,
+            heartbeats,
+        }
     }
 }
 
@@ -68,6 +78,7 @@ fn rpc_error(error: TransportError) -> RPCError<Types> {
     match error {
         TransportError::Unreachable(why) => RPCError::Unreachable(Unreachable::from_string(why)),
         TransportError::Broken(why) => broken(why),
+        TransportError::Overloaded => broken("too many calls wait"),
     }
 }
 
@@ -79,9 +90,11 @@ fn unexpected(response: &Response) -> RPCError<Types> {
     match response {
         // The other group is not open, or has stopped: to be tried again after a pause.
         Response::Refused(why) => RPCError::Unreachable(Unreachable::from_string(why)),
-        Response::Vote(_) | Response::Append(_) | Response::TransferLeader(_) | Response::Snapshot(_) => {
-            broken("an answer to another question")
-        }
+        Response::Vote(_)
+        | Response::Append(_)
+        | Response::TransferLeader(_)
+        | Response::Snapshot(_)
+        | Response::Page(_) => broken("an answer to another question"),
     }
 }
 
@@ -102,6 +115,9 @@ impl Peer {
     }
 
     async fn call_vote(&self, request: Request, option: &RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        if let Some(left) = self.abstention.left() {
+            tokio::time::sleep(left).await;
+        }
         let response = self.call(request, option.hard_ttl()).await?;
         if let Response::Vote(vote) = response { Ok(vote) } else { Err(unexpected(&response)) }
     }

@@ -8,7 +8,7 @@ use ratequeue_storage::StateStore;
 
 use crate::caps;
 use crate::checkpoint::CheckpointPolicy;
-use crate::node::NodeId;
+use crate::node::{Address, NodeId};
 use crate::transport::Transport;
 
 /// What a group needs to be opened.
@@ -28,6 +28,8 @@ pub struct GroupOptions {
     pub checkpoint: CheckpointPolicy,
     /// How the other nodes are reached.
     pub transport: Arc<dyn Transport>,
+    /// The other nodes that may be in the group: they are asked for its state, should this node have lost its own.
+    pub others: Vec<(NodeId, Address)>,
 }
 
 /// How fast a dead leader is noticed. The same on all nodes of a group.

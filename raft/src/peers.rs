@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::caps;
 use crate::group::Group;
-use crate::link::{self, CallError, Link, LinkError, LinkOptions, ProbeError};
+use crate::link::{self, CallError, Link, LinkError, LinkOptions, NotSent, ProbeError};
 use crate::node::{Address, NodeId};
 use crate::transport::{Lane, Responses, Target, Transport, TransportError};
 
@@ -170,9 +170,10 @@ fn itself(node: NodeId, address: &Address) -> Target {
 
 fn transport_error(error: CallError) -> TransportError {
     match error {
+        CallError::NotSent(NotSent::QueueFull) => TransportError::Overloaded,
         CallError::NotSent(_) => TransportError::Unreachable(error.to_string()),
         CallError::Lost(_) => TransportError::Broken(error.to_string()),
-        // A refusal comes before the group has seen the frame.
+        // A refusal comes before the group has seen the frame: whatever the group itself says is an answer.
         CallError::Refused { reason } => TransportError::Unreachable(reason),
     }
 }
@@ -209,6 +210,10 @@ impl Shared {
 }
 
 impl Transport for Peers {
+    fn feature_level(&self, node: NodeId) -> Option<u32> {
+        self.shared.link.get()?.feature_level(node)
+    }
+
     fn call(&self, to: &Target, lane: Lane, frame: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         self.shared.call(to, lane, request(ALONE, None, &frame), caps::PEER_CALL_TIMEOUT)
     }

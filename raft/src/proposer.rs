@@ -19,9 +19,11 @@ use crate::batch;
 use crate::caps;
 use crate::error::{Health, SubmitError};
 use crate::group::Raft;
+use crate::level;
 use crate::proposal::{self, Callers, Submitted};
 use crate::replica::Replica;
-use crate::space::Space;
+use crate::space::{Room, Space};
+use crate::transport::Transport;
 use crate::types::{Data, LeaderId};
 
 /// The proposer's parts. [`Proposer::run`] is its life.
@@ -31,7 +33,8 @@ pub(crate) struct Proposer {
     pub queue: mpsc::Receiver<Submitted>,
     pub stop: watch::Receiver<bool>,
     pub health: watch::Receiver<Health>,
-    pub space: Space,
+    pub space: Arc<Space>,
+    pub transport: Arc<dyn Transport>,
     /// After this long a caller is answered, one way or the other.
     pub patience: Duration,
     /// A leader that no majority has answered for this long does not decide.
@@ -157,8 +160,10 @@ impl Running {
             self.refuse_waiting(error);
             return;
         };
-        if self.proposer.space.is_full() {
-            self.refuse_new_work();
+        self.keep_within(self.proposer.space.room());
+        self.keep_to_level();
+        if self.waiting.is_empty() {
+            return;
         }
         if quorum_silence(&self.proposer.raft).is_none() {
             // A new leader is asked to wait for the first answers of the others rather than to refuse its first callers.
@@ -216,26 +221,33 @@ impl Running {
         self.waiting.drain(..).for_each(|submitted| submitted.refuse(error));
     }
 
-    /// Keeps what gives something back.
-    fn refuse_new_work(&mut self) {
+    /// Refuses what the disk has no room for.
+    fn keep_within(&mut self, room: Room) {
+        if room == Room::Enough {
+            return;
+        }
         for submitted in std::mem::take(&mut self.waiting) {
-            match submitted.command {
-                Command::PutResource(_)
-                | Command::PatchResource(_)
-                | Command::Acquire(_)
-                | Command::Claim(_)
-                | Command::PutClaimed(_) => {
-                    submitted.refuse(SubmitError::StorageFull);
-                }
-                Command::Release(_)
-                | Command::Extend(_)
-                | Command::DeleteResource(_)
-                | Command::Keepalive(_)
-                | Command::Unclaim(_)
-                | Command::Fence(_)
-                | Command::Tick => {
-                    self.waiting.push_back(submitted);
-                }
+            if room < room_for(&submitted.command) {
+                submitted.refuse(SubmitError::StorageFull);
+            } else {
+                self.waiting.push_back(submitted);
+            }
+        }
+    }
+
+    /// Refuses what some members of the group could not read.
+    fn keep_to_level(&mut self) {
+        let Proposer { replica, transport, .. } = &self.proposer;
+        let level = replica.level();
+        if self.waiting.iter().all(|submitted| submitted.command.level() <= level) {
+            return;
+        }
+        let (_, behind) = level::followed_by_all(replica, &**transport);
+        for submitted in std::mem::take(&mut self.waiting) {
+            if submitted.command.level() > level {
+                submitted.refuse(SubmitError::FeatureNotEnabled { behind });
+            } else {
+                self.waiting.push_back(submitted);
             }
         }
     }
@@ -250,6 +262,26 @@ impl Running {
         let all = u32::try_from(self.proposer.entries_in_flight).unwrap_or(u32::MAX);
         // What is not applied by then is answered as unknown when the core drops it.
         let _ = tokio::time::timeout(caps::SHUTDOWN_DRAIN, self.in_flight.acquire_many(all)).await;
+    }
+}
+
+/// How much room there must be for a command: least for what gives something back.
+fn room_for(command: &Command) -> Room {
+    match command {
+        Command::PutResource(_)
+        | Command::PatchResource(_)
+        | Command::Acquire(_)
+        | Command::Call(_)
+        | Command::Claim(_)
+        | Command::PutClaimed(_) => Room::Enough,
+        Command::Extend(_)
+        | Command::DeleteResource(_)
+        | Command::Keepalive(_)
+        | Command::Attend(_)
+        | Command::RaiseLevel(_) => Room::Low,
+        Command::Release(_) | Command::Detach(_) | Command::Unclaim(_) | Command::Fence(_) | Command::Tick => {
+            Room::Scarce
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult};
 
+use crate::abstain::Abstention;
 use crate::apply;
+use crate::fetch;
 use crate::group::Raft;
 use crate::replica::Replica;
 use crate::slots::Slots;
@@ -16,8 +18,22 @@ use crate::types::{Snapshot, Types};
 use crate::wire::{Request, Response};
 
 /// Answers one frame.
-pub(crate) async fn one(raft: &Raft, replica: &Replica, frame: Bytes) -> Bytes {
+pub(crate) async fn one(
+    raft: &Raft,
+    replica: &Replica,
+    slots: &Arc<Slots>,
+    abstention: Abstention,
+    frame: Bytes,
+) -> Bytes {
     let response = match Request::decode(frame) {
+        Ok(Request::Page(asked)) => {
+            fetch::answer(replica, slots, asked).await.map_or_else(Response::Refused, Response::Page)
+        }
+        Ok(Request::Vote(vote) | Request::PreVote(vote))
+            if abstention.left().is_some() && !vote.leadership_transfer =>
+        {
+            Response::Refused("this node has just started, and does not vote yet".to_owned())
+        }
         Ok(request) => answer(raft, request).await,
         Err(error) => Response::Refused(error.to_string()),
     };
@@ -55,6 +71,7 @@ async fn answer(raft: &Raft, request: Request) -> Response {
         Request::TransferLeader(transfer) => {
             raft.handle_transfer_leader(transfer).await.map(Response::of_transfer).map_err(|error| error.to_string())
         }
+        Request::Page(_) => Err("this is not for the consensus core".to_owned()),
     };
     answered.unwrap_or_else(Response::Refused)
 }
@@ -79,7 +96,7 @@ pub(crate) fn appends(
 fn to_append(frame: Bytes) -> Option<AppendEntriesRequest<Types>> {
     match Request::decode(frame) {
         Ok(Request::Append(append)) => Some(append),
-        Ok(Request::Vote(_) | Request::PreVote(_) | Request::TransferLeader(_)) => None,
+        Ok(Request::Vote(_) | Request::PreVote(_) | Request::TransferLeader(_) | Request::Page(_)) => None,
         Err(error) => {
             tracing::warn!(%error, "a frame of appends");
             None
@@ -106,7 +123,7 @@ pub(crate) fn snapshot(raft: Raft, slots: Arc<Slots>, frames: BoxStream<'static,
 async fn install(raft: &Raft, slots: Arc<Slots>, frames: BoxStream<'static, Bytes>) -> Result<Response, String> {
     let arrived = snapshot::receive(slots, frames).await?;
     let meta = apply::snapshot_meta(&arrived.header).map_err(|error| error.to_string())?;
-    let data = SnapshotData::Received(Box::new(arrived.whole));
+    let data = SnapshotData::Received(Box::new(arrived.received));
     let installed = raft.install_full_snapshot(arrived.vote, Snapshot { meta, snapshot: data }).await;
     installed.map(|response| Response::Snapshot(response.vote)).map_err(|error| error.to_string())
 }

@@ -12,6 +12,7 @@ pub(crate) fn stored_key(key: RecordKey) -> (u8, u64) {
         RecordKey::Memo(id) => (keys::KIND_REMEMBERED, id),
         RecordKey::Catalog => (keys::KIND_CATALOG, 0),
         RecordKey::Claim(id) => (keys::KIND_CLAIM, id),
+        RecordKey::Features => (keys::KIND_FEATURES, 0),
     }
 }
 
@@ -24,6 +25,7 @@ pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, CodecError> {
         Record::Memo(memo) => codec::encode(keys::REMEMBERED, memo),
         Record::Catalog(catalog) => codec::encode(keys::CATALOG, catalog),
         Record::Claim(claim) => codec::encode(keys::CLAIM, claim),
+        Record::Features(features) => codec::encode(keys::FEATURES, features),
     }
 }
 
@@ -41,28 +43,47 @@ fn decode(kind: u8, id: u64, value: &[u8]) -> Result<(RecordKey, Record), SlotEr
             codec::decode(keys::CATALOG, value).map(|catalog| (RecordKey::Catalog, Record::Catalog(catalog)))
         }
         keys::KIND_CLAIM => codec::decode(keys::CLAIM, value).map(|claim| (RecordKey::Claim(id), Record::Claim(claim))),
+        keys::KIND_FEATURES => {
+            codec::decode(keys::FEATURES, value).map(|features| (RecordKey::Features, Record::Features(features)))
+        }
         _ => return Err(SlotError::Sink(format!("record {kind}/{id} is of an unknown kind"))),
     };
     decoded.map_err(|error| SlotError::Value { kind, id, error })
 }
 
 /// Puts a state together from stored records.
-#[derive(Debug, Default)]
-pub(crate) struct StateSink(Loader);
+#[derive(Debug)]
+pub(crate) struct StateSink {
+    loader: Loader,
+    bytes: u64,
+}
+
+impl Default for StateSink {
+    fn default() -> Self {
+        Self { loader: Loader::seeded(rand::random()), bytes: 0 }
+    }
+}
 
 impl RecordSink for StateSink {
     fn record(&mut self, kind: u8, id: u64, value: &[u8]) -> Result<(), SlotError> {
         let (key, record) = decode(kind, id, value)?;
-        self.0.record(key, record).map_err(|error| SlotError::Sink(error.to_string()))
+        let bytes = value.len().saturating_add(keys::RECORD_KEY_BYTES);
+        self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.loader.record(key, record).map_err(|error| SlotError::Sink(error.to_string()))
     }
 
     fn digest(&mut self) -> u64 {
-        self.0.digest()
+        self.loader.digest()
     }
 }
 
 impl StateSink {
+    /// Bytes of the records so far, with their keys.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     pub fn finish(self) -> Result<State, SlotError> {
-        self.0.finish().map_err(|error| SlotError::Sink(error.to_string()))
+        self.loader.finish().map_err(|error| SlotError::Sink(error.to_string()))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::RwLock;
 use ratequeue_limiter::{Event, LeaseId, LogTime, Outcome, State};
@@ -28,13 +29,20 @@ pub struct EventBatch {
 }
 
 /// The state, and how far it is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Machine {
     pub state: State,
     /// The last entry that was applied.
     pub applied: Option<LogId>,
     /// The last membership that was applied.
     pub membership: StoredMembership,
+}
+
+impl Default for Machine {
+    /// Before the first entry.
+    fn default() -> Self {
+        Self { state: State::seeded(rand::random()), applied: None, membership: StoredMembership::default() }
+    }
 }
 
 /// What the parts of a group share on this node. It knows neither openraft nor the stores.
@@ -50,13 +58,17 @@ pub(crate) struct Replica {
     pub attachments: Attachments,
     pub events: broadcast::Sender<Arc<EventBatch>>,
     pub growth: Growth,
+    /// The feature level of the state, without its lock.
+    level: AtomicU32,
 }
 
 impl Replica {
     pub fn new(group: String, node: NodeId, machine: Machine, clock: LogClock, growth: Growth) -> Self {
         let due = Due::default();
         due.set(machine.state.next_due());
+        let level = AtomicU32::new(machine.state.feature_level());
         Self {
+            level,
             group,
             node,
             machine: RwLock::new(machine),
@@ -75,7 +87,9 @@ impl Replica {
         let (applied, due) = {
             let mut machine = self.machine.write();
             machine.applied = Some(id);
-            (machine.state.apply(id.index, batch.stamp, batch.commands), machine.state.next_due())
+            let applied = machine.state.apply(id.index, batch.stamp, batch.commands);
+            self.level.store(machine.state.feature_level(), Ordering::Relaxed);
+            (applied, machine.state.next_due())
         };
         self.due.set(due);
         self.attachments.wake(&applied.events);
@@ -99,6 +113,7 @@ impl Replica {
     pub fn replace(&self, machine: Machine) -> Machine {
         self.clock.restart(machine.state.now());
         let due = machine.state.next_due();
+        self.level.store(machine.state.feature_level(), Ordering::Relaxed);
         let before = std::mem::replace(&mut *self.machine.write(), machine);
         self.due.set(due);
         self.attachments.wake_all();
@@ -109,6 +124,11 @@ impl Replica {
         let now = self.clock.now();
         let machine = self.machine.read();
         read(&machine.state, now.max(machine.state.now()))
+    }
+
+    /// The feature level of the group, as far as this node has applied.
+    pub fn level(&self) -> u32 {
+        self.level.load(Ordering::Relaxed)
     }
 
     pub fn is_waiting(&self, lease: LeaseId) -> bool {

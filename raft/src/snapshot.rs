@@ -9,18 +9,21 @@
 //! it is read. Every frame carries a checksum, every record another, and number and digest are compared at the end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use ratequeue_limiter::State;
-use ratequeue_storage::{Header, LogId, Record, RecordSink, SlotError, codec, keys};
+use ratequeue_storage::{GroupName, Header, LogId, Record, RecordSink, SlotError, codec, keys};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::caps;
 use crate::network;
-use crate::slots::{Checkpoint, CheckpointError, Incoming, Pin, Slots, Whole, Writing};
+use crate::slots::{Checkpoint, CheckpointError, Incoming, Pin, Received, SlotWriteGuard, Slots};
 use crate::transport::{Lane, Target, Transport};
 use crate::types::RaftVote;
 use crate::wire::{Piece, Response};
@@ -30,7 +33,7 @@ pub(crate) enum SnapshotData {
     /// A whole slot of this process, to be read. It is not overwritten as long as this exists.
     Stored { slots: Arc<Slots>, checkpoint: Checkpoint, _pin: Pin },
     /// What has come from the leader, in the spare slot, to be switched to.
-    Received(Box<Whole>),
+    Received(Box<Received>),
 }
 
 /// What a snapshot promises.
@@ -50,9 +53,9 @@ impl SnapshotData {
     }
 
     /// Makes it the newest checkpoint of `into`. Blocks. No checkpoint is made until the last part of the result is dropped.
-    pub fn install(self, into: &Arc<Slots>) -> Result<(Header, State, Writing), CheckpointError> {
+    pub fn install(self, into: &Arc<Slots>) -> Result<(Header, State, SlotWriteGuard), CheckpointError> {
         match self {
-            Self::Received(whole) => whole.commit(),
+            Self::Received(received) => received.commit(),
             Self::Stored { slots, checkpoint, _pin } => {
                 let mut copy = Copy { incoming: into.receive()?, failed: None };
                 let read = slots.store().read_slot(slots.group(), checkpoint.slot, &mut copy);
@@ -85,6 +88,23 @@ impl RecordSink for Copy {
     }
 }
 
+/// What a checkpoint promises to another node.
+pub(crate) fn encode_header(group: &GroupName, header: &Header) -> Result<Bytes, String> {
+    let Header { applied, membership, records, digest, sequence: _, received: _ } = header.clone();
+    let header = SnapshotHeader { group: group.to_string(), applied, membership, records, digest };
+    codec::encode(keys::SNAPSHOT, &header).map(Bytes::from).map_err(|error| error.to_string())
+}
+
+/// What another node's checkpoint of this group promises.
+pub(crate) fn decode_header(group: &GroupName, header: &[u8]) -> Result<Header, String> {
+    let header: SnapshotHeader = codec::decode(keys::SNAPSHOT, header).map_err(|error| error.to_string())?;
+    if header.group != group.as_str() {
+        return Err(format!("a snapshot of the group {}", header.group));
+    }
+    let SnapshotHeader { group: _, applied, membership, records, digest } = header;
+    Ok(Header { applied, membership, records, digest, sequence: 0, received: true })
+}
+
 /// Sends a stored snapshot and returns the answer.
 pub(crate) async fn send(
     vote: RaftVote,
@@ -96,20 +116,60 @@ pub(crate) async fn send(
         return Err("only a stored snapshot can be sent".to_owned());
     };
     let (frames, taken) = mpsc::channel(caps::SNAPSHOT_CHUNKS_WAITING_MAX);
+    let sent = Arc::new(Taken::default());
     // Ends when all is sent, or when the transport drops its end.
     let reading = tokio::task::spawn_blocking(move || read_pieces(vote, &slots, &checkpoint, &frames));
-    let opening = transport.stream(target, Lane::Bulk, network::frames(taken));
+    let opening = transport.stream(target, Lane::Bulk, sent.counted(network::frames(taken)));
     let mut responses = opening.await.map_err(|error| error.to_string())?;
-    let answer = match responses.next().await {
-        Some(Ok(frame)) => Response::decode(frame).map_err(|error| error.to_string()),
-        Some(Err(error)) => Err(error.to_string()),
-        None => Err("no answer".to_owned()),
+    let answer = tokio::select! {
+        answer = responses.next() => match answer {
+            Some(Ok(frame)) => Response::decode(frame).map_err(|error| error.to_string()),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("no answer".to_owned()),
+        },
+        () = sent.stuck() => Err(format!("nothing of it was taken for {:?}", caps::SNAPSHOT_STUCK)),
     };
     drop(responses);
     match reading.await {
         // What went wrong here is the better reason, if both sides have one.
         Ok(Err(why)) if answer.is_err() => Err(why),
         _ => answer,
+    }
+}
+
+/// Which frames of a snapshot have been taken by the transport.
+#[derive(Debug, Default)]
+struct Taken {
+    frames: AtomicU64,
+    all: AtomicBool,
+}
+
+impl Taken {
+    /// The same frames, counted as they are taken.
+    fn counted(self: &Arc<Self>, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
+        let (each, end) = (Arc::clone(self), Arc::clone(self));
+        let counted = frames.inspect(move |_| _ = each.frames.fetch_add(1, Ordering::Relaxed));
+        let ended = futures::stream::poll_fn(move |_| {
+            end.all.store(true, Ordering::Relaxed);
+            Poll::Ready(None)
+        });
+        counted.chain(ended).boxed()
+    }
+
+    /// Resolves when none was taken for long: a peer that hangs may neither answer nor fail. Once it has them all, it installs
+    /// the snapshot, which takes its time.
+    async fn stuck(&self) {
+        let (mut seen, mut since) = (0, Instant::now());
+        loop {
+            tokio::time::sleep(caps::SNAPSHOT_STUCK / 10).await;
+            let taken = self.frames.load(Ordering::Relaxed);
+            if taken != seen || self.all.load(Ordering::Relaxed) {
+                (seen, since) = (taken, Instant::now());
+            }
+            if since.elapsed() >= caps::SNAPSHOT_STUCK {
+                return;
+            }
+        }
     }
 }
 
@@ -120,10 +180,8 @@ fn read_pieces(
     frames: &mpsc::Sender<Bytes>,
 ) -> Result<(), String> {
     let send = |piece: &Piece| frames.blocking_send(piece.encode()).map_err(|_| "the stream has ended".to_owned());
-    let Header { applied, membership, records, digest, sequence: _, received: _ } = checkpoint.header.clone();
-    let header = SnapshotHeader { group: slots.group().to_string(), applied, membership, records, digest };
-    let header = codec::encode(keys::SNAPSHOT, &header).map_err(|error| error.to_string())?;
-    send(&Piece::Begin { vote, header: header.into() })?;
+    let header = encode_header(slots.group(), &checkpoint.header)?;
+    send(&Piece::Begin { vote, header })?;
     let (mut after, mut chunks) = (None, 0_u64);
     loop {
         let page = slots.store().page(slots.group(), checkpoint.slot, after, caps::SNAPSHOT_CHUNK_RECORDS_MAX);
@@ -158,7 +216,7 @@ fn chunked(records: Vec<Record>) -> Vec<Vec<Record>> {
 pub(crate) struct Arrived {
     pub vote: RaftVote,
     pub header: Header,
-    pub whole: Whole,
+    pub received: Received,
 }
 
 /// Takes a snapshot into the spare slot.
@@ -183,12 +241,7 @@ fn write_pieces(slots: &Arc<Slots>, mut frames: mpsc::Receiver<Bytes>) -> Result
     let Piece::Begin { vote, header } = next()? else {
         return Err("a snapshot that does not begin".to_owned());
     };
-    let header: SnapshotHeader = codec::decode(keys::SNAPSHOT, &header).map_err(|error| error.to_string())?;
-    if header.group != slots.group().as_str() {
-        return Err(format!("a snapshot of the group {}", header.group));
-    }
-    let SnapshotHeader { group: _, applied, membership, records, digest } = header;
-    let promised = Header { applied, membership, records, digest, sequence: 0, received: true };
+    let promised = decode_header(slots.group(), &header)?;
     let mut incoming = slots.receive().map_err(|error| error.to_string())?;
     let mut expected = 0_u64;
     loop {
@@ -206,6 +259,6 @@ fn write_pieces(slots: &Arc<Slots>, mut frames: mpsc::Receiver<Bytes>) -> Result
             }
         }
     }
-    let whole = incoming.finish(&promised).map_err(|error| error.to_string())?;
-    Ok(Arrived { vote, header: promised, whole })
+    let received = incoming.finish(&promised).map_err(|error| error.to_string())?;
+    Ok(Arrived { vote, header: promised, received })
 }

@@ -1,39 +1,70 @@
-//! Whether the disk is nearly full, asked for now and then.
+//! How much room is left on the disk, asked for now and then.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
-use ratequeue_storage::{SpaceLimit, free_bytes};
+use parking_lot::Mutex;
+use ratequeue_storage::SpaceLimit;
 
 use crate::caps;
+use crate::slots::Slots;
 
-/// Free space on the file system of the log.
-#[derive(Debug)]
+/// How much room is left, by what may still be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Room {
+    /// Nothing may be written any more.
+    Gone,
+    /// Only what ends leases.
+    Scarce,
+    /// Nothing new is taken on. The reserve is for the log, and for the next checkpoint.
+    Low,
+    /// Everything.
+    Enough,
+}
+
+/// Free space on the file system of a group's log and checkpoints.
 pub(crate) struct Space {
-    dir: PathBuf,
-    limit: SpaceLimit,
-    full: bool,
-    asked: Option<Instant>,
+    log_dir: PathBuf,
+    slots: Arc<Slots>,
+    last: Mutex<Last>,
+}
+
+/// The last look.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    room: Room,
+    at: Option<Instant>,
 }
 
 impl Space {
-    pub fn new(dir: PathBuf) -> Self {
-        Self { dir, limit: SpaceLimit::default(), full: false, asked: None }
+    pub fn new(log_dir: PathBuf, slots: Arc<Slots>) -> Self {
+        Self { log_dir, slots, last: Mutex::new(Last { room: Room::Enough, at: None }) }
     }
 
-    /// Whether new work has to be refused. A system that does not tell is taken at the last answer.
-    pub fn is_full(&mut self) -> bool {
+    /// How much room there is, as of a moment ago. A system that does not tell is taken at the last answer.
+    pub fn room(&self) -> Room {
         let now = Instant::now();
-        if self.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= caps::SPACE_CHECK_INTERVAL) {
-            self.asked = Some(now);
-            if let Ok(free) = free_bytes(&self.dir) {
-                let full = self.limit.is_full(free, self.full);
-                if full != self.full {
-                    tracing::warn!(free, full, "disk space");
-                }
-                self.full = full;
-            }
+        let mut last = self.last.lock();
+        if last.at.is_some_and(|at| now.saturating_duration_since(at) < caps::SPACE_CHECK_INTERVAL) {
+            return last.room;
         }
-        self.full
+
+        last.at = Some(now);
+        if let Ok(free) = self.slots.store().free_bytes_at(&self.log_dir) {
+            let limit = SpaceLimit::for_checkpoint(self.slots.bytes());
+            let room = match free {
+                free if free < caps::FREE_BYTES_LAST => Room::Gone,
+                free if free < caps::FREE_BYTES_SCARCE => Room::Scarce,
+                free if limit.is_full(free, last.room < Room::Enough) => Room::Low,
+                _ => Room::Enough,
+            };
+            if room != last.room {
+                let (group, reserve) = (self.slots.group(), limit.free_bytes_min);
+                tracing::warn!(%group, free, reserve, ?room, "disk space");
+            }
+            last.room = room;
+        }
+        last.room
     }
 }

@@ -125,7 +125,7 @@ impl RaftLogStorage<Types> for AnyStart {
 struct Builder;
 
 fn state_options() -> StateOptions {
-    StateOptions { pause: Duration::ZERO, cache_bytes: 4 * 1024 * 1024 }
+    StateOptions { pause: Duration::ZERO, cache_bytes: 4 * 1024 * 1024, ..StateOptions::default() }
 }
 
 impl StoreBuilder<Types, AnyStart, Applier, (Checkpointer, TempDir)> for Builder {
@@ -134,23 +134,16 @@ impl StoreBuilder<Types, AnyStart, Applier, (Checkpointer, TempDir)> for Builder
         let (store, _) = StateStore::open(dir.path().join("state"), state_options()).unwrap();
         let (log, _) = LogStore::open(dir.path().join("log"), LogOptions::default()).unwrap();
         let group = GroupName::new("suite").unwrap();
-        let loaded = load::load(&store, &group, &log).unwrap();
-        let slots = Slots::new(store, group, loaded.book);
+        let Ok(loaded) = load::load(&store, &group, &log).unwrap() else { panic!("the state is missing") };
+        let slots = Slots::new(store, group, loaded.slots);
         let (growth, woken) = Growth::new(CheckpointPolicy::default());
         let clock = LogClock::new(Arc::new(SystemClock::default()), loaded.time);
         let replica = Arc::new(Replica::new("suite".to_owned(), 0, loaded.machine, clock, growth));
         let (done, _) = watch::channel(None);
         let health = watch::Sender::new(Health::Running);
-        let checkpointer = Checkpointer::start(
-            Arc::clone(&replica),
-            woken,
-            Arc::clone(&slots),
-            (log.clone(), dir.path().to_path_buf()),
-            done,
-            health,
-        )
-        .unwrap();
-        let applier = Applier::new(Arc::clone(&replica), slots, log.clone());
+        let checkpointer =
+            Checkpointer::start(Arc::clone(&replica), woken, Arc::clone(&slots), log.clone(), done, health).unwrap();
+        let applier = Applier::new(Arc::clone(&replica), slots, log.clone(), watch::Sender::new(Health::Running));
         let log = AnyStart { log: Log::new(log, replica), first: Arc::default() };
         Ok(((checkpointer, dir), log, applier))
     }
@@ -173,6 +166,7 @@ async fn a_log_that_cannot_be_written_ends_the_group_and_says_so() {
         timing: Timing::default(),
         checkpoint: CheckpointPolicy::default(),
         transport: Arc::new(NoTransport),
+        others: Vec::new(),
     };
     let group = Group::open(options).await.unwrap();
     group.form(BTreeMap::from([(1, Address::default())])).await.unwrap();

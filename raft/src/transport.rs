@@ -41,6 +41,9 @@ pub enum TransportError {
     /// The connection broke: the frame may have arrived. It is tried again soon.
     #[error("broken: {0}")]
     Broken(String),
+    /// Too much waits for the node already: the frame has certainly not been sent.
+    #[error("too many calls wait for the node")]
+    Overloaded,
 }
 
 /// Answers, in the order of the frames sent; it ends with the first error.
@@ -49,6 +52,9 @@ pub type Responses = BoxStream<'static, Result<Bytes, TransportError>>;
 /// Carries frames of at most [`crate::caps::FRAME_BYTES_MAX`] bytes between the nodes of a group. Nothing is asked of it but
 /// that a frame arrives whole and at most once, and a stream in order; frames may be late or lost.
 pub trait Transport: Debug + Send + Sync + 'static {
+    /// The feature level that a node has said it can follow, when it was met last.
+    fn feature_level(&self, node: NodeId) -> Option<u32>;
+
     /// Sends a frame and returns its answer. The caller limits the time, by dropping the future.
     fn call(&self, to: &Target, lane: Lane, frame: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>>;
 
@@ -73,6 +79,10 @@ impl NoTransport {
 }
 
 impl Transport for NoTransport {
+    fn feature_level(&self, _node: NodeId) -> Option<u32> {
+        None
+    }
+
     fn call(&self, _to: &Target, _lane: Lane, _frame: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         Box::pin(std::future::ready(Err(Self::nobody())))
     }

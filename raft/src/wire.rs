@@ -15,6 +15,7 @@
 //! | 5 snapshot begins | vote, header (its own schema) |
 //! | 6 snapshot goes on | number of the chunk from 0, number (u32), records: kind, id, value |
 //! | 7 snapshot ends | number of chunks |
+//! | 8 page of a checkpoint | its sequence, or 0; option of the record before: kind, id |
 //! | 16 vote answered | vote, granted, option of the last log id |
 //! | 17 append done | option of the log id up to which the logs agree |
 //! | 18 append conflicts | the log id that is missing |
@@ -22,6 +23,7 @@
 //! | 20 handed over | nothing |
 //! | 21 snapshot installed | vote |
 //! | 22 refused | why, as text |
+//! | 23 page | sequence, header (its own schema), number (u32), records: kind, id, value |
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult
 use openraft::raft::{TransferLeaderError, TransferLeaderRequest};
 use ratequeue_storage::{Entry, LogId, Record};
 
+use crate::fetch::{Page, PageRequest};
 use crate::log;
 use crate::types::{LeaderId, RaftLogId, RaftVote, Types, raft_id, stored_id};
 
@@ -60,6 +63,7 @@ pub(crate) enum Request {
     PreVote(VoteRequest<Types>),
     Append(AppendEntriesRequest<Types>),
     TransferLeader(TransferLeaderRequest<Types>),
+    Page(PageRequest),
 }
 
 /// A piece of a snapshot.
@@ -78,6 +82,7 @@ pub(crate) enum Response {
     TransferLeader(Result<(), String>),
     Snapshot(RaftVote),
     Refused(String),
+    Page(Page),
 }
 
 impl Response {
@@ -99,6 +104,16 @@ impl Request {
                 out.option_id(transfer.last_log_id());
                 Ok(out.finish())
             }
+            Self::Page(asked) => {
+                let mut out = Out::new(8);
+                out.u64(asked.sequence);
+                out.u8(u8::from(asked.after.is_some()));
+                if let Some((kind, id)) = asked.after {
+                    out.u8(kind);
+                    out.u64(id);
+                }
+                Ok(out.finish())
+            }
         }
     }
 
@@ -114,6 +129,11 @@ impl Request {
             4 => {
                 let (from, to, last) = (body.vote()?, body.u64()?, body.option_id()?);
                 Self::TransferLeader(TransferLeaderRequest::new(from, to, last))
+            }
+            8 => {
+                let sequence = body.u64()?;
+                let after = if body.flag()? { Some((body.u8()?, body.u64()?)) } else { None };
+                Self::Page(PageRequest { sequence, after })
             }
             kind => return Err(WireError::Kind(kind)),
         };
@@ -134,12 +154,7 @@ impl Piece {
             Self::Chunk { number, records } => {
                 let mut out = Out::new(6);
                 out.u64(*number);
-                out.u32(records.len());
-                for record in records {
-                    out.u8(record.kind);
-                    out.u64(record.id);
-                    out.bytes(&record.value);
-                }
+                out.records(records);
                 out.finish()
             }
             Self::End { chunks } => {
@@ -155,12 +170,8 @@ impl Piece {
         let piece = match kind {
             5 => Self::Begin { vote: body.vote()?, header: body.bytes()? },
             6 => {
-                let (number, count) = (body.u64()?, body.u32()?);
-                let mut records = Vec::new();
-                for _ in 0..count {
-                    records.push(Record { kind: body.u8()?, id: body.u64()?, value: body.bytes()?.to_vec() });
-                }
-                Self::Chunk { number, records }
+                let number = body.u64()?;
+                Self::Chunk { number, records: body.records()? }
             }
             7 => Self::End { chunks: body.u64()? },
             kind => return Err(WireError::Kind(kind)),
@@ -201,6 +212,12 @@ impl Response {
                 out = Out::new(22);
                 out.bytes(why.as_bytes());
             }
+            Self::Page(page) => {
+                out = Out::new(23);
+                out.u64(page.sequence);
+                out.bytes(&page.header);
+                out.records(&page.records);
+            }
         }
         out.finish()
     }
@@ -218,6 +235,7 @@ impl Response {
             20 => Self::TransferLeader(Ok(())),
             21 => Self::Snapshot(body.vote()?),
             22 => Self::Refused(String::from_utf8_lossy(&body.bytes()?).into_owned()),
+            23 => Self::Page(Page { sequence: body.u64()?, header: body.bytes()?, records: body.records()? }),
             kind => return Err(WireError::Kind(kind)),
         };
         body.end()?;
@@ -302,6 +320,15 @@ impl Out {
         self.0.extend_from_slice(value);
     }
 
+    fn records(&mut self, records: &[Record]) {
+        self.u32(records.len());
+        for record in records {
+            self.u8(record.kind);
+            self.u64(record.id);
+            self.bytes(&record.value);
+        }
+    }
+
     fn id(&mut self, id: &RaftLogId) {
         let LogId { term, node, index } = stored_id(id);
         [term, node, index].into_iter().for_each(|number| self.u64(number));
@@ -361,6 +388,15 @@ impl In {
     fn bytes(&mut self) -> Result<Bytes, WireError> {
         let len = usize::try_from(self.u32()?).unwrap_or(usize::MAX);
         self.take(len)
+    }
+
+    fn records(&mut self) -> Result<Vec<Record>, WireError> {
+        let count = self.u32()?;
+        let mut records = Vec::new();
+        for _ in 0..count {
+            records.push(Record { kind: self.u8()?, id: self.u64()?, value: self.bytes()?.to_vec() });
+        }
+        Ok(records)
     }
 
     fn id(&mut self) -> Result<RaftLogId, WireError> {

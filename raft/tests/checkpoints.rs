@@ -6,10 +6,11 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
+use common::hub::Cluster;
 use common::*;
-use ratequeue_limiter::LeaseId;
+use ratequeue_limiter::{Command, LeaseId};
 use ratequeue_raft::{CheckpointPolicy, Group, OpenError};
-use ratequeue_storage::{GroupName, Header, Slot};
+use ratequeue_storage::{GroupName, Header, Slot, StateStore};
 
 /// Some work that touches every kind of record, the same each time but for `round`.
 async fn work(group: &Group, round: usize) -> LeaseId {
@@ -37,23 +38,28 @@ async fn reopened_is_equal(dir: &Path, digest: u64) -> Group {
 /// The slots of the group, newest first.
 fn slots(dir: &Path) -> Vec<(Slot, Header)> {
     let store = open_store(dir);
-    let headers = store.slots(&GroupName::new("test").unwrap());
-    let mut slots: Vec<_> =
-        Slot::ALL.into_iter().zip(headers).filter_map(|(slot, header)| Some((slot, header?))).collect();
-    slots.sort_by_key(|(_, header)| std::cmp::Reverse(header.sequence));
+    let slots = slots_of(&store);
     store.close();
     slots
 }
 
-/// Takes a record away from under a slot's header.
+fn slots_of(store: &StateStore) -> Vec<(Slot, Header)> {
+    let headers = store.slots(&GroupName::new("test").unwrap());
+    let mut slots: Vec<_> =
+        Slot::ALL.into_iter().zip(headers).filter_map(|(slot, header)| Some((slot, header?))).collect();
+    slots.sort_by_key(|(_, header)| std::cmp::Reverse(header.sequence));
+    slots
+}
+
+/// Puts another record in the place of one, under a slot's header.
 fn damage(dir: &Path, slot: Slot) {
     let store = open_store(dir);
     let group = GroupName::new("test").unwrap();
     let header = store.header(&group, slot).unwrap();
     let records = store.page(&group, slot, None, 100).unwrap();
-    let victim = records.last().unwrap();
+    let [.., other, victim] = records.as_slice() else { panic!("too few records") };
     let mut writer = store.begin(&group, slot).unwrap();
-    writer.delete(victim.kind, victim.id).unwrap();
+    writer.put(victim.kind, victim.id, &other.value).unwrap();
     writer.commit(&header).unwrap();
     store.close();
 }
@@ -98,6 +104,60 @@ async fn a_checkpoint_without_news_is_not_made_again() {
     let first = group.checkpoint().await.unwrap();
     assert_eq!(group.checkpoint().await.unwrap(), first);
     assert_eq!(group.status().checkpoint.unwrap().sequence, 1);
+}
+
+/// Every slot that counts holds all of its records.
+fn assert_whole(dir: &Path) {
+    let store = open_store(dir);
+    for (slot, header) in slots_of(&store) {
+        let (mut after, mut records) = (None, 0);
+        loop {
+            let page = store.page(&GroupName::new("test").unwrap(), slot, after, 1_000).unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some((last.kind, last.id));
+            records += page.len() as u64;
+        }
+        assert_eq!(records, header.records, "slot {slot}, sequence {}", header.sequence);
+    }
+    store.close();
+}
+
+/// The leader dies while it sends a snapshot; the next leader's log reaches back, so the follower catches up from the log.
+#[tokio::test]
+async fn a_snapshot_that_broke_off_leaves_checkpoints_that_are_whole() {
+    let mut cluster = Cluster::start(3, Opening::default()).await;
+    let leader = cluster.leader().await;
+    let follower = cluster.followers(leader)[0];
+    let put_all = async |cluster: &Cluster, rounds: &[&str]| {
+        for name in rounds.iter().flat_map(|round| (0..20).map(move |n| format!("{round}-{n}"))) {
+            cluster.submit(put(&name, 1)).await.outcome.unwrap();
+        }
+    };
+    for round in ["a", "b", "c"] {
+        put_all(&cluster, &[round]).await;
+        cluster.digests_are_equal().await;
+        cluster.group(follower).checkpoint().await.unwrap();
+    }
+    cluster.hub.starve(follower);
+    for round in ["d", "e", "f"] {
+        put_all(&cluster, &[round]).await;
+        cluster.group(leader).checkpoint().await.unwrap();
+    }
+    eventually("purged", || cluster.group(leader).status().purged).await;
+    eventually("it begins to come", || (cluster.hub.bulk_frames() >= 2).then_some(())).await;
+    cluster.kill(leader);
+    cluster.hub.heal();
+    cluster.leader().await;
+    cluster.submit(Command::Tick).await.outcome.unwrap();
+    cluster.digests_are_equal().await;
+    put_all(&cluster, &["g"]).await;
+    cluster.digests_are_equal().await;
+    cluster.group(follower).checkpoint().await.unwrap();
+    let dir = cluster.dir(follower);
+    cluster.kill(follower);
+    tokio::task::spawn_blocking(move || assert_whole(&dir)).await.unwrap();
+    cluster.open(follower).await;
+    cluster.digests_are_equal().await;
 }
 
 #[tokio::test]
@@ -158,6 +218,42 @@ async fn without_a_whole_slot_the_state_is_rebuilt_from_a_log_that_reaches_back(
     let digest = group.digest().await.1;
     drop(group);
     reopened_is_equal(dir.path(), digest).await;
+}
+
+/// Of three nodes, one has lost its checkpoints. Its log is whole, so it votes on, and the others give it the state.
+#[tokio::test]
+async fn without_a_whole_slot_the_state_comes_from_another_node() {
+    let mut cluster = Cluster::start(3, Opening::default()).await;
+    for round in 0..3 {
+        for n in 0..30 {
+            cluster.submit(put(&format!("r{round}-{n}"), 2)).await.outcome.unwrap();
+            cluster.submit(acquire(&format!("r{round}-{n}"), &format!("{round}-{n}"))).await.outcome.unwrap();
+        }
+        cluster.digests_are_equal().await;
+        for node in cluster.nodes() {
+            cluster.group(node).checkpoint().await.unwrap();
+        }
+    }
+    let leader = cluster.leader().await;
+    let (victim, other) = (cluster.followers(leader)[0], cluster.followers(leader)[1]);
+    eventually("purged", || cluster.group(victim).status().purged).await;
+    cluster.submit(put("late", 1)).await.outcome.unwrap();
+    let digest = cluster.digests_are_equal().await;
+    let term = cluster.group(leader).status().term;
+    let dir = cluster.dir(victim);
+    cluster.kill(victim);
+    tokio::task::spawn_blocking(move || slots(&dir).iter().for_each(|(slot, _)| damage(&dir, *slot))).await.unwrap();
+    cluster.open(victim).await;
+    assert_eq!(cluster.digests_are_equal().await, digest);
+    assert_eq!(cluster.group(victim).status().term, term);
+
+    // Its log and its vote are those that it had: with it there is a majority.
+    cluster.kill(other);
+    cluster.submit(put("later", 1)).await.outcome.unwrap();
+    let digest = cluster.digests_are_equal().await;
+    cluster.kill(victim);
+    cluster.open(victim).await;
+    assert_eq!(cluster.digests_are_equal().await, digest, "after another start");
 }
 
 #[tokio::test]

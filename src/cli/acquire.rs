@@ -6,18 +6,19 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use clap::Args;
-use ratequeue_api::client::{Client, ClientError, Held};
-use ratequeue_api::{AcquireRequest, ErrorCode, Load, ReleaseRequest};
-use tokio::process::Command;
-use tokio::signal::unix::{SignalKind, signal};
+use ratequeue_api::client::{Acquisition, Client, ClientError, Held};
+use ratequeue_api::{AcquireRequest, ErrorCode, Lease, Load, ReleaseRequest, Released};
+use tokio::process::{Child, Command};
 
-use super::{Server, duration, pass_on, resource_name};
+use super::signals::{Ending, Signals};
+use super::{Server, duration, failed, pass_on, resource_name};
 use crate::exit::{Exit, Failed};
 
 /// Acquires, runs a command while holding the lease, and releases.
 ///
-/// Exits with the exit code of the command, or 75 when the wait ran out. The command finds RATEQUEUE_LEASE_ID and
-/// RATEQUEUE_FENCING_TOKEN in its environment.
+/// Exits with the exit code of the command, or 75 when the wait ran out. Ctrl-C and SIGTERM before the command runs give up
+/// the place in line, and the exit code is 130 or 143. The command finds RATEQUEUE_LEASE_ID and RATEQUEUE_FENCING_TOKEN in
+/// its environment.
 #[derive(Debug, Args)]
 pub struct Acquire {
     /// The resource
@@ -56,78 +57,122 @@ fn parse_load(text: &str) -> Result<Load, String> {
 
 impl Acquire {
     pub async fn run(self) -> Result<Exit, Failed> {
+        // Before the first call: nobody is to be left in line by a signal.
+        let mut signals = Signals::install()?;
         let client = self.server.client()?;
-        let request = AcquireRequest {
+        let mut held = match self.wait_in_line(&client, &mut signals).await? {
+            Turn::Held(held) => held,
+            Turn::GivenUp(ending) => return Ok(ending.exit()),
+        };
+
+        if let Some(ending) = signals.pending().await {
+            report_release(held.release_unused().await);
+            return Ok(ending.exit());
+        }
+        let child = match self.spawn(&held) {
+            Ok(child) => child,
+            Err(error) => {
+                report_release(held.release_unused().await);
+                return Err(error);
+            }
+        };
+
+        let outcome = run_holding(child, &mut held, &mut signals).await;
+        report_release(held.release(&ReleaseRequest::default()).await);
+        outcome.map(|status| Exit::Code(exit_code(status)))
+    }
+
+    fn request(&self) -> AcquireRequest {
+        AcquireRequest {
             load: self.load.clone(),
             wait_ms: duration::ms(self.wait),
             priority: self.priority,
             ttl_ms: self.ttl.map(duration::ms),
             ..AcquireRequest::default()
-        };
-        let Some(mut held) = self.wait_in_line(&client, &request).await? else { return Ok(Exit::Code(130)) };
-        let outcome = self.run_holding(&mut held).await;
-        if let Err(error) = held.release(&ReleaseRequest::default()).await {
-            eprintln!("ratequeue: the lease could not be released, it ends when its time runs out: {error}");
         }
-        outcome.map(|status| Exit::Code(exit_code(status)))
     }
 
-    /// Acquires; `None` when the user gave up.
-    async fn wait_in_line(&self, client: &Client, request: &AcquireRequest) -> Result<Option<Held>, Failed> {
-        let mut place = None;
-        let key = Client::new_key();
-        let acquiring = client.hold(&self.resource, request, &key, |lease| {
-            if place.is_none() {
+    /// Acquires, until the lease is held or a signal comes. Nothing is left behind when it is not held.
+    async fn wait_in_line(&self, client: &Client, signals: &mut Signals) -> Result<Turn, Failed> {
+        let mut acquisition = client.acquisition(&self.resource, &self.request(), &Client::new_key());
+        let mut is_told = false;
+        let on_wait = |lease: &Lease| {
+            if !is_told {
+                is_told = true;
                 let position = lease.position.unwrap_or_default();
                 eprintln!("ratequeue: waiting for {}, number {position} in line", self.resource);
             }
-            place = Some(lease.id.clone());
-        });
-        let interrupted = tokio::select! {
-            held = acquiring => return held.map(Some).map_err(|error| refused(&error)),
-            interrupted = tokio::signal::ctrl_c() => interrupted,
         };
-        interrupted.map_err(|error| Failed::new(Exit::Failed, error.to_string()))?;
-        if let Some(place) = place {
-            // Best effort: a place that nobody asks for ends by itself.
-            let _ = client.release(&place, &ReleaseRequest::default()).await;
+
+        let outcome = tokio::select! {
+            // A signal that comes in the same moment as the grant counts.
+            biased;
+            ending = signals.next() => Ok(Turn::GivenUp(ending)),
+            held = acquisition.hold(on_wait) => held.map(|held| Turn::Held(Box::new(held))),
+        };
+        if !matches!(outcome, Ok(Turn::Held(_))) {
+            give_up(&mut acquisition).await;
         }
-        Ok(None)
+        outcome.map_err(refused)
     }
 
-    async fn run_holding(&self, held: &mut Held) -> Result<ExitStatus, Failed> {
+    fn spawn(&self, held: &Held) -> Result<Child, Failed> {
         let (program, arguments) = self.command.split_first().ok_or_else(|| Failed::new(Exit::Usage, "no command"))?;
-        let mut child = Command::new(program)
+        Command::new(program)
             .args(arguments)
             .env("RATEQUEUE_LEASE_ID", &held.lease().id)
             .env("RATEQUEUE_FENCING_TOKEN", held.lease().fencing_token.unwrap_or_default().to_string())
             .spawn()
-            .map_err(|error| Failed::new(Exit::Failed, format!("{program} cannot be run: {error}")))?;
-        let cannot = |error: std::io::Error| Failed::new(Exit::Failed, error.to_string());
-        let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-        let mut lost = false;
-        loop {
-            tokio::select! {
-                status = child.wait() => return status.map_err(cannot),
-                () = held.lost(), if !lost => {
-                    lost = true;
-                    eprintln!("ratequeue: the lease is lost while the command still runs");
-                }
-                _ = terminate.recv() => pass_on(&child, "TERM"),
+            .map_err(|error| Failed::new(Exit::Failed, format!("{program} cannot be run: {error}")))
+    }
+}
+
+/// How the wait in line ended.
+#[derive(Debug)]
+enum Turn {
+    Held(Box<Held>),
+    GivenUp(Ending),
+}
+
+async fn give_up(acquisition: &mut Acquisition) {
+    if let Err(error) = acquisition.give_up().await {
+        eprintln!("ratequeue: the place in line could not be given up, it ends by itself: {error}");
+    }
+}
+
+fn report_release(released: Result<Released, ClientError>) {
+    if let Err(error) = released {
+        eprintln!("ratequeue: the lease could not be released, it ends when its time runs out: {error}");
+    }
+}
+
+/// Waits for the command to end.
+async fn run_holding(mut child: Child, held: &mut Held, signals: &mut Signals) -> Result<ExitStatus, Failed> {
+    let mut is_lost = false;
+    loop {
+        tokio::select! {
+            status = child.wait() => {
+                return status.map_err(|error| Failed::new(Exit::Failed, error.to_string()));
+            }
+            () = held.lost(), if !is_lost => {
+                is_lost = true;
+                eprintln!("ratequeue: the lease is lost while the command still runs");
+            }
+            ending = signals.next() => match ending {
+                Ending::Terminate => pass_on(&child, "TERM"),
                 // The terminal sends it to the command too.
-                _ = interrupt.recv() => {}
+                Ending::Interrupt => {}
             }
         }
     }
 }
 
-fn refused(error: &ClientError) -> Failed {
+fn refused(error: ClientError) -> Failed {
     match error.code() {
         Some(ErrorCode::WaitTimeout | ErrorCode::LimitExceeded | ErrorCode::QueueFull) => {
             Failed::new(Exit::WaitRanOut, error.to_string())
         }
-        _ => Failed::new(Exit::Failed, error.to_string()),
+        _ => failed(error),
     }
 }
 

@@ -6,6 +6,7 @@ mod completions;
 mod duration;
 mod resource;
 mod server;
+mod signals;
 
 use clap::{Args, Parser, Subcommand};
 use ratequeue_api::client::{Client, ClientError};
@@ -65,6 +66,7 @@ impl Server {
 fn failed(error: ClientError) -> Failed {
     let exit = match &error {
         ClientError::Configuration(_) => Exit::Usage,
+        ClientError::WaitOver(_) => Exit::WaitRanOut,
         ClientError::Problem(_) | ClientError::Unreachable(..) | ClientError::Foreign(..) => Exit::Failed,
     };
     Failed::new(exit, error.to_string())

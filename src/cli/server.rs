@@ -133,15 +133,16 @@ async fn run(node: Arc<Node>, listener: TcpListener) -> Result<Exit, Failed> {
     let died = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
-        why = node.failed() => Some(why),
+        ended = node.failed() => Some(ended),
     };
     if died.is_none() {
         node.hand_over().await;
     }
     node.stop();
-    if let Some(why) = died {
+    if let Some(ended) = died {
         // Nothing that is still to be answered can be: a node whose disk failed must not pretend to be one.
-        return Err(Failed::new(Exit::Failed, why));
+        let exit = if ended.is_outdated { Exit::Data } else { Exit::Failed };
+        return Err(Failed::new(exit, ended.why));
     }
     // It ends by itself, in bounded time, now that the node is stopping.
     let _ = serving.await;

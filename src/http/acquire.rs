@@ -1,7 +1,7 @@
 //! Acquire, and waiting for its turn.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -10,11 +10,12 @@ use ratequeue_api::{AcquireRequest, Lease, Problem, header as names};
 use ratequeue_limiter::{
     Acquire, Command, Keepalive, LeaseId, LeaseState, LeaseView, LimitUsage, Phase, Refusal, Reply,
 };
-use ratequeue_raft::{Group, Woken};
+use ratequeue_raft::{Group, SubmitError, Woken};
 
 use super::extract::{Named, RequestKey};
 use super::problem::Failure;
 use super::route::{self, Whole};
+use super::unanswered::Unanswered;
 use super::{answer, log_index, translate};
 use crate::node::Node;
 
@@ -59,35 +60,66 @@ pub async fn acquire(
     if node.is_stopping() {
         return Err(Failure::shutting_down());
     }
-    route::by_resource(&node, &resource, &call, |group| decide(&node, group, &acquire, hold)).await
+    let can_return = call.has_own_key();
+    route::by_resource(&node, &resource, &call, |group| decide(&node, group, &acquire, can_return, hold)).await
 }
 
-async fn decide(node: &Node, group: Group, acquire: &Acquire, hold: Duration) -> Result<Response, Failure> {
-    let (command, resource) = (Command::Acquire(acquire.clone()), &acquire.resource);
-    let applied =
-        group.submit_anywhere(command).await.map_err(|error| Failure::from(error).about(resource.as_str()))?;
+async fn decide(
+    node: &Node,
+    group: Group,
+    acquire: &Acquire,
+    can_return: bool,
+    hold: Duration,
+) -> Result<Response, Failure> {
+    let mut unanswered = Unanswered::new(&group, can_return);
+    let answer = decide_unanswered(node, &group, acquire, &mut unanswered, hold).await;
+    match &answer {
+        Ok(_) => unanswered.answered(),
+        Err(_) => unanswered.failed(),
+    }
+    answer
+}
+
+async fn decide_unanswered(
+    node: &Node,
+    group: &Group,
+    acquire: &Acquire,
+    unanswered: &mut Unanswered,
+    hold: Duration,
+) -> Result<Response, Failure> {
+    let resource = &acquire.resource;
+    let about = |error: SubmitError| Failure::from(error).about(resource.as_str());
+    let applied = unanswered.acquire(acquire.clone()).await.map_err(about)?;
     let reply = applied.outcome.map_err(|refusal| Failure::refused(resource, refusal).at(applied.index))?;
     let Reply::Acquired(view) = reply else { return Err(super::unexpected()) };
+
     let view = match view.phase {
-        Phase::Waiting(_) => wait(node, &group, view.id, applied.index, hold).await?.unwrap_or(view),
+        Phase::Waiting(_) => wait(node, group, unanswered, view, applied.index, hold).await?,
         Phase::Held(_) | Phase::Ended(_) => view,
     };
+    let told = Instant::now();
     // What is left of the limits is read here, where the grant of a leader elsewhere comes a moment later.
     let _ = tokio::time::timeout(CATCH_UP, group.wait_applied(applied.index)).await;
-    acquired(&group, &view, applied.index)
+    acquired(group, &view, told, applied.index)
 }
 
-/// Waits at most `hold` for a lease to leave the line; gives the lease as it is then, `None` when this node cannot tell, or
-/// it is forgotten. `index` is a log entry after which the lease was in line.
+/// Waits at most `hold` for a lease to leave the line; gives the lease as it is then. `waiting` is how it was at a log entry
+/// of this index.
+///
+/// What this node has applied tells when the wait is over, and no more: that the lease is held is what the leader says.
+///
+/// # Errors
+/// When the node stops, or the leader cannot be asked.
 pub async fn wait(
     node: &Node,
     group: &Group,
-    id: LeaseId,
+    unanswered: &mut Unanswered,
+    waiting: LeaseView,
     index: u64,
     hold: Duration,
-) -> Result<Option<LeaseView>, Failure> {
+) -> Result<LeaseView, Failure> {
     if !hold.is_zero() {
-        let mut attachment = group.attach(id, index);
+        let mut attachment = group.attach(waiting.id, index);
         tokio::select! {
             woken = attachment.ended_waiting() => match woken {
                 Woken::NoLongerWaiting => {}
@@ -98,9 +130,12 @@ pub async fn wait(
         }
     }
     if group.applied_index().is_none_or(|applied| applied < index) {
-        return Ok(None);
+        return Ok(waiting);
     }
-    Ok(group.read(|state, now| state.lease(id, now)))
+    match group.read(|state, now| state.lease(waiting.id, now)) {
+        Some(view) if matches!(view.phase, Phase::Waiting(_)) => Ok(view),
+        Some(_) | None => unanswered.confirm(waiting.id).await,
+    }
 }
 
 /// Says through the log that somebody still asks for a waiting lease; gives the log index of that.
@@ -109,7 +144,8 @@ pub async fn keep_alive(group: &Group, id: LeaseId) -> Result<u64, Failure> {
     Ok(group.submit_anywhere(keepalive).await?.index)
 }
 
-fn acquired(group: &Group, view: &LeaseView, index: u64) -> Result<Response, Failure> {
+/// `told`: when the view was true.
+fn acquired(group: &Group, view: &LeaseView, told: Instant, index: u64) -> Result<Response, Failure> {
     let resource = view.resource.as_str();
     let (status, index) = match &view.phase {
         Phase::Held(grant) => (StatusCode::OK, grant.log_index),
@@ -124,7 +160,8 @@ fn acquired(group: &Group, view: &LeaseView, index: u64) -> Result<Response, Fai
             return Err(failure.at(end.ended_index));
         }
     };
-    let lease = translate::lease(view, group.name(), false);
+    let mut lease = translate::lease(view, group.name(), false);
+    translate::take_off(&mut lease, told.elapsed());
     let location = format!("/v1/leases/{}", lease.id);
     let mut response = (status, answer(&lease)).into_response();
     let headers = response.headers_mut();

@@ -18,7 +18,7 @@ use super::answer;
 use super::extract::{Json, Named};
 use super::problem::Failure;
 use crate::catalog::GLOBAL;
-use crate::node::{FEATURE_LEVEL, Member, Node};
+use crate::node::{Member, Node};
 use crate::regions::address;
 
 /// The cluster as the asked node sees it.
@@ -79,7 +79,7 @@ async fn group_view(group: &Group) -> GroupView {
         last_log_index: status.last_log_index.unwrap_or_default(),
         applied_index,
         lag: status.committed.unwrap_or_default().saturating_sub(applied_index),
-        feature_level: FEATURE_LEVEL,
+        feature_level: group.level(),
         digest: format!("{digest:016x}"),
     }
 }
@@ -140,11 +140,11 @@ async fn refuse_second_group(
     voters: &BTreeMap<NodeId, Address>,
 ) -> Result<(), Failure> {
     let region = group.name();
-    if region == GLOBAL || !group.members().is_empty() {
+    if region == GLOBAL || !group.members_applied().is_empty() {
         // A group that is formed is compared with these voters.
         return Ok(());
     }
-    if !member.global.members().is_empty() {
+    if !member.global.members_applied().is_empty() {
         member.global.linearize_anywhere().await?;
     }
     let nodes = member.regions.members_of(region);

@@ -8,14 +8,15 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::caps::{CURSOR_LEN_MAX, HOLD_MS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
 use ratequeue_api::{ExtendRequest, Lease, List, Problem, ReleaseRequest, Released};
-use ratequeue_limiter::{Command, Extend, LeaseView, Phase, Release, Reply, ResourceName};
+use ratequeue_limiter::{Command, Extend, LeaseId, LeaseView, Phase, Release, Reply, ResourceName};
 use ratequeue_raft::Group;
 use serde::Deserialize;
 
-use super::acquire::{keep_alive, wait};
+use super::acquire::wait;
 use super::extract::{Leased, Named, Params};
 use super::problem::Failure;
 use super::route::{self, Whole};
+use super::unanswered::Unanswered;
 use super::{answer, log_index, translate, unexpected};
 use crate::node::Node;
 
@@ -49,18 +50,38 @@ pub async fn look(
     }
     let (hold, node, lease) = (Duration::from_millis(params.wait_ms), &node, leased.id);
     route::by_lease(node, &leased, &call, |group| async move {
-        group.linearize_anywhere().await?;
-        let now = group.read(|state, now| state.lease(lease, now)).ok_or_else(Failure::lease_not_found)?;
-        let view = match now.phase {
-            Phase::Waiting(_) => {
-                let index = keep_alive(&group, lease).await?;
-                wait(node, &group, lease, index, hold).await?.unwrap_or(now)
-            }
-            Phase::Held(_) | Phase::Ended(_) => now,
-        };
+        // Whoever has the id can come back.
+        let mut unanswered = Unanswered::new(&group, true);
+        let view = look_unanswered(node, &group, lease, &mut unanswered, hold).await?;
+        unanswered.answered();
         Ok(answer(&translate::lease(&view, group.name(), true)))
     })
     .await
+}
+
+async fn look_unanswered(
+    node: &Node,
+    group: &Group,
+    lease: LeaseId,
+    unanswered: &mut Unanswered,
+    hold: Duration,
+) -> Result<LeaseView, Failure> {
+    let looked = group.look(lease).await?;
+    let now = looked.view.ok_or_else(Failure::lease_not_found)?;
+    match now.phase {
+        Phase::Waiting(_) => {
+            let (attended, index) = unanswered.attend(lease).await?;
+            match attended {
+                Some(view) if !matches!(view.phase, Phase::Waiting(_)) => Ok(view),
+                view => wait(node, group, unanswered, view.unwrap_or(now), index, hold).await,
+            }
+        }
+        Phase::Held(_) if !looked.claimed => {
+            let (attended, _) = unanswered.attend(lease).await?;
+            Ok(attended.unwrap_or(now))
+        }
+        Phase::Held(_) | Phase::Ended(_) => Ok(now),
+    }
 }
 
 /// Gives a held lease back, or a place in line up.

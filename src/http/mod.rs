@@ -13,6 +13,7 @@ mod resources;
 mod route;
 pub mod server;
 mod translate;
+mod unanswered;
 mod watch;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use ratequeue_api::{ErrorCode, header as names};
 use serde::Serialize;
 
 pub use openapi::document;
+pub use translate::take_off;
 
 use crate::node::Node;
 use extract::RequestKey;

@@ -178,6 +178,14 @@ impl From<SubmitError> for Failure {
                 ErrorCode::TooManyRequests,
                 "More calls wait to be decided than this node takes on. Nothing happened: try again in a moment.",
             ),
+            SubmitError::FeatureNotEnabled { behind } => {
+                let who = behind.map_or_else(|| "A member of the group".to_owned(), |node| format!("Node {node}"));
+                let detail = format!(
+                    "{who} runs a version that does not know this yet, or has not been met. Nothing happened: it is enabled \
+                     by itself once all run the new version."
+                );
+                Self::new(ErrorCode::FeatureNotEnabled, detail)
+            }
             SubmitError::StorageFull => Self::new(
                 ErrorCode::StorageFull,
                 "The disk of this node is nearly full, so nothing new is granted. Free some space: it goes on by itself.",

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::{ErrorCode, header as names};
 use ratequeue_limiter::ResourceName;
@@ -64,6 +64,12 @@ impl Whole {
         Call::new(method, self.path(), &self.headers(), b"")
     }
 
+    /// Its caller has chosen its key, and can come back with it.
+    pub fn has_own_key(&self) -> bool {
+        let headers = &self.parts.headers;
+        headers.contains_key(names::IDEMPOTENCY_KEY) && !headers.contains_key(calls::KEY_MADE_UP)
+    }
+
     /// Whether it is an acquire or a look, which are held open until a lease leaves the line.
     fn may_wait(&self) -> bool {
         self.parts.method == Method::GET || self.parts.uri.path().ends_with("/acquire")
@@ -76,6 +82,9 @@ impl Whole {
     /// Its headers, with the key that was made up for it if its caller gave none.
     fn headers(&self) -> HeaderMap {
         let mut headers = self.parts.headers.clone();
+        if !self.has_own_key() {
+            headers.insert(calls::KEY_MADE_UP, HeaderValue::from_static("1"));
+        }
         let key = self.parts.extensions.get::<RequestKey>().and_then(|key| key.0.as_str().parse().ok());
         key.map(|key| headers.insert(names::IDEMPOTENCY_KEY, key));
         headers

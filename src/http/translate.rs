@@ -1,6 +1,7 @@
 //! Between the wire and the core: wire types to commands, views to wire types.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ratequeue_api::lease::{LeaseState as WireState, Load as WireLoad};
 use ratequeue_api::resource::{Algorithm as WireAlgorithm, Kind as WireKind, LeaseTimes, LimitPatch as WireLimitPatch};
@@ -74,6 +75,7 @@ pub fn resource_spec(resource: &Resource) -> Result<ResourceSpec, Failure> {
     let queue = QueueSpec {
         max_waiting: u32::try_from(resource.queue.max_waiting).unwrap_or(u32::MAX),
         max_wait_ms: resource.queue.max_wait_ms,
+        claim_ms: resource.queue.claim_ms,
     };
     let lease = LeaseSpec { default_ttl_ms: resource.lease.default_ttl_ms, max_ttl_ms: resource.lease.max_ttl_ms };
     ResourceSpec::new(limits, queue, lease).map_err(invalid)
@@ -113,6 +115,7 @@ pub fn resource_patch(change: &WirePatch) -> Result<ResourcePatch, Failure> {
     let queue = patch(change.queue, |queue| QueuePatch {
         max_waiting: patch(queue.max_waiting, |n| u32::try_from(n).unwrap_or(u32::MAX)),
         max_wait_ms: patch(queue.max_wait_ms, |n| n),
+        claim_ms: patch(queue.claim_ms, |n| n),
     });
     let lease = patch(change.lease, |lease| LeasePatch {
         default_ttl_ms: patch(lease.default_ttl_ms, |n| n),
@@ -150,7 +153,11 @@ pub fn resource_view(view: &ResourceView, placement: &str) -> WireView {
         name: view.name.to_string(),
         placement: placement.to_owned(),
         limits: view.spec.limits.iter().map(|(name, spec)| (name.to_string(), wire_limit(spec))).collect(),
-        queue: Queue { max_waiting: u64::from(view.spec.queue.max_waiting), max_wait_ms: view.spec.queue.max_wait_ms },
+        queue: Queue {
+            max_waiting: u64::from(view.spec.queue.max_waiting),
+            max_wait_ms: view.spec.queue.max_wait_ms,
+            claim_ms: view.spec.queue.claim_ms,
+        },
         lease: LeaseTimes { default_ttl_ms: view.spec.lease.default_ttl_ms, max_ttl_ms: view.spec.lease.max_ttl_ms },
         version: view.version,
         effective_index: view.effective_index,
@@ -193,7 +200,14 @@ pub fn lease_state(state: LeaseState) -> WireState {
         LeaseState::Cancelled => WireState::Cancelled,
         LeaseState::TimedOut => WireState::TimedOut,
         LeaseState::Rejected => WireState::Rejected,
+        LeaseState::Lapsed => WireState::Lapsed,
     }
+}
+
+/// Takes off what has passed since the time left was right. A started millisecond counts.
+pub fn take_off(lease: &mut Lease, passed: Duration) {
+    let passed_ms = u64::try_from(passed.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+    lease.expires_in_ms = lease.expires_in_ms.map(|left| left.saturating_sub(passed_ms));
 }
 
 /// A lease as an acquire answers it; `in_full` also says what was asked for.

@@ -22,6 +22,7 @@ pub(super) struct Counts {
     pub(super) cancelled: u64,
     pub(super) timed_out: u64,
     pub(super) rejected: u64,
+    pub(super) lapsed: u64,
     pub(super) refused: u64,
 }
 

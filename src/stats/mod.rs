@@ -141,6 +141,7 @@ impl Stats {
                 LeaseState::Cancelled => counts.cancelled += 1,
                 LeaseState::TimedOut => counts.timed_out += 1,
                 LeaseState::Rejected => counts.rejected += 1,
+                LeaseState::Lapsed => counts.lapsed += 1,
                 LeaseState::Waiting | LeaseState::Held => {}
             }),
             EventKind::Refused { .. } => activity.count(second, |counts| counts.refused += 1),

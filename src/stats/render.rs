@@ -83,6 +83,7 @@ fn render_counters(name: &ResourceName, total: &Counts) {
         ("ratequeue_acquires_total", "cancelled", total.cancelled),
         ("ratequeue_leases_ended_total", "released", total.released),
         ("ratequeue_leases_ended_total", "expired", total.expired),
+        ("ratequeue_leases_ended_total", "lapsed", total.lapsed),
     ] {
         counter!(metric, "resource" => name.to_string(), "outcome" => outcome).absolute(n);
     }

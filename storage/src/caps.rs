@@ -90,6 +90,12 @@ pub const LOG_MARK_BYTES_MAX: usize = 4 * 1024;
 /// The longest group name, in bytes.
 pub const GROUP_NAME_BYTES_MAX: usize = 64;
 
-/// Free bytes of the data folder's file system below which no new work is granted (`storage-full`). Room for a few log
-/// chunks and one checkpoint, so that purging can still go on.
+/// Free bytes of the data folder's file system below which no new work is granted (`storage-full`), at least: room for a
+/// few log chunks and a small checkpoint, so that purging can still go on.
 pub const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// What sled takes on the disk for a byte of a checkpoint, about: records are written again when their page is.
+pub const STATE_BYTES_FACTOR: u64 = 2;
+
+/// Free bytes below which the writer of a slot gives up: the rest belongs to the log, without which nothing goes on.
+pub const STATE_FREE_BYTES_MIN: u64 = 24 * 1024 * 1024;

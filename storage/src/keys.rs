@@ -59,6 +59,9 @@ pub const KIND_CATALOG: u8 = 5;
 /// Record kind 6: a name that is claimed in the catalog.
 pub const KIND_CLAIM: u8 = 6;
 
+/// Record kind 7: the feature level of the group.
+pub const KIND_FEATURES: u8 = 7;
+
 /// One version of one persisted record: its ordinal in the envelope and its size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schema {
@@ -108,8 +111,11 @@ pub const NODE_CALL: Schema = schema(14, "call to a node", 1, crate::caps::NODE_
 /// The answer to it. On the wire only.
 pub const NODE_ANSWER: Schema = schema(15, "answer of a node", 1, crate::caps::NODE_ANSWER_BYTES_MAX);
 
+/// A record of [`KIND_FEATURES`].
+pub const FEATURES: Schema = schema(16, "features", 1, RECORD_MAX);
+
 /// Every schema that this version can read, by ordinal.
-pub const SCHEMAS: [Schema; 15] = [
+pub const SCHEMAS: [Schema; 16] = [
     CHECKPOINT,
     META,
     RESOURCE,
@@ -125,6 +131,7 @@ pub const SCHEMAS: [Schema; 15] = [
     CLAIM,
     NODE_CALL,
     NODE_ANSWER,
+    FEATURES,
 ];
 
 /// Length of a record key.
@@ -141,7 +148,7 @@ pub fn schema_of(ordinal: u8) -> Option<Schema> {
 
 /// Whether `kind` names a record that lives under a record key.
 pub fn is_record_kind(kind: u8) -> bool {
-    matches!(kind, KIND_META | KIND_RESOURCE | KIND_LEASE | KIND_REMEMBERED | KIND_CATALOG | KIND_CLAIM)
+    matches!(kind, KIND_META | KIND_RESOURCE | KIND_LEASE | KIND_REMEMBERED | KIND_CATALOG | KIND_CLAIM | KIND_FEATURES)
 }
 
 /// The key of a slot's checkpoint record.
@@ -174,10 +181,10 @@ mod tests {
     #[test]
     fn ordinals_are_unique_and_in_order() {
         let ordinals: Vec<u8> = SCHEMAS.iter().map(|schema| schema.ordinal).collect();
-        assert_eq!(ordinals, (1..=15).collect::<Vec<u8>>());
+        assert_eq!(ordinals, (1..=16).collect::<Vec<u8>>());
         assert_eq!(schema_of(4), Some(LEASE));
         assert_eq!(schema_of(0), None);
-        assert_eq!(schema_of(16), None);
+        assert_eq!(schema_of(17), None);
     }
 
     #[test]

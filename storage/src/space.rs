@@ -1,7 +1,9 @@
 //! How much room is left, so that new work is refused before the disk is really full.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::caps;
 
@@ -14,6 +16,37 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Tells how many bytes are free. The system's answer, unless a test puts its own in place.
+#[derive(Clone)]
+pub struct SpaceProbe(Arc<dyn Fn(&Path) -> io::Result<u64> + Send + Sync>);
+
+impl SpaceProbe {
+    /// A probe that answers what `free` says.
+    pub fn new(free: impl Fn(&Path) -> io::Result<u64> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(free))
+    }
+
+    /// Free bytes on the file system of `path`.
+    ///
+    /// # Errors
+    /// As [`free_bytes`].
+    pub fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        (self.0)(path)
+    }
+}
+
+impl Default for SpaceProbe {
+    fn default() -> Self {
+        Self::new(free_bytes)
+    }
+}
+
+impl fmt::Debug for SpaceProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpaceProbe").finish_non_exhaustive()
+    }
+}
+
 /// When the data folder counts as full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpaceLimit {
@@ -21,17 +54,18 @@ pub struct SpaceLimit {
     pub free_bytes_min: u64,
 }
 
-impl Default for SpaceLimit {
-    fn default() -> Self {
-        Self { free_bytes_min: caps::FREE_BYTES_MIN }
-    }
-}
-
 impl SpaceLimit {
+    /// The reserve of a node whose newest checkpoint has so many bytes: room for the next one beside it, with what sled
+    /// takes on top, and never less than [`caps::FREE_BYTES_MIN`].
+    pub fn for_checkpoint(bytes: u64) -> Self {
+        let needed = bytes.saturating_mul(caps::STATE_BYTES_FACTOR).saturating_add(caps::STATE_FREE_BYTES_MIN);
+        Self { free_bytes_min: caps::FREE_BYTES_MIN.max(needed) }
+    }
+
     /// Whether `free_bytes` is too little. `full_before` is the last answer: once full, space must grow past the limit
-    /// by a quarter before work is granted again, so that the node does not flap at the edge.
+    /// by a quarter of the smallest reserve before work is granted again, so that the node does not flap at the edge.
     pub fn is_full(&self, free_bytes: u64, full_before: bool) -> bool {
-        let margin = if full_before { self.free_bytes_min / 4 } else { 0 };
+        let margin = if full_before { self.free_bytes_min.min(caps::FREE_BYTES_MIN) / 4 } else { 0 };
         free_bytes < self.free_bytes_min.saturating_add(margin)
     }
 }
@@ -47,5 +81,13 @@ mod tests {
         assert!(limit.is_full(99, false));
         assert!(limit.is_full(124, true));
         assert!(!limit.is_full(125, true));
+    }
+
+    #[test]
+    fn the_reserve_grows_with_the_state() {
+        const MIB: u64 = 1024 * 1024;
+        assert_eq!(SpaceLimit::for_checkpoint(0).free_bytes_min, 64 * MIB);
+        assert_eq!(SpaceLimit::for_checkpoint(100 * MIB).free_bytes_min, 224 * MIB);
+        assert_eq!(SpaceLimit::for_checkpoint(u64::MAX).free_bytes_min, u64::MAX);
     }
 }

@@ -4,9 +4,10 @@
 mod sink;
 
 use std::fs;
+use std::time::Duration;
 
 use ratequeue_storage::keys::{KIND_LEASE, KIND_META, KIND_RESOURCE};
-use ratequeue_storage::{GroupName, Header, LogId, Slot, SlotError, StateError};
+use ratequeue_storage::{GroupName, Header, LogId, Slot, SlotError, SpaceProbe, StateError, StateOptions, StateStore};
 use sink::{Sink, fill, group, header, open, value};
 
 #[test]
@@ -50,6 +51,66 @@ fn a_record_that_stays_need_not_be_written_again() {
 }
 
 #[test]
+fn what_was_not_finished_is_never_built_upon() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    fill(&store, Slot::Zero, 1, 600);
+    let mut writer = store.begin(&group(), Slot::Zero).unwrap();
+    writer.put(KIND_LEASE, 7, &value(1_234_567, 40)).unwrap();
+    drop(writer);
+    // A writer that believes that the records of before are there.
+    let mut writer = store.begin(&group(), Slot::Zero).unwrap();
+    writer.put(KIND_LEASE, 8, &value(1_234_567, 40)).unwrap();
+    let refused = writer.commit(&Header { records: 600, ..Sink::default().header(2) }).unwrap_err();
+    assert!(matches!(refused, StateError::Incomplete { records: 1, expected: 600 }), "{refused}");
+    assert_eq!(store.header(&group(), Slot::Zero), Err(SlotError::Empty));
+}
+
+#[test]
+fn a_writer_counts_what_it_does_and_not_how_often() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let mut sink = fill(&store, Slot::Zero, 1, 600);
+    let mut writer = store.begin(&group(), Slot::Zero).unwrap();
+    for _ in 0..3 {
+        writer.delete(KIND_LEASE, 3).unwrap();
+        writer.put(KIND_LEASE, 5_000, &value(5_000, 100)).unwrap();
+        (0..300).for_each(|id| writer.delete(KIND_LEASE, 10_000 + id).unwrap());
+    }
+    let gone = sink.records.remove(&(KIND_LEASE, 3)).unwrap();
+    sink.records.insert((KIND_LEASE, 5_000), value(5_000, 100));
+    let grown = writer.commit(&sink.header(2)).unwrap();
+    assert_eq!(grown, i64::try_from(value(5_000, 100).len()).unwrap() - i64::try_from(gone.len()).unwrap());
+    store.read_slot(&group(), Slot::Zero, &mut Sink::default()).unwrap();
+}
+
+#[test]
+fn a_writer_gives_up_before_the_disk_is_full_and_begins_anew_when_there_is_room() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    let dir = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let space = SpaceProbe::new({
+        let free = Arc::clone(&free);
+        move |_| Ok(free.load(Ordering::SeqCst))
+    });
+    let options = StateOptions { pause: Duration::ZERO, space, ..StateOptions::default() };
+    let (store, _) = StateStore::open(dir.path().join("state"), options).unwrap();
+    fill(&store, Slot::One, 1, 300);
+    let mut writer = store.begin_empty(&group(), Slot::Zero).unwrap();
+    free.store(1_000_000, Ordering::SeqCst);
+    let error = (0..300).find_map(|id| writer.put(KIND_LEASE, id, &value(id, 10)).err()).unwrap();
+    assert!(error.is_storage_full() && !error.is_final(), "{error}");
+    drop(writer);
+    assert!(store.begin(&group(), Slot::Zero).unwrap_err().is_storage_full());
+    free.store(u64::MAX, Ordering::SeqCst);
+    fill(&store, Slot::Zero, 2, 300);
+    store.read_slot(&group(), Slot::Zero, &mut Sink::default()).unwrap();
+    store.read_slot(&group(), Slot::One, &mut Sink::default()).unwrap();
+}
+
+#[test]
 fn a_slot_that_was_not_finished_never_counts() {
     for finish in ["dropped", "restarted", "one step only"] {
         let dir = tempfile::tempdir().unwrap();
@@ -88,7 +149,14 @@ fn a_header_that_does_not_fit_its_records_is_a_mismatch() {
             sink.records.insert((KIND_META, id), value(id, 5));
         }
         let right = sink.header(1);
-        writer.commit(&Header { records, digest: right.digest ^ digest, ..right }).unwrap();
+        let committed = writer.commit(&Header { records, digest: right.digest ^ digest, ..right });
+        if records != 2 {
+            let refused = committed.unwrap_err();
+            assert!(matches!(refused, StateError::Incomplete { records: 2, .. }), "{refused}");
+            assert_eq!(store.header(&group(), Slot::Zero), Err(SlotError::Empty));
+            continue;
+        }
+        committed.unwrap();
         let error = store.read_slot(&group(), Slot::Zero, &mut Sink::default()).unwrap_err();
         assert!(matches!(error, SlotError::Mismatch { records: 2, .. }), "{error}");
     }

@@ -9,6 +9,7 @@
 //!   failover.rs    the leader is killed, 20 times      members.rs   nodes come, go and take another's place
 //!   rolling.rs     all are restarted, one by one       pause.rs     a leader that stood still
 //!   partition.rs   a node is cut off, 20 times         garbage.rs   strangers at the peer port
+//!   hung_up.rs     callers die in line
 //!   regions/       several regions
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
@@ -21,6 +22,7 @@ mod forward;
 mod garbage;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod hung_up;
 mod load;
 mod member;
 mod members;

@@ -3,6 +3,7 @@
 //! ```text
 //!   node.rs    a node as a process: started, killed, started again in the same folder
 //!   http.rs    calls, and answers that say what was wrong with them
+//!   proxy.rs   a load balancer before a node, which delays, swallows and cuts
 //!   wait.rs    waiting for a condition, with a deadline
 //! ```
 //! Ports are 0 and folders temporary. Nothing here sleeps but in [`wait`].
@@ -12,8 +13,10 @@
 
 mod http;
 mod node;
+mod proxy;
 mod wait;
 
 pub use http::{Answer, Client, concurrency, rate};
 pub use node::{Node, Start, Tree, program, run};
+pub use proxy::{Cut, Proxy};
 pub use wait::{eventually, until};

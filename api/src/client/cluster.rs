@@ -1,7 +1,5 @@
 //! Calls that form a cluster and change its members.
 
-use std::time::Duration;
-
 use reqwest::Method;
 
 use super::{Client, ClientError};
@@ -13,7 +11,7 @@ impl Client {
     /// # Errors
     /// The server's refusal, or that no node answered.
     pub async fn cluster(&self) -> Result<cluster::ClusterView, ClientError> {
-        self.call::<(), _>(Method::GET, "/v1/cluster", &Self::new_key(), &[], None, Duration::ZERO).await
+        self.call::<(), _>(Method::GET, "/v1/cluster", None).await
     }
 
     /// Makes an empty node part of a cluster, and says of which cluster it is part now.

@@ -5,25 +5,32 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::acquire::nothing_used;
 use super::{Client, ClientError};
-use crate::error::ErrorCode;
-use crate::lease::{AcquireRequest, ExtendRequest, Lease, ReleaseRequest, Released};
+use crate::lease::{AcquireRequest, ExtendRequest, Lease, LeaseState, ReleaseRequest, Released};
 
 /// A lease is extended when this part of its time has passed.
 const EXTEND_AFTER: u32 = 3;
 /// Tries are at least this far apart.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
-/// What is taken off the time that the server gives, for clocks of unequal speed.
+/// What is taken off the time that the server gives.
 const MARGIN: Duration = Duration::from_millis(50);
+/// Clocks differ by less than one part in this.
+const DRIFT: u32 = 2_500;
+/// The margin is at most this part of the time.
+const MARGIN_PART_MAX: u32 = 4;
+/// How long a lease that cannot be trusted yet may take to be confirmed.
+const CONFIRM_MAX: Duration = Duration::from_secs(1);
 
 /// A held lease: extended in the background, released at the end.
 ///
-/// It is lost when the server says so, or when no extend was answered in time; the time counts from before the request was
-/// sent, so this side always stops trusting it before the server does.
+/// It is lost when the server says so, or when no extend was answered in time; the time counts from when the attempt was sent
+/// that was answered, so this side always stops trusting the lease before the server does.
 #[derive(Debug)]
 pub struct Held {
     client: Client,
     lease: Lease,
+    unused: ReleaseRequest,
     lost: watch::Receiver<bool>,
     extending: JoinHandle<()>,
     released: bool,
@@ -33,7 +40,7 @@ impl Client {
     /// Acquires as [`Client::acquire`] does, and holds the lease until it is released or dropped. Needs a tokio runtime.
     ///
     /// # Errors
-    /// The server's refusal, or that no node answered.
+    /// The server's refusal, that the wait ran out, or that no node answered.
     pub async fn hold(
         &self,
         resource: &str,
@@ -41,19 +48,49 @@ impl Client {
         key: &str,
         on_wait: impl FnMut(&Lease),
     ) -> Result<Held, ClientError> {
-        let lease = self.acquire(resource, request, key, on_wait).await?;
-        // The answer has travelled for some time; the next extend sets the deadline right.
-        let trusted_until = Instant::now() + trusted(&lease);
-        let (lose, lost) = watch::channel(false);
-        let extend = ExtendRequest { ttl_ms: request.ttl_ms };
-        let extending = tokio::spawn(extend_for_ever(self.clone(), lease.clone(), extend, trusted_until, lose));
-        Ok(Held { client: self.clone(), lease, lost, extending, released: false })
+        let mut acquisition = self.acquisition(resource, request, key);
+        match acquisition.hold(on_wait).await {
+            Ok(held) => Ok(held),
+            Err(error) => {
+                // The caller learns why it failed. What cannot be given up ends by itself.
+                let _ = acquisition.give_up().await;
+                Err(error)
+            }
+        }
     }
 }
 
-/// How long a lease may be trusted from the time its request was sent.
+/// How long a lease may be trusted from the time its call was sent.
 fn trusted(lease: &Lease) -> Duration {
-    Duration::from_millis(lease.expires_in_ms.unwrap_or_default()).saturating_sub(MARGIN)
+    let whole = Duration::from_millis(lease.expires_in_ms.unwrap_or_default());
+    whole.saturating_sub((MARGIN + whole / DRIFT).min(whole / MARGIN_PART_MAX))
+}
+
+/// Until when a granted lease may be trusted. After a call that was held open little may be left of that, since nobody here
+/// knows when in that time it was granted: a new deadline makes it certain.
+pub(super) async fn settle(
+    client: &Client,
+    request: &AcquireRequest,
+    lease: &Lease,
+    sent: Instant,
+) -> Result<Instant, ClientError> {
+    let trusted_until = sent + trusted(lease);
+    let left = trusted_until.saturating_duration_since(Instant::now());
+    if left >= trusted(lease) / EXTEND_AFTER {
+        return Ok(trusted_until);
+    }
+
+    let extend = ExtendRequest { ttl_ms: request.ttl_ms };
+    let budget = (left / 2).max(CONFIRM_MAX);
+    let error = match tokio::time::timeout(budget, client.extend_within(budget, &lease.id, &extend)).await {
+        Ok(Ok((lease, sent))) if lease.state == LeaseState::Held => return Ok(sent + trusted(&lease)),
+        Ok(Err(error)) => error,
+        Ok(Ok(_)) | Err(_) => {
+            let why = "the lease was granted, and could not be confirmed in time";
+            ClientError::Unreachable(why.to_owned(), client.nodes.all())
+        }
+    };
+    if error.is_end_of_lease() || trusted_until <= Instant::now() { Err(error) } else { Ok(trusted_until) }
 }
 
 async fn extend_for_ever(
@@ -65,14 +102,14 @@ async fn extend_for_ever(
 ) {
     loop {
         let left = trusted_until.saturating_duration_since(Instant::now());
-        tokio::time::sleep((left / EXTEND_AFTER).max(PAUSE_MIN)).await;
-        let sent = Instant::now();
-        let left = trusted_until.saturating_duration_since(sent);
-        match tokio::time::timeout(left, client.extend(&lease.id, &request)).await {
-            Ok(Ok(lease)) => trusted_until = sent + trusted(&lease),
+        tokio::time::sleep((left / EXTEND_AFTER).max(PAUSE_MIN).min(left)).await;
+
+        let left = trusted_until.saturating_duration_since(Instant::now());
+        match tokio::time::timeout(left, client.extend_within(left, &lease.id, &request)).await {
+            Ok(Ok((lease, sent))) if lease.state == LeaseState::Held => trusted_until = sent + trusted(&lease),
             // Whatever else was in the way, there may be time for another try.
-            Ok(Err(error)) if !left.is_zero() && !is_over(&error) => {}
-            Ok(Err(_)) | Err(_) => {
+            Ok(Err(error)) if !left.is_zero() && !error.is_end_of_lease() => {}
+            Ok(Ok(_) | Err(_)) | Err(_) => {
                 lose.send_replace(true);
                 return;
             }
@@ -80,13 +117,16 @@ async fn extend_for_ever(
     }
 }
 
-/// True when the server says that the lease is no longer held.
-fn is_over(error: &ClientError) -> bool {
-    use ErrorCode::{LeaseEnded, LeaseExpired, LeaseNotFound, LeaseNotHeld, ResourceDeleted};
-    matches!(error.code(), Some(LeaseEnded | LeaseExpired | LeaseNotFound | LeaseNotHeld | ResourceDeleted))
-}
-
 impl Held {
+    /// Begins to extend a lease that was granted.
+    pub(super) fn start(client: &Client, request: &AcquireRequest, lease: Lease, trusted_until: Instant) -> Self {
+        let (lose, lost) = watch::channel(false);
+        let extend = ExtendRequest { ttl_ms: request.ttl_ms };
+        let extending = tokio::spawn(extend_for_ever(client.clone(), lease.clone(), extend, trusted_until, lose));
+        let unused = nothing_used(&request.load);
+        Self { client: client.clone(), lease, unused, lost, extending, released: false }
+    }
+
     /// The lease as it was granted.
     #[must_use]
     pub fn lease(&self) -> &Lease {
@@ -113,6 +153,15 @@ impl Held {
         self.extending.abort();
         self.released = true;
         self.client.release(&self.lease.id, request).await
+    }
+
+    /// Gives the lease back without having worked under it.
+    ///
+    /// # Errors
+    /// As for [`Held::release`].
+    pub async fn release_unused(self) -> Result<Released, ClientError> {
+        let unused = self.unused.clone();
+        self.release(&unused).await
     }
 }
 

@@ -10,6 +10,10 @@ pub struct Known {
     pub priority: u8,
     pub deadline: LogTime,
     pub until: LogTime,
+    /// By when it had to be claimed.
+    pub claim_until: Option<LogTime>,
+    /// Its caller was away, and its queue waits for no claims.
+    pub may_be_overtaken: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -42,7 +46,7 @@ impl History {
                 EventKind::Granted { lease, fencing_token, .. } => {
                     hold(fencing_token > self.token, || format!("token {fencing_token} after {}", self.token))?;
                     self.token = fencing_token;
-                    self.granted(event, lease, known(lease))?;
+                    self.granted(event, lease, &known)?;
                 }
                 EventKind::Ended { lease, state, .. } => self.ended(lease, state, known(lease))?,
                 EventKind::Deleted => self.deleted(&event.resource),
@@ -65,12 +69,14 @@ impl History {
     }
 
     /// Nobody of the same or a higher priority who came before may still wait.
-    fn granted(&mut self, event: &Event, lease: LeaseId, known: Known) -> Result<(), String> {
+    fn granted(&mut self, event: &Event, lease: LeaseId, of: &impl Fn(LeaseId) -> Known) -> Result<(), String> {
+        let known = of(lease);
         let before = self.leases.get(&lease).map(|seen| seen.state);
         hold(before.is_none_or(|state| state == LeaseState::Waiting), || format!("{lease} was {before:?}"))?;
         let mine = (known.priority, lease.seq);
         let overtaken = self.leases.iter().find(|(other, seen)| {
-            seen.state == LeaseState::Waiting && seen.resource == event.resource && (seen.priority, other.seq) < mine
+            let before = seen.resource == event.resource && (seen.priority, other.seq) < mine;
+            seen.state == LeaseState::Waiting && before && !of(**other).may_be_overtaken
         });
         hold(overtaken.is_none(), || format!("{lease} overtook {overtaken:?}"))?;
         self.begin(event, lease, known, LeaseState::Held);
@@ -83,6 +89,9 @@ impl History {
         let fitting = match state {
             LeaseState::Released => seen.state == LeaseState::Held,
             LeaseState::Expired => seen.state == LeaseState::Held && now >= known.deadline,
+            LeaseState::Lapsed => {
+                seen.state == LeaseState::Held && known.claim_until.is_some_and(|at| now >= at && at < known.deadline)
+            }
             LeaseState::TimedOut => seen.state == LeaseState::Waiting && now >= known.until,
             LeaseState::Cancelled | LeaseState::Rejected => seen.state == LeaseState::Waiting,
             LeaseState::Waiting | LeaseState::Held => false,

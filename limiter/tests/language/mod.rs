@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! put NAME LIMIT=RULE... [max_waiting=N max_wait=T ttl=T max_ttl=T] [if=absent|present|VERSION] [id=REQUEST]
-//!     [claim=N [token=N]]: only under this claim
+//!     [claim=N [token=N]]: only under this claim      [claim_within=T]: the `claim_ms` of its queue
 //! patch NAME [LIMIT=CHANGE|null ...] [queue=null lease=null max_waiting=N|null ...] [if=...] [id=REQUEST]
 //! delete NAME [if=...] [id=REQUEST]
 //! acquire NAME [load=N|DIM.N/DIM.N] [wait=T] [prio=N] [ttl=T] [key=REQUEST] [meta.NAME=VALUE]
+//! call NAME [call=N] [as acquire]: in a call of this number      attend KEY N      detach KEY N      raise LEVEL
 //! release KEY [used=LOAD]      extend KEY [ttl=T]      keepalive KEY...      tick
 //! claim NAME PLACEMENT [after=N]      unclaim NAME NUMBER [token=N]      fence NAME NUMBER
 //! ```
@@ -175,9 +176,12 @@ fn request(args: &mut ArgumentConsumer<'_>, serial: u64) -> Result<RequestId> {
 pub fn put(args: &mut ArgumentConsumer<'_>, serial: u64) -> Result<PutResource> {
     let (resource, request, condition) = (resource(args)?, request(args, serial)?, condition(args)?);
     let (mut queue, mut lease) = (QueueSpec::default(), LeaseSpec::default());
-    for (key, field) in
-        [("max_wait", &mut queue.max_wait_ms), ("ttl", &mut lease.default_ttl_ms), ("max_ttl", &mut lease.max_ttl_ms)]
-    {
+    for (key, field) in [
+        ("max_wait", &mut queue.max_wait_ms),
+        ("claim_within", &mut queue.claim_ms),
+        ("ttl", &mut lease.default_ttl_ms),
+        ("max_ttl", &mut lease.max_ttl_ms),
+    ] {
         *field = take(args, key).map(time_ms).transpose()?.unwrap_or(*field);
     }
     queue.max_waiting = take(args, "max_waiting").map(number).transpose()?.unwrap_or(queue.max_waiting);
@@ -202,8 +206,8 @@ pub fn under(claim: Option<(u64, u64)>, put: PutResource) -> Command {
     }
 }
 
-fn number_next(args: &mut ArgumentConsumer<'_>) -> Result<u64> {
-    number(&args.next_pos().ok_or("which claim?")?.value)
+pub fn number_next(args: &mut ArgumentConsumer<'_>) -> Result<u64> {
+    number(&args.next_pos().ok_or("which number?")?.value)
 }
 
 /// A claim.
@@ -238,6 +242,7 @@ pub fn patch(args: &mut ArgumentConsumer<'_>, serial: u64) -> Result<PatchResour
         match arg.key.as_deref().unwrap_or_default() {
             "max_waiting" => queue.max_waiting = set(value, number)?,
             "max_wait" => queue.max_wait_ms = set(value, time_ms)?,
+            "claim_within" => queue.claim_ms = set(value, time_ms)?,
             "ttl" => lease.default_ttl_ms = set(value, time_ms)?,
             "max_ttl" => lease.max_ttl_ms = set(value, time_ms)?,
             "queue" => patch.queue = Patch::Reset,

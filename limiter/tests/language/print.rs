@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ratequeue_limiter::{
     Blocked, ClaimView, Cost, Event, EventKind, LeaseId, LeaseState, LeaseView, LimitName, Load, Outcome, Phase,
-    Refusal, Reply, ResourceUsage, ResourceView, Rule, TrueUp,
+    Refusal, Reply, ResourceUsage, ResourceView, Rule, TrueUp, caps,
 };
 
 /// More events than this are counted rather than listed.
@@ -40,6 +40,7 @@ pub fn state(state: LeaseState) -> &'static str {
         LeaseState::Cancelled => "cancelled",
         LeaseState::TimedOut => "timed_out",
         LeaseState::Rejected => "rejected",
+        LeaseState::Lapsed => "lapsed",
     }
 }
 
@@ -119,8 +120,12 @@ pub fn claim(view: &ClaimView) -> String {
 
 /// A resource, a line for each limit.
 pub fn resource(view: &ResourceView) -> String {
+    let claim = match view.spec.queue.claim_ms {
+        caps::CLAIM_MS_DEFAULT => String::new(),
+        claim_ms => format!(", claim within {}", ms(claim_ms)),
+    };
     let mut lines = vec![format!(
-        "{} version {} @{}, max_waiting {}, max_wait {}, ttl {}, max_ttl {}",
+        "{} version {} @{}, max_waiting {}, max_wait {}, ttl {}, max_ttl {}{claim}",
         view.name,
         view.version,
         view.effective_index,
@@ -199,6 +204,8 @@ pub fn outcome(outcome: &Outcome) -> String {
         Ok(Reply::Claimed { claim: made, fresh }) => {
             format!("{}, {}", if *fresh { "claimed" } else { "claimed before" }, claim(made))
         }
+        Ok(Reply::Attended(view)) => format!("attended, {}", lease(view)),
+        Ok(Reply::Level(level)) => format!("level {level}"),
         Ok(Reply::Fenced { fencing_token }) => format!("fenced, last token {fencing_token}"),
     }
 }

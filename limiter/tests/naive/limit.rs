@@ -161,6 +161,20 @@ impl Tracked {
         (0, 0)
     }
 
+    /// Gives all of a charge back that can be.
+    pub fn give_back(&mut self, lease: usize, charged: &Charged, now: u64) {
+        if charged.era != self.era || self.spec.kind == Kind::Concurrency {
+            return;
+        }
+        let units = charged.units.min(self.refundable(lease, now));
+        if units > 0 {
+            self.history.push((now, Happened::Refund { lease, units }));
+            if let Some(grant) = self.grants.iter_mut().find(|(_, other, _)| *other == lease) {
+                grant.2 -= units;
+            }
+        }
+    }
+
     fn refundable(&self, lease: usize, now: u64) -> u64 {
         match self.spec.kind {
             Kind::Window => self.counting(now).iter().filter(|(_, of, _)| *of == Some(lease)).map(|(_, _, n)| n).sum(),

@@ -7,7 +7,7 @@ pub mod limit;
 
 use std::collections::BTreeMap;
 
-use crate::steps::{Acquire, Change, Command, Condition, Cost, Kind, Load, Spec, TrueUp};
+use crate::steps::{Acquire, Change, Command, Condition, Cost, Kind, Limit, Load, Spec, TrueUp};
 use limit::{Charged, Tracked, capacity, cost};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,15 @@ pub enum Life {
     Cancelled,
     TimedOut,
     Rejected,
+    Lapsed,
+}
+
+/// Whether the caller of a lease is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    Attached,
+    Detached,
+    PassedOver,
 }
 
 /// What a command comes to, without numbers that are estimates.
@@ -40,6 +49,7 @@ pub enum Answer {
     ResourceDeleted,
     Released { life: Life, refunded: Vec<(String, u64)>, debited: Vec<(String, u64)> },
     Extended(usize),
+    Attended(usize, Life),
     Put { created: bool, version: u64 },
     Patched { version: u64 },
     Deleted,
@@ -65,6 +75,11 @@ pub struct Lease {
     pub alive_until: u64,
     pub ttl_ms: u64,
     pub deadline: u64,
+    call: u64,
+    pub presence: Presence,
+    /// It was passed over once.
+    pub passed_over: bool,
+    pub claim_until: Option<u64>,
     charges: BTreeMap<&'static str, Charged>,
     /// Why a waiting lease ended, as its request is answered.
     why: Option<Answer>,
@@ -92,6 +107,7 @@ struct Memo {
 
 #[derive(Debug, Default)]
 pub struct Model {
+    pub level: u32,
     pub now: u64,
     pub leases: Vec<Lease>,
     pub resources: Vec<Resource>,
@@ -104,6 +120,10 @@ pub struct Model {
 }
 
 impl Model {
+    pub fn at_level(level: u32) -> Self {
+        Self { level, ..Self::default() }
+    }
+
     pub fn begin(&mut self, stamp: u64) {
         self.now = self.now.max(stamp);
         self.events.clear();
@@ -145,10 +165,15 @@ impl Model {
         self.leases.iter().position(|lease| lease.acquire.request == request && !lease.forgotten)
     }
 
-    /// Who waits, in order.
+    /// Who waits for a turn, in order.
     pub fn line(&self, resource: usize) -> Vec<usize> {
+        self.places(resource, |presence| presence != Presence::PassedOver)
+    }
+
+    fn places(&self, resource: usize, has: impl Fn(Presence) -> bool) -> Vec<usize> {
         let mut line: Vec<usize> = (0..self.leases.len())
             .filter(|id| self.leases[*id].resource == resource && self.leases[*id].life == Life::Waiting)
+            .filter(|id| has(self.leases[*id].presence))
             .collect();
         line.sort_by_key(|id| (self.leases[*id].acquire.priority, *id));
         line
@@ -167,9 +192,15 @@ impl Model {
     /// The limits that do not allow a load now.
     fn blocking(&self, id: usize, load: &Load) -> Vec<String> {
         let limits = self.resources[id].limits.iter();
-        let blocking =
-            limits.filter(|(name, limit)| !limit.fits(cost(&limit.spec, load), self.held_cost(id, name), self.now));
+        let blocking = limits
+            .filter(|(name, limit)| !limit.fits(self.needed(&limit.spec, load), self.held_cost(id, name), self.now));
         blocking.map(|(name, _)| (*name).to_owned()).collect()
+    }
+
+    /// What must be free: of a load of 0 one unit, which is not charged.
+    fn needed(&self, limit: &Limit, load: &Load) -> u64 {
+        let cost = cost(limit, load);
+        if self.level > 1 { cost.max(1) } else { cost }
     }
 
     fn impossible(&self, id: usize, load: &Load) -> Option<Answer> {
@@ -196,6 +227,10 @@ impl Model {
         granted.life = Life::Held;
         granted.deadline = self.now + granted.ttl_ms * 1000;
         let resource = granted.resource;
+        if granted.presence != Presence::Attached {
+            granted.presence = Presence::Attached;
+            granted.claim_until = Some(self.now + self.resources[resource].spec.claim_ms * 1000);
+        }
         for (name, limit) in &mut self.resources[resource].limits {
             let charge = limit.charge(lease, cost(&limit.spec, &granted.acquire.load), self.now);
             granted.charges.insert(name, charge);
@@ -208,8 +243,10 @@ impl Model {
         let now = self.now;
         let timer = |lease: &Lease| match lease.life {
             Life::Waiting => lease.until.min(lease.alive_until),
-            Life::Held => lease.deadline,
-            Life::Released | Life::Expired | Life::Cancelled | Life::TimedOut | Life::Rejected => u64::MAX,
+            Life::Held => lease.deadline.min(lease.claim_until.unwrap_or(u64::MAX)),
+            Life::Released | Life::Expired | Life::Cancelled | Life::TimedOut | Life::Rejected | Life::Lapsed => {
+                u64::MAX
+            }
         };
         let mut due: Vec<usize> = (0..self.leases.len())
             .filter(|lease| {
@@ -220,6 +257,9 @@ impl Model {
         due.sort_by_key(|lease| (timer(&self.leases[*lease]), *lease));
         for lease in due {
             match self.leases[lease].life {
+                Life::Held if self.leases[lease].claim_until.is_some_and(|at| at < self.leases[lease].deadline) => {
+                    self.lapse(lease);
+                }
                 Life::Held => self.end_lease(lease, Life::Expired, None),
                 _ if self.leases[lease].until <= self.leases[lease].alive_until => {
                     self.end_lease(lease, Life::TimedOut, Some(Answer::WaitTimeout));
@@ -230,8 +270,70 @@ impl Model {
         self.turns(id);
     }
 
+    /// Nobody has claimed it: what it was charged is given back as far as it counts.
+    fn lapse(&mut self, lease: usize) {
+        let id = self.leases[lease].resource;
+        for (name, limit) in &mut self.resources[id].limits {
+            if let Some(charge) = self.leases[lease].charges.get(name).filter(|charge| charge.uid == limit.uid) {
+                limit.give_back(lease, charge, self.now);
+            }
+        }
+        self.end_lease(lease, Life::Lapsed, None);
+    }
+
+    /// Another call has come for a lease.
+    fn call_for(&mut self, lease: usize, call: u64) {
+        self.keep_alive(Some(lease));
+        if call == 0 || !matches!(self.leases[lease].life, Life::Waiting | Life::Held) {
+            return;
+        }
+        let id = self.leases[lease].resource;
+        let was = std::mem::replace(&mut self.leases[lease].presence, Presence::Attached);
+        self.leases[lease].call = call;
+        self.leases[lease].claim_until = None;
+        if was == Presence::PassedOver
+            && let Some(why) = self.impossible(id, &self.leases[lease].acquire.load)
+        {
+            self.end_lease(lease, Life::Rejected, Some(why));
+        }
+        self.turns(id);
+    }
+
+    /// A call for a lease has ended without an answer.
+    fn detach(&mut self, lease: usize, call: u64) {
+        let id = self.leases[lease].resource;
+        let claim_ms = self.resources[id].spec.claim_ms;
+        let detached = &mut self.leases[lease];
+        if call == 0 || detached.call != call {
+            return;
+        }
+        match detached.life {
+            Life::Waiting if detached.presence == Presence::Attached => {
+                detached.presence = if claim_ms == 0 { Presence::PassedOver } else { Presence::Detached };
+                detached.passed_over |= claim_ms == 0;
+                detached.alive_until = self.now + 15_000_000;
+            }
+            Life::Held if detached.claim_until.is_none() => {
+                detached.claim_until = Some(self.now + claim_ms * 1000);
+                if claim_ms == 0 {
+                    self.lapse(lease);
+                }
+            }
+            _ => {}
+        }
+        self.turns(id);
+    }
+
     fn turns(&mut self, id: usize) {
+        if self.resources[id].deleted {
+            return;
+        }
         for lease in self.line(id) {
+            if self.leases[lease].presence == Presence::Detached && self.resources[id].spec.claim_ms == 0 {
+                self.leases[lease].presence = Presence::PassedOver;
+                self.leases[lease].passed_over = true;
+                continue;
+            }
             if !self.blocking(id, &self.leases[lease].acquire.load).is_empty() {
                 return;
             }
@@ -241,7 +343,20 @@ impl Model {
 
     pub fn decide(&mut self, command: &Command) -> Answer {
         match command {
-            Command::Acquire(acquire) => self.acquire(acquire),
+            Command::Acquire(acquire, call) => self.acquire(acquire, *call),
+            Command::Attend { request, call } => {
+                let Some(lease) = self.target(*request) else { return Answer::NoLease };
+                self.call_for(lease, *call);
+                Answer::Attended(lease, self.leases[lease].life)
+            }
+            Command::Detach { calls } => {
+                for (request, call) in calls {
+                    if let Some(lease) = self.target(*request) {
+                        self.detach(lease, *call);
+                    }
+                }
+                Answer::Noted
+            }
             Command::Release { request, used } => self.release(*request, used.as_ref()),
             Command::Extend { request, ttl_ms } => self.extend(*request, *ttl_ms),
             Command::Keepalive { requests } => {
@@ -267,12 +382,12 @@ impl Model {
         }
     }
 
-    fn acquire(&mut self, acquire: &Acquire) -> Answer {
+    fn acquire(&mut self, acquire: &Acquire, call: u64) -> Answer {
         if let Some(lease) = self.of_request(acquire.request) {
             if self.leases[lease].acquire != *acquire {
                 return Answer::Conflict;
             }
-            self.keep_alive(Some(lease));
+            self.call_for(lease, call);
             return match self.leases[lease].life {
                 Life::Waiting => Answer::Waiting(lease),
                 Life::Held => Answer::Held(lease),
@@ -307,6 +422,10 @@ impl Model {
             alive_until: self.now + 15_000_000,
             ttl_ms: acquire.ttl_ms.unwrap_or(spec.default_ttl_ms).min(spec.max_ttl_ms),
             deadline: 0,
+            call,
+            presence: Presence::Attached,
+            passed_over: false,
+            claim_until: None,
             charges: BTreeMap::new(),
             why: None,
             released: None,
@@ -343,7 +462,7 @@ impl Model {
                 let cancelled = Answer::Released { life: Life::Cancelled, refunded, debited };
                 return self.leases[lease].released.clone().unwrap_or(cancelled);
             }
-            ended @ (Life::TimedOut | Life::Rejected) => return Answer::Ended(ended),
+            ended @ (Life::TimedOut | Life::Rejected | Life::Lapsed) => return Answer::Ended(ended),
         };
         let answer = Answer::Released { life, refunded, debited };
         self.end_lease(lease, life, None);
@@ -359,6 +478,7 @@ impl Model {
                 let spec = &self.resources[self.leases[lease].resource].spec;
                 let ttl_ms = ttl_ms.unwrap_or(spec.default_ttl_ms).min(spec.max_ttl_ms);
                 self.leases[lease].deadline = self.now + ttl_ms * 1000;
+                self.leases[lease].claim_until = None;
                 Answer::Extended(lease)
             }
             Life::Expired => Answer::Expired,
@@ -387,6 +507,12 @@ impl Model {
                 if let Some(wrong) = self.wrong_version(found, *condition) {
                     return wrong;
                 }
+                if let Some(id) = found
+                    && self.level > 1
+                    && self.resources[id].spec == *spec
+                {
+                    return Answer::Put { created: false, version: self.resources[id].version };
+                }
                 let id = found.unwrap_or_else(|| {
                     let (limits, spec) = (BTreeMap::new(), spec.clone());
                     self.resources.push(Resource { name: resource, spec, limits, version: 0, deleted: false });
@@ -409,7 +535,8 @@ impl Model {
             }
             Command::Delete { resource, .. } => {
                 let Some(id) = self.find(resource) else { return Answer::NoResource };
-                for lease in self.line(id) {
+                let aside = self.places(id, |presence| presence == Presence::PassedOver);
+                for lease in self.line(id).into_iter().chain(aside) {
                     self.end_lease(lease, Life::Rejected, Some(Answer::ResourceDeleted));
                 }
                 self.resources[id].deleted = true;
@@ -418,7 +545,9 @@ impl Model {
                 }
                 Answer::Deleted
             }
-            Command::Acquire(_)
+            Command::Acquire(..)
+            | Command::Attend { .. }
+            | Command::Detach { .. }
             | Command::Release { .. }
             | Command::Extend { .. }
             | Command::Keepalive { .. }
@@ -460,9 +589,14 @@ impl Model {
 
 /// Applies a patch; false when the result makes no sense.
 fn patched(spec: &mut Spec, name: &'static str, change: &Change) -> bool {
+    if let Change::ClaimMs(claim_ms) = change {
+        spec.claim_ms = claim_ms.unwrap_or(5_000);
+        return true;
+    }
     let known = spec.limits.get_mut(name);
     match (known, change) {
         (_, Change::Remove) => _ = spec.limits.remove(name),
+        (_, Change::ClaimMs(_)) => unreachable!("done above"),
         (None, Change::Add(limit)) => _ = spec.limits.insert(name, limit.clone()),
         (None, _) => return false,
         (Some(known), Change::Add(limit)) => *known = limit.clone(),

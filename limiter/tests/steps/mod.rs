@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use ratequeue_limiter::LEVEL_MAX;
 
 /// What a limit limits, as the model sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub struct Spec {
     pub limits: BTreeMap<&'static str, Limit>,
     pub max_waiting: u32,
     pub max_wait_ms: u64,
+    pub claim_ms: u64,
     pub default_ttl_ms: u64,
     pub max_ttl_ms: u64,
 }
@@ -66,6 +68,8 @@ pub enum Change {
     Cost(Cost),
     Add(Limit),
     Remove,
+    /// Of the resource.
+    ClaimMs(Option<u64>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,13 +90,43 @@ pub struct Acquire {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    Put { request: u64, resource: &'static str, spec: Spec, condition: Condition },
-    Patch { request: u64, resource: &'static str, limit: &'static str, change: Change, condition: Condition },
-    Delete { request: u64, resource: &'static str },
-    Acquire(Acquire),
-    Release { request: u64, used: Option<Load> },
-    Extend { request: u64, ttl_ms: Option<u64> },
-    Keepalive { requests: Vec<u64> },
+    Put {
+        request: u64,
+        resource: &'static str,
+        spec: Spec,
+        condition: Condition,
+    },
+    Patch {
+        request: u64,
+        resource: &'static str,
+        limit: &'static str,
+        change: Change,
+        condition: Condition,
+    },
+    Delete {
+        request: u64,
+        resource: &'static str,
+    },
+    /// By a call of this number; 0 is none.
+    Acquire(Acquire, u64),
+    Attend {
+        request: u64,
+        call: u64,
+    },
+    Detach {
+        calls: Vec<(u64, u64)>,
+    },
+    Release {
+        request: u64,
+        used: Option<Load>,
+    },
+    Extend {
+        request: u64,
+        ttl_ms: Option<u64>,
+    },
+    Keepalive {
+        requests: Vec<u64>,
+    },
     Tick,
 }
 
@@ -129,12 +163,25 @@ struct Dice {
     acquires: Vec<Acquire>,
     /// Large and slow rates only, so that there is much to give back.
     roomy: bool,
+    level: u32,
+    puts: BTreeMap<&'static str, Spec>,
+}
+
+/// The feature level of a seed: mostly the last one.
+pub fn level(seed: u64) -> u32 {
+    if seed.is_multiple_of(5) { 1 } else { LEVEL_MAX }
 }
 
 /// The steps of a seed: about `commands` commands.
 pub fn steps(seed: u64, commands: usize) -> Vec<Step> {
-    let mut dice =
-        Dice { rng: StdRng::seed_from_u64(seed), requests: 0, acquires: Vec::new(), roomy: seed.is_multiple_of(3) };
+    let mut dice = Dice {
+        rng: StdRng::seed_from_u64(seed),
+        requests: 0,
+        acquires: Vec::new(),
+        roomy: seed.is_multiple_of(3),
+        level: level(seed),
+        puts: BTreeMap::new(),
+    };
     let mut steps: Vec<Step> = RESOURCES
         .iter()
         .map(|resource| {
@@ -191,7 +238,12 @@ impl Dice {
 
     fn command(&mut self) -> Command {
         let resource = if self.one_in(4) { RESOURCES[1] } else { RESOURCES[0] };
-        match self.rng.random_range(0..200) {
+        match self.rng.random_range(0..if self.level == 1 { 200 } else { 232 }) {
+            200..206 => Command::Attend { request: self.known(), call: self.call() },
+            206.. => {
+                let calls = (0..self.rng.random_range(1..3)).map(|_| (self.known(), self.call())).collect();
+                Command::Detach { calls }
+            }
             0..100 => self.acquire(resource),
             100..138 => {
                 let used = if self.one_in(3) { None } else { Some(self.load(4)) };
@@ -227,7 +279,8 @@ impl Dice {
             if self.one_in(6) {
                 acquire.priority = 9;
             }
-            return Command::Acquire(acquire);
+            let call = self.call();
+            return Command::Acquire(acquire, call);
         }
         let acquire = Acquire {
             request: self.request(),
@@ -238,7 +291,13 @@ impl Dice {
             ttl_ms: if self.one_in(3) { None } else { Some(self.rng.random_range(1..60_000)) },
         };
         self.acquires.push(acquire.clone());
-        Command::Acquire(acquire)
+        let call = self.call();
+        Command::Acquire(acquire, call)
+    }
+
+    /// Few numbers, so that they meet.
+    fn call(&mut self) -> u64 {
+        if self.level == 1 { 0 } else { self.pick(&[1, 1, 1, 2, 2, 0]) }
     }
 
     fn load(&mut self, most: u64) -> Load {
@@ -290,9 +349,12 @@ impl Dice {
             limits,
             max_waiting: self.pick(&[0, 2, 4, 100]),
             max_wait_ms: self.pick(&[0, 500, 5_000, 30_000, 30_000]),
+            claim_ms: if self.level == 1 { 5_000 } else { self.pick(&[0, 1, 300, 5_000, 5_000]) },
             default_ttl_ms: self.rng.random_range(1..=max_ttl_ms),
             max_ttl_ms,
         };
+        let spec = if self.one_in(4) { self.puts.get(resource).cloned().unwrap_or(spec) } else { spec };
+        self.puts.insert(resource, spec.clone());
         Command::Put { request: self.request(), resource, spec, condition }
     }
 
@@ -303,6 +365,7 @@ impl Dice {
             7 => Change::Burst(if self.one_in(2) { None } else { Some(self.rng.random_range(1..9)) }),
             8 => Change::Cost(self.pick(&[Cost::One, Cost::Load, Cost::Load, Cost::DimensionA])),
             9 => Change::Remove,
+            10 if self.level > 1 => Change::ClaimMs(self.pick(&[None, Some(0), Some(0), Some(300)])),
             _ => Change::Add(self.limit()),
         };
         let request = if self.one_in(10) { self.known() } else { self.request() };

@@ -64,7 +64,7 @@ fn draft(limit: &Limit) -> LimitDraft {
 
 fn spec(spec: &Spec) -> core::ResourceSpec {
     let limits = spec.limits.iter().map(|(name, limit)| (limit_name(name), draft(limit))).collect();
-    let queue = QueueSpec { max_waiting: spec.max_waiting, max_wait_ms: spec.max_wait_ms };
+    let queue = QueueSpec { max_waiting: spec.max_waiting, max_wait_ms: spec.max_wait_ms, claim_ms: spec.claim_ms };
     let lease = LeaseSpec { default_ttl_ms: spec.default_ttl_ms, max_ttl_ms: spec.max_ttl_ms };
     core::ResourceSpec::new(limits, queue, lease).unwrap()
 }
@@ -76,7 +76,7 @@ fn set<T>(value: Option<T>) -> Patch<T> {
 fn change(change: &Change) -> Option<LimitPatch> {
     let mut patch = LimitPatch::default();
     match change {
-        Change::Remove => return None,
+        Change::Remove | Change::ClaimMs(_) => return None,
         Change::Quota(quota) => patch.quota = Patch::Set(*quota),
         Change::Window(window_ms) => patch.window_ms = Patch::Set(*window_ms),
         Change::Burst(burst) => patch.burst = set(*burst),
@@ -118,11 +118,20 @@ pub fn command(command: &Command, lease_of: impl Fn(u64) -> Option<LeaseId>) -> 
             })
         }
         Command::Patch { request: id, resource, limit, change: next, condition: when } => {
-            let limits = BTreeMap::from([(limit_name(limit), change(next))]);
+            let patch = match next {
+                Change::ClaimMs(claim_ms) => {
+                    let queue = core::QueuePatch { claim_ms: set(*claim_ms), ..core::QueuePatch::default() };
+                    core::ResourcePatch { queue: Patch::Set(queue), ..core::ResourcePatch::default() }
+                }
+                next => {
+                    let limits = BTreeMap::from([(limit_name(limit), change(next))]);
+                    core::ResourcePatch { limits, ..core::ResourcePatch::default() }
+                }
+            };
             core::Command::PatchResource(core::PatchResource {
                 request: request(*id),
                 resource: resource_name(resource),
-                patch: core::ResourcePatch { limits, ..core::ResourcePatch::default() },
+                patch,
                 condition: condition(*when),
             })
         }
@@ -131,7 +140,14 @@ pub fn command(command: &Command, lease_of: impl Fn(u64) -> Option<LeaseId>) -> 
             resource: resource_name(resource),
             condition: core::Condition::Any,
         }),
-        Command::Acquire(asked) => core::Command::Acquire(acquire(asked)),
+        Command::Acquire(asked, 0) => core::Command::Acquire(acquire(asked)),
+        Command::Acquire(asked, call) => core::Command::Call(core::Call { acquire: acquire(asked), call: *call }),
+        Command::Attend { request, call } => {
+            core::Command::Attend(core::Attend { lease: lease_of(*request), call: *call })
+        }
+        Command::Detach { calls } => core::Command::Detach(core::Detach {
+            calls: calls.iter().map(|(request, call)| (lease_of(*request), *call)).collect(),
+        }),
         Command::Release { request, used } => {
             core::Command::Release(core::Release { lease: lease_of(*request), used: used.as_ref().map(load) })
         }

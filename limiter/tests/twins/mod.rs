@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ratequeue_limiter::{Applied, Command, Cut, LogTime, Record, RecordKey, State};
+use ratequeue_limiter::{Applied, Command, Cut, Extent, LogTime, NotCut, Period, Record, RecordKey, State};
 
 /// Records handed out at a time: few, so that a checkpoint spans many entries.
 const PIECE: usize = 2;
@@ -17,8 +17,9 @@ pub struct Twins {
 }
 
 impl Twins {
-    pub fn new() -> Self {
-        Self { state: State::new(), index: 0, rebuilt: State::new(), checkpointed: Checkpointed::new(State::new()) }
+    pub fn at_level(level: u32) -> Self {
+        let state = || State::at_level(level);
+        Self { state: state(), index: 0, rebuilt: state(), checkpointed: Checkpointed::new(state()) }
     }
 
     /// Applies one entry to all three; an error says in what they differ, or which invariant broke.
@@ -50,6 +51,7 @@ impl Twins {
 
     /// Carries the checkpoint under way, and one more into either slot, to their ends.
     pub fn finish(&mut self) -> Result<(), String> {
+        // Some are given up on the way.
         let wanted = self.checkpointed.done + 3;
         while self.checkpointed.done < wanted {
             self.checkpointed.step()?;
@@ -61,22 +63,30 @@ impl Twins {
 /// A state with the two slots that its checkpoints are written to in turn.
 struct Checkpointed {
     state: State,
-    slots: [BTreeMap<RecordKey, Record>; 2],
+    slots: [Slot; 2],
     turn: usize,
     cut: Option<Cut>,
     done: u64,
+    begun: u64,
+}
+
+/// The records of a slot, and which state they are; without a period nobody knows.
+#[derive(Default)]
+struct Slot {
+    records: BTreeMap<RecordKey, Record>,
+    period: Option<Period>,
 }
 
 impl Checkpointed {
-    /// A state that was just loaded from one slot; the next checkpoint goes to the other, which must be cleared first.
+    /// A state that was just loaded from one slot; of the other nothing is known.
     fn new(state: State) -> Self {
-        let loaded = state.to_records().collect();
-        Self { state, slots: [BTreeMap::new(), loaded], turn: 0, cut: None, done: 0 }
+        let loaded = Slot { records: state.to_records().collect(), period: Some(state.period()) };
+        Self { state, slots: [Slot::default(), loaded], turn: 0, cut: None, done: 0, begun: 0 }
     }
 
     fn step(&mut self) -> Result<(), String> {
         if self.cut.is_none() {
-            self.cut = self.state.freeze();
+            self.begin()?;
         }
         let Some(cut) = self.cut else { return Err("a checkpoint cannot be cut".to_owned()) };
         let mut out = Vec::new();
@@ -84,19 +94,44 @@ impl Checkpointed {
         let slot = &mut self.slots[self.turn];
         for (key, record) in out {
             match record {
-                Some(record) => slot.insert(key, record),
-                None => slot.remove(&key),
+                Some(record) => slot.records.insert(key, record),
+                None => slot.records.remove(&key),
             };
+        }
+        // Now and then a checkpoint is given up half way. Its slot is worth nothing then.
+        if self.begun % 5 == 3 && slot.records.len() > 3 {
+            self.state.abandon();
+            self.cut = None;
+            return Ok(());
         }
         if more {
             return Ok(());
         }
-        same("the records of a checkpoint", &(slot.len() as u64), &cut.records)?;
-        let mut stored = rebuild(slot.iter().map(|(key, record)| (*key, record.clone())))?;
+        same("the records of a checkpoint", &(slot.records.len() as u64), &cut.records)?;
+        let mut stored = rebuild(slot.records.iter().map(|(key, record)| (*key, record.clone())))?;
         same("the digest of a checkpoint", &stored.digest(), &cut.digest)?;
+        slot.period = Some(cut.period);
         self.turn = 1 - self.turn;
         self.cut = None;
         self.done += 1;
+        Ok(())
+    }
+
+    /// Cuts the next checkpoint, into what its slot holds.
+    fn begin(&mut self) -> Result<(), String> {
+        self.begun += 1;
+        let slot = &mut self.slots[self.turn];
+        let cut = match slot.period.take() {
+            Some(period) => self.state.freeze(Extent::Since(period)),
+            None => Err(NotCut::TooOld),
+        };
+        self.cut = Some(match cut {
+            Err(NotCut::TooOld) => {
+                slot.records.clear();
+                self.state.freeze(Extent::Full).map_err(|error| error.to_string())?
+            }
+            cut => cut.map_err(|error| error.to_string())?,
+        });
         Ok(())
     }
 }

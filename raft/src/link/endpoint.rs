@@ -180,6 +180,12 @@ impl Link {
         self.shared.peers.read().values().map(status).collect()
     }
 
+    /// The feature level that a peer supports, as it said when it was met last.
+    pub fn feature_level(&self, node: NodeId) -> Option<u32> {
+        let met = *self.shared.peers.read().get(&node)?.met.lock();
+        met.map(|met| met.feature_level)
+    }
+
     /// Connections that other nodes hold to this one.
     pub fn connections(&self) -> usize {
         self.shared.known.connections()

@@ -1,6 +1,7 @@
 //! A network inside the process: it can be cut, slow, and lossy. And a cluster on it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
-use ratequeue_limiter::Command;
+use ratequeue_limiter::{Command, LEVEL_MAX};
 use ratequeue_raft::{
     Address, Applied, Group, Lane, NodeId, Responses, SubmitError, Target, Transport, TransportError,
 };
@@ -30,6 +31,8 @@ struct Faults {
     delay: Duration,
     /// Of a thousand frames, so many break their connection.
     broken_permille: u64,
+    /// What nodes say that they can follow, if not all that there is.
+    levels: BTreeMap<NodeId, u32>,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +63,10 @@ impl Hub {
 
     pub fn heal(&self) {
         *self.faults.lock() = Faults::default();
+    }
+
+    pub fn set_level(&self, node: NodeId, level: u32) {
+        self.faults.lock().levels.insert(node, level);
     }
 
     pub fn set_delay(&self, delay: Duration) {
@@ -110,6 +117,10 @@ pub struct Link {
 }
 
 impl Transport for Link {
+    fn feature_level(&self, node: NodeId) -> Option<u32> {
+        self.hub.faults.lock().levels.get(&node).copied().or(Some(LEVEL_MAX))
+    }
+
     fn call(&self, to: &Target, lane: Lane, frame: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let (hub, from, to) = (Arc::clone(&self.hub), self.from, to.node);
         Box::pin(async move {
@@ -185,6 +196,12 @@ impl Cluster {
         let opening = Opening {
             node,
             transport: Arc::new(Link { hub: Arc::clone(&self.hub), from: node }),
+            others: self
+                .dirs
+                .keys()
+                .filter(|other| **other != node)
+                .map(|other| (*other, Address::default()))
+                .collect(),
             ..self.opening.clone()
         };
         let group = try_open(self.dirs[&node].path(), &opening).await.unwrap();
@@ -196,6 +213,11 @@ impl Cluster {
     pub async fn add(&mut self, node: NodeId) {
         self.dirs.insert(node, tempfile::tempdir().unwrap());
         self.open(node).await;
+    }
+
+    /// Where a node keeps what it has.
+    pub fn dir(&self, node: NodeId) -> PathBuf {
+        self.dirs[&node].path().to_path_buf()
     }
 
     /// The node is gone without a word.

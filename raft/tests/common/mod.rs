@@ -108,13 +108,14 @@ pub struct Opening {
     pub timing: Timing,
     pub checkpoint: CheckpointPolicy,
     pub transport: Arc<dyn Transport>,
+    pub others: Vec<(u64, Address)>,
 }
 
 impl Default for Opening {
     fn default() -> Self {
         // Checkpoints when a test asks for them.
         let checkpoint = CheckpointPolicy { log_bytes: u64::MAX, interval: Duration::from_secs(3600) };
-        Self { node: 1, timing: Timing::default(), checkpoint, transport: Arc::new(NoTransport) }
+        Self { node: 1, timing: Timing::default(), checkpoint, transport: Arc::new(NoTransport), others: Vec::new() }
     }
 }
 
@@ -139,6 +140,7 @@ pub async fn try_open(dir: &Path, opening: &Opening) -> Result<Group, OpenError>
         timing: opening.timing,
         checkpoint: opening.checkpoint,
         transport: Arc::clone(&opening.transport),
+        others: opening.others.clone(),
     };
     // An earlier life of the node gives its locks back a moment after it was dropped.
     let begun = Instant::now();

@@ -21,6 +21,10 @@ from ratequeue import _retry
 from ratequeue.aio import AsyncClient
 
 SCENARIOS = json.loads((Path(__file__).parents[2] / "conformance" / "scenarios.json").read_text())
+HELD_AT_MOST = 20_000
+"""Milliseconds for which a call may be held open: common load balancers cut it after 29 or 30 s."""
+HELD_BY_DEFAULT = 30_000
+"""What older servers take when nothing is said."""
 ERRORS = {
     ratequeue.Rejected: "rejected",
     ratequeue.WaitTimeout: "wait-timeout",
@@ -68,6 +72,8 @@ class Fake:
         """The step that this request takes."""
         with self._lock:
             if path.endswith("/acquire"):
+                if body.get("hold_ms", HELD_BY_DEFAULT) > HELD_AT_MOST:
+                    self.wrong.append(f"it is held open for too long: {body}")
                 without = {name: value for name, value in body.items() if name != "hold_ms"}
                 self.acquires.append((headers["idempotency-key"], without))
             why: list[str] = []
@@ -94,7 +100,11 @@ class Fake:
         ]
         pairs += [(name, value, body.get(name)) for name, value in request.get("body", {}).items()]
         pairs += [(name, value, headers.get(name.lower())) for name, value in request.get("headers", {}).items()]
-        return [f"{name} is {got!r}, not {want!r}" for name, want, got in pairs if want != got]
+        why = [f"{name} is {got!r}, not {want!r}" for name, want, got in pairs if want != got]
+        for name, most in request.get("at_most", {}).items():
+            if not 0 < (body.get(name) or 0) <= most:
+                why.append(f"{name} is {body.get(name)!r}, not over 0 and at most {most}")
+        return why
 
     def pause(self, seconds: float) -> None:
         self._closing.wait(seconds)
@@ -106,7 +116,13 @@ class _Node(BaseHTTPRequestHandler):
     name: str
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")
+        length = int(self.headers.get("content-length", 0))
+        content = self.rfile.read(length)
+        if len(content) < length:
+            # The client was closed in the middle of a call in its background.
+            self.close_connection = True
+            return
+        body = json.loads(content or b"{}")
         step = self.fake.step(
             self.name, self.command, self.path, {name.lower(): value for name, value in self.headers.items()}, body
         )
@@ -140,6 +156,7 @@ class Seen:
     retry_after_ms: Optional[float] = None
     violated: Optional[list[str]] = None
     no_effect: Optional[bool] = None
+    state: Optional[str] = None
 
     def on_wait(self, position: int, retry_after: float) -> None:
         self.positions.append(position)
@@ -162,6 +179,7 @@ class Seen:
         self.retry_after_ms = None if after is None else after * 1000
         self.violated = list(getattr(error, "violated", ()))
         self.no_effect = getattr(error, "no_effect", None)
+        self.state = getattr(error, "state", None)
         assert len(str(error)) > 20
 
 

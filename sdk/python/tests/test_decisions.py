@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import threading
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
 import ratequeue
-from ratequeue import _settings, _usage, _wire
+import ratequeue.aio
+from ratequeue import _admin, _settings, _usage, _wire
 from ratequeue._flows import margin
 from ratequeue._local import LocalLimiter
 from ratequeue._nodes import SUBJECTS_MAX, Nodes
@@ -179,18 +181,34 @@ def test_settings() -> None:
         "http://a:76x0",
         "http://a:99999",
         "http://[::1",
-        "http://a?b",
-        "http://a#b",
     ]
     for url in no_urls:
         with pytest.raises(ratequeue.ConfigurationError, match="is no URL"):
             ratequeue.Client(url)
+    for url, what in (
+        ("http://a:7600/v1", "a path"),
+        ("http://a:7600//x/", "a path"),
+        ("http://a:7600?hidden", "a query"),
+        ("http://a:7600/?hidden", "a query"),
+        ("http://a:7600/v1?hidden", "a query"),
+        ("http://a:7600#hidden", "a fragment"),
+        ("http://a:7600/#", "a fragment"),
+        ("http://b,http://a:7600/v1", "a path"),
+    ):
+        advice = f"a URL with {what} is refused: give it as http://a:7600, .* /v1"
+        with pytest.raises(ratequeue.ConfigurationError, match=advice) as refused:
+            ratequeue.Client(url)
+        assert "hidden" not in str(refused.value)
+        with pytest.raises(ratequeue.ConfigurationError, match=advice):
+            ratequeue.aio.AsyncClient(url)
+    assert _settings.urls("http://[::1]:7600//") == ("http://[::1]:7600",)
     for urls in ([], " , ", 7, [7]):
         with pytest.raises(ratequeue.ConfigurationError, match="1 to 64 URLs"):
             ratequeue.Client(urls)  # type: ignore[arg-type]
-    with pytest.raises(ratequeue.ConfigurationError, match="user or a password") as refused:
-        ratequeue.Client("http://me:hidden@a")
-    assert "hidden" not in str(refused.value)
+    for url in ("http://me:hidden@a", "http://hidden@a/v1"):
+        with pytest.raises(ratequeue.ConfigurationError, match="user or a password") as refused:
+            ratequeue.Client(url)
+        assert "hidden" not in str(refused.value)
     for key in ("a b", "", "ä", "a\nb", 5):
         with pytest.raises(ratequeue.ConfigurationError, match="api_key"):
             ratequeue.Client("http://a", api_key=key)  # type: ignore[arg-type]
@@ -227,10 +245,46 @@ def test_what_no_node_answers_is_said_so(body: bytes) -> None:
 
 
 def test_errors_survive_pickling() -> None:
-    error = ratequeue.Rejected("not now", retry_after=1.5, violated=["slots"], code="limit-exceeded", status=429)
-    again = pickle.loads(pickle.dumps(error))
-    assert str(again) == "not now"
-    assert vars(again) == vars(error)
+    errors = [
+        ratequeue.Rejected("not now", retry_after=1.5, violated=["slots"], code="limit-exceeded", status=429),
+        ratequeue.LeaseLost("over", code="lease-ended", status=410, state="lapsed"),
+    ]
+    for error in errors:
+        again = pickle.loads(pickle.dumps(error))
+        assert str(again) == str(error)
+        assert vars(again) == vars(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "state", "advice"),
+    [
+        (b'{"code": "lease-ended", "state": "lapsed"}', "lapsed", r"queue\.claim_ms"),
+        (b'{"code": "lease-ended", "state": "cancelled"}', "cancelled", "silent for 15 s"),
+        (b'{"code": "lease-ended", "state": "released"}', "released", "one acquire only"),
+        (b'{"code": "lease-ended", "state": "recalled"}', "recalled", "Acquire again"),
+        (b'{"code": "lease-ended", "state": 7}', None, "Acquire again"),
+        (b'{"code": "lease-ended"}', None, "Acquire again"),
+        (b'{"code": "lease-expired"}', "expired", "longer ttl"),
+    ],
+)
+def test_how_a_lease_ended_is_said(body: bytes, state: Optional[str], advice: str) -> None:
+    lost = _wire.error(_wire.Answer("http://a", 410, {}, body, 0.0))
+    assert isinstance(lost, ratequeue.LeaseLost)
+    assert lost.state == state
+    with pytest.raises(ratequeue.LeaseLost, match=advice):
+        raise lost
+
+
+def test_the_queue_of_a_resource_is_sent_as_it_was_given() -> None:
+    queues: list[ratequeue.QueueSettings] = [
+        {},
+        ratequeue.QueueSettings(max_waiting=5),
+        ratequeue.QueueSettings(claim_ms=0),
+    ]
+    for queue in queues:
+        call = _admin.put("r", {"limits": {}, "queue": queue}, None, False)
+        assert json.loads(call.body or b"")["queue"] == queue
+    assert b"claim_ms" not in (_admin.put("r", {"limits": {}}, None, False).body or b"")
 
 
 def test_timers_fire_in_order_and_can_be_cancelled() -> None:

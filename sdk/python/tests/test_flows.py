@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, Callable, Optional
 
 import pytest
 
 import ratequeue
 from ratequeue import _settings, _wire
-from ratequeue._flows import Core, Progress
+from ratequeue._flows import Core, Progress, margin
 from ratequeue._retry import Aside, Flow, Pause, Reply, Send
 from ratequeue._settings import OnUnavailable
 from ratequeue._wire import Answer, NoAnswer
@@ -28,10 +29,11 @@ Play = Callable[[Send], Reply]
 
 
 class Played:
-    """One node and one clock. Pauses pass at once; a call takes a millisecond, and one without an answer all its time."""
+    """One node and one clock. Pauses pass at once; a call takes ``takes`` seconds, and one that is late all its time."""
 
     def __init__(self, play: Play, on_unavailable: OnUnavailable = "deny", patience: float = 20) -> None:
         self.now = 1000.0
+        self.takes = 0.001
         self.play = play
         self.sent: list[tuple[float, str]] = []
         self.aside: list[Any] = []
@@ -49,7 +51,9 @@ class Played:
             if isinstance(effect, Send):
                 self.sent.append((self.now, effect.call.path))
                 reply = self.play(effect)
-                self.now += effect.timeout if isinstance(reply, NoAnswer) else 0.001
+                if isinstance(reply, Answer):
+                    reply = replace(reply, sent=self.now)
+                self.now += effect.timeout if isinstance(reply, NoAnswer) and reply.late else self.takes
             elif isinstance(effect, Pause):
                 self.now += effect.seconds
             elif isinstance(effect, Aside):
@@ -122,6 +126,36 @@ def test_a_place_in_line_is_given_up_when_no_node_decides_any_more() -> None:
     assert len(played.aside) == 1
 
 
+def test_a_first_call_without_an_answer_is_given_up_by_its_key() -> None:
+    for patience, timeout in ((20.0, None), (20.0, 0), (1.0, 5)):
+        played = Played(lambda send: NoAnswer(send.url, "timeout", unsent=False, late=True), patience=patience)
+        with pytest.raises(ratequeue.Unavailable):
+            played.open(timeout=timeout)
+        played.play = lambda send: answer(send, HELD)
+        played.sent.clear()
+        for flow in played.aside:
+            played.run(flow)
+        assert [path.rpartition("/")[2] for _, path in played.sent] == ["acquire", "release"]
+
+
+def test_what_certainly_did_not_happen_is_not_given_up() -> None:
+    played = Played(lambda send: NoAnswer(send.url, "refused", unsent=True))
+    with pytest.raises(ratequeue.Unavailable):
+        played.open()
+    assert played.aside == []
+
+
+def test_a_call_without_an_answer_is_given_up_also_by_who_was_limited_here() -> None:
+    played = Played(lambda send: answer(send, NO_QUORUM), ratequeue.local(1))
+    played.know(VIEW)
+    assert played.open().degraded
+    played.now += 10
+    played.play = lambda send: answer(send, UNKNOWN)
+    with pytest.raises(ratequeue.Rejected):
+        played.open(timeout=0)
+    assert len(played.aside) == 1
+
+
 def test_it_is_tried_until_the_promised_time() -> None:
     for patience in (0.5, 3.0, 20.0):
         played = Played(lambda send: answer(send, NO_QUORUM), patience=patience)
@@ -138,9 +172,44 @@ def test_a_place_outlasts_two_nodes_that_hang() -> None:
     replies: list[bool] = [False, False, True]
 
     def play(send: Send) -> Reply:
-        return answer(send, HELD) if replies.pop(0) else NoAnswer(send.url, "timeout", unsent=False)
+        return answer(send, HELD) if replies.pop(0) else NoAnswer(send.url, "timeout", unsent=False, late=True)
 
     played.play = play
     began = played.now
     played.run(played.core.call(call))
     assert played.now - began < 14
+
+
+def test_trust_counts_from_the_sending_of_the_try_that_was_answered() -> None:
+    lost = NoAnswer("http://a", "timeout", unsent=False, late=True)
+    trusted = 60 - margin(60)
+    # The first answer is lost, then it waits through two polls; each answer takes two seconds.
+    replies: list[Any] = [lost, WAITING, WAITING, WAITING, HELD]
+    played = Played(lambda send: reply if isinstance(reply := replies.pop(0), NoAnswer) else answer(send, reply))
+    played.takes = 2.0
+    grant = played.open()
+    assert grant.trusted_until == pytest.approx(played.sent[-1][0] + trusted)
+    replies = [lost, HELD]
+    until = played.run(played.core.extend("g.1", None, grant.trusted_until))
+    assert until == pytest.approx(played.sent[-1][0] + trusted)
+    assert until < played.now + trusted - 1
+
+
+def test_calls_that_are_cut_at_once_do_not_come_all_the_time() -> None:
+    def play(send: Send) -> Reply:
+        if send.call.hold:
+            return NoAnswer(send.url, "reset", unsent=False)
+        return answer(send, WAITING if played.now < back else HELD)
+
+    for choice in ("deny", "allow"):
+        played = Played(play, choice)
+        back = played.now + 60
+        assert not played.open().degraded
+        assert played.now < back + 2
+        assert len(played.sent) < 2 * 60 + 5
+
+
+def test_a_release_tells_of_a_lease_that_had_ended() -> None:
+    for state, kept in (("released", True), ("cancelled", True), ("lapsed", False), ("recalled", False)):
+        played = Played(lambda send, state=state: answer(send, {"id": "g.1", "state": state}))  # type: ignore
+        assert played.run(played.core.release("g.1", None, played.now + 10)) is kept

@@ -9,6 +9,7 @@ import threading
 import time
 from typing import Any
 
+import pytest
 from cluster import Cluster
 from waiting import eventually
 
@@ -101,6 +102,21 @@ def test_leaving_a_block_waits_for_a_hung_node_for_seconds_only(own_node: Node) 
                 return took
 
         assert asyncio.run(leave()) < 5
+
+
+def test_what_a_hung_node_grants_to_nobody_is_given_back(own_node: Node) -> None:
+    process = own_node.process
+    assert process is not None
+    with ratequeue.Client(own_node.url, patience=10) as client, ratequeue.Client(own_node.url) as other:
+        client.resources.put("r", SLOT)
+        os.kill(process.pid, signal.SIGSTOP)
+        with pytest.raises(ratequeue.Unavailable) as unavailable, client.acquire("r", timeout=0, ttl=60):
+            pass
+        assert not unavailable.value.no_effect
+        os.kill(process.pid, signal.SIGCONT)
+        # The acquire that it was sent before is decided first.
+        with other.acquire("r", timeout=10):
+            pass
 
 
 def test_what_a_hung_node_grants_after_all_is_given_back(own_node: Node) -> None:

@@ -59,11 +59,21 @@ impl Db {
         self.sled.as_ref().is_some_and(|sled| sled.was_recovered())
     }
 
-    /// Returns when all that was written is on the disk. `flush` alone only starts the writing (`sync_file_range`, no
-    /// barrier), and does not look at blobs and folders at all.
+    /// Returns when all that was written is on the disk.
     pub(super) fn sync(&mut self) -> Result<(), StateError> {
+        self.flush()?;
+        self.sync_files()
+    }
+
+    /// Has sled write what it holds back. It only starts the writing (`sync_file_range`, no barrier), and does not look at
+    /// blobs and folders at all.
+    pub(super) fn flush(&self) -> Result<(), StateError> {
         let sled = self.sled()?;
-        guarded(|| sled.flush())?;
+        guarded(|| sled.flush()).map(drop)
+    }
+
+    /// Makes durable what was written.
+    pub(super) fn sync_files(&mut self) -> Result<(), StateError> {
         self.sync_blobs().map_err(|error| io_error("syncing blobs", &error))?;
         self.file.sync_data().map_err(|error| io_error("syncing sled's file", &error))?;
         self.sync_folder().map_err(|error| io_error("syncing the folder", &error))

@@ -10,8 +10,10 @@
 //!
 //! - A group has two slots that are written in turn. One is whole at any time.
 //! - Writing begins with removing the slot's [`Header`], durably, and ends with putting it back, in the last batch. A slot
-//!   without a header does not count.
-//! - A checkpoint counts when `flush` *and* an fsync of sled's files returned. A failed fsync ends the use of the store.
+//!   without a header does not count, and nothing is ever written on top of one.
+//! - The writer counts. A header that promises another number of records than there are is refused.
+//! - A checkpoint counts when `flush` *and* an fsync of sled's files returned. A failed fsync ends the use of the store. sled
+//!   itself refuses everything after an error of its own, a full disk among them; it is then opened again.
 //! - A slot is believed only after all of its records were read and their number and digest are those of its header.
 //! - What does not verify is moved aside, never deleted.
 
@@ -83,7 +85,7 @@ pub enum StateError {
     /// sled failed.
     #[error("checkpoint: sled: {0}")]
     Sled(String),
-    /// An earlier fsync failed. Nothing can be written until the store is opened again.
+    /// An fsync failed. Nothing can be written until the store is opened again, by another process.
     #[error("checkpoint: cannot be written any more, since an fsync failed: {0}")]
     Failed(String),
     /// The record cannot be stored.
@@ -99,14 +101,35 @@ pub enum StateError {
     /// The slot is being written already.
     #[error("checkpoint: {0} is being written already")]
     Busy(String),
-    /// The state was moved aside, or closed, since the writer began.
+    /// The state was moved aside, opened again, or closed, since the writer began.
     #[error("checkpoint: the store was closed or replaced meanwhile")]
     Gone,
+    /// There is too little room to go on.
+    #[error("checkpoint: only {free} bytes are free")]
+    NoSpace {
+        /// Free bytes.
+        free: u64,
+    },
+    /// The records are not as many as the header says: whoever wrote them left something out.
+    #[error("checkpoint: {records} records were written, and the header says {expected}")]
+    Incomplete {
+        /// Records in the slot.
+        records: u64,
+        /// Records of the header.
+        expected: u64,
+    },
 }
 
 impl StateError {
-    /// Whether the disk is full.
+    /// Whether the disk is full, or nearly so.
     pub fn is_storage_full(&self) -> bool {
-        matches!(self, Self::Io { kind: io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, .. })
+        let full = matches!(self, Self::Io { kind: io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, .. });
+        full || matches!(self, Self::NoSpace { .. })
+    }
+
+    /// Whether nothing can be written any more in this process. After any other error a slot can be written anew, from
+    /// nothing.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Failed(_))
     }
 }

@@ -6,13 +6,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use super::db::{Db, guarded, io_error};
-use super::writer::SlotWriter;
+use super::writer::{Base, SlotWriter};
 use super::{SlotError, StateError};
 use crate::caps;
 use crate::codec;
@@ -20,6 +21,7 @@ use crate::file::sync_parent;
 use crate::group::GroupName;
 use crate::keys;
 use crate::log::LogId;
+use crate::space::SpaceProbe;
 
 /// One of the two places of a group's checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,11 +104,13 @@ pub struct StateOptions {
     pub cache_bytes: u64,
     /// Pause after each batch of a writer.
     pub pause: Duration,
+    /// Tells how much room is left; a writer gives up before it is gone.
+    pub space: SpaceProbe,
 }
 
 impl Default for StateOptions {
     fn default() -> Self {
-        Self { cache_bytes: caps::STATE_CACHE_BYTES_MAX, pause: caps::STATE_BATCH_PAUSE }
+        Self { cache_bytes: caps::STATE_CACHE_BYTES_MAX, pause: caps::STATE_BATCH_PAUSE, space: SpaceProbe::default() }
     }
 }
 
@@ -132,6 +136,8 @@ pub(super) struct Inner {
     pub(super) current: RwLock<Current>,
     /// Trees that are being written.
     pub(super) writing: Mutex<BTreeSet<String>>,
+    /// A write has failed: sled refuses everything until it is opened again.
+    pub(super) broken: AtomicBool,
 }
 
 pub(super) struct Current {
@@ -152,12 +158,35 @@ impl Current {
         }
     }
 
-    /// Makes all durable. A failure is remembered: what an fsync did not report as written may be lost, and a second
-    /// fsync would not say so.
+    /// Makes all durable. A failed fsync is remembered: what it did not report as written may be lost, and a second one
+    /// would not say so.
     pub(super) fn sync(&mut self, generation: u64) -> Result<(), StateError> {
         self.usable(generation)?;
         let Some(db) = self.db.as_mut() else { return Err(StateError::Gone) };
-        db.sync().inspect_err(|error| self.failed = Some(error.to_string()))
+        db.flush()?;
+        db.sync_files().map_err(|error| {
+            self.failed = Some(error.to_string());
+            StateError::Failed(error.to_string())
+        })
+    }
+}
+
+impl Inner {
+    /// Opens sled again if a write has failed. Whoever writes or reads another slot meanwhile has to begin anew.
+    fn mend(&self) -> Result<(), StateError> {
+        if !self.broken.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let mut current = self.current.write();
+        if let Some(failed) = &current.failed {
+            return Err(StateError::Failed(failed.clone()));
+        }
+        current.generation = current.generation.saturating_add(1);
+        current.db = None;
+        current.db = Some(Db::open(&self.dir, self.options.cache_bytes)?);
+        self.broken.store(false, Ordering::SeqCst);
+        tracing::info!("the checkpoints were opened again after a write had failed");
+        Ok(())
     }
 }
 
@@ -183,6 +212,7 @@ impl StateStore {
             options,
             current: RwLock::new(Current { db: Some(db), generation: 0, failed: None }),
             writing: Mutex::new(BTreeSet::new()),
+            broken: AtomicBool::new(false),
         };
         Ok((Self { inner: Arc::new(inner) }, opened))
     }
@@ -273,21 +303,38 @@ impl StateStore {
         })
     }
 
-    /// Begins to write a slot. Its header is gone, durably, when this returns; the records stay, so that only those that
-    /// changed since that slot was last written have to be put or deleted.
+    /// Begins to write a slot on top of the finished checkpoint that it holds, so that only those records have to be put or
+    /// deleted that have changed since. Its header is gone, durably, when this returns. A slot without a finished
+    /// checkpoint is emptied first.
     ///
     /// # Errors
     /// [`StateError::Busy`] while another writer has the slot, else what sled or the system says.
     pub fn begin(&self, group: &GroupName, slot: Slot) -> Result<SlotWriter, StateError> {
-        SlotWriter::begin(self, keys::tree_name(group, slot))
+        self.inner.mend()?;
+        SlotWriter::begin(self, keys::tree_name(group, slot), Base::Finished)
     }
 
-    /// Removes all of a slot, in bounded steps, its header first.
+    /// Begins to write a slot from nothing: all that it holds is removed, in bounded steps, its header first.
+    ///
+    /// # Errors
+    /// As [`StateStore::begin`].
+    pub fn begin_empty(&self, group: &GroupName, slot: Slot) -> Result<SlotWriter, StateError> {
+        self.inner.mend()?;
+        SlotWriter::begin(self, keys::tree_name(group, slot), Base::Nothing)
+    }
+
+    /// Whether there is a writer of one of the group's slots.
+    pub fn is_written(&self, group: &GroupName) -> bool {
+        let writing = self.inner.writing.lock();
+        Slot::ALL.into_iter().any(|slot| writing.contains(&keys::tree_name(group, slot)))
+    }
+
+    /// Removes all of a slot.
     ///
     /// # Errors
     /// As [`StateStore::begin`].
     pub fn wipe(&self, group: &GroupName, slot: Slot) -> Result<(), StateError> {
-        self.begin(group, slot)?.clear()
+        self.begin_empty(group, slot).map(drop)
     }
 
     /// Moves the whole state aside and begins a new one, for when no slot of a group verifies. Returns where it is now.
@@ -301,7 +348,24 @@ impl StateStore {
         let aside = rename_aside(&self.inner.dir, reason)?;
         current.db = Some(Db::open(&self.inner.dir, self.inner.options.cache_bytes)?);
         current.failed = None;
+        self.inner.broken.store(false, Ordering::SeqCst);
         Ok(aside)
+    }
+
+    /// Free bytes on the file system of the checkpoints.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        self.inner.options.space.free_bytes(&self.inner.dir)
+    }
+
+    /// Free bytes on the file system of another folder of this node.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn free_bytes_at(&self, dir: &Path) -> io::Result<u64> {
+        self.inner.options.space.free_bytes(dir)
     }
 
     /// Closes sled. Later calls fail.
@@ -357,7 +421,12 @@ fn is_damage(error: &StateError) -> bool {
             use io::ErrorKind::{InvalidData, NotADirectory, UnexpectedEof};
             *what == "sled" && [InvalidData, NotADirectory, UnexpectedEof, io::ErrorKind::NotFound].contains(kind)
         }
-        StateError::Failed(_) | StateError::Refused { .. } | StateError::Busy(_) | StateError::Gone => false,
+        StateError::Failed(_)
+        | StateError::Refused { .. }
+        | StateError::Busy(_)
+        | StateError::Gone
+        | StateError::NoSpace { .. }
+        | StateError::Incomplete { .. } => false,
     }
 }
 

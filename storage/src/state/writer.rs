@@ -1,6 +1,8 @@
 //! [`SlotWriter`]: writes one slot, in small steps, so that it counts whole or not at all.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::StateError;
@@ -8,32 +10,59 @@ use super::db::guarded;
 use super::store::{Header, Inner, StateStore};
 use crate::caps;
 use crate::codec;
-use crate::keys;
+use crate::keys::{self, RECORD_KEY_BYTES};
+
+/// What is written on top of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Base {
+    /// An empty slot.
+    Nothing,
+    /// The finished checkpoint that the slot holds; an empty slot if it holds none.
+    Finished,
+}
 
 /// Writes one slot. Dropped without [`SlotWriter::commit`], it leaves a slot that does not count.
 pub struct SlotWriter {
     inner: Arc<Inner>,
     name: String,
     generation: u64,
-    batch: sled::Batch,
-    batched: usize,
+    /// What the next batch does to which record.
+    batch: BTreeMap<[u8; RECORD_KEY_BYTES], Option<Vec<u8>>>,
+    /// Records in the slot, without those of the batch.
+    records: u64,
+    /// By how many bytes the records have grown since the beginning.
+    grown_bytes: i64,
     /// Pause after each batch of [`caps::STATE_BATCH_RECORDS_MAX`] records.
     pub pause: Duration,
 }
 
 impl SlotWriter {
-    pub(super) fn begin(store: &StateStore, name: String) -> Result<Self, StateError> {
+    pub(super) fn begin(store: &StateStore, name: String, base: Base) -> Result<Self, StateError> {
         let inner = Arc::clone(&store.inner);
         if !inner.writing.lock().insert(name.clone()) {
             return Err(StateError::Busy(name));
         }
         let generation = inner.current.read().generation;
-        let writer =
-            Self { pause: inner.options.pause, generation, inner, name, batch: sled::Batch::default(), batched: 0 };
+        let mut writer = Self {
+            pause: inner.options.pause,
+            generation,
+            inner,
+            name,
+            batch: BTreeMap::new(),
+            records: 0,
+            grown_bytes: 0,
+        };
+        writer.check_space()?;
+
         // Gone for good before the first record changes: a crash from here on leaves a slot without a header.
         let removed = writer.sled(|tree| tree.remove(keys::checkpoint_key()))?;
         if removed.is_some() {
             writer.sync()?;
+        }
+        let header = removed.and_then(|value| codec::decode::<Header>(keys::CHECKPOINT, &value).ok());
+        match header {
+            Some(header) if base == Base::Finished => writer.records = header.records,
+            Some(_) | None => writer.clear()?,
         }
         Ok(writer)
     }
@@ -41,7 +70,8 @@ impl SlotWriter {
     /// Puts a record, new or in place of an older one.
     ///
     /// # Errors
-    /// [`StateError::Refused`] for a value that could not be read again, else what sled or the system says.
+    /// [`StateError::Refused`] for a value that could not be read again, [`StateError::NoSpace`] when too little room is left,
+    /// else what sled or the system says.
     pub fn put(&mut self, kind: u8, id: u64, value: &[u8]) -> Result<(), StateError> {
         let refused = |detail: String| StateError::Refused { kind, id, detail };
         if !keys::is_record_kind(kind) {
@@ -52,76 +82,118 @@ impl SlotWriter {
             return Err(refused(format!("{} bytes, at most {max} are allowed", value.len())));
         }
         codec::verify(value).map_err(|error| refused(error.to_string()))?;
-        self.batch.insert(keys::record_key(kind, id).as_slice(), value);
-        self.batched()
+        self.change(keys::record_key(kind, id), Some(value.to_vec()))
     }
 
     /// Deletes a record; fine when it is not there.
     ///
     /// # Errors
-    /// What sled or the system says.
+    /// As [`SlotWriter::put`].
     pub fn delete(&mut self, kind: u8, id: u64) -> Result<(), StateError> {
-        self.batch.remove(keys::record_key(kind, id).as_slice());
-        self.batched()
+        self.change(keys::record_key(kind, id), None)
     }
 
-    /// Ends the slot with its header. When this returns, the checkpoint is on the disk and counts.
+    /// Ends the slot with its header, and says by how many bytes its records have grown. When this returns, the checkpoint is
+    /// on the disk and counts.
     ///
     /// # Errors
-    /// [`StateError::Refused`] for a header that is too large, else what sled or the system says. The slot does not
-    /// count then.
-    pub fn commit(mut self, header: &Header) -> Result<(), StateError> {
+    /// [`StateError::Incomplete`] when the slot has not as many records as the header says, [`StateError::Refused`] for a header
+    /// that is too large, else what sled or the system says. The slot does not count then.
+    pub fn commit(mut self, header: &Header) -> Result<i64, StateError> {
         let refused = |detail: String| StateError::Refused { kind: keys::KIND_CHECKPOINT, id: 0, detail };
         if header.membership.len() > caps::MEMBERSHIP_BYTES_MAX {
             return Err(refused(format!("a membership of {} bytes", header.membership.len())));
         }
         let value = codec::encode(keys::CHECKPOINT, header).map_err(|error| refused(error.to_string()))?;
-        self.batch.insert(keys::checkpoint_key().as_slice(), value);
-        self.apply()?;
-        self.sync()
+
+        self.apply(None)?;
+        if self.records != header.records {
+            return Err(StateError::Incomplete { records: self.records, expected: header.records });
+        }
+        self.apply(Some(value))?;
+        self.sync()?;
+        Ok(self.grown_bytes)
     }
 
-    /// Deletes all records. The slot stays without a header.
-    pub(super) fn clear(mut self) -> Result<(), StateError> {
+    /// Deletes all records. That need not be durable: without a header they do not count.
+    fn clear(&mut self) -> Result<(), StateError> {
         loop {
             let first = self.sled(|tree| {
                 let keys = tree.iter().keys();
                 keys.take(caps::STATE_BATCH_RECORDS_MAX).collect::<sled::Result<Vec<_>>>()
             })?;
             if first.is_empty() {
-                return self.sync();
+                return Ok(());
             }
-            first.into_iter().for_each(|key| self.batch.remove(key));
-            self.apply()?;
+            let mut batch = sled::Batch::default();
+            first.into_iter().for_each(|key| batch.remove(key));
+            self.sled(|tree| tree.apply_batch(batch))?;
             std::thread::sleep(self.pause);
         }
     }
 
-    fn batched(&mut self) -> Result<(), StateError> {
-        self.batched += 1;
-        if self.batched < caps::STATE_BATCH_RECORDS_MAX {
+    fn change(&mut self, key: [u8; RECORD_KEY_BYTES], value: Option<Vec<u8>>) -> Result<(), StateError> {
+        self.batch.insert(key, value);
+        if self.batch.len() < caps::STATE_BATCH_RECORDS_MAX {
             return Ok(());
         }
-        self.apply()?;
+        self.check_space()?;
+        self.apply(None)?;
         std::thread::sleep(self.pause);
         Ok(())
     }
 
-    fn apply(&mut self) -> Result<(), StateError> {
-        self.batched = 0;
-        let batch = std::mem::take(&mut self.batch);
-        self.sled(|tree| tree.apply_batch(batch))
+    /// Writes the batch, the header with it if there is one, and counts what that does to the slot.
+    fn apply(&mut self, header: Option<Vec<u8>>) -> Result<(), StateError> {
+        let changes = std::mem::take(&mut self.batch);
+        let signed = |bytes: usize| i64::try_from(bytes + RECORD_KEY_BYTES).unwrap_or(i64::MAX);
+        let (records, grown_bytes) = self.sled(|tree| {
+            let (mut records, mut grown_bytes) = (self.records, 0_i64);
+            let mut batch = sled::Batch::default();
+            for (key, value) in changes {
+                if let Some(old) = tree.get(key)? {
+                    records = records.saturating_sub(1);
+                    grown_bytes = grown_bytes.saturating_sub(signed(old.len()));
+                }
+                match value {
+                    Some(value) => {
+                        records = records.saturating_add(1);
+                        grown_bytes = grown_bytes.saturating_add(signed(value.len()));
+                        batch.insert(key.as_slice(), value);
+                    }
+                    None => batch.remove(key.as_slice()),
+                }
+            }
+            if let Some(header) = header {
+                batch.insert(keys::checkpoint_key().as_slice(), header);
+            }
+            tree.apply_batch(batch)?;
+            Ok((records, grown_bytes))
+        })?;
+
+        self.records = records;
+        self.grown_bytes = self.grown_bytes.saturating_add(grown_bytes);
+        Ok(())
+    }
+
+    /// Where the system does not tell, it is tried.
+    fn check_space(&self) -> Result<(), StateError> {
+        match self.inner.options.space.free_bytes(&self.inner.dir) {
+            Ok(free) if free < caps::STATE_FREE_BYTES_MIN => Err(StateError::NoSpace { free }),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     fn sled<T>(&self, call: impl FnOnce(&sled::Tree) -> sled::Result<T>) -> Result<T, StateError> {
         let current = self.inner.current.read();
         // Looked up each time: a tree that is held would keep sled open after the store was closed.
-        let tree = current.usable(self.generation)?.tree(&self.name)?;
-        guarded(|| call(&tree))
+        let done = current.usable(self.generation)?.tree(&self.name).and_then(|tree| guarded(|| call(&tree)));
+        done.inspect_err(|_| self.inner.broken.store(true, Ordering::SeqCst))
     }
 
     fn sync(&self) -> Result<(), StateError> {
-        self.inner.current.write().sync(self.generation)
+        let done = self.inner.current.write().sync(self.generation);
+        done.inspect_err(|_| self.inner.broken.store(true, Ordering::SeqCst))
     }
 }
 

@@ -72,8 +72,7 @@ pub fn open(dir: &Path) -> (StateStore, Opened) {
 
 /// Writes a slot afresh with `count` records of three kinds.
 pub fn fill(store: &StateStore, slot: Slot, sequence: u64, count: u64) -> Sink {
-    store.wipe(&group(), slot).unwrap();
-    let mut writer = store.begin(&group(), slot).unwrap();
+    let mut writer = store.begin_empty(&group(), slot).unwrap();
     let mut sink = Sink::default();
     for id in 0..count {
         let kind = match id {

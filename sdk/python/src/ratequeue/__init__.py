@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Callable, Optional, TypeVar
 
 from . import _client, _limited, _wire
+from ._admin import QueueSettings
 from ._client import Acquire, Client, Lease
 from ._limited import LoadOf, current_lease
 from ._local import Local, local
@@ -44,6 +45,7 @@ __all__ = [
     "LoadTooLarge",
     "Local",
     "QueueFull",
+    "QueueSettings",
     "RateQueueError",
     "Rejected",
     "Unavailable",
@@ -81,7 +83,9 @@ def acquire(
     ``ttl``: seconds after which the lease ends if this process dies; default and maximum are the resource's. While
     the block runs, the lease is extended in the background.
     ``api_key``, ``base_url``: default ``RATEQUEUE_API_KEY`` and ``RATEQUEUE_URL`` (several URLs separated by commas).
-    ``idempotency_key``: 1 to 128 visible ASCII characters that name this acquire; made up by default.
+    ``idempotency_key``: 1 to 128 visible ASCII characters that name this one acquire; made up by default, and best left so. It is
+    no name of a job: whoever acquires with a key that was used shares the lease of the first, and loses it when that one
+    leaves its block. So a redelivered job needs another key than its first delivery; the job's id belongs in ``metadata``.
     ``on_unavailable``: what happens when no node decides for a while. ``"deny"`` raises :class:`Unavailable`;
     ``"allow"`` goes on without a limit; ``local(fraction)`` goes on with that part of the last known limits, counted in
     this process and from zero on. In the last two cases ``lease.degraded`` is True.

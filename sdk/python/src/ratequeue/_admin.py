@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any, Optional, TypedDict
 from urllib.parse import quote
 
 from ._wire import Call, about_resource, check_name, new_key
 
 Resource = dict[str, Any]
 """A resource as the HTTP API shows it: ``limits``, ``queue``, ``lease``, ``name``, ``version``, ..."""
+
+
+class QueueSettings(TypedDict, total=False):
+    """The ``queue`` of a resource. What is left out is the server's to choose; older servers refuse what they do not know."""
+
+    max_waiting: int
+    """How many callers may wait; 10,000 unless it was set."""
+    max_wait_ms: int
+    """For how long anybody may wait, in milliseconds; 60,000 unless it was set."""
+    claim_ms: int
+    """For how long a slot is kept for a caller that was silent when its turn came, 0 to 60,000 milliseconds; 5,000 unless it was
+    set. Not claimed in time its lease lapses; with 0, silent callers are passed over."""
 
 
 def _path(name: str) -> str:

@@ -137,7 +137,7 @@ class Resources:
         if_version: Optional[int] = None,
         create_only: bool = False,
     ) -> Resource:
-        """Creates or replaces a resource, and gives it as it is then.
+        """Creates or replaces a resource, and gives it as it is then. Its ``queue``: :class:`ratequeue.QueueSettings`.
 
         ``if_version``: only if it is in this version. ``create_only``: only if it does not exist. Raises
         :class:`ConfigurationError` (``code`` says why: ``invalid-resource``, ``version-conflict``, ...).
@@ -175,7 +175,7 @@ class Resources:
 class Client:
     """A client of one cluster. Safe for threads and for forks; close it, or use it as a context manager.
 
-    ``base_url``: the nodes' URLs, as a list or separated by commas (default: ``RATEQUEUE_URL``, else
+    ``base_url``: the nodes' URLs, without a path, as a list or separated by commas (default: ``RATEQUEUE_URL``, else
     ``http://127.0.0.1:7600``). ``api_key``: default ``RATEQUEUE_API_KEY``. ``patience``: seconds for which a call goes on
     when no node decides it (20). ``on_unavailable``: what an acquire does then, see :func:`ratequeue.acquire`; other than
     ``"deny"`` it comes into force after 3 s already. ``verify``: as in httpx, for https. ``tracer``: an OpenTelemetry tracer,

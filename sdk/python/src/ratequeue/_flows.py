@@ -13,7 +13,7 @@ from . import _admin, _clock, _retry, _wire
 from ._local import Local, LocalLimiter
 from ._nodes import Nodes
 from ._recent import Recent
-from ._retry import Aside, Flow, Pause, Tell
+from ._retry import Aside, Cut, Flow, Pause, Tell
 from ._settings import OnUnavailable, Settings
 from ._wire import Answer, Ask, Call, LeaseView, Load
 from .errors import LeaseLost, RateQueueError, Rejected, Unavailable, WaitTimeout
@@ -28,6 +28,8 @@ DOWN_FOR = 5.0
 """Seconds after that for which callers of the resource with a way out take it at once."""
 RELEASE_FOR = 3.0
 """Seconds for which the end of a block waits for the release. After that it goes on in the background."""
+CUT_TO = 0.75
+"""The part of the time that a call lived before it was cut, for which the next one is held open."""
 GIVE_UP_TIMEOUT = 2.0
 """Seconds for which an interrupted acquire tries to give its place back."""
 LIMITS_FOR = 60.0
@@ -58,10 +60,17 @@ class Progress:
 
     sent: bool = False
     lease_id: Optional[str] = None
+    unclear: bool = False
+    """A call ended without an answer that says whether it took effect."""
+
+    @property
+    def leaves_behind(self) -> bool:
+        """Whether there may be a place in line, or a lease, that nobody will use."""
+        return self.lease_id is not None or self.unclear
 
     def decided(self) -> None:
         """There is nothing to give up."""
-        self.sent, self.lease_id = False, None
+        self.sent, self.lease_id, self.unclear = False, None, False
 
     def handed_over(self) -> Progress:
         """The same, for who gives it up from here on; here there is nothing to give up any more."""
@@ -103,8 +112,7 @@ class Core:
                 return (yield from self.acquire(ask, progress, began, self.settings.patience, _wire.HOLD_MS_MAX))
             return (yield from self._open(ask, progress, began, choice))
         except RateQueueError:
-            if progress.lease_id is not None:
-                # Nobody will use the place in line, or the lease, that is left behind.
+            if progress.leaves_behind:
                 yield Aside(self.give_up(ask, progress.handed_over(), self.settings.patience))
             progress.decided()
             raise
@@ -113,13 +121,12 @@ class Core:
         """Asks the nodes, and stands in for them while they do not decide."""
         budget = min(self.settings.patience, FALLBACK_AFTER)
         why: Optional[Unavailable] = None
-        unclear = False
         while True:
             if self.clock() >= self.down_until(ask.resource):
                 try:
                     grant = yield from self.acquire(ask, progress, began, budget, _wire.HOLD_MS_WAY_OUT)
                 except Unavailable as unavailable:
-                    why, unclear = unavailable, unclear or not unavailable.no_effect
+                    why = unavailable
                     with self._lock:
                         self._down_until.keep(ask.resource, self.clock() + DOWN_FOR)
                     log.warning("no node decides for %s, going on without: %s", ask.resource, unavailable)
@@ -129,7 +136,7 @@ class Core:
                     return grant
             stand_in = yield from self.degraded(ask, began, choice, why)
             if stand_in is not None:
-                if progress.lease_id is not None or unclear:
+                if progress.leaves_behind:
                     # A node may have granted it as well, or may yet.
                     yield Aside(self.give_up(ask, progress.handed_over(), self.settings.patience))
                 return stand_in
@@ -143,12 +150,18 @@ class Core:
         """Acquires, and waits in line for as long as the caller asked for, across calls and nodes."""
         # The first call is not held open, so that who must wait learns the lease's id and place at once.
         hold_ms = 0
+        cut: Optional[Cut] = None
         while True:
             progress.sent = True
             until = min(began + ask.wait + TROUBLE, self.clock() + hold_ms / 1000 + budget)
             try:
                 answer = yield from self.call(ask.call(hold_ms), budget, until)
+            except Cut as broken:
+                # At once, and without being held open: it may be its turn, and the place is kept for who comes back.
+                cut, hold_ms = broken, 0
+                continue
             except Unavailable as error:
+                progress.unclear = progress.unclear or not error.no_effect
                 if error.code == _wire.OVERLOADED and error.no_effect and ask.wait <= 0:
                     raise Rejected(
                         str(error), code=error.code, status=error.status, request_id=error.request_id
@@ -157,13 +170,24 @@ class Core:
             except RateQueueError:
                 progress.decided()
                 raise
-            lease = self.lease(ask, answer)
+            try:
+                lease = self.lease(ask, answer)
+            except LeaseLost:
+                progress.decided()
+                raise
             progress.lease_id = lease.id
             if lease.state == "held":
-                return (yield from self.settle(lease, answer.sent))
+                return (yield from self.settle(ask, lease, answer.sent))
             if self.clock() > began + ask.wait + TROUBLE:
                 raise WaitTimeout(f"{ask.resource}: still in line after {ask.wait:g} s. Give a longer timeout.")
             yield Tell(lease.position, lease.retry_after)
+            if cut is not None and cut.url == answer.url:
+                # The node is well, so that the call was cut on the way to it, and will be again after as long.
+                log.debug("%s: %s", ask.resource, cut)
+                hold_ms_max = min(hold_ms_max, max(_wire.HOLD_MS_MIN, int(cut.lived * CUT_TO * 1000)))
+                if cut.lived < _wire.HOLD_MS_MIN / 1000:
+                    yield Pause(_wire.HOLD_MS_MIN / 1000 - cut.lived)
+            cut = None
             hold_ms = hold_ms_max
 
     def lease(self, ask: Ask, answer: Answer) -> LeaseView:
@@ -173,17 +197,19 @@ class Core:
         self.nodes.prefer(_wire.about_lease(lease.id), place, self.clock())
         return lease
 
-    def settle(self, lease: LeaseView, sent: float) -> Flow[Grant]:
-        """How long a granted lease may be trusted: it counts from when the call was sent.
+    def settle(self, ask: Ask, lease: LeaseView, sent: float) -> Flow[Grant]:
+        """How long a granted lease may be trusted.
 
-        After a call that was held open, little may be left of that. A new deadline then makes it right.
+        The server says what is left when it answers. So this side counts from before it sent the one call that was answered:
+        not from an earlier try or poll, and not from the answer, which may be late. After a call that was held open, little may
+        be left of that. A new deadline, as long as the first, then makes it right.
         """
         until = sent + lease.expires_in - margin(lease.expires_in)
         left = until - self.clock()
         if left < lease.expires_in / 3:
-            ttl_ms = int(lease.expires_in * 1000)
+            again = _wire.extend(lease.id, ask.fields.get("ttl_ms"))
             try:
-                answer = yield from self.call(_wire.extend(lease.id, ttl_ms), left / 2 if left > 0 else 1.0)
+                answer = yield from self.call(again, left / 2 if left > 0 else 1.0)
                 ttl = _wire.lease(answer).expires_in
                 until = answer.sent + ttl - margin(ttl)
             except Unavailable:
@@ -297,7 +323,11 @@ class Core:
     def _release(self, lease_id: str, used: Optional[Load], seconds: float) -> Flow[bool]:
         """Raises :class:`Unavailable` when no node answered within these seconds."""
         try:
-            yield from self.call(_wire.release(lease_id, used), seconds, self.clock() + seconds)
+            answer = yield from self.call(_wire.release(lease_id, used), seconds, self.clock() + seconds)
+            state = _wire.release_state(answer)
+            if state not in (None, "released", "cancelled"):
+                log.warning("lease %s ended before its work did (%s)", lease_id, state)
+                return False
         except LeaseLost as lost:
             if lost.code == "lease-not-found":
                 return True

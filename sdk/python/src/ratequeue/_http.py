@@ -44,4 +44,5 @@ def no_answer(send: Send, error: httpx.HTTPError) -> NoAnswer:
     if isinstance(error, (httpx.LocalProtocolError, httpx.UnsupportedProtocol)):
         raise ConfigurationError(f"{send.url} cannot be asked: {error}. Check base_url and api_key.") from error
     unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
-    return NoAnswer(send.url, str(error) or type(error).__name__, unsent)
+    late = isinstance(error, httpx.TimeoutException)
+    return NoAnswer(send.url, str(error) or type(error).__name__, unsent, late)

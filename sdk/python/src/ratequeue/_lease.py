@@ -209,11 +209,11 @@ class Heart(Generic[E]):
         if self._lease._core.clock() < self._lease._trusted_until:
             self.start()
 
-    def _lose(self, why: Optional[RateQueueError]) -> None:
+    def _lose(self, why: Optional[LeaseLost]) -> None:
         if self._stopped:
             return
         self.stop()
         if why is not None:
-            self._lease._why = f"the server has ended it ({why.code})"
+            self._lease._why = f"the server has ended it ({why.state or why.code})"
         log.warning("lease %s of %s is lost", self._lease.id, self._lease.resource)
         self._lease.lost.set()

@@ -6,7 +6,8 @@ the outcome. The clients carry it out, one with blocking calls and one with asyn
 The rules are those of the Rust client: one key for the whole life of a call; on a connection that fails, and on the answers
 ``no-quorum``, ``unknown-outcome``, ``shutting-down`` and ``too-many-requests``, the same call goes to the next node, which is
 not to hold it open when no answer came; pauses double and are spread by chance; the leader that an answer names is asked first
-from then on, about the same subject (see :mod:`ratequeue._nodes`).
+from then on, about the same subject (see :mod:`ratequeue._nodes`). A call that broke off while it was held open is another matter,
+see :class:`Cut`.
 """
 
 from __future__ import annotations
@@ -59,6 +60,19 @@ class Aside:
     flow: Generator[Any, Any, Any]
 
 
+class Cut(Exception):
+    """A call that was held open broke off after ``lived`` seconds: its connection ended, or a gateway answered for the node.
+
+    It says nothing about the node: a load balancer that cuts idle calls does that. So the node stays where it is in the order, no
+    budget is spent, and whoever waits in line asks again.
+    """
+
+    def __init__(self, url: str, lived: float) -> None:
+        super().__init__(f"the call to {url} was cut after {lived:.3g} s")
+        self.url = url
+        self.lived = lived
+
+
 Effect = Union[Send, Pause, Tell, Aside]
 Reply = Union[Answer, NoAnswer, None]
 T = TypeVar("T")
@@ -84,7 +98,7 @@ def call(
     """Makes one call, at one node after the other, until one answers for good.
 
     ``budget`` is in seconds, and does not count the time for which the server holds the call open; ``until`` is a time by
-    the clock at which it ends in any case. Raises what the answer means, or :class:`Unavailable` when the time is up.
+    the clock at which it ends in any case. Raises what the answer means, :class:`Cut`, or :class:`Unavailable` when the time is up.
     """
     deadline = min(clock() + request.hold + budget, until)
     left = budget
@@ -96,6 +110,7 @@ def call(
         url = nodes.first(request.subject)
         untried.discard(url)
         seconds = min(try_timeout(budget, left, request.hold), until - clock())
+        sent = clock()
         reply = yield Send(url, request, max(seconds, TRY_TIMEOUT_MIN))
         failure: RateQueueError
         if isinstance(reply, Answer):
@@ -106,10 +121,14 @@ def call(
             failure = _wire.error(reply)
             if not _wire.repeatable(failure):
                 raise failure
+            if request.hold and _wire.from_gateway(failure):
+                raise Cut(url, clock() - sent)
             nothing_happened = isinstance(failure, Unavailable) and failure.no_effect
             nodes.move_on(request.subject, url)
         else:
             assert isinstance(reply, NoAnswer)
+            if request.hold and not reply.unsent and not reply.late:
+                raise Cut(url, clock() - sent)
             failure = Unavailable(f"{url} did not answer: {reply.reason}", no_effect=reply.unsent)
             nothing_happened = reply.unsent
             nodes.silent(url, clock())

@@ -104,11 +104,17 @@ def _url(text: str) -> str:
         url = httpx.URL(text)
     except httpx.InvalidURL:
         url = httpx.URL("")
-    named = url.scheme in ("http", "https") and url.host and 0 < (url.port or 80) < 2**16
-    if not named or "?" in text or "#" in text:
+    if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 80) < 2**16:
         raise ConfigurationError(
             f"{text!r} is no URL of a node: give one like http://127.0.0.1:7600, several separated by commas"
         )
+    # Each call has a path of its own, which begins with /v1. What comes after the address would be lost, or double it.
+    address = f"{url.scheme}://{url.netloc.decode()}"
+    for what, given in (("query", "?" in text), ("fragment", "#" in text), ("path", url.path.strip("/"))):
+        if given:
+            raise ConfigurationError(
+                f"base_url: a URL with a {what} is refused: give it as {address}, the client adds /v1 and what follows"
+            )
     return text.rstrip("/")
 
 

@@ -32,6 +32,8 @@ HOLD_MS_MAX = 5_000
 time."""
 HOLD_MS_WAY_OUT = 1_000
 """The same for a caller with a way out, which is to take it soon after a node hangs."""
+HOLD_MS_MIN = 1_000
+"""No call is held open for less, however soon the last one was cut."""
 LOAD_MAX = 2**53
 DIMENSIONS_MAX = 16
 METADATA_MAX = 16
@@ -58,7 +60,7 @@ class Call:
     hold: float = 0.0
     """Seconds for which the server may hold the call open."""
     again: Optional[Call] = None
-    """The same without being held open, for the tries after one that was not answered; None if it is not held open."""
+    """The same without being held open, for the tries after one that was not answered in time; None if it is not held open."""
     subject: Optional[str] = None
     """What it is about, as :func:`about_resource` and :func:`about_lease` name it; None if about nothing in particular."""
 
@@ -86,11 +88,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """A node did not answer. ``unsent`` means that the call certainly never reached it."""
+    """A node did not answer.
+
+    ``unsent`` means that the call certainly never reached it; ``late`` that the connection stands, and the time was up.
+    """
 
     url: str
     reason: str
     unsent: bool
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,7 @@ class LeaseView:
     id: str
     resource: str
     state: str
+    """``"waiting"``, ``"held"``, or how it ended: see :attr:`LeaseLost.state`."""
     fencing_token: int
     charged: Mapping[str, int]
     expires_in: float
@@ -245,13 +252,21 @@ def extend(lease_id: str, ttl_ms: Optional[int]) -> Call:
 
 
 def lease(answer: Answer) -> LeaseView:
-    """The lease that a node answered. Raises :class:`RateQueueError` when it is none."""
+    """The lease that a node answered: one that waits or is held.
+
+    Raises :class:`LeaseLost` when it has ended, in whatever way, and :class:`RateQueueError` when it is no lease.
+    """
     body = answer.json()
     try:
+        state = body["state"]
+        if not isinstance(state, str):
+            raise TypeError
+        if state not in ("waiting", "held"):
+            raise ended(f"{body['resource']}: the lease has ended.", "lease-ended", state, answer.status, None)
         return LeaseView(
             id=body["id"],
             resource=body["resource"],
-            state=body["state"],
+            state=state,
             fencing_token=body.get("fencing_token", 0),
             charged=body.get("charged", {}),
             expires_in=body.get("expires_in_ms", 0) / 1000,
@@ -261,6 +276,19 @@ def lease(answer: Answer) -> LeaseView:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise foreign(answer) from error
+
+
+def release_state(answer: Answer) -> Optional[str]:
+    """The state in which a release found or left its lease; None when the answer does not say it."""
+    try:
+        body = json.loads(answer.content)
+    except ValueError:
+        return None
+    return _text(body.get("state")) if isinstance(body, dict) else None
+
+
+def _text(value: Any) -> Optional[str]:
+    return value if isinstance(value, str) else None
 
 
 def view(answer: Answer) -> dict[str, Any]:
@@ -289,6 +317,7 @@ def foreign(answer: Answer) -> RateQueueError:
     )
 
 
+_ONE_CALL = "Leave idempotency_key out, or use each key for one acquire only."
 _ADVICE = {
     "unauthenticated": "Give api_key, or set RATEQUEUE_API_KEY.",
     "forbidden": "Use an API key that allows this.",
@@ -297,12 +326,18 @@ _ADVICE = {
     "queue-full": "Try again after retry_after, or raise queue.max_waiting of the resource.",
     "wait-timeout": "Give a longer timeout, or raise queue.max_wait_ms of the resource.",
     "load-exceeds-capacity": "Split the work into smaller loads, or raise the limit.",
-    "lease-ended": "Acquire again. If it lost its place, this process was silent for 15 s or more.",
+    "lease-ended": "Acquire again, with a new idempotency_key if you gave one.",
     "lease-expired": "Stop the work, and acquire again. If it happens often, give a longer ttl.",
-    "idempotency-conflict": "Leave idempotency_key out, or use each key for one acquire only.",
+    "idempotency-conflict": _ONE_CALL,
     "version-conflict": "Read the resource again, and repeat the change.",
     "storage-full": "Free space on the disk of the node; it goes on by itself.",
     OVERLOADED: "Try again in a moment.",
+}
+# What to do about a lease that has ended, by how.
+_ADVICE_ENDED = {
+    "cancelled": "Acquire again. If nobody released it, this process was silent for 15 s or more.",
+    "lapsed": "Acquire again. Its turn came while this process was silent, for longer than the resource's queue.claim_ms.",
+    "released": _ONE_CALL,
 }
 _BLOCKED = {
     "limit-exceeded": Rejected,
@@ -328,10 +363,13 @@ def error(answer: Answer) -> RateQueueError:
             return Unavailable(f"{answer.url} answered {answer.status} in place of a node", status=answer.status)
         return foreign(answer)
     code: str = problem["code"]
+    state = "expired" if code == "lease-expired" else _text(problem.get("state"))
     about = f"{problem['resource']}: " if problem.get("resource") else ""
     text = problem.get("detail") or problem.get("title") or code
-    message = " ".join(filter(None, [f"{about}{text}", _ADVICE.get(code), f"({code})"]))
     status, request = answer.status, problem.get("request_id")
+    if _KINDS.get(code) is LeaseLost:
+        return ended(f"{about}{text}", code, state, status, request)
+    message = " ".join(filter(None, [f"{about}{text}", _ADVICE.get(code), f"({code})"]))
     if code in _BLOCKED:
         after = problem.get("retry_after_ms")
         return _BLOCKED[code](
@@ -349,11 +387,23 @@ def error(answer: Answer) -> RateQueueError:
     return kind(message, code=code, status=status, request_id=request)
 
 
+def ended(text: str, code: str, state: Optional[str], status: int, request_id: Optional[str]) -> LeaseLost:
+    """The error that the end of a lease is to who relies on it."""
+    advice, known = _ADVICE.get(code), code
+    if code == "lease-ended" and state is not None:
+        advice, known = _ADVICE_ENDED.get(state, advice), f"{code}, {state}"
+    message = " ".join(filter(None, [text, advice, f"({known})"]))
+    return LeaseLost(message, state=state, code=code, status=status, request_id=request_id)
+
+
 def repeatable(failure: RateQueueError) -> bool:
     """True when the same call with the same key may go to the next node."""
-    if not isinstance(failure, Unavailable):
-        return False
-    return failure.code in REPEATABLE or (failure.code is None and failure.status in _GATEWAY_STATUSES)
+    return isinstance(failure, Unavailable) and (failure.code in REPEATABLE or from_gateway(failure))
+
+
+def from_gateway(failure: RateQueueError) -> bool:
+    """True when no node answered, but what stands before it."""
+    return failure.code is None and failure.status in _GATEWAY_STATUSES
 
 
 def _problem(answer: Answer) -> Optional[dict[str, Any]]:

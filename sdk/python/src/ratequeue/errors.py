@@ -64,12 +64,27 @@ class LoadTooLarge(RateQueueError):
 class LeaseLost(RateQueueError):
     """The lease may no longer be relied on: the server may have given its capacity to somebody else."""
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        state: Optional[str] = None,
+        code: Optional[str] = None,
+        status: Optional[int] = None,
+        request_id: Optional[str] = None,
+    ) -> None:
+        super().__init__(message, code=code, status=status, request_id=request_id)
+        self.state = state
+        """How it ended, when the server said it: ``"released"``, ``"expired"``, ``"cancelled"``, ``"timed_out"``, ``"rejected"``,
+        ``"lapsed"`` (it was granted while its caller was silent, and not claimed in time), or what later servers add."""
+
 
 class Unavailable(RateQueueError):
     """No node decided the call in time.
 
     ``no_effect`` is True when it is certain that nothing happened. When it is False, a lease may have been granted
-    that nobody uses; it ends by itself when its time to live is over.
+    that nobody uses. It is given back in the background if a node answers within ``patience``; else it ends by itself when its
+    time to live is over.
     """
 
     def __init__(

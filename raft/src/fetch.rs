@@ -1,0 +1,157 @@
+//! State from another node, for a group whose own checkpoints are damaged and whose log no longer reaches back.
+//!
+//! The log of such a node is whole: its votes and entries count, and only what they add up to is missing. So it does not join
+//! anew. Before it takes part it asks the other nodes for a checkpoint, page by page, writes it into a slot like a snapshot,
+//! verifies it whole, and goes on from there with its own log.
+//!
+//! ```text
+//!  this node                               another node of the group
+//!    page after nothing        ──────>     makes a checkpoint, answers with its header and the first records
+//!    page after the last one   ──────>     the next records of the same checkpoint, or that it is gone: from the start
+//! ```
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ratequeue_storage::{LogId, Record, RecordKey};
+
+use crate::caps;
+use crate::membership;
+use crate::node::{Address, NodeId};
+use crate::replica::{Machine, Replica};
+use crate::slots::{CheckpointError, Incoming, Slots};
+use crate::snapshot;
+use crate::transport::{Lane, Target, Transport};
+use crate::wire::{Request, Response};
+
+/// A page of a checkpoint that is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct PageRequest {
+    /// Of which checkpoint; 0 is any.
+    pub sequence: u64,
+    /// After which record; from the first one without it.
+    pub after: Option<RecordKey>,
+}
+
+/// A page of a checkpoint.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    pub sequence: u64,
+    /// What the checkpoint promises, as a snapshot says it.
+    pub header: Bytes,
+    /// None after the last one.
+    pub records: Vec<Record>,
+}
+
+/// Answers with a page of the newest checkpoint, which is made anew for whoever begins.
+pub(crate) async fn answer(replica: &Replica, slots: &Arc<Slots>, asked: PageRequest) -> Result<Page, String> {
+    if asked.sequence == 0 {
+        // Without a new one, the last one may do.
+        let _ = replica.growth.request().await;
+    }
+    let slots = Arc::clone(slots);
+    let read = tokio::task::spawn_blocking(move || read_page(&slots, asked));
+    read.await.map_err(|error| error.to_string())?
+}
+
+fn read_page(slots: &Arc<Slots>, asked: PageRequest) -> Result<Page, String> {
+    let newest = slots.newest().ok_or("there is no checkpoint yet")?;
+    let sequence = newest.header.sequence;
+    if asked.sequence != 0 && asked.sequence != sequence {
+        return Err(format!("checkpoint {} is gone", asked.sequence));
+    }
+    let _pin = slots.pin(newest.slot);
+    let page = slots.store().page(slots.group(), newest.slot, asked.after, caps::SNAPSHOT_CHUNK_RECORDS_MAX);
+    let mut bytes = 0_usize;
+    let fits = |record: &Record| {
+        let first = bytes == 0;
+        bytes = bytes.saturating_add(record.value.len());
+        first || bytes <= caps::SNAPSHOT_CHUNK_BYTES_MAX
+    };
+    let records = page.map_err(|error| error.to_string())?.into_iter().take_while(fits).collect();
+    let header = snapshot::encode_header(slots.group(), &newest.header)?;
+    Ok(Page { sequence, header, records })
+}
+
+/// Where a missing state may be found.
+pub(crate) struct Sources {
+    pub nodes: Vec<(NodeId, Address)>,
+    pub transport: Arc<dyn Transport>,
+    /// The state must reach to this entry, after which the log goes on.
+    pub purged: LogId,
+}
+
+impl Sources {
+    /// Asks one node after the other, again and again, until one has given its state. It is in a slot then, durably.
+    pub async fn fetch(&self, slots: &Arc<Slots>) -> Machine {
+        let group = slots.group();
+        tracing::error!(%group, "the state is damaged, and the log does not reach back: it is asked for at the other nodes");
+        loop {
+            for (node, address) in &self.nodes {
+                let target = Target { group: group.to_string(), node: *node, address: address.clone() };
+                match self.fetch_from(&target, slots).await {
+                    Ok(machine) => {
+                        tracing::info!(%group, node, applied = ?machine.applied, "the state was rebuilt");
+                        return machine;
+                    }
+                    Err(why) => tracing::warn!(%group, node, why, "no state from this node"),
+                }
+            }
+            tokio::time::sleep(caps::FETCH_PAUSE).await;
+        }
+    }
+
+    async fn fetch_from(&self, target: &Target, slots: &Arc<Slots>) -> Result<Machine, String> {
+        let first = self.ask(target, PageRequest::default()).await?;
+        let promised = snapshot::decode_header(slots.group(), &first.header)?;
+        if promised.applied < Some(self.purged) {
+            return Err(format!(
+                "its checkpoint ends at {:?}, before the log begins at {}",
+                promised.applied, self.purged
+            ));
+        }
+
+        let mut incoming = blocking(Arc::clone(slots), |slots| slots.receive()).await?;
+        let mut page = first;
+        while let Some(last) = page.records.last() {
+            let asked = PageRequest { sequence: page.sequence, after: Some((last.kind, last.id)) };
+            incoming = blocking((incoming, page.records), |(incoming, records)| put_all(incoming, records)).await?;
+            page = self.ask(target, asked).await?;
+        }
+        let (header, state, guard) =
+            blocking((incoming, promised), |(incoming, promised)| incoming.finish(&promised)?.commit()).await?;
+        drop(guard);
+        let membership = membership::decode_stored(&header.membership).map_err(|error| error.to_string())?;
+        Ok(Machine { state, applied: header.applied, membership })
+    }
+
+    async fn ask(&self, target: &Target, asked: PageRequest) -> Result<Page, String> {
+        let frame = Request::Page(asked).encode().map_err(|error| error.to_string())?;
+        let call = self.transport.call(target, Lane::Bulk, frame);
+        let answer = tokio::time::timeout(caps::PEER_CALL_TIMEOUT, call).await.map_err(|_| "no answer")?;
+        let answer = answer.map_err(|error| error.to_string())?;
+        match Response::decode(answer).map_err(|error| error.to_string())? {
+            Response::Page(page) => Ok(page),
+            Response::Refused(why) => Err(why),
+            Response::Vote(_) | Response::Append(_) | Response::TransferLeader(_) | Response::Snapshot(_) => {
+                Err("an answer to another question".to_owned())
+            }
+        }
+    }
+}
+
+fn put_all(mut incoming: Incoming, records: Vec<Record>) -> Result<Incoming, CheckpointError> {
+    for record in records {
+        incoming.record(record.kind, record.id, &record.value)?;
+    }
+    Ok(incoming)
+}
+
+/// Runs what blocks aside.
+async fn blocking<A: Send + 'static, T: Send + 'static>(
+    argument: A,
+    run: impl FnOnce(A) -> Result<T, CheckpointError> + Send + 'static,
+) -> Result<T, String> {
+    let done = tokio::task::spawn_blocking(move || run(argument)).await;
+    done.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}

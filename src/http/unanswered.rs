@@ -1,0 +1,150 @@
+//! A call whose caller has not been told of its lease yet.
+//!
+//! A handler is dropped when its caller has gone: the connection broke, or the node that passed the call on has lost its own
+//! caller. Then somebody has to see to the lease, whether it waits, was granted just now, or is still being decided. Without an
+//! idempotency key nobody can ever come back for it, so it is released. With one its place is kept for a while, and the group is
+//! told that its caller is away (`limiter/src/attend.rs`).
+
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use ratequeue_limiter::{Acquire, Attend, Call, Command, Detach, LeaseId, LeaseView, Release, Reply};
+use ratequeue_raft::{Applied, Group, SubmitError};
+
+use super::problem::Failure;
+use super::unexpected;
+
+/// The level from which on a group knows of callers.
+const KNOWS_CALLERS: u32 = 2;
+
+type Deciding = Pin<Box<dyn Future<Output = Result<Applied, SubmitError>> + Send>>;
+
+/// A call, until it is answered.
+pub struct Unanswered {
+    group: Group,
+    /// Its number: no other call has it.
+    call: u64,
+    can_return: bool,
+    stage: Stage,
+}
+
+enum Stage {
+    /// It may come to a lease, or have come to one.
+    Deciding(Deciding),
+    Lease(LeaseId),
+    Over,
+}
+
+impl Unanswered {
+    /// A call that has not begun. `can_return`: its caller knows how to ask for the same lease again.
+    pub fn new(group: &Group, can_return: bool) -> Self {
+        // 0 stands for a call without a number.
+        let call = rand::random::<u64>().max(1);
+        Self { group: group.clone(), call, can_return, stage: Stage::Over }
+    }
+
+    /// Has an acquire decided.
+    ///
+    /// # Errors
+    /// As [`Group::submit_anywhere`].
+    pub async fn acquire(&mut self, acquire: Acquire) -> Result<Applied, SubmitError> {
+        let (group, call) = (self.group.clone(), self.call);
+        let command = if group.level() >= KNOWS_CALLERS {
+            Command::Call(Call { acquire, call })
+        } else {
+            Command::Acquire(acquire)
+        };
+        self.stage = Stage::Deciding(Box::pin(async move { group.submit_anywhere(command).await }));
+
+        let decided = poll_fn(|context| match &mut self.stage {
+            Stage::Deciding(deciding) => deciding.as_mut().poll(context),
+            Stage::Lease(_) | Stage::Over => std::task::Poll::Pending,
+        });
+        let decided = decided.await;
+        self.stage = match &decided {
+            Ok(Applied { outcome: Ok(Reply::Acquired(view)), .. }) => Stage::Lease(view.id),
+            Ok(_) | Err(_) => Stage::Over,
+        };
+        decided
+    }
+
+    /// Attends a lease: one that waits has its caller back, one that is held is claimed. Gives it as it is then, and the log
+    /// index of that; no lease of a group that does not know of callers.
+    ///
+    /// # Errors
+    /// When the group cannot be asked, or there is no such lease.
+    pub async fn attend(&mut self, lease: LeaseId) -> Result<(Option<LeaseView>, u64), Failure> {
+        self.stage = Stage::Lease(lease);
+        if self.group.level() < KNOWS_CALLERS {
+            let index = super::acquire::keep_alive(&self.group, lease).await?;
+            return Ok((None, index));
+        }
+        let attend = Command::Attend(Attend { lease, call: self.call });
+        let applied = self.group.submit_anywhere(attend).await?;
+        let reply = applied.outcome.map_err(|refusal| Failure::from(refusal).at(applied.index))?;
+        let Reply::Attended(view) = reply else { return Err(unexpected()) };
+        Ok((Some(view), applied.index))
+    }
+
+    /// A lease as it is now, for whoever leads, after it was seen to have left the line: claimed, if it is held and was not yet.
+    ///
+    /// # Errors
+    /// When the group cannot be asked, or the lease is forgotten. It is not known to be held then.
+    pub async fn confirm(&mut self, lease: LeaseId) -> Result<LeaseView, Failure> {
+        let looked = self.group.look(lease).await?;
+        let view = looked.view.ok_or_else(Failure::lease_not_found)?;
+        let is_held = matches!(view.phase, ratequeue_limiter::Phase::Held(_));
+        let is_ours = looked.claimed && (looked.call == self.call || looked.call == 0);
+        if !is_held || is_ours {
+            return Ok(view);
+        }
+        let (attended, _) = self.attend(lease).await?;
+        Ok(attended.unwrap_or(view))
+    }
+
+    /// Its caller is being told.
+    pub fn answered(mut self) {
+        self.stage = Stage::Over;
+    }
+
+    /// Its caller is told of a failure, and of the key with which it may come back.
+    pub fn failed(mut self) {
+        self.can_return = true;
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        if matches!(stage, Stage::Over) {
+            return;
+        }
+        // Without a runtime the process is ending.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (group, call, can_return) = (self.group.clone(), self.call, self.can_return);
+        runtime.spawn(async move {
+            let lease = match stage {
+                Stage::Lease(lease) => lease,
+                Stage::Deciding(deciding) => match deciding.await {
+                    Ok(Applied { outcome: Ok(Reply::Acquired(view)), .. }) => view.id,
+                    Ok(_) | Err(_) => return,
+                },
+                Stage::Over => return,
+            };
+            leave(&group, lease, call, can_return).await;
+        });
+    }
+}
+
+/// Says that the caller of a lease has gone.
+async fn leave(group: &Group, lease: LeaseId, call: u64, can_return: bool) {
+    let command = match can_return {
+        false => Command::Release(Release { lease, used: None }),
+        true if group.level() >= KNOWS_CALLERS => Command::Detach(Detach { calls: vec![(lease, call)] }),
+        // Its place ends by itself when nobody asks for it.
+        true => return,
+    };
+    if let Err(error) = group.submit_anywhere(command).await {
+        tracing::debug!(group = group.name(), %lease, %error, "the end of a call could not be told");
+    }
+}
