@@ -3,11 +3,11 @@
 //! ```text
 //!   cli/     what the user types: dev, node, resource, acquire, completions
 //!   http/    what callers send: handlers that translate
+//!   stats/   what a node remembers of what it did, and the metrics
 //!   node.rs     a node: its data folder, its two groups
 //!   catalog.rs  where a resource lives; claiming its name
 //!   regions.rs  who is in which region, and whether it can be reached
 //!   calls.rs    calls that are passed on to another region
-//!   stats.rs    what a node remembers of what it did
 //! ```
 //!
 //! No rule of limits lives here: calls become commands, the group decides them, and outcomes become answers.

@@ -264,7 +264,7 @@ impl Node {
     /// Counts what happens in the groups, for as long as the node runs.
     pub async fn count(&self) {
         let member = self.joined().await;
-        tokio::join!(self.stats.follow(member.region.events()), self.stats.follow(member.global.events()));
+        tokio::join!(self.stats.follow(&member.region), self.stats.follow(&member.global));
     }
 
     /// Asks the other regions whether they are there, for as long as the node runs.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::join_all;
-use ratequeue_api::cluster::NodeView;
+use ratequeue_api::cluster::{NodeView, UnreachedNode};
 use ratequeue_raft::{Address, Group, NodeId, Peers};
 use tokio::sync::watch;
 
@@ -22,6 +22,10 @@ const PING_AGAIN: Duration = Duration::from_millis(250);
 const LOST_PATIENCE: Duration = Duration::from_millis(300);
 /// A node that takes longer to say that it is there does not count as being there.
 const PING_LIMIT: Duration = Duration::from_secs(1);
+/// How often a node is looked for at an address before it counts as not being there.
+const REACH_ATTEMPTS: u32 = 2;
+/// Pause between two such attempts.
+const REACH_PAUSE: Duration = Duration::from_millis(200);
 /// How often a node looks whether there are other regions by now.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -148,6 +152,29 @@ impl Regions {
     /// The link to the other nodes.
     pub fn peers(&self) -> Option<&Peers> {
         self.peers.as_ref()
+    }
+
+    /// Those of these nodes that do not answer this one at their peer addresses. Where it calls them otherwise does not matter.
+    pub async fn unreached(&self, own: NodeId, nodes: &[NodeView]) -> Vec<UnreachedNode> {
+        let looks = nodes.iter().filter(|node| node.id != own).map(|node| self.look_for(node));
+        join_all(looks).await.into_iter().flatten().collect()
+    }
+
+    async fn look_for(&self, node: &NodeView) -> Option<UnreachedNode> {
+        let unreached = |reason: String| Some(UnreachedNode { id: node.id, peer: node.peer.clone(), reason });
+        let Some(peers) = &self.peers else {
+            return unreached("the node that looks for it was started with a file of one node".to_owned());
+        };
+
+        let mut attempt = 1;
+        loop {
+            match peers.probe(node.id, &node.peer).await {
+                Ok(()) => return None,
+                Err(error) if attempt >= REACH_ATTEMPTS => return unreached(error.to_string()),
+                Err(_) => attempt += 1,
+            }
+            tokio::time::sleep(REACH_PAUSE).await;
+        }
     }
 
     /// Asks the other regions again and again whether they are there.

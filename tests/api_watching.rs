@@ -5,6 +5,7 @@ mod harness;
 
 use std::path::Path;
 
+use futures::future::join_all;
 use harness::{Node, concurrency, eventually, rate};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -198,6 +199,56 @@ async fn metrics_have_their_names_and_no_ids() {
     .await;
 }
 
+/// Creates resources, many at once.
+async fn create_all(node: &Node, names: &[String]) {
+    for names in names.chunks(50) {
+        join_all(names.iter().map(|name| node.client.create(name, concurrency(1)))).await;
+    }
+}
+
+/// The metrics, once this sample is among them.
+async fn metrics_with(node: &Node, name: &str, labels: &[&str]) -> String {
+    eventually(&format!("{name} has {labels:?}"), || async {
+        let text = node.client.get("/metrics").await.is(200).text.clone();
+        let found = samples(&text, name).iter().any(|(all, _)| labels.iter().all(|label| all.contains(label)));
+        found.then_some(text)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn metrics_show_the_busiest_resources_and_say_how_many_they_leave_out() {
+    let node = Node::start().await;
+    let client = &node.client;
+    let idle: Vec<String> = (0..1_004).map(|n| format!("idle-{n:04}")).collect();
+    create_all(&node, &idle).await;
+    client.create("zzz-busy", concurrency(1)).await;
+    client.granted("zzz-busy", json!({})).await;
+    let busy = "resource=\"zzz-busy\"";
+    let text = metrics_with(&node, "ratequeue_acquires_total", &[busy, "outcome=\"granted\""]).await;
+
+    // The busy one is there, in counters and gauges, and the rest by name.
+    for (name, outcome) in [("ratequeue_acquires_total", "granted"), ("ratequeue_leases_ended_total", "expired")] {
+        sample(&text, name, &[busy, &format!("outcome=\"{outcome}\"")]);
+    }
+    assert_eq!(sample(&text, "ratequeue_held", &[busy]), 1.0);
+    assert_eq!(sample(&text, "ratequeue_queue_depth", &["resource=\"idle-0000\""]), 0.0);
+    assert_eq!(samples(&text, "ratequeue_held").len(), 1_000);
+    assert_eq!(sample(&text, "ratequeue_metrics_resources_left_out", &["group=\"local\""]), 5.0);
+    assert_eq!(sample(&text, "ratequeue_metrics_resources_left_out", &["group=\"global\""]), 0.0);
+
+    // It stays when as many others as there is room for, with earlier names, become active too.
+    for names in idle.chunks(50) {
+        join_all(names.iter().map(|name| client.granted(name, json!({})))).await;
+        client.acquire("zzz-busy", json!({})).await.problem(429, "limit-exceeded");
+    }
+    let granted = "outcome=\"granted\"";
+    let text = metrics_with(&node, "ratequeue_acquires_total", &["resource=\"idle-0900\"", granted]).await;
+    assert_eq!(sample(&text, "ratequeue_acquires_total", &[busy, granted]), 1.0);
+    assert_eq!(samples(&text, "ratequeue_acquires_total").len(), 5 * 1_000);
+    assert_eq!(samples(&text, "ratequeue_held").len(), 1_000);
+}
+
 #[tokio::test]
 async fn the_description_is_the_checked_in_one() {
     let node = Node::start().await;
@@ -265,6 +316,9 @@ async fn the_description_has_every_call_of_the_contract() {
         let pointer = reference.strip_prefix('#').unwrap();
         assert!(description.pointer(pointer).is_some(), "{reference} leads nowhere");
     }
+    // What counts when a field is left out.
+    let hold = &description["components"]["schemas"]["AcquireRequest"]["properties"]["hold_ms"];
+    assert_eq!((&hold["default"], &hold["maximum"]), (&json!(20_000), &json!(30_000)));
     // The one enum of codes is there, as they stand in bodies.
     let codes = description["components"]["schemas"]["ErrorCode"]["enum"].as_array().unwrap();
     for code in CODES {

@@ -98,7 +98,7 @@ pub struct FollowerView {
     pub lag: u64,
 }
 
-/// Makes an empty node part of a cluster.
+/// Makes an empty node part of a cluster, and has it look for others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdoptRequest {
@@ -108,6 +108,9 @@ pub struct AdoptRequest {
     pub cluster_id: String,
     /// Which node this is meant for.
     pub node: u64,
+    /// Nodes that it looks for at their peer addresses, once it is part of the cluster. None when absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reach: Vec<NodeView>,
 }
 
 /// Which cluster a node is part of, now.
@@ -115,6 +118,20 @@ pub struct AdoptRequest {
 pub struct AdoptAnswer {
     /// The id that was asked for, or that of the cluster that came first.
     pub cluster_id: String,
+    /// The nodes that it was to look for and that do not answer it as nodes of this cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreached: Vec<UnreachedNode>,
+}
+
+/// A node that does not answer another at its peer address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnreachedNode {
+    /// Its id.
+    pub id: u64,
+    /// The address.
+    pub peer: String,
+    /// Who answered instead, or that nobody did.
+    pub reason: String,
 }
 
 /// Forms a group of its first voters.

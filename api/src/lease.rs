@@ -12,7 +12,7 @@ use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::caps::HOLD_MS_MAX;
+use crate::caps::{HOLD_MS_DEFAULT, HOLD_MS_MAX};
 use crate::number::{bounded, optional};
 
 /// Asks for a lease. An empty body asks for a load of 1 without waiting.
@@ -25,7 +25,7 @@ pub struct AcquireRequest {
     #[serde(deserialize_with = "bounded::<_, 0, DURATION_MS_MAX>")]
     #[schema(minimum = 0, maximum = 2678400000u64)]
     pub wait_ms: u64,
-    /// How long the server holds this call open while the lease waits, in milliseconds.
+    /// How long the server holds this call open while the lease waits, in milliseconds: 20000 when absent.
     #[serde(deserialize_with = "bounded::<_, 0, HOLD_MS_MAX>")]
     #[schema(minimum = 0, maximum = 30000)]
     pub hold_ms: u64,
@@ -47,7 +47,7 @@ impl Default for AcquireRequest {
         Self {
             load: Load::One(1),
             wait_ms: 0,
-            hold_ms: HOLD_MS_MAX,
+            hold_ms: HOLD_MS_DEFAULT,
             priority: u64::from(PRIORITY_DEFAULT),
             ttl_ms: None,
             metadata: BTreeMap::new(),
@@ -228,6 +228,7 @@ mod tests {
     #[test]
     fn an_empty_body_has_the_defaults() {
         assert_eq!(read("{}"), Ok(AcquireRequest::default()));
+        assert_eq!(read("{}").map(|request| request.hold_ms), Ok(20_000));
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub use checkpoint::CheckpointPolicy;
 pub use error::{FormError, Health, OpenError, SubmitError};
 pub use forward::Looked;
 pub use group::Group;
-pub use link::{LinkError, LinkOptions};
+pub use link::{LinkError, LinkOptions, ProbeError};
 pub use members::ChangeError;
 pub use node::{Address, NodeId};
 pub use options::{GroupOptions, Timing};

@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::caps;
 use crate::group::Group;
-use crate::link::{self, CallError, Link, LinkError, LinkOptions, NotSent};
+use crate::link::{self, CallError, Link, LinkError, LinkOptions, NotSent, ProbeError};
 use crate::node::{Address, NodeId};
 use crate::transport::{Lane, Responses, Target, Transport, TransportError};
 
@@ -132,6 +132,17 @@ impl Peers {
         let since = Instant::now();
         self.shared.call(&itself(node, address), Lane::Control, Bytes::new(), limit).await?;
         Ok(since.elapsed())
+    }
+
+    /// Looks whether a node answers at an address, whatever is known of where it is. What is open to it is not touched.
+    ///
+    /// # Errors
+    /// [`ProbeError`] says who answered instead, or that nobody did.
+    pub async fn probe(&self, node: NodeId, address: &str) -> Result<(), ProbeError> {
+        match self.shared.link.get() {
+            Some(link) => link.probe(node, address).await,
+            None => Err(ProbeError::not_started()),
+        }
     }
 
     /// Ends all connections.

@@ -11,6 +11,7 @@ use ratequeue_api::cluster::{
     AddLearnersRequest, AdoptAnswer, AdoptRequest, ChangeVotersRequest, ClusterView, FollowerView, FormRequest,
     GroupView, NodeView, RegionView, RemoveMemberRequest, Role, TransferLeaderAnswer, TransferLeaderRequest,
 };
+use ratequeue_raft::caps::MEMBERS_MAX;
 use ratequeue_raft::{Address, ChangeError, FormError, Group, NodeId, NodeRole, SubmitError};
 
 use super::answer;
@@ -83,7 +84,8 @@ async fn group_view(group: &Group) -> GroupView {
     }
 }
 
-/// Makes an empty node part of a cluster; says of which it is part, if it was part of one already.
+/// Makes an empty node part of a cluster; says of which it is part, if it was part of one already. Then it looks for the nodes in
+/// `reach`, and says which of them do not answer it.
 #[utoipa::path(
     post, path = "/v1/cluster/adopt", tag = "cluster", request_body = AdoptRequest,
     responses(
@@ -101,10 +103,15 @@ pub async fn adopt(State(node): State<Arc<Node>>, Json(body): Json<AdoptRequest>
     if body.cluster_id.len() != 32 || !body.cluster_id.bytes().all(|c| c.is_ascii_hexdigit()) {
         return Err(Failure::bad_request("cluster_id must be 32 hexadecimal digits."));
     }
-    match node.join(&body.cluster_id).await {
-        Ok(cluster_id) => Ok(answer(&AdoptAnswer { cluster_id })),
-        Err(error) => Err(Failure::bad_request(format!("This node cannot join: {error}."))),
+    if body.reach.len() > MEMBERS_MAX {
+        return Err(Failure::bad_request(format!("reach: a cluster has at most {MEMBERS_MAX} nodes.")));
     }
+    body.reach.iter().try_for_each(|node| member(node).map(drop))?;
+
+    let joined = node.join(&body.cluster_id).await;
+    let cluster_id = joined.map_err(|error| Failure::bad_request(format!("This node cannot join: {error}.")))?;
+    let unreached = node.joined_member()?.regions.unreached(options.id, &body.reach).await;
+    Ok(answer(&AdoptAnswer { cluster_id, unreached }))
 }
 
 fn named<'a>(node: &'a Node, group: &str) -> Result<&'a Group, Failure> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -15,8 +15,6 @@ use serde::de::DeserializeOwned;
 
 use super::problem::Failure;
 
-/// Bytes of a body that is too large which are taken and thrown away, so that its sender gets to see the answer.
-const BODY_BYTES_PASSED_MAX: usize = 16 * 1024 * 1024;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -25,15 +23,25 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct RequestKey(pub RequestId);
 
 impl RequestKey {
+    /// The key in the headers, or one that is made up when there is none.
+    ///
+    /// # Errors
+    /// When there are several, or the one that is there is malformed.
     pub fn of(headers: &HeaderMap) -> Result<Self, Failure> {
         let mut given = headers.get_all(names::IDEMPOTENCY_KEY).iter();
         let text = match (given.next(), given.next()) {
-            (None, _) => format!("made-{:032x}", rand::random::<u128>()),
+            (None, _) => Self::random_text(),
             (Some(value), None) => value.to_str().unwrap_or_default().to_owned(),
             (Some(_), Some(_)) => return Err(Failure::bad_request("Idempotency-Key must be there once.")),
         };
+
         let bad = |bad| Failure::bad_request(format!("Idempotency-Key: {bad}."));
         RequestId::new(&text).map(Self).map_err(bad)
+    }
+
+    /// The text of a key that nobody else has.
+    pub fn random_text() -> String {
+        format!("made-{:032x}", rand::random::<u128>())
     }
 }
 
@@ -92,11 +100,10 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
-        let content_type = check_content_type(request.headers());
-        // Read in any case: who is answered in the middle of sending may not get to see the answer.
-        let text = read(request.into_body()).await;
-        content_type?;
-        Self::parse(&text?)
+        let (parts, body) = request.into_parts();
+        // First of all: who is answered in the middle of sending may not get to see the answer.
+        let text = read(body).await?;
+        Self::of(&parts.headers, &text)
     }
 }
 
@@ -134,40 +141,37 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     Err(Failure::new(ErrorCode::UnsupportedMediaType, detail))
 }
 
-/// The whole body of a request.
+/// The whole body of a request. One that is too large is refused as soon as that is known: by its announced length, or by what
+/// has come.
 ///
 /// # Errors
 /// When it is too large, or does not arrive in time.
 pub async fn read(mut body: Body) -> Result<Vec<u8>, Failure> {
-    let mut text = Vec::new();
-    let collected = tokio::time::timeout(BODY_TIMEOUT, collect(&mut body, &mut text)).await;
-    match collected {
-        Ok(Ok(bytes)) if bytes > BODY_BYTES_MAX => {
-            Err(Failure::new(ErrorCode::BodyTooLarge, format!("The body is over {BODY_BYTES_MAX} bytes.")))
-        }
-        Ok(Ok(_)) => Ok(text),
+    let too_large = || Failure::new(ErrorCode::BodyTooLarge, format!("The body is over {BODY_BYTES_MAX} bytes."));
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+
+    match tokio::time::timeout(BODY_TIMEOUT, collect(&mut body)).await {
+        Ok(Ok(Some(text))) => Ok(text),
+        Ok(Ok(None)) => Err(too_large()),
         Ok(Err(error)) => Err(Failure::bad_request(format!("The body could not be read: {error}."))),
         Err(_) => Err(Failure::bad_request("The body did not arrive within 10 s.")),
     }
 }
 
-/// Collects a body of up to [`BODY_BYTES_MAX`]; of a larger one it takes the rest, up to [`BODY_BYTES_PASSED_MAX`], and
-/// keeps nothing. Gives the number of bytes that were seen.
-async fn collect(body: &mut Body, text: &mut Vec<u8>) -> Result<usize, axum::Error> {
-    let mut bytes = 0usize;
+/// Collects a body of up to [`BODY_BYTES_MAX`]; gives nothing when it has more.
+async fn collect(body: &mut Body) -> Result<Option<Vec<u8>>, axum::Error> {
+    let mut text = Vec::new();
     while let Some(frame) = body.frame().await {
         // What is no data are trailers.
         let Ok(data) = frame?.into_data() else { continue };
-        bytes = bytes.saturating_add(data.len());
-        if bytes <= BODY_BYTES_MAX {
-            text.extend_from_slice(&data);
-        } else if bytes > BODY_BYTES_PASSED_MAX {
-            break;
-        } else {
-            *text = Vec::new();
+        if text.len() + data.len() > BODY_BYTES_MAX {
+            return Ok(None);
         }
+        text.extend_from_slice(&data);
     }
-    Ok(bytes)
+    Ok(Some(text))
 }
 
 /// The parameters of a query; one that is not known is an error.

@@ -5,6 +5,7 @@ mod acquire;
 mod cluster;
 mod extract;
 mod leases;
+mod linger;
 mod openapi;
 mod placing;
 mod problem;
@@ -46,25 +47,29 @@ pub fn router(node: Arc<Node>) -> Router {
 
 /// What frames every call: its key, and on every answer who served it and who leads; failures become problems.
 async fn frame(State(node): State<Arc<Node>>, mut request: Request, next: Next) -> Response {
-    let key = RequestKey::of(request.headers());
-    let mut response = match &key {
+    let (request_id, mut response) = match RequestKey::of(request.headers()) {
         Ok(key) => {
-            request.extensions_mut().insert(key.clone());
-            next.run(request).await
+            let request_id = key.0.as_str().to_owned();
+            request.extensions_mut().insert(key);
+            (request_id, next.run(request).await)
         }
-        Err(failure) => failure.clone().into_response(),
+        // A key that is refused names no request: the problem is found by a name of its own.
+        Err(failure) => (RequestKey::random_text(), failure.into_response()),
     };
-    problem::render(&mut response, key.as_ref().ok().map(|key| key.0.as_str()));
+    problem::render(&mut response, request_id);
+
     if response.headers().contains_key(names::SERVED_BY) {
         // Another node has answered, and has said so.
         return response;
     }
+
     let placed = response.extensions().get::<Placed>().map(|placed| &placed.0);
     // What no group of this node has decided, or lives elsewhere, has nothing to do with the leader of this region.
     let elsewhere = matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT);
     let undecided = placed.is_none() && elsewhere;
     let leader = node.member().filter(|_| !undecided);
     let leader = leader.and_then(|member| member.leader_url(placed.unwrap_or(&member.region)));
+
     let headers = response.headers_mut();
     headers.insert(HeaderName::from_static(names::SERVED_BY), HeaderValue::from(node.options.id));
     if let Some(leader) = leader.and_then(|url| HeaderValue::from_str(&url).ok()) {

@@ -198,15 +198,21 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();
+
+        if self.code() == ErrorCode::BodyTooLarge {
+            // The rest of the body is not read, so nothing can follow it on this connection.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response.extensions_mut().insert(self);
         response
     }
 }
 
 /// Writes the problem that a failure left in a response, now that the id of its request is known.
-pub fn render(response: &mut Response, request_id: Option<&str>) {
+pub fn render(response: &mut Response, request_id: String) {
     let Some(Failure { mut problem, index }) = response.extensions_mut().remove::<Failure>() else { return };
-    problem.request_id = request_id.map(str::to_owned);
+    problem.request_id = Some(request_id);
+
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(index) = index {

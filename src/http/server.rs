@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::header;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use super::linger::{Linger, LingeringStream};
 use crate::node::Node;
 
 /// Connections that are open at once. More wait to be accepted.
@@ -51,6 +55,7 @@ pub async fn serve(node: Arc<Node>, router: Router, listener: TcpListener) {
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX);
+
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &permits) => accepted,
@@ -64,7 +69,12 @@ pub async fn serve(node: Arc<Node>, router: Router, listener: TcpListener) {
                 continue;
             }
         };
+
+        let linger = Linger::default();
         let service = TowerToHyperService::new(router.clone());
+        let stream = LingeringStream::new(stream, linger.clone());
+        let service =
+            service_fn(move |request: hyper::Request<Incoming>| answer(service.call(request), linger.clone()));
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             // A connection that breaks off is its client's business.
@@ -72,10 +82,23 @@ pub async fn serve(node: Arc<Node>, router: Router, listener: TcpListener) {
             drop(permit);
         });
     }
+
     drop(listener);
     if tokio::time::timeout(STOP_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!("some calls did not end in time");
     }
+}
+
+/// Awaits an answer; one that closes the connection leaves the rest of its request unread.
+async fn answer<B, E>(
+    call: impl Future<Output = Result<hyper::Response<B>, E>>,
+    linger: Linger,
+) -> Result<hyper::Response<B>, E> {
+    let response = call.await?;
+    if response.headers().contains_key(header::CONNECTION) {
+        linger.set();
+    }
+    Ok(response)
 }
 
 type Permit = tokio::sync::OwnedSemaphorePermit;

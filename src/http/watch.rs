@@ -28,7 +28,7 @@ pub async fn stats(State(node): State<Arc<Node>>, Named(name): Named, call: Whol
     route::by_resource(node, name, &call, |group| async move {
         let usage = group.read(|state, now| state.usage(name, now));
         let usage = usage.ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
-        let recent = node.stats.recent(name);
+        let recent = node.stats.recent(group.name(), name);
         let limits = usage.limits.iter().map(|limit| {
             let stats = LimitStats {
                 quota: limit.quota,

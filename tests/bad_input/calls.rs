@@ -301,6 +301,13 @@ async fn content_types() {
     }
 }
 
+/// The problem carries an id that the server has made up, to find the call by.
+#[track_caller]
+fn has_made_up_id(answer: &Answer) {
+    let id = answer.str("request_id");
+    assert!(id.starts_with("made-") && id.len() == 37, "{}\nanswered {}", answer.call, answer.text);
+}
+
 #[tokio::test]
 async fn idempotency_keys() {
     let (node, before) = node().await;
@@ -316,11 +323,13 @@ async fn idempotency_keys() {
         ] {
             let answer = client.call(method, path, &[("Idempotency-Key", key)], Some(json!({}))).await;
             answer.problem(400, "bad-request").says(&["Idempotency-Key", "1 to 128 visible ASCII"]);
+            has_made_up_id(&answer);
         }
     }
     let twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "a")];
     let answer = client.call(Method::POST, ACQUIRE, &twice, Some(json!({}))).await;
     answer.problem(400, "bad-request").says(&["Idempotency-Key", "once"]);
+    has_made_up_id(&answer);
     unchanged(client, &before).await;
     client.keyed(ACQUIRE, &"~".repeat(128), json!({})).await.is(200);
 }

@@ -9,6 +9,8 @@ use tokio::net::TcpStream;
 use crate::harness::{Client, Node, concurrency};
 
 const DEADLINE: Duration = Duration::from_secs(30);
+/// How soon a body that is too large is refused.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 async fn connect(client: &Client) -> TcpStream {
     TcpStream::connect(client.address()).await.unwrap()
@@ -142,4 +144,79 @@ async fn a_body_that_does_not_come_is_given_up() {
     let answer = send(client, head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
     assert!(answer.contains("bad-request"), "{answer}");
+}
+
+/// One answer: its head, and the body that the head announces.
+async fn one_answer(stream: &mut TcpStream) -> String {
+    let mut got = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&got).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() >= length.expect("a length").parse().unwrap() {
+                return text;
+            }
+        }
+        let read = stream.read_buf(&mut got).await.unwrap();
+        assert!(read > 0, "it breaks off: {text:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_announced_as_too_large_is_refused_at_once() {
+    let node = Node::start().await;
+    let client = &node.client;
+    client.create("r", concurrency(1)).await;
+    for (target, length) in [
+        ("POST /v1/resources/r/acquire", 64 * 1024 + 1),
+        ("POST /v1/resources/r/acquire", 1 << 60),
+        ("PUT /v1/resources/r", 1 << 60),
+        ("POST /v1/leases/local.00000000000000000000/release", 1 << 60),
+        ("POST /v1/cluster/form", 1_u64 << 60),
+    ] {
+        let mut stream = connect(client).await;
+        let head = format!("{target} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = tokio::time::timeout(AT_ONCE, one_answer(&mut stream)).await;
+        let answer = answer.unwrap_or_else(|_| panic!("{target} of {length} bytes is not refused at once"));
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        assert!(answer.contains("body-too-large") && answer.contains("connection: close"), "{answer}");
+
+        // Nothing more comes, and that is said at once too.
+        let end = tokio::time::timeout(AT_ONCE, stream.read(&mut [0])).await;
+        assert_eq!(end.expect("the server closes its side").unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_grows_too_large_is_refused_before_its_end() {
+    let node = Node::start().await;
+    let client = &node.client;
+    client.create("r", concurrency(1)).await;
+    let mut stream = connect(client).await;
+    let head = "POST /v1/resources/r/acquire HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    let chunk = format!("{:x}\r\n{}\r\n", 65 * 1024, "x".repeat(65 * 1024));
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(chunk.as_bytes()).await.unwrap();
+    let answer = tokio::time::timeout(AT_ONCE, one_answer(&mut stream)).await.expect("it is refused at once");
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+/// Who sends on for a while, and looks at the answer only then, is not cut off before.
+#[tokio::test]
+async fn a_sender_that_does_not_look_gets_to_see_the_refusal() {
+    let node = Node::start().await;
+    let client = &node.client;
+    client.create("r", concurrency(1)).await;
+    let mut stream = connect(client).await;
+    let body = vec![b'x'; 8 * 1024 * 1024];
+    let length = body.len();
+    let head = format!("POST /v1/resources/r/acquire HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for part in body.chunks(512 * 1024) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        stream.write_all(part).await.expect("the server reads on");
+    }
+    let answer = tokio::time::timeout(DEADLINE, one_answer(&mut stream)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }

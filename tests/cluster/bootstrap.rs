@@ -1,7 +1,8 @@
 //! Forming a cluster: once, of the nodes it was described with, and never of a node that lost its memory.
 
 use std::fs;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ratequeue_api::client::Client;
@@ -13,6 +14,7 @@ use tokio::process::Command;
 use crate::cluster::{Cluster, GLOBAL, REGION, done, failed, stdout};
 use crate::harness::{concurrency, eventually, run};
 use crate::load::Load;
+use crate::member::Member;
 use crate::turn::Turn;
 
 /// The ids of the clusters that the nodes say they are part of.
@@ -88,6 +90,79 @@ async fn a_cluster_is_formed_only_when_all_its_nodes_run() {
     cluster.node_mut(3).start().await;
     cluster.init().await;
     is_one_cluster(&cluster).await;
+}
+
+/// No node is in a group that has members.
+async fn is_not_formed(cluster: &Cluster) {
+    for member in cluster.running() {
+        let view = member.client.get("/v1/cluster").await;
+        let groups = view.is(200).body["groups"].as_object().unwrap().clone();
+        assert!(groups.values().all(|group| group["voters"] == json!([])), "{}", view.text);
+    }
+}
+
+/// The cluster's file with other peer addresses: each first one is replaced by the second.
+fn file_with(cluster: &Cluster, name: &str, peers: &[(SocketAddr, SocketAddr)]) -> PathBuf {
+    let mut text = fs::read_to_string(&cluster.file).unwrap();
+    for (nth, (old, _)) in peers.iter().enumerate() {
+        text = text.replace(&format!("peer = \"{old}\""), &format!("peer = \"<{nth}>\""));
+    }
+    for (nth, (_, new)) in peers.iter().enumerate() {
+        text = text.replace(&format!("<{nth}>"), &new.to_string());
+    }
+    cluster.tree().file(name, &text)
+}
+
+/// An address of a node at which nobody listens.
+fn unused(cluster: &Cluster, id: u64) -> SocketAddr {
+    let mut address = cluster.node(id).place.peer;
+    address.set_port(address.port() + 5_000);
+    address
+}
+
+#[tokio::test]
+async fn a_cluster_is_not_formed_with_a_peer_address_that_a_node_does_not_have() {
+    let _turn = Turn::shared();
+    let cluster = Cluster::started(3).await;
+    let peer = |id: u64| cluster.node(id).place.peer;
+    let typo = unused(&cluster, 2);
+    let wrong = file_with(&cluster, "typo.toml", &[(peer(2), typo)]);
+    let init = async |file: &Path| run(&["cluster", "init", "--cluster", file.to_str().unwrap()], &[]).await;
+    failed(&init(&wrong).await, 1, &["node 2", &typo.to_string(), "nothing was formed", "cluster init"]);
+    is_not_formed(&cluster).await;
+
+    // Somebody answers, but it is not the node that is meant.
+    let swapped = file_with(&cluster, "swapped.toml", &[(peer(2), peer(3)), (peer(3), peer(2))]);
+    let said = failed(&init(&swapped).await, 1, &["node 2", &peer(3).to_string(), "nothing was formed"]);
+    assert!(said.contains("this is node 3, not 2"), "{said}");
+    is_not_formed(&cluster).await;
+
+    cluster.init().await;
+    is_one_cluster(&cluster).await;
+    cluster.at(1).create("works", concurrency(1)).await;
+}
+
+#[tokio::test]
+async fn a_cluster_is_not_formed_while_a_node_listens_elsewhere_than_the_file_says() {
+    let _turn = Turn::shared();
+    let mut cluster = Cluster::described(3);
+    let (place, typo) = (cluster.node(3).place, unused(&cluster, 3));
+    let wrong = file_with(&cluster, "typo.toml", &[(place.peer, typo)]);
+    let (right, dir) = (cluster.file.clone(), cluster.tree().path().to_owned());
+    cluster.members.insert(3, Member::new(3, place, &wrong, &dir, None));
+    cluster.start().await;
+    let words = ["node 3", &place.peer.to_string(), "nothing was formed", "cluster init"];
+    failed(&cluster.cli(&["init"]).await, 1, &words);
+    is_not_formed(&cluster).await;
+
+    // With the right file the node comes back as what it was made then.
+    let id = is_one_cluster(&cluster).await;
+    cluster.node_mut(3).stop().await;
+    cluster.members.insert(3, Member::new(3, place, &right, &dir, None));
+    cluster.node_mut(3).start().await;
+    cluster.init().await;
+    assert_eq!(is_one_cluster(&cluster).await, id);
+    cluster.at(3).create("works", concurrency(1)).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The calling side of a lane: connects, writes requests, reads answers, connects again.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,16 +10,16 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::caps;
 use super::endpoint::{Peer, Shared};
-use super::error::CallError;
+use super::error::{CallError, ProbeError};
 use super::frame::{Batch, Frame, FrameError, FrameReader, Kind};
 use super::greeting::cut;
-use super::handshake::{Greeted, HandshakeError, greet};
+use super::handshake::{Greeted, HandshakeError, greet, probe as probe_handshake};
 use super::lane::Lane;
 use super::queue::{CallQueue, Outgoing};
 use super::status::PeerInfo;
 use super::stream::{self, Sink, Source};
+use super::{NodeId, caps};
 
 /// Serves a lane until nobody wants it any more, or the peer is removed.
 pub(crate) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane) {
@@ -93,13 +94,24 @@ async fn connect(
     Ok((greeted, current))
 }
 
+/// Looks whether a node is there at `address`, on a connection of its own.
+pub(crate) async fn probe(shared: &Shared, node: NodeId, address: &str) -> Result<(), ProbeError> {
+    let late = |_| HandshakeError::Io(io::Error::new(io::ErrorKind::TimedOut, "no connection in time"));
+    let probed = async {
+        let halves = timeout(caps::CONNECT_TIME_MAX, stream::dial(address)).await.map_err(late)??;
+        let probed = timeout(caps::HANDSHAKE_TIME_MAX, probe_handshake(halves, &shared.me, node)).await;
+        probed.map_err(|_| HandshakeError::TimedOut)?
+    };
+    probed.await.map_err(ProbeError)
+}
+
 /// Uses a connection until it ends, and says why.
 async fn drive(greeted: Greeted, current: &CancellationToken, queue: &CallQueue) -> FrameError {
     let Greeted { mut reader, mut sink, session, .. } = greeted;
     // Both loops in one task: an answer and the next request never wait for another task to be woken.
     tokio::select! {
         biased;
-        () = current.cancelled() => FrameError::Io(std::io::Error::other("a newer incarnation of the peer appeared")),
+        () = current.cancelled() => FrameError::Io(io::Error::other("a newer incarnation of the peer appeared")),
         error = read_answers(&mut reader, queue) => error,
         error = write_requests(&mut sink, session, queue) => error,
     }
@@ -109,7 +121,7 @@ async fn read_answers(reader: &mut FrameReader<Source>, queue: &CallQueue) -> Fr
     let mut frames = 0;
     loop {
         match reader.next().await {
-            Ok(None) => return FrameError::Io(std::io::Error::other("the peer closed it")),
+            Ok(None) => return FrameError::Io(io::Error::other("the peer closed it")),
             Err(error) => return error,
             Ok(Some(frame)) => {
                 if let Err(error) = answer(frame, queue) {

@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::error::{CallError, LinkError, Lost, NotSent};
+use super::error::{CallError, LinkError, Lost, NotSent, ProbeError};
 use super::frame::body_bytes_max;
 use super::handshake::Me;
 use super::known::Known;
@@ -158,6 +158,15 @@ impl Link {
                 None => answer.await.unwrap_or_else(|_| Err(unanswered())),
             }
         }
+    }
+
+    /// Looks whether `node` answers at `address` (`host:port`) as the node of this cluster that it should be. It makes a connection
+    /// of its own for that, and leaves alone where the node is called and the connections that there are.
+    ///
+    /// # Errors
+    /// [`ProbeError`] says who answered instead, or that nobody did.
+    pub async fn probe(&self, node: NodeId, address: &str) -> Result<(), ProbeError> {
+        dial::probe(&self.shared, node, address).await
     }
 
     /// Every peer and how it is connected.

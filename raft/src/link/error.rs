@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use super::handshake::HandshakeError;
+
 /// Why a call has no answer. The three cases differ in what the other node may have done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -72,6 +74,17 @@ impl CallError {
     /// Whether nothing can have happened on the other node because of this call.
     pub fn is_certain(&self) -> bool {
         matches!(self, Self::NotSent(_))
+    }
+}
+
+/// Why a node does not answer at an address.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ProbeError(#[source] pub(crate) HandshakeError);
+
+impl ProbeError {
+    pub(crate) fn not_started() -> Self {
+        Self(HandshakeError::Io(io::Error::new(io::ErrorKind::NotConnected, "the link has not started")))
     }
 }
 

@@ -79,24 +79,47 @@ pub(crate) async fn greet(
     let mut frames = frame::frames(source, caps::HANDSHAKE_BYTES_MAX);
     let session = rand::random();
     let began = Instant::now();
-    let hello = greeting(me, to, lane.code(), session, 0, (WIRE_MIN, WIRE_MAX));
-    sink.write_all(&encode(&Message::Hello(hello))).await?;
-    let answer = receive(&mut frames, &mut sink).await?;
+    let peer = hello(&mut frames, &mut sink, me, to, lane, session).await?;
     let rtt = began.elapsed();
-    let verdict = match answer {
-        Message::Welcome(peer) => check_welcome(me, to, lane, session, &peer)
-            .and_then(|()| known.seen(peer.from, peer.incarnation))
-            .map(|current| (peer, current)),
-        Message::Refusal(refusal) => return Err(HandshakeError::Refused(refusal)),
-        Message::Hello(_) | Message::Confirm { .. } => Err(out_of_turn()),
-    };
-    let (peer, current) = match verdict {
-        Ok(verdict) => verdict,
+
+    let current = match known.seen(peer.from, peer.incarnation) {
+        Ok(current) => current,
         Err(refusal) => return Err(refuse(&mut sink, refusal).await),
     };
     sink.write_all(&encode(&Message::Confirm { echo: peer.session })).await?;
     let reader = FrameReader::new(frames, lane.caps().frame_bytes_max, session);
     Ok((Greeted { reader, sink, session: peer.session, lane, peer, rtt, serial: 0 }, current))
+}
+
+/// Looks whether the node that was dialled is the one that is meant, and goes away. It never confirms, so the other side
+/// admits no connection, and those that the two have are not touched.
+pub(crate) async fn probe(halves: (Source, Sink), me: &Me, to: u64) -> Result<(), HandshakeError> {
+    let (source, mut sink) = halves;
+    let mut frames = frame::frames(source, caps::HANDSHAKE_BYTES_MAX);
+    hello(&mut frames, &mut sink, me, to, Lane::Control, rand::random()).await.map(drop)
+}
+
+/// Says hello, and checks who welcomes this node. Whoever is not the one that is meant is told so.
+async fn hello(
+    frames: &mut Frames<Source>,
+    sink: &mut Sink,
+    me: &Me,
+    to: u64,
+    lane: Lane,
+    session: u64,
+) -> Result<Greeting, HandshakeError> {
+    let hello = greeting(me, to, lane.code(), session, 0, (WIRE_MIN, WIRE_MAX));
+    sink.write_all(&encode(&Message::Hello(hello))).await?;
+
+    let refusal = match receive(frames, sink).await? {
+        Message::Welcome(peer) => match check_welcome(me, to, lane, session, &peer) {
+            Ok(()) => return Ok(peer),
+            Err(refusal) => refusal,
+        },
+        Message::Refusal(refusal) => return Err(HandshakeError::Refused(refusal)),
+        Message::Hello(_) | Message::Confirm { .. } => out_of_turn(),
+    };
+    Err(refuse(sink, refusal).await)
 }
 
 /// Receives the greeting of a node that dialled us. The caller is only believed once this returns.

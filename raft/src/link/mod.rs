@@ -52,7 +52,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 pub use endpoint::{Link, LinkOptions};
-pub use error::{CallError, LinkError, Lost, NotSent};
+pub use error::{CallError, LinkError, Lost, NotSent, ProbeError};
 pub use lane::Lane;
 pub use status::{LaneState, LaneStatus, PeerInfo, PeerStatus};
 

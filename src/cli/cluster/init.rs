@@ -2,11 +2,15 @@
 //!
 //! The node with the lowest id decides which cluster it is: it takes the first id that it is offered, and tells every later
 //! comer. So two runs at once, and a run after one that broke off, end with the same cluster.
+//!
+//! Before anything is formed, every node looks for every other one at the peer address that the file gives.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use clap::Args;
-use ratequeue_api::cluster::{AddLearnersRequest, AdoptRequest, FormRequest};
+use futures::future::try_join_all;
+use ratequeue_api::cluster::{AddLearnersRequest, AdoptRequest, FormRequest, NodeView, UnreachedNode};
 
 use super::{Asked, File, LOOK_PAUSE, is_formed};
 use crate::catalog::GLOBAL;
@@ -43,7 +47,9 @@ pub async fn init(place: &File, file: &ClusterFile) -> Result<(), Failed> {
     }
     refuse_half_empty(&asked)?;
     refuse_new_regions(place, file, &asked).await?;
-    adopt_all(file, &asked).await?;
+    let cluster_id = adopt_all(file, &asked).await?;
+    refuse_unreached(file, &asked, &cluster_id).await?;
+
     for region in file.regions.keys() {
         let voters = asked.iter().filter(|asked| asked.node.region == *region).collect();
         form(region, voters, &asked).await?;
@@ -95,11 +101,14 @@ async fn refuse_new_regions(place: &File, file: &ClusterFile, asked: &[Asked]) -
     Err(Failed::new(Exit::Failed, text))
 }
 
-async fn adopt_all(file: &ClusterFile, asked: &[Asked]) -> Result<(), Failed> {
+/// Makes every node part of one cluster; says of which.
+async fn adopt_all(file: &ClusterFile, asked: &[Asked]) -> Result<String, Failed> {
     let mut cluster_id = format!("{:032x}", rand::random::<u128>());
     for (nth, asked) in asked.iter().enumerate() {
-        let request = AdoptRequest { name: file.name.clone(), cluster_id: cluster_id.clone(), node: asked.node.id };
+        let (name, reach) = (file.name.clone(), Vec::new());
+        let request = AdoptRequest { name, cluster_id: cluster_id.clone(), node: asked.node.id, reach };
         let answer = asked.client.adopt(&request).await.map_err(failed)?;
+
         if nth == 0 {
             cluster_id = answer.cluster_id;
         } else if answer.cluster_id != cluster_id {
@@ -111,7 +120,44 @@ async fn adopt_all(file: &ClusterFile, asked: &[Asked]) -> Result<(), Failed> {
             return Err(Failed::new(Exit::Failed, text));
         }
     }
-    Ok(())
+    Ok(cluster_id)
+}
+
+/// A group that is formed with an address at which a node does not answer may never find a leader, and keeps the address. So
+/// every node looks for every other one first: nodes listen for each other from the moment they are adopted.
+async fn refuse_unreached(file: &ClusterFile, asked: &[Asked], cluster_id: &str) -> Result<(), Failed> {
+    let nodes: Vec<NodeView> = asked.iter().map(|asked| asked.node.clone()).collect();
+    let looks = asked.iter().map(async |from| {
+        let (name, cluster_id) = (file.name.clone(), cluster_id.to_owned());
+        let request = AdoptRequest { name, cluster_id, node: from.node.id, reach: nodes.clone() };
+        from.client.adopt(&request).await.map(|answer| (from.node.id, answer.unreached))
+    });
+    let looks = try_join_all(looks).await.map_err(failed)?;
+
+    let mut missed: BTreeMap<(u64, String), Vec<(u64, String)>> = BTreeMap::new();
+    for (from, unreached) in looks {
+        for UnreachedNode { id, peer, reason } in unreached {
+            missed.entry((id, peer)).or_default().push((from, reason));
+        }
+    }
+    if missed.is_empty() {
+        return Ok(());
+    }
+
+    let what = if is_formed(asked, GLOBAL) { "nothing was changed" } else { "nothing was formed" };
+    let text = format!(
+        "{}: {what}. Correct the peer address in the cluster file, open the port between the machines, restart the nodes that \
+         run with a wrong file, and repeat `ratequeue cluster init`",
+        missed.iter().map(describe_missed).collect::<Vec<_>>().join("; ")
+    );
+    Err(Failed::new(Exit::Failed, text))
+}
+
+/// A node that was not reached at an address, by whom, and why.
+fn describe_missed(((id, peer), from): (&(u64, String), &Vec<(u64, String)>)) -> String {
+    let ids: Vec<u64> = from.iter().map(|(from, _)| *from).collect();
+    let reason = from.first().map(|(_, reason)| reason.as_str()).unwrap_or_default();
+    format!("node {id} does not answer nodes {ids:?} at its peer address {peer} ({reason})")
 }
 
 /// Forms a group, unless it is formed. On one of its voters, the same one each time, so that it is formed once.

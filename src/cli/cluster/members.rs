@@ -258,7 +258,8 @@ impl Change<'_> {
                  come back: give the new one another id and run `ratequeue cluster replace-node --id {id} --with NEW`"
             )));
         }
-        let request = AdoptRequest { name: self.file.name.clone(), cluster_id: cluster_id.clone(), node: id };
+        let (name, reach) = (self.file.name.clone(), Vec::new());
+        let request = AdoptRequest { name, cluster_id: cluster_id.clone(), node: id, reach };
         let answer = new.client.adopt(&request).await.map_err(failed)?;
         if answer.cluster_id != cluster_id {
             let text = format!("node {id} belongs to another cluster ({}): give it an empty folder", answer.cluster_id);

@@ -125,3 +125,22 @@ async fn cluster_ids_are_bounded() {
         assert!(Link::start(LinkOptions { cluster_id, ..options(1) }, echo()).await.is_err());
     }
 }
+
+#[tokio::test]
+async fn a_probe_says_who_is_at_an_address_and_touches_nothing() {
+    let (one, two) = pair(echo()).await;
+    call_until_answered(&one, Lane::Control).await;
+    let connections = two.connections();
+    for _ in 0..3 {
+        within(one.probe(2, &two.address().to_string())).await.unwrap();
+    }
+    let reason = within(one.probe(3, &two.address().to_string())).await.unwrap_err().to_string();
+    assert_eq!(reason, "refused by the peer: wrong node at this address: this is node 2, not 3");
+    let nobody = listener().await.local_addr().unwrap();
+    let reason = within(one.probe(2, &nobody.to_string())).await.unwrap_err().to_string();
+    assert!(reason.contains("refused"), "{reason}");
+
+    // The lane that there was is still there.
+    assert_eq!((two.connections(), lane_state(&one, Lane::Control)), (connections, LaneState::Connected));
+    call(&one, Lane::Control, "on the same connection").await.unwrap();
+}

@@ -1,0 +1,171 @@
+//! What a node remembers of what it did: counters, and the last 10 seconds of each active resource. Not replicated.
+//!
+//! ```text
+//!   activity.rs     one resource: its counters, its last seconds, how busy it is
+//!   activities.rs   those of a group: how many are remembered, and which the metrics show
+//!   render.rs       the metrics as text
+//! ```
+
+mod activities;
+mod activity;
+mod render;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use metrics::{describe_histogram, histogram};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
+use ratequeue_limiter::{Event, EventKind, LeaseState, ResourceName};
+use ratequeue_raft::{EventBatch, Group};
+use tokio::sync::broadcast::error::RecvError;
+
+use activities::Activities;
+use activity::{Counts, RECENT_S};
+pub use activity::{Recent, ratio};
+
+/// Upper bounds of the buckets of waiting times, in seconds.
+const WAIT_BUCKETS_S: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0];
+/// How long nothing must have happened for everything to be old.
+const QUIET: Duration = Duration::from_secs(RECENT_S + 1);
+
+/// What a node remembers of what it did.
+#[derive(Debug)]
+pub struct Stats {
+    start: Instant,
+    /// By group.
+    activities: Mutex<BTreeMap<String, Activities>>,
+    waits: Waits,
+}
+
+/// How long granted leases waited, over all resources.
+struct Waits {
+    histogram: metrics::Histogram,
+    handle: PrometheusHandle,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self { start: Instant::now(), activities: Mutex::default(), waits: Waits::default() }
+    }
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        let builder = PrometheusBuilder::new();
+        // The one error is an empty list of buckets.
+        let builder = builder.set_buckets(&WAIT_BUCKETS_S).unwrap_or_default();
+        let recorder = builder.build_recorder();
+        let histogram = metrics::with_local_recorder(&recorder, || {
+            describe_histogram!("ratequeue_acquire_wait_seconds", "How long granted leases waited in line.");
+            histogram!("ratequeue_acquire_wait_seconds")
+        });
+        Self { histogram, handle: recorder.handle() }
+    }
+}
+
+impl fmt::Debug for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waits").finish_non_exhaustive()
+    }
+}
+
+impl Stats {
+    /// Counts what a group tells, until it ends.
+    pub async fn follow(&self, group: &Group) {
+        let mut events = group.events();
+        let name = group.name();
+        loop {
+            let received = tokio::select! {
+                received = events.recv() => received,
+                // Once, and not again before something happens: an idle node sleeps.
+                () = tokio::time::sleep(QUIET), if self.of(name, |activities| activities.has_recent) => {
+                    self.of(name, |activities| activities.forget_old(self.second()));
+                    continue;
+                }
+            };
+            match received {
+                Ok(batch) => self.take(name, &batch),
+                Err(RecvError::Lagged(missed)) => self.of(name, |activities| activities.missed += missed),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// Full seconds since the start.
+    fn second(&self) -> u64 {
+        self.start.elapsed().as_secs()
+    }
+
+    /// Does something with the activities of a group.
+    fn of<T>(&self, group: &str, act: impl FnOnce(&mut Activities) -> T) -> T {
+        let mut groups = self.activities.lock();
+        if let Some(activities) = groups.get_mut(group) {
+            return act(activities);
+        }
+        act(groups.entry(group.to_owned()).or_default())
+    }
+
+    fn take(&self, group: &str, batch: &Arc<EventBatch>) {
+        let second = self.second();
+        self.of(group, |activities| {
+            batch.events.iter().for_each(|event| self.count(activities, event, second));
+            activities.has_recent = true;
+            activities.forget_old(second);
+        });
+        // Samples pile up in the histogram until somebody sorts them into its buckets.
+        self.waits.handle.run_upkeep();
+    }
+
+    fn count(&self, activities: &mut Activities, event: &Event, second: u64) {
+        if matches!(event.kind, EventKind::Deleted) {
+            return activities.remove(&event.resource);
+        }
+        // The line of a deleted resource ends after it, which brings nothing back.
+        if !matches!(event.kind, EventKind::Ended { state: LeaseState::Rejected, .. }) {
+            activities.add(&event.resource, second);
+        }
+        let Some(activity) = activities.get_mut(&event.resource) else { return };
+
+        match &event.kind {
+            EventKind::Granted { waited_us, .. } => {
+                activity.count(second, |counts| counts.granted += 1);
+                activity.waited(second, waited_us / 1000);
+                self.waits.histogram.record(ratio(*waited_us, 1_000_000));
+            }
+            EventKind::Ended { state, .. } => activity.count(second, |counts| match state {
+                LeaseState::Released => counts.released += 1,
+                LeaseState::Expired => counts.expired += 1,
+                LeaseState::Cancelled => counts.cancelled += 1,
+                LeaseState::TimedOut => counts.timed_out += 1,
+                LeaseState::Rejected => counts.rejected += 1,
+                LeaseState::Lapsed => counts.lapsed += 1,
+                LeaseState::Waiting | LeaseState::Held => {}
+            }),
+            EventKind::Refused { .. } => activity.count(second, |counts| counts.refused += 1),
+            EventKind::Queued { .. } => {}
+            // What an operator does is no activity of callers.
+            EventKind::LimitsChanged { .. } | EventKind::Deleted => return,
+        }
+        activity.busy.add(second);
+    }
+
+    /// The last 10 seconds of a resource of a group.
+    pub fn recent(&self, group: &str, name: &ResourceName) -> Recent {
+        let second = self.second();
+        self.of(group, |activities| activities.get(name).map(|activity| activity.recent(second)).unwrap_or_default())
+    }
+
+    /// Batches of events that came faster than they could be counted.
+    fn missed(&self) -> u64 {
+        self.activities.lock().values().map(|activities| activities.missed).sum()
+    }
+
+    /// The resources of a group that the metrics show.
+    fn choose(&self, group: &str, max: usize) -> BTreeMap<ResourceName, Counts> {
+        let second = self.second();
+        self.of(group, |activities| activities.choose(max, second))
+    }
+}
