@@ -182,7 +182,8 @@ fn check_now(resource: &Resource, acquire: &Acquire, now: LogTime, level: Level)
     if !behind && resource.fits(&acquire.load, now, level) {
         return Ok(true);
     }
-    let full = resource.live.line.total().count >= u64::from(resource.queue.max_waiting);
+    let line = &resource.live.line;
+    let full = line.total().count + line.aside() as u64 >= u64::from(resource.queue.max_waiting);
     if acquire.wait_ms.min(resource.queue.max_wait_ms) == 0 {
         return Err(Refusal::LimitExceeded(blocked(resource, &acquire.load, acquire.priority, None, now, level)));
     }

@@ -13,7 +13,7 @@
 //! all this.
 
 use crate::caps;
-use crate::command::{Attend, Detach};
+use crate::command::{Attend, Detach, Release};
 use crate::due::Ending;
 use crate::lease_id::LeaseId;
 use crate::outcome::{LeaseState, Outcome, Reply};
@@ -37,7 +37,7 @@ impl State {
     pub(crate) fn call_for(&mut self, entry: &mut Entry, seq: u64, call: u64) {
         self.keep_alive(entry.now, seq);
         let Some(lease) = self.leases.get(seq) else { return };
-        if call == NOBODY || matches!(lease.life, Life::Ended(_)) {
+        if matches!(lease.life, Life::Ended(_)) {
             return;
         }
         // What is overdue, and only left over because there was too much of it, is not revived.
@@ -48,10 +48,18 @@ impl State {
 
         let passed_over = lease.caller.presence == Presence::PassedOver;
         let (id, priority) = (lease.resource, lease.priority);
-        let is_shared =
-            matches!(lease.life, Life::Held(_)) && lease.caller.claim_until.is_none() && lease.caller.call != call;
-        let call = if is_shared { NOBODY } else { call };
-        let caller = Caller { call, presence: Presence::Attached, claim_until: None };
+        let is_there = lease.caller.presence == Presence::Attached && lease.caller.claim_until.is_none();
+        let caller = if is_there && matches!(lease.life, Life::Held(_)) && lease.caller.call != call {
+            Caller { call: NOBODY, ..lease.caller }
+        } else if is_there && call == NOBODY {
+            // Nobody is told when a call without a number ends: the one that is there still counts.
+            lease.caller
+        } else {
+            Caller { call, presence: Presence::Attached, claim_until: None }
+        };
+        if caller == lease.caller {
+            return;
+        }
         self.edit_caller(seq, caller);
         if passed_over {
             self.step_back(entry, id, priority, seq);
@@ -73,7 +81,10 @@ impl State {
         for (lease, call) in detach.calls.iter().take(caps::DETACH_LEASES_MAX) {
             let Ok((seq, id)) = self.find_lease(entry, *lease) else { continue };
             let is_last = self.leases.get(seq).is_some_and(|lease| *call != NOBODY && lease.caller.call == *call);
-            if is_last {
+            if is_last && detach.for_good {
+                // Its answer is for nobody.
+                let _ = self.release(entry, Release { lease: *lease, used: None });
+            } else if is_last {
                 self.detach_lease(entry, id, seq);
                 self.settle_now(entry, id);
                 self.reschedule(id);
@@ -117,11 +128,11 @@ impl State {
         }
     }
 
-    /// Claims a held lease that still has to be, as its holder has just shown to be there.
+    /// Claims a held lease, as its holder has just shown to be there: the end of no call counts any more, and be it told late.
     pub(crate) fn claim_lease(&mut self, seq: u64) {
-        let Some(lease) = self.leases.get(seq) else { return };
-        if lease.caller.claim_until.is_some() {
-            let caller = Caller { claim_until: None, ..lease.caller };
+        let Some(lease) = self.leases.get(seq).filter(|lease| matches!(lease.life, Life::Held(_))) else { return };
+        let caller = Caller { call: NOBODY, presence: Presence::Attached, claim_until: None };
+        if lease.caller != caller {
             self.edit_caller(seq, caller);
         }
     }

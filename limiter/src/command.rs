@@ -232,6 +232,8 @@ pub struct Attend {
 pub struct Detach {
     /// Leases, and the calls for them. At most 1,000.
     pub calls: Vec<(LeaseId, u64)>,
+    /// Nobody knows how to come back for them: the leases are released.
+    pub for_good: bool,
 }
 
 /// Says that somebody still waits for these leases. At most 1,000; those that do not wait are passed over.

@@ -29,16 +29,15 @@ impl State {
     /// commands have the rest.
     pub(crate) fn run_due(&mut self, entry: &mut Entry) {
         if !self.level().shares_work() {
-            // What is left over goes first, and the rest has what remains.
-            let budget = self.finish_left_over(entry, caps::DUE_WORK_PER_ENTRY_MAX, usize::MAX);
-            self.run_timed(entry, budget);
+            // What is left over is due since the beginning of time.
+            self.run_timed(entry, caps::DUE_WORK_PER_ENTRY_MAX);
             return;
         }
         let share = entry.work_left / 2;
         // Neither waits for the other: what is left over may take as much time as it likes, at half the speed.
         let for_timed = if self.left_over.is_empty() { share } else { share / 2 };
         let timed = for_timed - self.run_timed(entry, for_timed);
-        let left = self.finish_left_over(entry, share - timed, caps::LEFT_OVER_SHARED_MAX);
+        let left = self.finish_left_over(entry, share - timed);
         entry.work_left = entry.work_left - share + left;
     }
 
@@ -54,22 +53,17 @@ impl State {
         budget
     }
 
-    /// Goes on with what is left over, in so many resources at most, each with an equal part of the budget; returns what is left
-    /// of it.
-    fn finish_left_over(&mut self, entry: &mut Entry, mut budget: usize, resources_max: usize) -> usize {
-        let parts = self.left_over.len().clamp(1, resources_max);
-        let part = if resources_max == usize::MAX { budget } else { budget.div_ceil(parts) };
+    /// Goes on with what is left over, in so many resources at a time, each with an equal part of the budget; returns what is
+    /// left of it.
+    fn finish_left_over(&mut self, entry: &mut Entry, mut budget: usize) -> usize {
+        let parts = self.left_over.len().clamp(1, caps::LEFT_OVER_SHARED_MAX);
+        let part = budget.div_ceil(parts);
         for _ in 0..parts {
-            let mut after = None;
-            while budget > 0 {
-                let next = after.map_or_else(|| self.left_over.first(), |id| self.left_over.range(id + 1..).next());
-                let Some(id) = next.copied() else { break };
+            let mut next = self.left_over.first().copied();
+            while let Some(id) = next.filter(|_| budget > 0) {
                 let given = part.min(budget);
                 budget = (budget - given + self.settle(entry, id, given)).saturating_sub(1);
-                // With a part for each, one that is not done makes room for the next.
-                if resources_max != usize::MAX {
-                    after = Some(id);
-                }
+                next = self.left_over.range(id + 1..).next().copied();
             }
         }
         budget

@@ -230,7 +230,7 @@ impl State {
         changes.edit(RecordKey::Features, slot).level = level;
 
         // Time changes something in them by other rules now.
-        for id in self.left_over.iter().copied().collect::<Vec<_>>() {
+        for id in self.resources.iter().map(|(id, _)| id).collect::<Vec<_>>() {
             self.reschedule(id);
         }
     }
@@ -509,8 +509,11 @@ impl Remembered {
 
 /// When time alone changes something in a resource, beside work that is left over.
 fn due_of(resource: &Resource, leases: &Paged<Slot<LeaseRecord>>, level: Level) -> Option<LogTime> {
-    // Before work was shared, left-over work came first, and brought the rest along.
-    if resource.deleted || (resource.sweep.is_some() && !level.shares_work()) {
+    // Before work was shared, left-over work had its place among what is due, the first one.
+    if resource.is_left_over() && !level.shares_work() {
+        return Some(LogTime(0));
+    }
+    if resource.deleted {
         return None;
     }
     let timer = resource.live.timers.first().map(|(at, _)| *at);

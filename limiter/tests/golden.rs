@@ -138,7 +138,12 @@ impl Script {
             "detach" => {
                 let (key, lease) = self.next_lease(args)?;
                 let calls = vec![(lease, language::number_next(args)?)];
-                (format!("detach {key}"), Command::Detach(Detach { calls }))
+                (format!("detach {key}"), Command::Detach(Detach { calls, for_good: false }))
+            }
+            "forsake" => {
+                let (key, lease) = self.next_lease(args)?;
+                let calls = vec![(lease, language::number_next(args)?)];
+                (format!("forsake {key}"), Command::Detach(Detach { calls, for_good: true }))
             }
             "raise" => {
                 let level = u32::try_from(language::number_next(args)?)?;

@@ -11,11 +11,11 @@ use ratequeue_storage::{Header, LogId, LogStore};
 use tokio::sync::watch;
 
 use crate::batch::{self, EntryBatch};
-use crate::error::Health;
+use crate::error::{self, Health};
 use crate::lifecycle;
 use crate::membership;
 use crate::replica::{Machine, Replica};
-use crate::slots::Slots;
+use crate::slots::{CheckpointError, Slots};
 use crate::snapshot::SnapshotData;
 use crate::types::{Outcomes, Payload, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, Types, raft_id, stored_id};
 
@@ -39,9 +39,14 @@ impl Applier {
             Some(*level)
         });
         let Some(level) = raised.max().filter(|level| *level > LEVEL_MAX) else { return Ok(()) };
-        let detail = outdated(level);
+        Err(self.outdated(level))
+    }
+
+    /// Ends the group.
+    fn outdated(&self, level: u32) -> io::Error {
+        let detail = error::outdated(level);
         lifecycle::end(&self.health, Health::Outdated(detail.clone()));
-        Err(io::Error::new(io::ErrorKind::Unsupported, detail))
+        io::Error::new(io::ErrorKind::Unsupported, detail)
     }
 
     fn apply_one(&self, id: &RaftLogId, payload: Payload) -> io::Result<Outcomes> {
@@ -67,13 +72,6 @@ impl Applier {
             }
         }
     }
-}
-
-/// What to say of a group at a level that this version does not know.
-pub(crate) fn outdated(level: u32) -> String {
-    format!(
-        "it is at feature level {level}, and this version knows up to {LEVEL_MAX}: install the version that the others run"
-    )
 }
 
 fn unreadable(id: LogId, error: &dyn std::error::Error) -> io::Error {
@@ -118,9 +116,13 @@ impl RaftStateMachine<Types> for Applier {
             // Entries that contradict the snapshot were truncated. Were they back after a crash, with the snapshot in place, log
             // and checkpoint would not fit together any more.
             log.sync()?;
-            snapshot.install(&slots).map_err(io::Error::other)
+            Ok::<_, io::Error>(snapshot.install(&slots))
         });
-        let (header, state, writing) = installing.await.map_err(io::Error::other)??;
+        let (header, state, writing) = match installing.await.map_err(io::Error::other)?? {
+            Ok(installed) => installed,
+            Err(CheckpointError::Outdated(level)) => return Err(self.outdated(level)),
+            Err(error) => return Err(io::Error::other(error)),
+        };
         if header.applied.map(raft_id) != meta.last_log_id {
             let text = format!("the snapshot ends at {:?}, not at {:?}", header.applied, meta.last_log_id);
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));

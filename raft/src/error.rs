@@ -1,5 +1,6 @@
 //! What can go wrong, by who has to do something about it.
 
+use ratequeue_limiter::LEVEL_MAX;
 use std::collections::BTreeSet;
 
 use ratequeue_storage::LogError;
@@ -131,4 +132,11 @@ impl Health {
             Self::Failed(why) | Self::Outdated(why) => Some(why),
         }
     }
+}
+
+/// What to say of a group at a level that this version does not know.
+pub(crate) fn outdated(level: u32) -> String {
+    format!(
+        "it is at feature level {level}, and this version knows up to {LEVEL_MAX}: install the version that the others run"
+    )
 }

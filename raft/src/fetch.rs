@@ -19,7 +19,7 @@ use crate::caps;
 use crate::membership;
 use crate::node::{Address, NodeId};
 use crate::replica::{Machine, Replica};
-use crate::slots::{CheckpointError, Incoming, Slots};
+use crate::slots::{Checkpoint, CheckpointError, Incoming, Slots};
 use crate::snapshot;
 use crate::transport::{Lane, Target, Transport};
 use crate::wire::{Request, Response};
@@ -27,8 +27,10 @@ use crate::wire::{Request, Response};
 /// A page of a checkpoint that is asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PageRequest {
-    /// Of which checkpoint; 0 is any.
+    /// Of which checkpoint; 0 is any that reaches far enough.
     pub sequence: u64,
+    /// The index that it must have applied.
+    pub reach: u64,
     /// After which record; from the first one without it.
     pub after: Option<RecordKey>,
 }
@@ -43,11 +45,16 @@ pub(crate) struct Page {
     pub records: Vec<Record>,
 }
 
-/// Answers with a page of the newest checkpoint, which is made anew for whoever begins.
-pub(crate) async fn answer(replica: &Replica, slots: &Arc<Slots>, asked: PageRequest) -> Result<Page, String> {
-    if asked.sequence == 0 {
-        // Without a new one, the last one may do.
-        let _ = replica.growth.request().await;
+/// Answers with a page of a checkpoint. Whoever begins has one made when none reaches far enough, and asks again when it is
+/// there: that may take longer than an answer.
+pub(crate) async fn answer(replica: &Arc<Replica>, slots: &Arc<Slots>, asked: PageRequest) -> Result<Page, String> {
+    let reaches =
+        |checkpoint: Checkpoint| checkpoint.header.applied.is_some_and(|applied| applied.index >= asked.reach);
+    if asked.sequence == 0 && !slots.newest().is_some_and(reaches) {
+        let replica = Arc::clone(replica);
+        // Its outcome shows in the slots.
+        tokio::spawn(async move { drop(replica.growth.request().await) });
+        return Err("a checkpoint is being made".to_owned());
     }
     let slots = Arc::clone(slots);
     let read = tokio::task::spawn_blocking(move || read_page(&slots, asked));
@@ -55,13 +62,11 @@ pub(crate) async fn answer(replica: &Replica, slots: &Arc<Slots>, asked: PageReq
 }
 
 fn read_page(slots: &Arc<Slots>, asked: PageRequest) -> Result<Page, String> {
-    let newest = slots.newest().ok_or("there is no checkpoint yet")?;
-    let sequence = newest.header.sequence;
-    if asked.sequence != 0 && asked.sequence != sequence {
-        return Err(format!("checkpoint {} is gone", asked.sequence));
-    }
-    let _pin = slots.pin(newest.slot);
-    let page = slots.store().page(slots.group(), newest.slot, asked.after, caps::SNAPSHOT_CHUNK_RECORDS_MAX);
+    let found = if asked.sequence == 0 { slots.newest() } else { slots.of_sequence(asked.sequence) };
+    let found = found.ok_or_else(|| format!("checkpoint {} is gone", asked.sequence))?;
+    let sequence = found.header.sequence;
+    let _pin = slots.pin(found.slot);
+    let page = slots.store().page(slots.group(), found.slot, asked.after, caps::SNAPSHOT_CHUNK_RECORDS_MAX);
     let mut bytes = 0_usize;
     let fits = |record: &Record| {
         let first = bytes == 0;
@@ -69,8 +74,21 @@ fn read_page(slots: &Arc<Slots>, asked: PageRequest) -> Result<Page, String> {
         first || bytes <= caps::SNAPSHOT_CHUNK_BYTES_MAX
     };
     let records = page.map_err(|error| error.to_string())?.into_iter().take_while(fits).collect();
-    let header = snapshot::encode_header(slots.group(), &newest.header)?;
+    let header = snapshot::encode_header(slots.group(), &found.header)?;
     Ok(Page { sequence, header, records })
+}
+
+/// Why a node did not give its state.
+enum NotFetched {
+    Refused(String),
+    /// This version does not know the feature level of what it gave.
+    Outdated(u32),
+}
+
+impl From<String> for NotFetched {
+    fn from(why: String) -> Self {
+        Self::Refused(why)
+    }
 }
 
 /// Where a missing state may be found.
@@ -83,7 +101,10 @@ pub(crate) struct Sources {
 
 impl Sources {
     /// Asks one node after the other, again and again, until one has given its state. It is in a slot then, durably.
-    pub async fn fetch(&self, slots: &Arc<Slots>) -> Machine {
+    ///
+    /// # Errors
+    /// The feature level of the state, when this version does not know it.
+    pub async fn fetch(&self, slots: &Arc<Slots>) -> Result<Machine, u32> {
         let group = slots.group();
         tracing::error!(%group, "the state is damaged, and the log does not reach back: it is asked for at the other nodes");
         loop {
@@ -92,29 +113,30 @@ impl Sources {
                 match self.fetch_from(&target, slots).await {
                     Ok(machine) => {
                         tracing::info!(%group, node, applied = ?machine.applied, "the state was rebuilt");
-                        return machine;
+                        return Ok(machine);
                     }
-                    Err(why) => tracing::warn!(%group, node, why, "no state from this node"),
+                    Err(NotFetched::Outdated(level)) => return Err(level),
+                    Err(NotFetched::Refused(why)) => tracing::warn!(%group, node, why, "no state from this node"),
                 }
             }
             tokio::time::sleep(caps::FETCH_PAUSE).await;
         }
     }
 
-    async fn fetch_from(&self, target: &Target, slots: &Arc<Slots>) -> Result<Machine, String> {
-        let first = self.ask(target, PageRequest::default()).await?;
+    async fn fetch_from(&self, target: &Target, slots: &Arc<Slots>) -> Result<Machine, NotFetched> {
+        let reach = self.purged.index;
+        let first = self.ask(target, PageRequest { sequence: 0, reach, after: None }).await?;
         let promised = snapshot::decode_header(slots.group(), &first.header)?;
         if promised.applied < Some(self.purged) {
-            return Err(format!(
-                "its checkpoint ends at {:?}, before the log begins at {}",
-                promised.applied, self.purged
-            ));
+            let why =
+                format!("its checkpoint ends at {:?}, before the log begins at {}", promised.applied, self.purged);
+            return Err(NotFetched::Refused(why));
         }
 
         let mut incoming = blocking(Arc::clone(slots), |slots| slots.receive()).await?;
         let mut page = first;
         while let Some(last) = page.records.last() {
-            let asked = PageRequest { sequence: page.sequence, after: Some((last.kind, last.id)) };
+            let asked = PageRequest { sequence: page.sequence, reach, after: Some((last.kind, last.id)) };
             incoming = blocking((incoming, page.records), |(incoming, records)| put_all(incoming, records)).await?;
             page = self.ask(target, asked).await?;
         }
@@ -151,7 +173,13 @@ fn put_all(mut incoming: Incoming, records: Vec<Record>) -> Result<Incoming, Che
 async fn blocking<A: Send + 'static, T: Send + 'static>(
     argument: A,
     run: impl FnOnce(A) -> Result<T, CheckpointError> + Send + 'static,
-) -> Result<T, String> {
+) -> Result<T, NotFetched> {
     let done = tokio::task::spawn_blocking(move || run(argument)).await;
-    done.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    done.map_err(|error| error.to_string())?.map_err(|error| {
+        if let CheckpointError::Outdated(level) = error {
+            NotFetched::Outdated(level)
+        } else {
+            NotFetched::Refused(error.to_string())
+        }
+    })
 }

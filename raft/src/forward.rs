@@ -109,6 +109,10 @@ impl Group {
         let mut patience = self.patience();
         loop {
             let result = match self.leader() {
+                // One that does not know the level could not even read it.
+                Some(leader) if leader != self.node() && command.level() > self.level() => {
+                    Err(SubmitError::FeatureNotEnabled { behind: None })
+                }
                 Some(leader) if leader != self.node() => self.submit_to(leader, &command).await,
                 Some(_) | None => self.submit(command.clone()).await,
             };

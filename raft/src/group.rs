@@ -23,7 +23,7 @@ use crate::attach::Attachment;
 use crate::caps;
 use crate::checkpoint::{Checkpointer, Growth};
 use crate::clock::{Clock, LogClock, SystemClock};
-use crate::error::{FormError, Health, OpenError, SubmitError};
+use crate::error::{self, FormError, Health, OpenError, SubmitError};
 use crate::fetch::Sources;
 use crate::lifecycle::Inner;
 use crate::load;
@@ -101,8 +101,15 @@ impl Group {
                 let slots = Slots::new(store, group.clone(), SlotTable::default());
                 let transport = Arc::clone(&options.transport);
                 let sources = Sources { nodes: options.others, transport, purged: missing.purged };
-                let machine = sources.fetch(&slots).await;
-                let time = load::time_after(&log, &machine, &group)?;
+                let fetched = sources.fetch(&slots).await;
+                let machine = fetched
+                    .map_err(|level| OpenError::Outdated { group: name.clone(), detail: error::outdated(level) })?;
+                let following = log.clone();
+                let followed = tokio::task::spawn_blocking(move || {
+                    let time = load::time_after(&following, &machine, &group)?;
+                    Ok((machine, time))
+                });
+                let (machine, time) = followed.await.map_err(|error| io(error.to_string()))??;
                 (machine, time, slots)
             }
         };

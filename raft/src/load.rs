@@ -1,12 +1,11 @@
 //! Opening: from which checkpoint the state goes on, and whether log and checkpoint meet.
 
 use ratequeue_limiter::{LEVEL_MAX, LogTime};
-use ratequeue_storage::{GroupName, Header, LogId, LogState, LogStore, ReadLimit, Slot, StateStore};
+use ratequeue_storage::{GroupName, Header, LogError, LogId, LogState, LogStore, ReadLimit, Slot, StateStore};
 
-use crate::apply;
 use crate::batch;
 use crate::caps;
-use crate::error::OpenError;
+use crate::error::{self, OpenError};
 use crate::membership;
 use crate::record::StateSink;
 use crate::replica::Machine;
@@ -44,7 +43,7 @@ pub(crate) fn load(
     for (slot, header) in &candidates {
         match load_slot(store, group, *slot, &state) {
             Ok((machine, _)) if machine.state.feature_level() > LEVEL_MAX => {
-                let detail = apply::outdated(machine.state.feature_level());
+                let detail = error::outdated(machine.state.feature_level());
                 return Err(OpenError::Outdated { group: group.to_string(), detail });
             }
             Ok((machine, bytes)) => {
@@ -114,10 +113,23 @@ fn finish(
     Ok(Loaded { machine, slots, time })
 }
 
-/// From where log time goes on, with a state from elsewhere.
+/// From where log time goes on, with a state that may be from elsewhere; the log follows it afterwards. Blocks.
 pub(crate) fn time_after(log: &LogStore, machine: &Machine, group: &GroupName) -> Result<LogTime, OpenError> {
+    drop_conflicting(log, machine.applied).map_err(|error| OpenError::of_log(group.as_str(), &error))?;
     let stamp = last_stamp(log).map_err(|detail| OpenError::Damaged { group: group.to_string(), detail })?;
     Ok(machine.state.now().max(stamp.unwrap_or_default()))
+}
+
+/// Drops what the log has at its end from a leader whose successors have gone another way, as a state from another node
+/// shows. It was never committed: whoever leads in a later term has all that was.
+fn drop_conflicting(log: &LogStore, applied: Option<LogId>) -> Result<(), LogError> {
+    let state = log.state();
+    let (Some(last), Some(applied)) = (state.last, applied) else { return Ok(()) };
+    if last >= applied || last.index < applied.index {
+        return Ok(());
+    }
+    log.truncate_after(state.purged.max(state.committed).map(|keep| keep.index))?;
+    log.sync()
 }
 
 /// The stamp of the last entry of commands in the log.

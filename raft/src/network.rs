@@ -115,7 +115,8 @@ impl Peer {
     }
 
     async fn call_vote(&self, request: Request, option: &RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        if let Some(left) = self.abstention.left() {
+        let agreed = matches!(&request, Request::Vote(vote) | Request::PreVote(vote) if vote.leadership_transfer);
+        if let Some(left) = self.abstention.left().filter(|_| !agreed) {
             tokio::time::sleep(left).await;
         }
         let response = self.call(request, option.hard_ttl()).await?;

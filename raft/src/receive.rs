@@ -20,7 +20,7 @@ use crate::wire::{Request, Response};
 /// Answers one frame.
 pub(crate) async fn one(
     raft: &Raft,
-    replica: &Replica,
+    replica: &Arc<Replica>,
     slots: &Arc<Slots>,
     abstention: Abstention,
     frame: Bytes,

@@ -16,11 +16,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use ratequeue_limiter::{Extent, NotCut, Period, Record, RecordKey, State};
+use ratequeue_limiter::{Extent, LEVEL_MAX, NotCut, Period, Record, RecordKey, State};
 use ratequeue_storage::{
     CodecError, GroupName, Header, RecordSink, Slot, SlotError, SlotWriter, StateError, StateStore,
 };
 
+use crate::error;
 use crate::membership;
 use crate::record::{self, StateSink};
 use crate::replica::Replica;
@@ -37,6 +38,9 @@ pub(crate) enum CheckpointError {
     /// There is too little room for it.
     #[error("{free} bytes are free, it may need {needed}")]
     NoSpace { free: u64, needed: u64 },
+    /// It is of a state whose rules this version does not know.
+    #[error("{}", error::outdated(*.0))]
+    Outdated(u32),
     #[error(transparent)]
     NotCut(#[from] NotCut),
     #[error(transparent)]
@@ -53,7 +57,7 @@ impl CheckpointError {
         match self {
             Self::Busy | Self::NoSpace { .. } | Self::NotCut(_) => true,
             Self::State(error) => !error.is_final() && !matches!(error, StateError::Refused { .. }),
-            Self::Stopped | Self::Slot(_) | Self::Codec(_) => false,
+            Self::Stopped | Self::Outdated(_) | Self::Slot(_) | Self::Codec(_) => false,
         }
     }
 
@@ -62,7 +66,7 @@ impl CheckpointError {
         match self {
             Self::Busy | Self::NoSpace { .. } => true,
             Self::State(error) => error.is_storage_full() || matches!(error, StateError::Busy(_)),
-            Self::Stopped | Self::NotCut(_) | Self::Slot(_) | Self::Codec(_) => false,
+            Self::Stopped | Self::Outdated(_) | Self::NotCut(_) | Self::Slot(_) | Self::Codec(_) => false,
         }
     }
 }
@@ -195,6 +199,14 @@ impl Slots {
 
     pub fn newest(&self) -> Option<Checkpoint> {
         self.table.lock().newest().map(|(slot, whole)| Checkpoint { slot, header: whole.header.clone() })
+    }
+
+    /// The checkpoint of this sequence, if it is still there.
+    pub fn of_sequence(&self, sequence: u64) -> Option<Checkpoint> {
+        let table = self.table.lock();
+        let mut wholes = Slot::ALL.into_iter().filter_map(|slot| Some((slot, &table.whole(slot)?.header)));
+        let found = wholes.find(|(_, header)| header.sequence == sequence);
+        found.map(|(slot, header)| Checkpoint { slot, header: header.clone() })
     }
 
     /// The log may be purged up to the last entry in there: a restart that finds the newest slot damaged begins with it.
@@ -372,6 +384,9 @@ impl Incoming {
         }
         let header = Header { sequence: self.open.sequence, received: true, ..promised.clone() };
         let state = self.sink.finish()?;
+        if state.feature_level() > LEVEL_MAX {
+            return Err(CheckpointError::Outdated(state.feature_level()));
+        }
         Ok(Received { open: self.open, header, state })
     }
 }

@@ -107,6 +107,7 @@ impl Request {
             Self::Page(asked) => {
                 let mut out = Out::new(8);
                 out.u64(asked.sequence);
+                out.u64(asked.reach);
                 out.u8(u8::from(asked.after.is_some()));
                 if let Some((kind, id)) = asked.after {
                     out.u8(kind);
@@ -131,9 +132,9 @@ impl Request {
                 Self::TransferLeader(TransferLeaderRequest::new(from, to, last))
             }
             8 => {
-                let sequence = body.u64()?;
+                let (sequence, reach) = (body.u64()?, body.u64()?);
                 let after = if body.flag()? { Some((body.u8()?, body.u64()?)) } else { None };
-                Self::Page(PageRequest { sequence, after })
+                Self::Page(PageRequest { sequence, reach, after })
             }
             kind => return Err(WireError::Kind(kind)),
         };

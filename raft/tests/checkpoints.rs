@@ -6,11 +6,12 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::hub::Cluster;
 use common::*;
 use ratequeue_limiter::{Command, LeaseId};
 use ratequeue_raft::{CheckpointPolicy, Group, OpenError};
-use ratequeue_storage::{GroupName, Header, Slot, StateStore};
+use ratequeue_storage::{Entry, GroupName, Header, LogId, LogOptions, LogStore, Slot, StateStore};
 
 /// Some work that touches every kind of record, the same each time but for `round`.
 async fn work(group: &Group, round: usize) -> LeaseId {
@@ -254,6 +255,50 @@ async fn without_a_whole_slot_the_state_comes_from_another_node() {
     cluster.kill(victim);
     cluster.open(victim).await;
     assert_eq!(cluster.digests_are_equal().await, digest, "after another start");
+}
+
+/// Of three nodes, one led, wrote what nobody else has, and lost its checkpoints. Its successors went on without it.
+#[tokio::test]
+async fn a_fetched_state_wins_over_a_tail_of_the_log_that_nobody_has() {
+    let mut cluster = Cluster::start(3, Opening::default()).await;
+    for round in 0..3 {
+        for n in 0..30 {
+            cluster.submit(put(&format!("r{round}-{n}"), 2)).await.outcome.unwrap();
+        }
+        cluster.digests_are_equal().await;
+        for node in cluster.nodes() {
+            cluster.group(node).checkpoint().await.unwrap();
+        }
+    }
+    let victim = cluster.leader().await;
+    eventually("purged", || cluster.group(victim).status().purged).await;
+    let dir = cluster.dir(victim);
+    cluster.kill(victim);
+    let damaged = dir.clone();
+    tokio::task::spawn_blocking(move || {
+        slots(&damaged).iter().for_each(|(slot, _)| damage(&damaged, *slot));
+        let (log, state) = LogStore::open(damaged.join("log"), LogOptions::default()).unwrap();
+        let last = state.last.unwrap();
+        let tail = (1..=100).map(|n| LogId { index: last.index + n, ..last });
+        let tail = tail.map(|id| Entry { id, payload: Bytes::from_static(b"nobody has it") }).collect();
+        let (written, done) = std::sync::mpsc::channel();
+        log.append(tail, Box::new(move |result| written.send(result).unwrap())).unwrap();
+        done.recv().unwrap().unwrap();
+        log.close().unwrap();
+    })
+    .await
+    .unwrap();
+    cluster.submit(put("meanwhile", 1)).await.outcome.unwrap();
+    for node in cluster.nodes().into_iter().filter(|node| *node != victim) {
+        cluster.group(node).checkpoint().await.unwrap();
+        cluster.group(node).checkpoint().await.unwrap();
+    }
+    for _ in 0..2 {
+        cluster.open(victim).await;
+        cluster.submit(put("later", 1)).await.outcome.unwrap();
+        cluster.digests_are_equal().await;
+        cluster.kill(victim);
+    }
 }
 
 #[tokio::test]

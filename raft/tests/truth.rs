@@ -21,7 +21,7 @@ async fn three() -> Cluster {
 fn told(view: &LeaseView) -> u64 {
     match &view.phase {
         Phase::Held(grant) => grant.expires_in_ms,
-        other => panic!("not held: {other:?}"),
+        other @ (Phase::Waiting(_) | Phase::Ended(_)) => panic!("not held: {other:?}"),
     }
 }
 
@@ -169,7 +169,7 @@ async fn a_lease_whose_caller_is_away_is_claimed_before_it_is_said_to_be_held() 
     let a = acquired(l, acquire("api", "a")).await;
     let Command::Acquire(asked) = acquire("api", "b") else { panic!("no acquire") };
     let b = view(f.submit_anywhere(Command::Call(Call { acquire: asked, call: 7 })).await.unwrap().outcome);
-    let gone = Command::Detach(Detach { calls: vec![(b.id, 7)] });
+    let gone = Command::Detach(Detach { calls: vec![(b.id, 7)], for_good: false });
     f.submit_anywhere(gone.clone()).await.unwrap().outcome.unwrap();
     l.submit(release(a.id)).await.unwrap().outcome.unwrap();
     let looked = f.look(b.id).await.unwrap();

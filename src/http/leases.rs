@@ -51,7 +51,7 @@ pub async fn look(
     let (hold, node, lease) = (Duration::from_millis(params.wait_ms), &node, leased.id);
     route::by_lease(node, &leased, &call, |group| async move {
         // Whoever has the id can come back.
-        let mut unanswered = Unanswered::new(&group, true);
+        let mut unanswered = if hold.is_zero() { Unanswered::glance(&group) } else { Unanswered::new(&group, true) };
         let view = look_unanswered(node, &group, lease, &mut unanswered, hold).await?;
         unanswered.answered();
         Ok(answer(&translate::lease(&view, group.name(), true)))
@@ -76,7 +76,8 @@ async fn look_unanswered(
                 view => wait(node, group, unanswered, view.unwrap_or(now), index, hold).await,
             }
         }
-        Phase::Held(_) if !looked.claimed => {
+        // Also one that is claimed: what is told late of an earlier call does not count after this.
+        Phase::Held(_) if !looked.claimed || looked.call != 0 => {
             let (attended, _) = unanswered.attend(lease).await?;
             Ok(attended.unwrap_or(now))
         }

@@ -3,16 +3,20 @@
 //! A handler is dropped when its caller has gone: the connection broke, or the node that passed the call on has lost its own
 //! caller. Then somebody has to see to the lease, whether it waits, was granted just now, or is still being decided. Without an
 //! idempotency key nobody can ever come back for it, so it is released. With one its place is kept for a while, and the group is
-//! told that its caller is away (`limiter/src/attend.rs`).
+//! told that its caller is away (`limiter/src/attend.rs`). Either way it concerns the lease only if no other call has come for it:
+//! a node may have repeated this one elsewhere, and have answered.
 
 use std::future::poll_fn;
 use std::pin::Pin;
 
-use ratequeue_limiter::{Acquire, Attend, Call, Command, Detach, LeaseId, LeaseView, Release, Reply};
+use ratequeue_limiter::{Acquire, Attend, Call, Command, Detach, LeaseId, LeaseView, Reply};
 use ratequeue_raft::{Applied, Group, SubmitError};
 
 use super::problem::Failure;
 use super::unexpected;
+
+/// Stands for a call without a number: nobody is told of its end.
+const NO_CALL: u64 = 0;
 
 /// The level from which on a group knows of callers.
 const KNOWS_CALLERS: u32 = 2;
@@ -38,9 +42,13 @@ enum Stage {
 impl Unanswered {
     /// A call that has not begun. `can_return`: its caller knows how to ask for the same lease again.
     pub fn new(group: &Group, can_return: bool) -> Self {
-        // 0 stands for a call without a number.
-        let call = rand::random::<u64>().max(1);
+        let call = rand::random::<u64>().max(NO_CALL + 1);
         Self { group: group.clone(), call, can_return, stage: Stage::Over }
+    }
+
+    /// A look that does not wait: whoever is attached stays it.
+    pub fn glance(group: &Group) -> Self {
+        Self { group: group.clone(), call: NO_CALL, can_return: true, stage: Stage::Over }
     }
 
     /// Has an acquire decided.
@@ -49,12 +57,17 @@ impl Unanswered {
     /// As [`Group::submit_anywhere`].
     pub async fn acquire(&mut self, acquire: Acquire) -> Result<Applied, SubmitError> {
         let (group, call) = (self.group.clone(), self.call);
-        let command = if group.level() >= KNOWS_CALLERS {
-            Command::Call(Call { acquire, call })
-        } else {
-            Command::Acquire(acquire)
-        };
-        self.stage = Stage::Deciding(Box::pin(async move { group.submit_anywhere(command).await }));
+        self.stage = Stage::Deciding(Box::pin(async move {
+            if group.level() >= KNOWS_CALLERS {
+                let command = Command::Call(Call { acquire: acquire.clone(), call });
+                match group.submit_anywhere(command).await {
+                    // Whoever leads has not applied yet what raises the level.
+                    Err(SubmitError::FeatureNotEnabled { .. }) => {}
+                    decided => return decided,
+                }
+            }
+            group.submit_anywhere(Command::Acquire(acquire)).await
+        }));
 
         let decided = poll_fn(|context| match &mut self.stage {
             Stage::Deciding(deciding) => deciding.as_mut().poll(context),
@@ -94,7 +107,7 @@ impl Unanswered {
         let looked = self.group.look(lease).await?;
         let view = looked.view.ok_or_else(Failure::lease_not_found)?;
         let is_held = matches!(view.phase, ratequeue_limiter::Phase::Held(_));
-        let is_ours = looked.claimed && (looked.call == self.call || looked.call == 0);
+        let is_ours = looked.claimed && (looked.call == self.call || looked.call == NO_CALL);
         if !is_held || is_ours {
             return Ok(view);
         }
@@ -136,15 +149,14 @@ impl Drop for Unanswered {
     }
 }
 
-/// Says that the caller of a lease has gone.
+/// Says that the caller of a lease has gone. A group that does not know of callers lets its place end by itself, when nobody
+/// asks for it.
 async fn leave(group: &Group, lease: LeaseId, call: u64, can_return: bool) {
-    let command = match can_return {
-        false => Command::Release(Release { lease, used: None }),
-        true if group.level() >= KNOWS_CALLERS => Command::Detach(Detach { calls: vec![(lease, call)] }),
-        // Its place ends by itself when nobody asks for it.
-        true => return,
-    };
-    if let Err(error) = group.submit_anywhere(command).await {
+    if call == NO_CALL || group.level() < KNOWS_CALLERS {
+        return;
+    }
+    let detach = Detach { calls: vec![(lease, call)], for_good: !can_return };
+    if let Err(error) = group.submit_anywhere(Command::Detach(detach)).await {
         tracing::debug!(group = group.name(), %lease, %error, "the end of a call could not be told");
     }
 }

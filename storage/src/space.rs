@@ -18,7 +18,9 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
 
 /// Tells how many bytes are free. The system's answer, unless a test puts its own in place.
 #[derive(Clone)]
-pub struct SpaceProbe(Arc<dyn Fn(&Path) -> io::Result<u64> + Send + Sync>);
+pub struct SpaceProbe(Arc<Probe>);
+
+type Probe = dyn Fn(&Path) -> io::Result<u64> + Send + Sync;
 
 impl SpaceProbe {
     /// A probe that answers what `free` says.

@@ -284,16 +284,19 @@ impl Model {
     /// Another call has come for a lease.
     fn call_for(&mut self, lease: usize, call: u64) {
         self.keep_alive(Some(lease));
-        if call == 0 || !matches!(self.leases[lease].life, Life::Waiting | Life::Held) {
+        if !matches!(self.leases[lease].life, Life::Waiting | Life::Held) {
             return;
         }
         let id = self.leases[lease].resource;
+        let held = matches!(self.leases[lease].life, Life::Held);
+        let claimed = self.leases[lease].claim_until.take().is_none();
         let was = std::mem::replace(&mut self.leases[lease].presence, Presence::Attached);
         // A lease that is held and claimed may be another caller's: the end of a further call says nothing of that one.
-        let held = matches!(self.leases[lease].life, Life::Held);
-        let shared = held && self.leases[lease].claim_until.is_none() && self.leases[lease].call != call;
-        self.leases[lease].call = if shared { 0 } else { call };
-        self.leases[lease].claim_until = None;
+        if held && claimed && self.leases[lease].call != call {
+            self.leases[lease].call = 0;
+        } else if call != 0 || was != Presence::Attached || !claimed {
+            self.leases[lease].call = call;
+        }
         if was == Presence::PassedOver
             && let Some(why) = self.impossible(id, &self.leases[lease].acquire.load)
         {
@@ -303,13 +306,10 @@ impl Model {
     }
 
     /// A call for a lease has ended without an answer.
-    fn detach(&mut self, lease: usize, call: u64) {
+    fn detach(&mut self, lease: usize) {
         let id = self.leases[lease].resource;
         let claim_ms = self.resources[id].spec.claim_ms;
         let detached = &mut self.leases[lease];
-        if call == 0 || detached.call != call {
-            return;
-        }
         match detached.life {
             Life::Waiting if detached.presence == Presence::Attached => {
                 detached.presence = if claim_ms == 0 { Presence::PassedOver } else { Presence::Detached };
@@ -352,10 +352,14 @@ impl Model {
                 self.call_for(lease, *call);
                 Answer::Attended(lease, self.leases[lease].life)
             }
-            Command::Detach { calls } => {
+            Command::Detach { calls, for_good } => {
                 for (request, call) in calls {
-                    if let Some(lease) = self.target(*request) {
-                        self.detach(lease, *call);
+                    let Some(lease) = self.target(*request) else { continue };
+                    let is_last = *call != 0 && self.leases[lease].call == *call;
+                    if *for_good && is_last {
+                        self.release(*request, None);
+                    } else if is_last {
+                        self.detach(lease);
                     }
                 }
                 Answer::Noted
@@ -410,7 +414,8 @@ impl Model {
         let granted = !behind && blocking.is_empty();
         let spec = &self.resources[id].spec;
         let wait_ms = acquire.wait_ms.min(spec.max_wait_ms);
-        if !granted && (wait_ms == 0 || line.len() >= spec.max_waiting as usize) {
+        let aside = self.places(id, |presence| presence == Presence::PassedOver).len();
+        if !granted && (wait_ms == 0 || line.len() + aside >= spec.max_waiting as usize) {
             if blocking.is_empty() {
                 blocking.push("line".to_owned());
             }
@@ -482,6 +487,8 @@ impl Model {
                 let ttl_ms = ttl_ms.unwrap_or(spec.default_ttl_ms).min(spec.max_ttl_ms);
                 self.leases[lease].deadline = self.now + ttl_ms * 1000;
                 self.leases[lease].claim_until = None;
+                self.leases[lease].call = 0;
+                self.leases[lease].presence = Presence::Attached;
                 Answer::Extended(lease)
             }
             Life::Expired => Answer::Expired,

@@ -115,6 +115,7 @@ pub enum Command {
     },
     Detach {
         calls: Vec<(u64, u64)>,
+        for_good: bool,
     },
     Release {
         request: u64,
@@ -242,7 +243,7 @@ impl Dice {
             200..206 => Command::Attend { request: self.known(), call: self.call() },
             206.. => {
                 let calls = (0..self.rng.random_range(1..3)).map(|_| (self.known(), self.call())).collect();
-                Command::Detach { calls }
+                Command::Detach { calls, for_good: self.one_in(3) }
             }
             0..100 => self.acquire(resource),
             100..138 => {

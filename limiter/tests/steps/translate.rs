@@ -145,8 +145,9 @@ pub fn command(command: &Command, lease_of: impl Fn(u64) -> Option<LeaseId>) -> 
         Command::Attend { request, call } => {
             core::Command::Attend(core::Attend { lease: lease_of(*request), call: *call })
         }
-        Command::Detach { calls } => core::Command::Detach(core::Detach {
+        Command::Detach { calls, for_good } => core::Command::Detach(core::Detach {
             calls: calls.iter().map(|(request, call)| (lease_of(*request), *call)).collect(),
+            for_good: *for_good,
         }),
         Command::Release { request, used } => {
             core::Command::Release(core::Release { lease: lease_of(*request), used: used.as_ref().map(load) })

@@ -370,3 +370,29 @@ fn a_slot_is_whole_whatever_happens_in_odd_sequences() {
 fn a_slot_is_whole_whatever_happens_in_even_sequences() {
     sequences(0);
 }
+
+/// What this version could not follow does not become a checkpoint.
+#[test]
+fn a_state_of_a_higher_level_is_refused() {
+    let disk = Disk::new();
+    let slots = Slots::new(disk.store.clone(), GroupName::new("g".to_owned()).unwrap(), SlotTable::default());
+    let mut state = State::default();
+    state.apply(1, LogTime(1), vec![Command::RaiseLevel(LEVEL_MAX + 1)]);
+    let mut incoming = slots.receive().unwrap();
+    let records: Vec<_> = state.to_records().collect();
+    for (key, record) in &records {
+        let (kind, id) = record::stored_key(*key);
+        incoming.record(kind, id, &record::encode(record).unwrap()).unwrap();
+    }
+    let promised = Header {
+        applied: None,
+        membership: Vec::new(),
+        records: records.len() as u64,
+        digest: incoming.digest(),
+        sequence: 0,
+        received: true,
+    };
+    let refused = incoming.finish(&promised);
+    assert!(matches!(refused, Err(CheckpointError::Outdated(level)) if level == LEVEL_MAX + 1), "{refused:?}");
+    assert!(slots.newest().is_none());
+}
