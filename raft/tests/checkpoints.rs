@@ -6,7 +6,6 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
 use common::hub::Cluster;
 use common::*;
 use ratequeue_limiter::{Command, LeaseId};
@@ -280,7 +279,8 @@ async fn a_fetched_state_wins_over_a_tail_of_the_log_that_nobody_has() {
         let (log, state) = LogStore::open(damaged.join("log"), LogOptions::default()).unwrap();
         let last = state.last.unwrap();
         let tail = (1..=100).map(|n| LogId { index: last.index + n, ..last });
-        let tail = tail.map(|id| Entry { id, payload: Bytes::from_static(b"nobody has it") }).collect();
+        let payload = log.read(last.index..).unwrap().remove(0).payload;
+        let tail = tail.map(|id| Entry { id, payload: payload.clone() }).collect();
         let (written, done) = std::sync::mpsc::channel();
         log.append(tail, Box::new(move |result| written.send(result).unwrap())).unwrap();
         done.recv().unwrap().unwrap();

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ratequeue_limiter::{
-    Acquire, Command, Condition, Cost, LeaseId, LeaseSpec, LeaseView, LimitName, LimitSpec, Load, Phase, PutResource,
-    QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, Rule, TrueUp,
+    Acquire, Command, Condition, Cost, LEVEL_MAX, LeaseId, LeaseSpec, LeaseView, LimitName, LimitSpec, Load, Phase,
+    PutResource, QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, Rule, TrueUp,
 };
 use ratequeue_raft::{Address, CheckpointPolicy, Group, GroupOptions, NoTransport, OpenError, Timing, Transport};
 use ratequeue_storage::{StateOptions, StateStore};
@@ -162,6 +162,7 @@ pub async fn open_alone(dir: &Path) -> Group {
 pub async fn open_alone_with(dir: &Path, opening: &Opening) -> Group {
     let group = try_open(dir, opening).await.unwrap();
     group.form(BTreeMap::from([(opening.node, Address::default())])).await.unwrap();
-    eventually("leads", || group.is_leader().then_some(())).await;
+    // The first thing that it does is to raise the level.
+    eventually("leads", || (group.is_leader() && group.level() == LEVEL_MAX).then_some(())).await;
     group
 }
