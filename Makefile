@@ -36,6 +36,7 @@ check: setup-test ## Writes nothing: format, lints, layering, generated files, d
 
 test: setup-test ## Runs every test, those of the Python package too
 	$(CARGO) test --workspace --all-features --locked
+	scripts/full-disk.sh
 	sdk/python/check.sh
 
 sdk: setup-sdk ## Checks the Python package against real nodes
