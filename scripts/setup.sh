@@ -36,6 +36,12 @@ need_regions() {
   command -v python3 >/dev/null || install python3 python3
 }
 
+# A small disk of its own, scripts/full-disk.sh; and python3, which need_regions has.
+need_mount() {
+  command -v mount >/dev/null || install mount mount
+  command -v unshare >/dev/null || install unshare util-linux
+}
+
 need_python() {
   command -v python3 >/dev/null || install python3 python3
   python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv python3-venv
@@ -45,7 +51,7 @@ need_python() {
 
 case "${1:-}" in
   build) need_cargo ;;
-  test) need_cargo; need_faketime; need_ip; need_regions; need_python ;;
+  test) need_cargo; need_faketime; need_ip; need_regions; need_mount; need_python ;;
   sdk) need_cargo; need_python ;;
   *) say "usage: scripts/setup.sh build|test|sdk"; exit 2 ;;
 esac

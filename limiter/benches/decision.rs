@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use ratequeue_limiter::{
-    Acquire, Algorithm, Command, Condition, Extent, Kind, LeaseId, LeaseSpec, LimitDraft, LimitName, Load, LogTime,
-    Period, PutResource, QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, State,
+    Acquire, Algorithm, Command, Condition, DeleteResource, EventKind, Extent, Kind, LEVEL_MAX, LeaseId, LeaseSpec,
+    LimitDraft, LimitName, Load, LogTime, Period, PutResource, QueueSpec, Release, Reply, RequestId, ResourceName,
+    ResourceSpec, State,
 };
 
 /// Log time between two rounds, in microseconds. At 10,000 rounds a second 600,000 ended leases are remembered, most of
@@ -64,7 +65,7 @@ fn spec(limits: &[(&str, LimitDraft)]) -> ResourceSpec {
 impl Group {
     /// A group with so many resources of this kind. Their requests are forgotten as they are made.
     fn new(resources: u64, spec: &ResourceSpec) -> Self {
-        let (state, names) = (State::new(), Vec::new());
+        let (state, names) = (State::at_level(LEVEL_MAX), Vec::new());
         let mut group = Self {
             state,
             index: 0,
@@ -91,7 +92,7 @@ impl Group {
         self.index += 1;
         let applied = black_box(self.state.apply(self.index, self.now, vec![command]));
         for event in &applied.events {
-            if let ratequeue_limiter::EventKind::Granted { lease, .. } = event.kind {
+            if let EventKind::Granted { lease, .. } = event.kind {
                 self.held.push_back(lease);
             }
         }
@@ -238,6 +239,58 @@ fn ratio(what: &str, mut small: Group, mut large: Group) {
     }
 }
 
+/// The longest applies of ticks while a line of a million is dissolved and leases of another resource expire on time, beside
+/// those of the same leases alone; and how late the last of them ended.
+fn longest_apply() {
+    const IN_LINE: u64 = 1_000_000;
+    const HELD: u64 = 20_000;
+    const APART_US: u64 = 1_000;
+    for in_line in [0, IN_LINE] {
+        let mut group = Group::new(2, &spec(&[("slots", concurrency(HELD))]));
+        let names = group.names.clone();
+        group.names = vec![names[0].clone()];
+        group.fill(HELD + in_line);
+        group.names = vec![names[1].clone()];
+        let first = group.now.after_us(1_000_000);
+        for (n, mut acquire) in (0..).zip(group.acquires(HELD)) {
+            group.now = group.now.after_us(10);
+            acquire.ttl_ms = Some(1_000 + n * APART_US / 1_000);
+            group.apply(Command::Acquire(acquire));
+        }
+
+        group.now = first;
+        let request = RequestId::new("delete").expect("an id");
+        let delete = DeleteResource { request, resource: names[0].clone(), condition: Condition::Any };
+        let (mut times, mut ended, mut late_us) = (Vec::new(), 0, 0);
+        let mut command = Command::DeleteResource(delete);
+        while ended < HELD || group.state.next_due() == Some(LogTime(0)) {
+            group.index += 1;
+            let due = group.state.next_due().filter(|due| due.0 > 0);
+            let begun = Instant::now();
+            let applied = black_box(group.state.apply(group.index, group.now, vec![command]));
+            times.push(begun.elapsed());
+            let is_expiry = |kind: &EventKind| matches!(kind, EventKind::Ended { state: LeaseState::Expired, .. });
+            let expired = applied.events.iter().filter(|event| is_expiry(&event.kind)).count();
+            ended += expired as u64;
+            if expired > 0 {
+                late_us = late_us.max(due.map_or(0, |due| due.since_us(group.now)));
+            }
+            command = Command::Tick;
+            group.now = group.now.after_us(APART_US);
+        }
+        times.sort();
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_micros();
+        println!(
+            "a line of {in_line} deleted while {HELD} leases expire: {} applies, median {} us, 99.9th {} us, longest {} us; \
+             the last lease ended {late_us} us late at most",
+            times.len(),
+            at(0.5),
+            at(0.999),
+            at(1.0)
+        );
+    }
+}
+
 /// Resident memory in bytes.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
@@ -266,6 +319,7 @@ fn main() {
     if !filtered {
         // Memory first: later a free list would hide the growth.
         memory();
+        longest_apply();
         ratio("6000 and 600000 remembered", uncontended_slow(), uncontended(1));
         ratio("100 and 1000000 resources", uncontended(100), uncontended(1_000_000));
         ratio("100 and 100000 waiting", waiting(100), waiting(100_000));

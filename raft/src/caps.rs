@@ -54,10 +54,10 @@ pub const FETCH_PAUSE: Duration = Duration::from_secs(1);
 /// How often a leader looks whether all members can follow a higher feature level.
 pub const LEVEL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often a leader without room looks for a voter that has some, and the pause after it has handed over, or tried to.
+/// How often a node looks whether there is little room: for its log, and as a leader for a voter that has more.
 pub const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// See [`ROOM_INTERVAL`].
+/// Pause of a leader without room after it has handed over, or tried to.
 pub const ROOM_PAUSE: Duration = Duration::from_secs(10);
 
 /// Pause between two ticks that only let the group forget, while room is scarce.

@@ -44,6 +44,8 @@ enum Wake {
     Dirty,
     /// The log has grown by as much as the policy allows.
     Grown,
+    /// There is little room, and checkpoints would let the log be purged.
+    LittleRoom,
     /// Somebody wants a checkpoint now, and to hear of it.
     Now(oneshot::Sender<Result<Header, NotMade>>),
     Stop,
@@ -55,12 +57,18 @@ enum Wake {
 pub(crate) struct NotMade {
     /// It was put off, and may be asked for again.
     pub put_off: bool,
+    /// There is no room for it.
+    pub no_room: bool,
     pub why: String,
 }
 
 impl NotMade {
     fn gone() -> Self {
-        Self { put_off: false, why: "the checkpoint thread has stopped".to_owned() }
+        Self { put_off: false, no_room: false, why: "the checkpoint thread has stopped".to_owned() }
+    }
+
+    fn too_many() -> Self {
+        Self { put_off: true, no_room: false, why: "too many checkpoints were asked for".to_owned() }
     }
 }
 
@@ -117,21 +125,29 @@ impl Growth {
         self.dirty.store(false, Ordering::SeqCst);
     }
 
+    /// Has the log purged soon: there is little room.
+    pub fn hurry(&self) {
+        // A full channel means that the thread has other reasons to wake up already.
+        let _ = self.wake.try_send(Wake::LittleRoom);
+    }
+
     /// Asks for a checkpoint now.
     pub async fn request(&self) -> Result<Header, NotMade> {
         let (tx, rx) = oneshot::channel();
         self.wake.try_send(Wake::Now(tx)).map_err(|error| match error {
-            TrySendError::Full(_) => NotMade { put_off: true, why: "too many checkpoints were asked for".to_owned() },
+            TrySendError::Full(_) => NotMade::too_many(),
             TrySendError::Disconnected(_) => NotMade::gone(),
         })?;
         rx.await.unwrap_or_else(|_gone| Err(NotMade::gone()))
     }
 
-    /// The same at a clean stop, where something that stood in its way is about to end.
+    /// The same at a clean stop, where something that stood in its way is about to end. A full disk is not; but without
+    /// the checkpoint a restart has more of the log to apply, and that is all.
     pub async fn request_last(&self) -> Result<(), NotMade> {
         let mut attempts = 1;
         loop {
             match self.request().await {
+                Err(NotMade { no_room: true, .. }) => return Ok(()),
                 Err(NotMade { put_off: true, .. }) if attempts < caps::CHECKPOINT_STOP_ATTEMPTS => {
                     attempts += 1;
                     tokio::time::sleep(caps::CHECKPOINT_STOP_PAUSE).await;
@@ -198,6 +214,7 @@ impl Worker {
 
     fn run(self, woken: &Receiver<Wake>) {
         let mut at: Option<Instant> = None;
+        let mut for_room = false;
         while !self.stop.load(Ordering::SeqCst) {
             let wake = match at {
                 None => woken.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -208,29 +225,42 @@ impl Worker {
                     at = at.or(Some(Instant::now() + self.replica.growth.policy.interval));
                     continue;
                 }
+                Ok(Wake::LittleRoom) => {
+                    let soon = Instant::now() + caps::CHECKPOINT_RETRY;
+                    at = Some(at.map_or(soon, |at| at.min(soon)));
+                    for_room = true;
+                    continue;
+                }
                 Ok(Wake::Grown) | Err(RecvTimeoutError::Timeout) => None,
                 Ok(Wake::Now(answer)) => Some(answer),
                 Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             };
             at = None;
-            let result = self.checkpoint();
+            let result = self.checkpoint(std::mem::take(&mut for_room));
             let put_off = result.as_ref().is_err_and(CheckpointError::is_deferred);
             if put_off {
                 at = Some(Instant::now() + caps::CHECKPOINT_RETRY);
             }
             if let Some(answer) = asked {
                 // Whoever asked may have gone.
-                let _ = answer.send(result.map_err(|error| NotMade { put_off, why: error.to_string() }));
+                let not_made = |error: CheckpointError| {
+                    let no_room = error.is_no_room();
+                    NotMade { put_off, no_room, why: error.to_string() }
+                };
+                let _ = answer.send(result.map_err(not_made));
             }
         }
     }
 
-    /// One checkpoint. An error is the end of the group, unless it was deferred or stopped.
-    fn checkpoint(&self) -> Result<Header, CheckpointError> {
+    /// One checkpoint. An error is the end of the group, unless it was deferred or stopped. Without news it is made only
+    /// `for_room`, and only if the other slot keeps more of the log back.
+    fn checkpoint(&self, for_room: bool) -> Result<Header, CheckpointError> {
         let group = &self.replica.group;
         if let Some(newest) = self.slots.newest() {
             let machine = self.replica.machine.read();
-            if newest.header.applied == machine.applied {
+            let is_last = newest.header.applied == machine.applied;
+            let keeps_back = || self.slots.older().is_none_or(|older| older.applied != newest.header.applied);
+            if is_last && !(for_room && keeps_back()) {
                 self.replica.growth.reset();
                 return Ok(newest.header);
             }

@@ -77,6 +77,8 @@ impl Inner {
         let raising =
             level::raise(self.raft.clone(), Arc::clone(&self.replica), Arc::clone(&self.transport), own.clone());
         tasks.spawn(guarded(self.health.clone(), "level", raising));
+        let shortening = room::shorten_log(Arc::clone(&self.replica), Arc::clone(&self.space), self.log.clone());
+        tasks.spawn(guarded(self.health.clone(), "room", shortening));
         let ticking = tick::tick(Arc::clone(&self.replica), Arc::clone(&self.space), own);
         tasks.spawn(guarded(self.health.clone(), "tick", ticking));
     }
@@ -87,7 +89,7 @@ impl Inner {
         let keeping = tick::keep_alive(Arc::clone(&self.replica), group.downgrade());
         tasks.spawn(guarded(self.health.clone(), "keepalive", keeping));
         let making_room = room::hand_over(Arc::clone(&self.replica), Arc::clone(&self.space), group.downgrade());
-        tasks.spawn(guarded(self.health.clone(), "room", making_room));
+        tasks.spawn(guarded(self.health.clone(), "hand over", making_room));
     }
 
     /// The end of [`crate::Group::shutdown`].

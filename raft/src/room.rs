@@ -1,12 +1,28 @@
-//! A leader without room on its disk hands over to a voter that has some: only its own group would stand still for it.
+//! What a node does about a disk that is nearly full: it has its log purged, and a leader hands over to a voter that has
+//! room, as only its own group would stand still for it.
 
 use std::sync::Arc;
+
+use ratequeue_storage::{LogStore, caps::LOG_CHUNK_BYTES_MAX};
 
 use crate::caps;
 use crate::group::WeakGroup;
 use crate::replica::Replica;
 use crate::space::{Room, Space};
 use crate::tick::wait_to_lead;
+
+/// Looks now and then, and has checkpoints made as long as the log has files that could be purged after them. Otherwise it
+/// might be the log that keeps the disk full: for a minute or two, or, since nothing new is written, for good.
+pub(crate) async fn shorten_log(replica: Arc<Replica>, space: Arc<Space>, log: LogStore) {
+    loop {
+        tokio::time::sleep(caps::ROOM_INTERVAL).await;
+        // The last file is the one that is written to.
+        let has_closed_files = usize::try_from(log.disk_bytes()).is_ok_and(|bytes| bytes > LOG_CHUNK_BYTES_MAX);
+        if has_closed_files && space.room() < Room::Enough {
+            replica.growth.hurry();
+        }
+    }
+}
 
 /// Looks now and then, while this node leads, and hands over.
 pub(crate) async fn hand_over(replica: Arc<Replica>, space: Arc<Space>, group: WeakGroup) {

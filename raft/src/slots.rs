@@ -61,13 +61,18 @@ impl CheckpointError {
         }
     }
 
+    /// Whether the disk is too full for it.
+    pub fn is_no_room(&self) -> bool {
+        match self {
+            Self::NoSpace { .. } => true,
+            Self::State(error) => error.is_storage_full() && !error.is_final(),
+            Self::Stopped | Self::Busy | Self::Outdated(_) | Self::NotCut(_) | Self::Slot(_) | Self::Codec(_) => false,
+        }
+    }
+
     /// Whether nothing is wrong but that it is not the time for it.
     pub fn is_expected(&self) -> bool {
-        match self {
-            Self::Busy | Self::NoSpace { .. } => true,
-            Self::State(error) => error.is_storage_full() || matches!(error, StateError::Busy(_)),
-            Self::Stopped | Self::Outdated(_) | Self::NotCut(_) | Self::Slot(_) | Self::Codec(_) => false,
-        }
+        matches!(self, Self::Busy | Self::State(StateError::Busy(_))) || self.is_no_room()
     }
 }
 

@@ -3,14 +3,20 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::hub::Cluster;
 use common::*;
 use ratequeue_limiter::{Command, LeaseId};
-use ratequeue_raft::{CheckpointPolicy, Group, OpenError};
-use ratequeue_storage::{Entry, GroupName, Header, LogId, LogOptions, LogStore, Slot, StateStore};
+use ratequeue_raft::{CheckpointPolicy, Group, OpenError, SubmitError};
+use ratequeue_storage::{Entry, GroupName, Header, LogId, LogOptions, LogStore, Slot, SpaceProbe, StateStore};
+
+/// The size of a file of the log.
+const FILE_BYTES: u64 = ratequeue_storage::caps::LOG_CHUNK_BYTES_MAX as u64;
 
 /// Some work that touches every kind of record, the same each time but for `round`.
 async fn work(group: &Group, round: usize) -> LeaseId {
@@ -356,6 +362,67 @@ async fn checkpoints_are_made_by_log_growth_and_by_time() {
         drop(group);
         reopened_is_equal(dir.path(), digest).await;
     }
+}
+
+/// A disk of which the test says how much is free.
+fn disk() -> (Opening, Arc<AtomicU64>) {
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let told = Arc::clone(&free);
+    let space = SpaceProbe::new(move |_| Ok(told.load(Ordering::SeqCst)));
+    (Opening { space, ..Opening::default() }, free)
+}
+
+/// More than one file of log.
+async fn fill_log(group: &Group) {
+    group.submit(put("r", 1_000_000)).await.unwrap().outcome.unwrap();
+    let metadata = BTreeMap::from([("job".to_owned(), "x".repeat(1_000))]);
+    let mut round = 0;
+    while group.status().log_bytes <= FILE_BYTES {
+        let acquires = (0..1_000).map(|n| {
+            let Command::Acquire(mut acquire) = acquire("r", &format!("{round}-{n}")) else { unreachable!() };
+            acquire.metadata.clone_from(&metadata);
+            group.submit(Command::Acquire(acquire))
+        });
+        futures::future::try_join_all(acquires).await.unwrap();
+        round += 1;
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_keeps_the_disk_full_is_purged() {
+    let dir = tempfile::tempdir().unwrap();
+    let (opening, free) = disk();
+    let group = open_alone_with(dir.path(), &opening).await;
+    fill_log(&group).await;
+    drop(group);
+
+    // Nothing that is new may be decided, so there is nothing new for a second checkpoint either.
+    free.store(64 * 1024 * 1024 - 1, Ordering::SeqCst);
+    let group = try_open(dir.path(), &opening).await.unwrap();
+    eventually("leads", || group.is_leader().then_some(())).await;
+    let refused = group.submit(acquire("r", "late")).await;
+    assert!(matches!(refused, Err(SubmitError::StorageFull)), "{refused:?}");
+    eventually("one checkpoint", || group.status().checkpoint).await;
+    eventually("the other, and purged", || (group.status().log_bytes <= FILE_BYTES).then_some(())).await;
+    assert_eq!(group.status().purged, group.status().applied);
+
+    let digest = group.digest().await.1;
+    drop(group);
+    reopened_is_equal(dir.path(), digest).await;
+}
+
+#[tokio::test]
+async fn a_stop_without_room_for_a_checkpoint_is_a_clean_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (opening, free) = disk();
+    let group = open_alone_with(dir.path(), &opening).await;
+    work(&group, 0).await;
+    let digest = group.digest().await.1;
+    free.store(6 * 1024 * 1024, Ordering::SeqCst);
+    group.shutdown().await.unwrap();
+    drop(group);
+    let group = reopened_is_equal(dir.path(), digest).await;
+    assert_eq!(group.status().checkpoint, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,7 @@ use ratequeue_limiter::{
     PutResource, QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, Rule, TrueUp,
 };
 use ratequeue_raft::{Address, CheckpointPolicy, Group, GroupOptions, NoTransport, OpenError, Timing, Transport};
-use ratequeue_storage::{StateOptions, StateStore};
+use ratequeue_storage::{SpaceProbe, StateOptions, StateStore};
 
 /// No test waits longer for anything.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -109,18 +109,30 @@ pub struct Opening {
     pub checkpoint: CheckpointPolicy,
     pub transport: Arc<dyn Transport>,
     pub others: Vec<(u64, Address)>,
+    pub space: SpaceProbe,
 }
 
 impl Default for Opening {
     fn default() -> Self {
         // Checkpoints when a test asks for them.
         let checkpoint = CheckpointPolicy { log_bytes: u64::MAX, interval: Duration::from_secs(3600) };
-        Self { node: 1, timing: Timing::default(), checkpoint, transport: Arc::new(NoTransport), others: Vec::new() }
+        Self {
+            node: 1,
+            timing: Timing::default(),
+            checkpoint,
+            transport: Arc::new(NoTransport),
+            others: Vec::new(),
+            space: SpaceProbe::default(),
+        }
     }
 }
 
 pub fn open_store(dir: &Path) -> StateStore {
-    let options = StateOptions { pause: Duration::ZERO, ..StateOptions::default() };
+    open_store_in(dir, SpaceProbe::default())
+}
+
+pub fn open_store_in(dir: &Path, space: SpaceProbe) -> StateStore {
+    let options = StateOptions { pause: Duration::ZERO, space, ..StateOptions::default() };
     StateStore::open(dir.join("state"), options).unwrap().0
 }
 
@@ -132,8 +144,8 @@ pub async fn try_open(dir: &Path, opening: &Opening) -> Result<Group, OpenError>
         log_dir: dir.join("log"),
         // On another thread: an earlier life, whose locks this waits for, ends on this one.
         store: tokio::task::spawn_blocking({
-            let dir = dir.to_path_buf();
-            move || open_store(&dir)
+            let (dir, space) = (dir.to_path_buf(), opening.space.clone());
+            move || open_store_in(&dir, space)
         })
         .await
         .unwrap(),
