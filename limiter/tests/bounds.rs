@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use ratequeue_limiter::{
-    Acquire, Applied, Command, Condition, Kind, LeaseId, LeaseSpec, LimitDraft, LimitName, Load, LogTime, PutResource,
-    QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, State, caps,
+    Acquire, Applied, Command, Condition, Kind, LEVEL_MAX, LeaseId, LeaseSpec, LimitDraft, LimitName, Load, LogTime,
+    PutResource, QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, State, caps,
 };
 
 const BATCH: u64 = 1_000;
@@ -97,6 +97,38 @@ fn at_most_a_million_are_remembered() {
     }
     assert_eq!(group.state.leases_live(), 0);
     assert_eq!(group.state.forgotten_early(), 4 * BATCH + 1);
+    group.state.check().unwrap();
+}
+
+/// Large ended leases are bounded in bytes: the oldest lose their metadata, and are remembered on.
+#[test]
+fn the_oldest_large_leases_lose_their_metadata() {
+    let mut group = Group::new();
+    group.apply(vec![Command::RaiseLevel(LEVEL_MAX)]);
+    let large = |n: u64| {
+        let Command::Acquire(mut acquire) = Group::acquire(n) else { unreachable!("an acquire") };
+        acquire.metadata = (0..4).map(|key| (format!("key-{key}"), "x".repeat(250))).collect();
+        Command::Acquire(acquire)
+    };
+    let bytes = 4 * 250;
+    let batches = caps::REMEMBERED_BYTES_MAX / bytes / BATCH + 20;
+    let mut ended = Vec::new();
+    for batch in 0..batches {
+        let applied = group.apply((batch * BATCH..(batch + 1) * BATCH).map(large).collect());
+        let leases = applied.outcomes.iter().map(|outcome| match outcome {
+            Ok(Reply::Acquired(view)) => view.id,
+            other => panic!("not granted: {other:?}"),
+        });
+        let leases: Vec<_> = leases.collect();
+        ended.extend(leases.iter().copied());
+        group.release(leases);
+    }
+    let metadata = |lease: LeaseId| group.state.lease(lease, group.now).unwrap().metadata.len();
+    assert_eq!((metadata(ended[0]), metadata(ended[ended.len() - 1])), (0, 4));
+    let kept = ended.iter().filter(|lease| metadata(**lease) > 0).count() as u64;
+    assert!(kept * bytes <= caps::REMEMBERED_BYTES_MAX, "{kept} leases have kept their metadata");
+    assert!(kept > (batches - 40) * BATCH / 2, "only {kept} leases have kept their metadata");
+    assert_eq!(group.state.forgotten_early(), 0);
     group.state.check().unwrap();
 }
 
