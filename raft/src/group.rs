@@ -35,7 +35,7 @@ use crate::options::{self, GroupOptions, Timing};
 use crate::proposal::{self, Applied, Submitted};
 use crate::proposer;
 use crate::receive;
-use crate::replica::{EventBatch, Replica};
+use crate::replica::{EventBatch, Machine, Replica};
 use crate::role::Role;
 use crate::slots::{SlotTable, Slots};
 use crate::space::{Room, Space};
@@ -62,6 +62,50 @@ impl WeakGroup {
     }
 }
 
+/// What a group begins with.
+struct Start {
+    log: LogStore,
+    machine: Machine,
+    time: LogTime,
+    slots: Arc<Slots>,
+}
+
+/// Opens the log, and finds the state that goes with it: in a slot, from the log alone, or at another node.
+async fn start(options: &GroupOptions, group: GroupName) -> Result<Start, OpenError> {
+    let name = &options.name;
+    let io = |detail: String| OpenError::Io { group: name.clone(), detail };
+    let (store, dir) = (options.store.clone(), options.log_dir.clone());
+    let opening = tokio::task::spawn_blocking(move || {
+        let (log, _) =
+            LogStore::open(dir, LogOptions::default()).map_err(|error| OpenError::of_log(group.as_str(), &error))?;
+        let loaded = load::load(&store, &group, &log)?;
+        Ok((log, loaded, store, group))
+    });
+    let (log, loaded, store, group) = opening.await.map_err(|error| io(error.to_string()))??;
+    let (machine, time, slots) = match loaded {
+        Ok(loaded) => (loaded.machine, loaded.time, Slots::new(store, group, loaded.slots)),
+        Err(missing) if options.others.is_empty() => {
+            return Err(OpenError::Damaged { group: name.clone(), detail: missing.detail });
+        }
+        Err(missing) => {
+            let slots = Slots::new(store, group.clone(), SlotTable::default());
+            let transport = Arc::clone(&options.transport);
+            let sources = Sources { nodes: options.others.clone(), transport, purged: missing.purged };
+            let fetched = sources.fetch(&slots).await;
+            let machine =
+                fetched.map_err(|level| OpenError::Outdated { group: name.clone(), detail: error::outdated(level) })?;
+            let following = log.clone();
+            let followed = tokio::task::spawn_blocking(move || {
+                let time = load::time_after(&following, &machine, &group)?;
+                Ok((machine, time))
+            });
+            let (machine, time) = followed.await.map_err(|error| io(error.to_string()))??;
+            (machine, time, slots)
+        }
+    };
+    Ok(Start { log, machine, time, slots })
+}
+
 impl Group {
     /// Opens the group on this node: loads the newest checkpoint that is whole, replays the log, takes part.
     ///
@@ -84,36 +128,7 @@ impl Group {
         let group = GroupName::new(options.name.clone()).map_err(|error| invalid(error.to_string()))?;
         let config = options::config(&options.name, options.timing).map_err(|error| invalid(error.to_string()))?;
 
-        let (store, dir) = (options.store.clone(), options.log_dir.clone());
-        let opening = tokio::task::spawn_blocking(move || {
-            let (log, _) = LogStore::open(dir, LogOptions::default())
-                .map_err(|error| OpenError::of_log(group.as_str(), &error))?;
-            let loaded = load::load(&store, &group, &log)?;
-            Ok((log, loaded, store, group))
-        });
-        let (log, loaded, store, group) = opening.await.map_err(|error| io(error.to_string()))??;
-        let (machine, time, slots) = match loaded {
-            Ok(loaded) => (loaded.machine, loaded.time, Slots::new(store, group, loaded.slots)),
-            Err(missing) if options.others.is_empty() => {
-                return Err(OpenError::Damaged { group: name, detail: missing.detail });
-            }
-            Err(missing) => {
-                let slots = Slots::new(store, group.clone(), SlotTable::default());
-                let transport = Arc::clone(&options.transport);
-                let sources = Sources { nodes: options.others, transport, purged: missing.purged };
-                let fetched = sources.fetch(&slots).await;
-                let machine = fetched
-                    .map_err(|level| OpenError::Outdated { group: name.clone(), detail: error::outdated(level) })?;
-                let following = log.clone();
-                let followed = tokio::task::spawn_blocking(move || {
-                    let time = load::time_after(&following, &machine, &group)?;
-                    Ok((machine, time))
-                });
-                let (machine, time) = followed.await.map_err(|error| io(error.to_string()))??;
-                (machine, time, slots)
-            }
-        };
-
+        let Start { log, machine, time, slots } = start(&options, group).await?;
         let (growth, woken) = Growth::new(options.checkpoint);
         let log_clock = LogClock::new(clock, time);
         let replica = Arc::new(Replica::new(options.name.clone(), options.node, machine, log_clock, growth));
