@@ -33,15 +33,11 @@ use serde::{Deserialize, Serialize};
 use crate::http::take_off;
 use crate::regions::{Regions, address};
 
-/// Marks a call whose key was made up for it, on its way between nodes: its caller does not know it.
-pub const KEY_MADE_UP: HeaderName = HeaderName::from_static("ratequeue-key-made-up");
-
 /// For how many microseconds a node had a call, on the way of its answer between nodes.
 const HANDLED_US: &str = "ratequeue-handled-us";
 
 /// What of a request goes along.
-const HEADERS: [HeaderName; 6] = [
-    KEY_MADE_UP,
+const HEADERS: [HeaderName; 5] = [
     HeaderName::from_static(names::IDEMPOTENCY_KEY),
     header::AUTHORIZATION,
     header::CONTENT_TYPE,

@@ -60,7 +60,7 @@ pub async fn acquire(
     if node.is_stopping() {
         return Err(Failure::shutting_down());
     }
-    let can_return = call.has_own_key();
+    let can_return = call.can_return();
     route::by_resource(&node, &resource, &call, |group| decide(&node, group, &acquire, can_return, hold)).await
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::{ErrorCode, header as names};
 use ratequeue_limiter::ResourceName;
@@ -64,10 +64,9 @@ impl Whole {
         Call::new(method, self.path(), &self.headers(), b"")
     }
 
-    /// Its caller has chosen its key, and can come back with it.
-    pub fn has_own_key(&self) -> bool {
-        let headers = &self.parts.headers;
-        headers.contains_key(names::IDEMPOTENCY_KEY) && !headers.contains_key(calls::KEY_MADE_UP)
+    /// It came with a key, so it can come again: from its caller, or from the node that passed it on, which made the key up.
+    pub fn can_return(&self) -> bool {
+        self.parts.headers.contains_key(names::IDEMPOTENCY_KEY)
     }
 
     /// Whether it is an acquire or a look, which are held open until a lease leaves the line.
@@ -82,9 +81,6 @@ impl Whole {
     /// Its headers, with the key that was made up for it if its caller gave none.
     fn headers(&self) -> HeaderMap {
         let mut headers = self.parts.headers.clone();
-        if !self.has_own_key() {
-            headers.insert(calls::KEY_MADE_UP, HeaderValue::from_static("1"));
-        }
         let key = self.parts.extensions.get::<RequestKey>().and_then(|key| key.0.as_str().parse().ok());
         key.map(|key| headers.insert(names::IDEMPOTENCY_KEY, key));
         headers
