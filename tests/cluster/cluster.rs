@@ -92,8 +92,13 @@ impl Cluster {
     /// Forms the cluster, and waits until all are ready.
     pub async fn init(&self) {
         done(&self.cli(&["init"]).await);
+        let one_version = self.members.values().all(Member::is_current);
         for member in self.members.values() {
             member.ready().await;
+            if one_version {
+                let is_raised = || async { member.client.is_at_the_level().await.then_some(()) };
+                eventually("the level is raised", is_raised).await;
+            }
         }
     }
 

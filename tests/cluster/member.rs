@@ -113,6 +113,11 @@ impl Member {
         tokio::time::timeout(Duration::from_secs(10), answer).await.ok()?.ok()
     }
 
+    /// Whether it runs the program as it is.
+    pub fn is_current(&self) -> bool {
+        self.program == Path::new(CURRENT)
+    }
+
     pub fn runs(&self) -> bool {
         self.child.is_some()
     }

@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 /// Longer than any call is held open by the server.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The highest feature level.
+const LEVEL: u64 = 2;
+
 /// A client of one node. It follows the node to the port of its next start.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -162,6 +165,14 @@ impl Client {
         answer.is(200);
         assert!(answer.body["next_cursor"].is_null(), "more than one page");
         answer.body["items"].as_array().unwrap().clone()
+    }
+
+    /// Whether its groups are at the highest feature level. To raise it is the first thing that a new leader does, and an
+    /// entry of the log.
+    pub async fn is_at_the_level(&self) -> bool {
+        let Ok(view) = self.try_call(Method::GET, "/v1/cluster", &[], None).await else { return false };
+        let groups = view.body["groups"].as_object().into_iter().flatten();
+        groups.into_iter().all(|(_, group)| group["feature_level"] == LEVEL)
     }
 
     /// The group of the node's region, as the cluster view shows it.

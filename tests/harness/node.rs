@@ -212,7 +212,7 @@ impl Node {
         let start = Instant::now();
         loop {
             let answer = self.client.try_call(reqwest::Method::GET, "/readyz", &[], None).await;
-            if answer.is_ok_and(|answer| answer.status == 200) {
+            if answer.is_ok_and(|answer| answer.status == 200) && self.client.is_at_the_level().await {
                 return;
             }
             if let Some(status) = self.child.try_wait().unwrap() {
