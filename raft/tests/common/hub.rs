@@ -189,6 +189,9 @@ impl Cluster {
         }
         cluster.group(1).form((1..=size).map(|node| (node, Address(format!("node-{node}")))).collect()).await.unwrap();
         cluster.leader().await;
+        // The first thing that a new leader does is to raise the level, which is an entry of the log.
+        let is_raised = || cluster.groups.values().all(|group| group.level() == LEVEL_MAX).then_some(());
+        eventually("the level is raised", is_raised).await;
         cluster
     }
 
