@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::caps::{CURSOR_LEN_MAX, HOLD_MS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
-use ratequeue_api::{ExtendRequest, Lease, List, Problem, ReleaseRequest, Released};
+use ratequeue_api::{ErrorCode, ExtendRequest, Lease, List, Problem, ReleaseRequest, Released};
 use ratequeue_limiter::{Command, Extend, LeaseId, LeaseView, Phase, Release, Reply, ResourceName};
 use ratequeue_raft::Group;
 use serde::Deserialize;
@@ -78,8 +78,12 @@ async fn look_unanswered(
         }
         // Also one that is claimed: what is told late of an earlier call does not count after this.
         Phase::Held(_) if !looked.claimed || looked.call != 0 => {
-            let (attended, _) = unanswered.attend(lease).await?;
-            Ok(attended.unwrap_or(now))
+            match unanswered.attend(lease).await {
+                Ok((attended, _)) => Ok(attended.unwrap_or(now)),
+                // A full disk takes no claim, and need not to tell what is claimed.
+                Err(failure) if looked.claimed && failure.code() == ErrorCode::StorageFull => Ok(now),
+                Err(failure) => Err(failure),
+            }
         }
         Phase::Held(_) | Phase::Ended(_) => Ok(now),
     }
