@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::caps;
 use crate::changes::Slot;
-use crate::command::{Acquire, metadata_fits};
+use crate::command::{Acquire, NO_CALL, metadata_fits};
 use crate::event::EventKind;
 use crate::index;
 use crate::lease_id::LeaseId;
@@ -18,7 +18,7 @@ use crate::state::{Entry, Remembered, Resource, State};
 use crate::time::LogTime;
 
 impl State {
-    /// Decides an acquire, made by a call that has a number, or by one that has none (0).
+    /// Decides an acquire, made by a call that has a number, or by one that has none ([`NO_CALL`]).
     pub(crate) fn acquire(&mut self, entry: &mut Entry, acquire: Acquire, call: u64) -> Outcome {
         check_bounds(&acquire)?;
         let body = acquire.body();
@@ -63,7 +63,7 @@ impl State {
         self.settle_due(entry, resource);
         self.end_overdue(entry, seq);
         self.call_for(entry, seq, call);
-        if call != 0 {
+        if call != NO_CALL {
             // It may have been passed over until now.
             self.settle_now(entry, resource);
         }

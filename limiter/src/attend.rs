@@ -13,15 +13,12 @@
 //! all this.
 
 use crate::caps;
-use crate::command::{Attend, Detach, Release};
+use crate::command::{Attend, Detach, NO_CALL, Release};
 use crate::due::Ending;
 use crate::lease_id::LeaseId;
 use crate::outcome::{LeaseState, Outcome, Reply};
 use crate::record::{Caller, Life, Presence, RecordKey};
 use crate::state::{Entry, State};
-
-/// The number of no call: whose end is not told, or does not count.
-const NOBODY: u64 = 0;
 
 impl State {
     pub(crate) fn attend(&mut self, entry: &mut Entry, attend: Attend) -> Outcome {
@@ -50,8 +47,8 @@ impl State {
         let (id, priority) = (lease.resource, lease.priority);
         let is_there = lease.caller.presence == Presence::Attached && lease.caller.claim_until.is_none();
         let caller = if is_there && matches!(lease.life, Life::Held(_)) && lease.caller.call != call {
-            Caller { call: NOBODY, ..lease.caller }
-        } else if is_there && call == NOBODY {
+            Caller { call: NO_CALL, ..lease.caller }
+        } else if is_there && call == NO_CALL {
             // Nobody is told when a call without a number ends: the one that is there still counts.
             lease.caller
         } else {
@@ -80,7 +77,7 @@ impl State {
     pub(crate) fn detach(&mut self, entry: &mut Entry, detach: &Detach) -> Outcome {
         for (lease, call) in detach.calls.iter().take(caps::DETACH_LEASES_MAX) {
             let Ok((seq, id)) = self.find_lease(entry, *lease) else { continue };
-            let is_last = self.leases.get(seq).is_some_and(|lease| *call != NOBODY && lease.caller.call == *call);
+            let is_last = self.leases.get(seq).is_some_and(|lease| *call != NO_CALL && lease.caller.call == *call);
             if is_last && detach.for_good {
                 // Its answer is for nobody.
                 let _ = self.release(entry, Release { lease: *lease, used: None });
@@ -131,7 +128,7 @@ impl State {
     /// Claims a held lease, as its holder has just shown to be there: the end of no call counts any more, and be it told late.
     pub(crate) fn claim_lease(&mut self, seq: u64) {
         let Some(lease) = self.leases.get(seq).filter(|lease| matches!(lease.life, Life::Held(_))) else { return };
-        let caller = Caller { call: NOBODY, presence: Presence::Attached, claim_until: None };
+        let caller = Caller { call: NO_CALL, presence: Presence::Attached, claim_until: None };
         if lease.caller != caller {
             self.edit_caller(seq, caller);
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::caps;
 use crate::hash::hash_of;
 use crate::lease_id::LeaseId;
-use crate::level::LEVEL_FIRST;
+use crate::level::{LEVEL_CALLERS, LEVEL_FIRST};
 use crate::load::Load;
 use crate::name::{Placement, RequestId, ResourceName};
 use crate::patch::{Patch, ResourcePatch};
@@ -54,7 +54,7 @@ impl Command {
     /// The feature level that the command needs: the members of a group of a lower one could not read it.
     #[must_use]
     pub fn level(&self) -> u32 {
-        let of_queue = |claims: bool| if claims { 2 } else { LEVEL_FIRST };
+        let of_queue = |claims: bool| if claims { LEVEL_CALLERS } else { LEVEL_FIRST };
         match self {
             Self::PutResource(put) | Self::PutClaimed(PutClaimed { put, .. }) => {
                 of_queue(put.spec.queue.claim_ms != caps::CLAIM_MS_DEFAULT)
@@ -70,9 +70,9 @@ impl Command {
             | Self::Tick
             | Self::Claim(_)
             | Self::Unclaim(_)
-            | Self::Fence(_) => LEVEL_FIRST,
-            Self::RaiseLevel(_) => LEVEL_FIRST,
-            Self::Call(_) | Self::Attend(_) | Self::Detach(_) => 2,
+            | Self::Fence(_)
+            | Self::RaiseLevel(_) => LEVEL_FIRST,
+            Self::Call(_) | Self::Attend(_) | Self::Detach(_) => LEVEL_CALLERS,
         }
     }
 }
@@ -208,12 +208,15 @@ pub struct Extend {
     pub ttl_ms: Option<u64>,
 }
 
+/// The number of no call: one whose end is not told, or does not count.
+pub const NO_CALL: u64 = 0;
+
 /// Asks for a lease, in a call whose end may be told later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// What for.
     pub acquire: Acquire,
-    /// A number that no other call has, by chance. Not 0.
+    /// A number that no other call has, by chance. Not [`NO_CALL`].
     pub call: u64,
 }
 

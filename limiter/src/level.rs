@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 /// The level of a group that never raised it.
 pub const LEVEL_FIRST: u32 = 1;
 
+/// The level that brings callers: calls with a number, looks that say whose a lease is, and `claim_ms`.
+pub const LEVEL_CALLERS: u32 = 2;
+
 /// The highest level that this version can follow.
 pub const LEVEL_MAX: u32 = if cfg!(feature = "level-1") { LEVEL_FIRST } else { 2 };
 

@@ -64,11 +64,11 @@ pub use changes::{Extent, NotCut, Period};
 pub use check::Broken;
 pub use command::{
     Acquire, Attend, Call, ClaimName, Command, Condition, DeleteResource, Detach, Extend, FenceClaims, Keepalive,
-    Metadata, PatchResource, PutClaimed, PutResource, Release, UnclaimName, metadata_fits,
+    Metadata, NO_CALL, PatchResource, PutClaimed, PutResource, Release, UnclaimName, metadata_fits,
 };
 pub use event::{Event, EventKind};
 pub use lease_id::{BadLeaseId, LeaseId};
-pub use level::{Features, LEVEL_FIRST, LEVEL_MAX};
+pub use level::{Features, LEVEL_CALLERS, LEVEL_FIRST, LEVEL_MAX};
 pub use load::{BadLoad, Load};
 pub use loader::Loader;
 pub use name::{BadName, LimitName, Placement, RequestId, ResourceName};

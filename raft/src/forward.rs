@@ -16,7 +16,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ratequeue_limiter::{Command, LeaseId, LeaseView};
+use ratequeue_limiter::{Command, LEVEL_CALLERS, LEVEL_FIRST, LeaseId, LeaseView, NO_CALL};
 use ratequeue_storage::{codec, keys};
 use serde::{Deserialize, Serialize};
 
@@ -35,10 +35,21 @@ enum Question {
     Submit(Box<Command>),
     /// Up to which log index everything was acknowledged.
     ReadIndex,
-    /// How a lease is. Of feature level 2.
+    /// How a lease is.
     Look(LeaseId),
-    /// Whether there is room on its disk. Of feature level 2.
+    /// Whether there is room on its disk.
     Room,
+}
+
+impl Question {
+    /// The feature level that the question needs: nodes of a group of a lower one could not read it.
+    fn level(&self) -> u32 {
+        match self {
+            Self::Submit(command) => command.level(),
+            Self::ReadIndex => LEVEL_FIRST,
+            Self::Look(_) | Self::Room => LEVEL_CALLERS,
+        }
+    }
 }
 
 /// What the leader answers.
@@ -55,7 +66,7 @@ enum Answer {
 pub struct Looked {
     /// `None` when there is none, or it is forgotten. What it says of the time left counts from now.
     pub view: Option<LeaseView>,
-    /// The number of the call that came for it last; 0 when none is known.
+    /// The number of the call that came for it last, if one is known.
     pub call: u64,
     /// False while it is held and still has to be claimed.
     pub claimed: bool,
@@ -176,14 +187,15 @@ impl Group {
     }
 
     async fn look_at(&self, leader: NodeId, lease: LeaseId) -> Result<Looked, SubmitError> {
-        if self.level() < 2 {
+        let question = Question::Look(lease);
+        if self.level() < question.level() {
             // A leader of before does not know the question.
             let index = self.read_index_of(leader).await?;
             self.wait_applied(index).await?;
             return Ok(self.looked(lease));
         }
         let asked = Instant::now();
-        match self.ask(leader, &Question::Look(lease)).await? {
+        match self.ask(leader, &question).await? {
             Answer::Looked(result) => match *result {
                 Err(SubmitError::ShuttingDown) => Err(SubmitError::NotLeader { leader: None }),
                 Err(error) => Err(error),
@@ -198,14 +210,14 @@ impl Group {
 
     fn looked(&self, lease: LeaseId) -> Looked {
         self.read(|state, now| {
-            let (call, claimed) = state.caller(lease).unwrap_or((0, true));
+            let (call, claimed) = state.caller(lease).unwrap_or((NO_CALL, true));
             Looked { view: state.lease(lease, now), call, claimed }
         })
     }
 
     /// Another voter that answers and has room on its disk.
     pub(crate) async fn voter_with_room(&self) -> Option<NodeId> {
-        if self.level() < 2 {
+        if self.level() < Question::Room.level() {
             return None;
         }
         let answering = self.answered_within(self.timing().election_max);

@@ -9,17 +9,11 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 
-use ratequeue_limiter::{Acquire, Attend, Call, Command, Detach, LeaseId, LeaseView, Reply};
+use ratequeue_limiter::{Acquire, Attend, Call, Command, Detach, LEVEL_CALLERS, LeaseId, LeaseView, NO_CALL, Reply};
 use ratequeue_raft::{Applied, Group, SubmitError};
 
 use super::problem::Failure;
 use super::unexpected;
-
-/// Stands for a call without a number: nobody is told of its end.
-const NO_CALL: u64 = 0;
-
-/// The level from which on a group knows of callers.
-const KNOWS_CALLERS: u32 = 2;
 
 type Deciding = Pin<Box<dyn Future<Output = Result<Applied, SubmitError>> + Send>>;
 
@@ -58,7 +52,7 @@ impl Unanswered {
     pub async fn acquire(&mut self, acquire: Acquire) -> Result<Applied, SubmitError> {
         let (group, call) = (self.group.clone(), self.call);
         self.stage = Stage::Deciding(Box::pin(async move {
-            if group.level() >= KNOWS_CALLERS {
+            if group.level() >= LEVEL_CALLERS {
                 let command = Command::Call(Call { acquire: acquire.clone(), call });
                 match group.submit_anywhere(command).await {
                     // Whoever leads has not applied yet what raises the level.
@@ -88,7 +82,7 @@ impl Unanswered {
     /// When the group cannot be asked, or there is no such lease.
     pub async fn attend(&mut self, lease: LeaseId) -> Result<(Option<LeaseView>, u64), Failure> {
         self.stage = Stage::Lease(lease);
-        if self.group.level() < KNOWS_CALLERS {
+        if self.group.level() < LEVEL_CALLERS {
             let index = super::acquire::keep_alive(&self.group, lease).await?;
             return Ok((None, index));
         }
@@ -152,7 +146,7 @@ impl Drop for Unanswered {
 /// Says that the caller of a lease has gone. A group that does not know of callers lets its place end by itself, when nobody
 /// asks for it.
 async fn leave(group: &Group, lease: LeaseId, call: u64, can_return: bool) {
-    if call == NO_CALL || group.level() < KNOWS_CALLERS {
+    if call == NO_CALL || group.level() < LEVEL_CALLERS {
         return;
     }
     let detach = Detach { calls: vec![(lease, call)], for_good: !can_return };
