@@ -67,6 +67,7 @@ async fn look_unanswered(
     hold: Duration,
 ) -> Result<LeaseView, Failure> {
     let looked = group.look(lease).await?;
+    let has_to_claim = unanswered.has_to_claim(&looked);
     let now = looked.view.ok_or_else(Failure::lease_not_found)?;
     match now.phase {
         Phase::Waiting(_) => {
@@ -76,15 +77,12 @@ async fn look_unanswered(
                 view => wait(node, group, unanswered, view.unwrap_or(now), index, hold).await,
             }
         }
-        // Also one that is claimed: what is told late of an earlier call does not count after this.
-        Phase::Held(_) if !looked.claimed || looked.call != 0 => {
-            match unanswered.attend(lease).await {
-                Ok((attended, _)) => Ok(attended.unwrap_or(now)),
-                // A full disk takes no claim, and need not to tell what is claimed.
-                Err(failure) if looked.claimed && failure.code() == ErrorCode::StorageFull => Ok(now),
-                Err(failure) => Err(failure),
-            }
-        }
+        Phase::Held(_) if has_to_claim => match unanswered.attend(lease).await {
+            Ok((attended, _)) => Ok(attended.unwrap_or(now)),
+            // A full disk takes no claim. What is claimed already can be told all the same.
+            Err(failure) if looked.claimed && failure.code() == ErrorCode::StorageFull => Ok(now),
+            Err(failure) => Err(failure),
+        },
         Phase::Held(_) | Phase::Ended(_) => Ok(now),
     }
 }

@@ -9,8 +9,10 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 
-use ratequeue_limiter::{Acquire, Attend, Call, Command, Detach, LEVEL_CALLERS, LeaseId, LeaseView, NO_CALL, Reply};
-use ratequeue_raft::{Applied, Group, SubmitError};
+use ratequeue_limiter::{
+    Acquire, Attend, Call, Command, Detach, LEVEL_CALLERS, LeaseId, LeaseView, NO_CALL, Phase, Reply,
+};
+use ratequeue_raft::{Applied, Group, Looked, SubmitError};
 
 use super::problem::Failure;
 use super::unexpected;
@@ -93,16 +95,22 @@ impl Unanswered {
         Ok((Some(view), applied.index))
     }
 
+    /// Whether a lease that was seen has to be claimed before it is said to be held. So has one that is claimed, when another
+    /// call has come for it: what is told late of that one does not count afterwards.
+    pub fn has_to_claim(&self, looked: &Looked) -> bool {
+        let is_held = looked.view.as_ref().is_some_and(|view| matches!(view.phase, Phase::Held(_)));
+        is_held && !(looked.claimed && [self.call, NO_CALL].contains(&looked.call))
+    }
+
     /// A lease as it is now, for whoever leads, after it was seen to have left the line: claimed, if it is held and was not yet.
     ///
     /// # Errors
     /// When the group cannot be asked, or the lease is forgotten. It is not known to be held then.
     pub async fn confirm(&mut self, lease: LeaseId) -> Result<LeaseView, Failure> {
         let looked = self.group.look(lease).await?;
+        let has_to_claim = self.has_to_claim(&looked);
         let view = looked.view.ok_or_else(Failure::lease_not_found)?;
-        let is_held = matches!(view.phase, ratequeue_limiter::Phase::Held(_));
-        let is_ours = looked.claimed && (looked.call == self.call || looked.call == NO_CALL);
-        if !is_held || is_ours {
+        if !has_to_claim {
             return Ok(view);
         }
         let (attended, _) = self.attend(lease).await?;
