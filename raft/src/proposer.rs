@@ -226,13 +226,7 @@ impl Running {
         if room == Room::Enough {
             return;
         }
-        for submitted in std::mem::take(&mut self.waiting) {
-            if room < room_for(&submitted.command) {
-                submitted.refuse(SubmitError::StorageFull);
-            } else {
-                self.waiting.push_back(submitted);
-            }
-        }
+        self.refuse_if(SubmitError::StorageFull, |command| room < room_for(command));
     }
 
     /// Refuses what some members of the group could not read.
@@ -243,9 +237,14 @@ impl Running {
             return;
         }
         let behind = level::followed_by_all(raft, replica, &**transport).and_then(|(_, behind)| behind);
+        self.refuse_if(SubmitError::FeatureNotEnabled { behind }, |command| command.level() > level);
+    }
+
+    /// Refuses those that wait to be proposed whose command is such a one.
+    fn refuse_if(&mut self, error: SubmitError, is_such: impl Fn(&Command) -> bool) {
         for submitted in std::mem::take(&mut self.waiting) {
-            if submitted.command.level() > level {
-                submitted.refuse(SubmitError::FeatureNotEnabled { behind });
+            if is_such(&submitted.command) {
+                submitted.refuse(error);
             } else {
                 self.waiting.push_back(submitted);
             }
