@@ -102,6 +102,12 @@ struct Whole {
     period: Option<Period>,
 }
 
+impl Whole {
+    fn at(&self, slot: Slot) -> Checkpoint {
+        Checkpoint { slot, header: self.header.clone() }
+    }
+}
+
 /// What is known about the slots.
 #[derive(Debug, Default)]
 pub(crate) struct SlotTable {
@@ -140,10 +146,13 @@ impl SlotTable {
         }
     }
 
+    fn wholes(&self) -> impl Iterator<Item = (Slot, &Whole)> {
+        Slot::ALL.into_iter().filter_map(|slot| Some((slot, self.whole(slot)?)))
+    }
+
     /// What a restart would begin with.
     fn newest(&self) -> Option<(Slot, &Whole)> {
-        let wholes = Slot::ALL.into_iter().filter_map(|slot| Some((slot, self.whole(slot)?)));
-        wholes.max_by_key(|(_, whole)| whole.header.sequence)
+        self.wholes().max_by_key(|(_, whole)| whole.header.sequence)
     }
 
     /// Where the next checkpoint goes.
@@ -203,15 +212,14 @@ impl Slots {
     }
 
     pub fn newest(&self) -> Option<Checkpoint> {
-        self.table.lock().newest().map(|(slot, whole)| Checkpoint { slot, header: whole.header.clone() })
+        self.table.lock().newest().map(|(slot, whole)| whole.at(slot))
     }
 
     /// The checkpoint of this sequence, if it is still there.
     pub fn of_sequence(&self, sequence: u64) -> Option<Checkpoint> {
         let table = self.table.lock();
-        let mut wholes = Slot::ALL.into_iter().filter_map(|slot| Some((slot, &table.whole(slot)?.header)));
-        let found = wholes.find(|(_, header)| header.sequence == sequence);
-        found.map(|(slot, header)| Checkpoint { slot, header: header.clone() })
+        let found = table.wholes().find(|(_, whole)| whole.header.sequence == sequence);
+        found.map(|(slot, whole)| whole.at(slot))
     }
 
     /// The log may be purged up to the last entry in there: a restart that finds the newest slot damaged begins with it.
@@ -222,8 +230,7 @@ impl Slots {
 
     /// Bytes of the records of the larger slot.
     pub fn bytes(&self) -> u64 {
-        let table = self.table.lock();
-        Slot::ALL.into_iter().filter_map(|slot| table.whole(slot)).map(|whole| whole.bytes).max().unwrap_or_default()
+        self.table.lock().wholes().map(|(_, whole)| whole.bytes).max().unwrap_or_default()
     }
 
     /// Keeps `slot` as it is for as long as the result exists.
