@@ -12,8 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ratequeue_limiter::Extent;
-use ratequeue_storage::caps::{STATE_BYTES_FACTOR, STATE_FREE_BYTES_MIN};
-use ratequeue_storage::{Header, LogStore};
+use ratequeue_storage::{Header, LogStore, checkpoint_bytes};
 use tokio::sync::{oneshot, watch};
 
 use crate::caps;
@@ -301,7 +300,7 @@ impl Worker {
             Extent::Full => self.slots.bytes(),
             Extent::Since(_) => 0,
         };
-        let needed = bytes.saturating_mul(STATE_BYTES_FACTOR).saturating_add(STATE_FREE_BYTES_MIN);
+        let needed = checkpoint_bytes(bytes);
         match self.slots.store().free_bytes() {
             Ok(free) if free < needed => Err(CheckpointError::NoSpace { free, needed }),
             // Where the system does not tell, it is tried.

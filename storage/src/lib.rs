@@ -43,7 +43,7 @@ pub use group::{GroupName, InvalidGroupName};
 pub use identity::{DataDir, FORMAT, Identity, OpenError};
 pub use keys::Schema;
 pub use log::{Entry, LogError, LogId, LogOptions, LogState, LogStore, OnDurable, ReadLimit, Vote};
-pub use space::{SpaceLimit, SpaceProbe, free_bytes};
+pub use space::{SpaceLimit, SpaceProbe, checkpoint_bytes, free_bytes};
 pub use state::{
     Header, Opened, Record, RecordKey, RecordSink, Slot, SlotError, SlotWriter, StateError, StateOptions, StateStore,
 };

@@ -49,6 +49,11 @@ impl fmt::Debug for SpaceProbe {
     }
 }
 
+/// Free bytes that writing so many bytes of records may take, with what sled takes on top, and what is to be left.
+pub fn checkpoint_bytes(bytes: u64) -> u64 {
+    bytes.saturating_mul(caps::STATE_BYTES_FACTOR).saturating_add(caps::STATE_FREE_BYTES_MIN)
+}
+
 /// When the data folder counts as full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpaceLimit {
@@ -57,11 +62,10 @@ pub struct SpaceLimit {
 }
 
 impl SpaceLimit {
-    /// The reserve of a node whose newest checkpoint has so many bytes: room for the next one beside it, with what sled
-    /// takes on top, and never less than [`caps::FREE_BYTES_MIN`].
+    /// The reserve of a node whose newest checkpoint has so many bytes: room for the next one beside it, and never less than
+    /// [`caps::FREE_BYTES_MIN`].
     pub fn for_checkpoint(bytes: u64) -> Self {
-        let needed = bytes.saturating_mul(caps::STATE_BYTES_FACTOR).saturating_add(caps::STATE_FREE_BYTES_MIN);
-        Self { free_bytes_min: caps::FREE_BYTES_MIN.max(needed) }
+        Self { free_bytes_min: caps::FREE_BYTES_MIN.max(checkpoint_bytes(bytes)) }
     }
 
     /// Whether `free_bytes` is too little. `full_before` is the last answer: once full, space must grow past the limit
