@@ -135,15 +135,10 @@ impl Script {
                 let (key, lease) = self.next_lease(args)?;
                 (format!("attend {key}"), Command::Attend(Attend { lease, call: language::number_next(args)? }))
             }
-            "detach" => {
+            "detach" | "forsake" => {
                 let (key, lease) = self.next_lease(args)?;
                 let calls = vec![(lease, language::number_next(args)?)];
-                (format!("detach {key}"), Command::Detach(Detach { calls, for_good: false }))
-            }
-            "forsake" => {
-                let (key, lease) = self.next_lease(args)?;
-                let calls = vec![(lease, language::number_next(args)?)];
-                (format!("forsake {key}"), Command::Detach(Detach { calls, for_good: true }))
+                (format!("{name} {key}"), Command::Detach(Detach { calls, for_good: name == "forsake" }))
             }
             "raise" => {
                 let level = u32::try_from(language::number_next(args)?)?;
