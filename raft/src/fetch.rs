@@ -67,13 +67,9 @@ fn read_page(slots: &Arc<Slots>, asked: PageRequest) -> Result<Page, String> {
     let sequence = found.header.sequence;
     let _pin = slots.pin(found.slot);
     let page = slots.store().page(slots.group(), found.slot, asked.after, caps::SNAPSHOT_CHUNK_RECORDS_MAX);
-    let mut bytes = 0_usize;
-    let fits = |record: &Record| {
-        let first = bytes == 0;
-        bytes = bytes.saturating_add(record.value.len());
-        first || bytes <= caps::SNAPSHOT_CHUNK_BYTES_MAX
-    };
-    let records = page.map_err(|error| error.to_string())?.into_iter().take_while(fits).collect();
+    // What does not fit into the frame is asked for next.
+    let mut chunks = snapshot::chunked(page.map_err(|error| error.to_string())?).into_iter();
+    let records = chunks.next().unwrap_or_default();
     let header = snapshot::encode_header(slots.group(), &found.header)?;
     Ok(Page { sequence, header, records })
 }

@@ -197,7 +197,7 @@ fn read_pieces(
 }
 
 /// The records in the same order, in chunks that fit into a frame.
-fn chunked(records: Vec<Record>) -> Vec<Vec<Record>> {
+pub(crate) fn chunked(records: Vec<Record>) -> Vec<Vec<Record>> {
     let (mut chunks, mut bytes) = (Vec::new(), usize::MAX);
     for record in records {
         bytes = bytes.saturating_add(record.value.len());
