@@ -96,7 +96,7 @@ async fn start(options: &GroupOptions, group: GroupName) -> Result<Start, OpenEr
                 fetched.map_err(|level| OpenError::Outdated { group: name.clone(), detail: error::outdated(level) })?;
             let following = log.clone();
             let followed = tokio::task::spawn_blocking(move || {
-                let time = load::time_after(&following, &machine, &group)?;
+                let time = load::continue_from(&following, &machine, &group)?;
                 Ok((machine, time))
             });
             let (machine, time) = followed.await.map_err(|error| io(error.to_string()))??;

@@ -107,14 +107,15 @@ fn finish(
     bytes: u64,
     group: &GroupName,
 ) -> Result<Loaded, OpenError> {
-    let time = time_after(log, &machine, group)?;
+    let time = continue_from(log, &machine, group)?;
     // The other slot was not read, so nothing is known of it.
     let slots = SlotTable::loaded(newest, bytes, &machine.state);
     Ok(Loaded { machine, slots, time })
 }
 
-/// From where log time goes on, with a state that may be from elsewhere; the log follows it afterwards. Blocks.
-pub(crate) fn time_after(log: &LogStore, machine: &Machine, group: &GroupName) -> Result<LogTime, OpenError> {
+/// Has the log go on from a state, which may be from elsewhere: what contradicts it is dropped. Returns from where log time
+/// goes on. Blocks.
+pub(crate) fn continue_from(log: &LogStore, machine: &Machine, group: &GroupName) -> Result<LogTime, OpenError> {
     drop_conflicting(log, machine.applied).map_err(|error| OpenError::of_log(group.as_str(), &error))?;
     let stamp = last_stamp(log).map_err(|detail| OpenError::Damaged { group: group.to_string(), detail })?;
     Ok(machine.state.now().max(stamp.unwrap_or_default()))
