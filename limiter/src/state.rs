@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use crate::caps;
 use crate::changes::{Changes, Extent, Next, NotCut, Period, Slot};
-use crate::command::Command;
+use crate::command::{Command, NO_CALL};
 use crate::ended::EndedLeases;
 use crate::event::Event;
 use crate::index::Index;
@@ -192,7 +192,7 @@ impl State {
             Command::PutResource(put) => self.put_resource(entry, put),
             Command::PatchResource(patch) => self.patch_resource(entry, patch),
             Command::DeleteResource(delete) => self.delete_resource(entry, delete),
-            Command::Acquire(acquire) => self.acquire(entry, acquire, 0),
+            Command::Acquire(acquire) => self.acquire(entry, acquire, NO_CALL),
             Command::Release(release) => self.release(entry, release),
             Command::Extend(extend) => self.extend(entry, &extend),
             Command::Keepalive(keepalive) => self.keepalive(entry, &keepalive),
