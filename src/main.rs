@@ -8,6 +8,7 @@
 //!   catalog.rs  where a resource lives; claiming its name
 //!   regions.rs  who is in which region, and whether it can be reached
 //!   calls.rs    calls that are passed on to another region
+//!   descriptors.rs  how many files and connections the process may have
 //! ```
 //!
 //! No rule of limits lives here: calls become commands, the group decides them, and outcomes become answers.
@@ -16,6 +17,7 @@ mod calls;
 mod catalog;
 mod cli;
 mod config;
+mod descriptors;
 mod exit;
 mod http;
 mod node;

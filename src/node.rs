@@ -40,6 +40,14 @@ pub struct NodeOptions {
     pub peer: SocketAddr,
 }
 
+/// Where a node that is open is on its way. It only goes forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Running,
+    Leaving,
+    Stopping,
+}
+
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -83,8 +91,7 @@ pub struct Node {
     member: OnceCell<Member>,
     /// Told when the node became part of a cluster.
     joined: Notify,
-    /// True once the node is stopping.
-    stopping: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
 }
 
 /// A node's part in its cluster.
@@ -118,7 +125,7 @@ impl Node {
             data,
             member: OnceCell::new(),
             joined: Notify::new(),
-            stopping: watch::Sender::new(false),
+            stage: watch::Sender::new(Stage::Running),
         };
         let alone = node.options.cluster.ids().len() == 1;
         match identity {
@@ -245,20 +252,30 @@ impl Node {
         }
     }
 
+    /// True once the node is on its way to stop: no new callers should come.
+    pub fn is_leaving(&self) -> bool {
+        *self.stage.borrow() >= Stage::Leaving
+    }
+
     /// True once the node is stopping.
     pub fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+        *self.stage.borrow() >= Stage::Stopping
     }
 
     /// Resolves once the node is stopping.
     pub async fn stopping(&self) {
         // The sender lives as long as the node, so this ends with a value.
-        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+        let _ = self.stage.subscribe().wait_for(|stage| *stage >= Stage::Stopping).await;
+    }
+
+    /// Says from now on that the node is not ready. Calls go on.
+    pub fn leave(&self) {
+        self.stage.send_replace(Stage::Leaving);
     }
 
     /// Answers every waiting call, so that connections can end.
     pub fn stop(&self) {
-        self.stopping.send_replace(true);
+        self.stage.send_replace(Stage::Stopping);
     }
 
     /// Counts what happens in the groups, for as long as the node runs.

@@ -86,6 +86,8 @@ error_codes! {
     BodyTooLarge => "body-too-large", 413, false, true, "The body is too large";
     /// The body is not JSON.
     UnsupportedMediaType => "unsupported-media-type", 415, false, true, "The body must be JSON";
+    /// The head of the request is over 16 KiB, or has more than 64 headers.
+    HeadTooLarge => "head-too-large", 431, false, true, "The head is too large";
     /// The load is more than a limit can ever admit.
     LoadExceedsCapacity => "load-exceeds-capacity", 422, false, true, "The load can never fit";
     /// The idempotency key was used with another body.

@@ -4,16 +4,19 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use ratequeue_raft::Calls;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
+use super::duration;
+use super::signals::Signals;
 use crate::calls::Passed;
 use crate::config::ClusterFile;
+use crate::descriptors::Descriptors;
 use crate::exit::{Exit, Failed};
-use crate::http::server;
+use crate::http::server::{self, Server};
 use crate::node::{Node, NodeOptions, StartError};
 
 /// What is logged unless `RATEQUEUE_LOG` says otherwise. openraft would warn of each heartbeat to a node that is down, and
@@ -49,12 +52,15 @@ pub struct NodeArgs {
     /// Where to listen for the other nodes, when it differs from the address in the file
     #[arg(long, env = "RATEQUEUE_PEER", value_name = "ADDRESS")]
     peer: Option<SocketAddr>,
+    /// At SIGTERM, how long /readyz says 503 while calls are still taken, before the node stops
+    #[arg(long, env = "RATEQUEUE_DRAIN", default_value = "2s", value_parser = duration::parse, value_name = "TIME")]
+    drain: Duration,
 }
 
 impl Dev {
     pub fn run(self) -> Result<Exit, Failed> {
         let data = self.data.clone();
-        serve(self.http, self.data, |address| {
+        serve(self.http, self.data, 1, Duration::ZERO, |address| {
             let url = format!("http://{address}");
             let cluster = ClusterFile::alone("dev", "local", address);
             let options = NodeOptions { cluster, region: "local".to_owned(), id: 1, peer: address };
@@ -84,17 +90,21 @@ impl NodeArgs {
         };
         let (region, http) = (region.to_owned(), self.http.unwrap_or(node.http));
         let peer = self.peer.unwrap_or(node.peer);
+        let nodes = file.ids().len();
         let options = NodeOptions { cluster: file, region, id: self.id, peer };
-        serve(http, self.data, |address| {
+        serve(http, self.data, nodes, self.drain, |address| {
             (options, format!("RateQueue node {} listens on http://{address}.\n", self.id))
         })
     }
 }
 
-/// Runs a node until it is told to stop. `describe` is given the address it got, which port 0 leaves open.
+/// Runs a node of a cluster of so many until it is told to stop. `describe` is given the address it got, which port 0 leaves
+/// open.
 fn serve(
     http: SocketAddr,
     data: PathBuf,
+    nodes: usize,
+    drain: Duration,
     describe: impl FnOnce(SocketAddr) -> (NodeOptions, String),
 ) -> Result<Exit, Failed> {
     let filter = std::env::var("RATEQUEUE_LOG").unwrap_or_else(|_| LOG_DEFAULT.to_owned());
@@ -102,16 +112,42 @@ fn serve(
         .map_err(|error| Failed::new(Exit::Usage, format!("RATEQUEUE_LOG is {filter:?}: {error}")))?;
     let ansi = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+
+    let descriptors = Descriptors::acquire(nodes.saturating_sub(1)).map_err(|text| Failed::new(Exit::Usage, text))?;
+    tracing::info!(open_files = descriptors.limit, connections = descriptors.connections, "the most there may be");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed::new(Exit::Failed, format!("cannot start: {error}")))?;
-    runtime.block_on(async {
+
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::install()?;
         let listener = server::bind(http).await.map_err(|text| Failed::new(Exit::Failed, text))?;
         let address = listener.local_addr().map_err(|error| Failed::new(Exit::Failed, error.to_string()))?;
         let (options, text) = describe(address);
-        let node = Node::open(options, &data).await.map_err(|error| cannot_start(&error))?;
+        tracing::info!(%address, data = %data.display(), "listening, and opening the data folder");
+        let server = Arc::new(Server::new(options.id, descriptors));
+        let serving = tokio::spawn(Arc::clone(&server).run(listener));
+
+        let Some(node) = open(options, data, &mut signals).await? else { return Ok(Exit::Done) };
         super::print(&text);
-        run(Arc::new(node), listener).await
-    })
+        run(node, &server, serving, signals, drain).await
+    });
+    // What is left when it ended early, like a folder that is being opened, ends with the process.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Opens a node, which may take long; gives nothing when it was told to stop meanwhile.
+async fn open(options: NodeOptions, data: PathBuf, signals: &mut Signals) -> Result<Option<Arc<Node>>, Failed> {
+    let runtime = tokio::runtime::Handle::current();
+    // On a thread of its own: it reads the disk, and the server answers meanwhile.
+    let opening = tokio::task::spawn_blocking(move || runtime.block_on(Node::open(options, &data)));
+    tokio::select! {
+        opened = opening => {
+            let opened = opened.map_err(|error| Failed::new(Exit::Failed, format!("cannot open: {error}")))?;
+            opened.map(|node| Some(Arc::new(node))).map_err(|error| cannot_start(&error))
+        }
+        _ = signals.next() => Ok(None),
+    }
 }
 
 fn cannot_start(error: &StartError) -> Failed {
@@ -119,35 +155,48 @@ fn cannot_start(error: &StartError) -> Failed {
     Failed::new(exit, error.to_string())
 }
 
-async fn run(node: Arc<Node>, listener: TcpListener) -> Result<Exit, Failed> {
-    let cannot = |error: std::io::Error| Failed::new(Exit::Failed, format!("cannot wait for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+async fn run(
+    node: Arc<Node>,
+    server: &Server,
+    serving: JoinHandle<()>,
+    mut signals: Signals,
+    drain: Duration,
+) -> Result<Exit, Failed> {
     let router = crate::http::router(Arc::clone(&node));
     let passed: Arc<dyn Calls> = Arc::new(Passed::new(router.clone()));
-    let serving = tokio::spawn(server::serve(Arc::clone(&node), router, listener));
+    server.open(router);
     let watching = {
         let (node, passed) = (Arc::clone(&node), Arc::downgrade(&passed));
         tokio::spawn(async move { tokio::join!(node.count(), node.answer(passed), node.watch_regions()) })
     };
+
     let died = tokio::select! {
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
+        _ = signals.next() => None,
         ended = node.failed() => Some(ended),
     };
-    if died.is_none() {
-        node.hand_over().await;
-    }
-    node.stop();
     if let Some(ended) = died {
+        node.stop();
         // Nothing that is still to be answered can be: a node whose disk failed must not pretend to be one.
         let exit = if ended.is_outdated { Exit::Data } else { Exit::Failed };
         return Err(Failed::new(exit, ended.why));
     }
+    tokio::spawn(end_at_once(signals));
+
+    node.leave();
+    tokio::join!(node.hand_over(), tokio::time::sleep(drain));
+    node.stop();
+    server.close();
     // It ends by itself, in bounded time, now that the node is stopping.
     let _ = serving.await;
     watching.abort();
     let stopped = node.shutdown().await;
     stopped.map_err(|error| Failed::new(Exit::Failed, format!("the state could not be saved: {error}")))?;
     Ok(Exit::Done)
+}
+
+/// Ends the process at the next signal, as a crash would: somebody does not want to wait.
+async fn end_at_once(mut signals: Signals) {
+    let ending = signals.next().await;
+    eprintln!("ratequeue: ended at once. Nothing that was acknowledged is lost: the next start reads it from the log");
+    std::process::exit(ending.code().into());
 }

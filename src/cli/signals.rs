@@ -1,4 +1,4 @@
-//! The signals that end a client command.
+//! The signals that end a command.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -15,11 +15,16 @@ pub enum Ending {
 
 impl Ending {
     /// 128 and the signal's number, as shells say it.
-    pub fn exit(self) -> Exit {
-        Exit::Code(match self {
+    pub fn code(self) -> u8 {
+        match self {
             Self::Interrupt => 130,
             Self::Terminate => 143,
-        })
+        }
+    }
+
+    /// The end of a command that was interrupted.
+    pub fn exit(self) -> Exit {
+        Exit::Code(self.code())
     }
 }
 

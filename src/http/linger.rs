@@ -17,8 +17,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
+
+use super::stall::StallingStream;
 
 /// Bytes that are read away at most.
 const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -43,7 +44,7 @@ impl Linger {
 /// A connection that lingers at its end when its [`Linger`] is set, and closes at once otherwise.
 #[derive(Debug)]
 pub struct LingeringStream {
-    stream: TcpStream,
+    stream: StallingStream,
     linger: Linger,
     /// What is left to do once this side has ended its direction.
     rest: Option<Rest>,
@@ -58,7 +59,7 @@ struct Rest {
 }
 
 impl LingeringStream {
-    pub fn new(stream: TcpStream, linger: Linger) -> Self {
+    pub fn new(stream: StallingStream, linger: Linger) -> Self {
         Self { stream, linger, rest: None }
     }
 }
@@ -69,7 +70,7 @@ impl Rest {
     }
 
     /// Reads away what comes, until the client closes or a bound is reached.
-    fn poll(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, stream: &mut StallingStream, cx: &mut Context<'_>) -> Poll<()> {
         let mut bytes = [0; READ_BYTES];
         loop {
             let mut buffer = ReadBuf::new(&mut bytes);

@@ -3,7 +3,9 @@
 
 mod acquire;
 mod cluster;
+mod explain;
 mod extract;
+mod idle;
 mod leases;
 mod linger;
 mod openapi;
@@ -12,6 +14,7 @@ mod problem;
 mod resources;
 mod route;
 pub mod server;
+mod stall;
 mod translate;
 mod unanswered;
 mod watch;
@@ -30,9 +33,13 @@ pub use openapi::document;
 pub use translate::take_off;
 
 use crate::node::Node;
+use ratequeue_raft::NodeId;
 use extract::RequestKey;
 use problem::Failure;
 use route::Placed;
+
+/// The body of a healthy node.
+const ALIVE: &str = "alive\n";
 
 /// All paths of a node.
 pub fn router(node: Arc<Node>) -> Router {
@@ -75,6 +82,18 @@ async fn frame(State(node): State<Arc<Node>>, mut request: Request, next: Next) 
     if let Some(leader) = leader.and_then(|url| HeaderValue::from_str(&url).ok()) {
         headers.insert(HeaderName::from_static(names::LEADER), leader);
     }
+    response
+}
+
+/// A problem of a call that no handler of a node is asked about.
+fn refusal(node: NodeId, headers: &HeaderMap, failure: Failure) -> Response {
+    let (request_id, failure) = match RequestKey::of(headers) {
+        Ok(key) => (key.0.as_str().to_owned(), failure),
+        Err(bad) => (RequestKey::random_text(), bad),
+    };
+    let mut response = failure.into_response();
+    problem::render(&mut response, request_id);
+    response.headers_mut().insert(HeaderName::from_static(names::SERVED_BY), HeaderValue::from(node));
     response
 }
 

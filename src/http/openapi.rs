@@ -50,6 +50,7 @@ pub fn routes() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(cluster::transfer_leader))
         .routes(routes!(cluster::give_back))
         .routes(routes!(watch::healthz))
+        .routes(routes!(watch::startupz))
         .routes(routes!(watch::readyz))
         .routes(routes!(watch::metrics))
 }

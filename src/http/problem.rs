@@ -9,6 +9,9 @@ use ratequeue_raft::SubmitError;
 use crate::http::translate;
 use crate::node::NotJoined;
 
+/// When a caller for whose connection there was no room may try again, in milliseconds.
+const CONNECTION_RETRY_MS: u64 = 1_000;
+
 /// A call that failed. It becomes a problem on the way out, in [`render`].
 #[derive(Debug, Clone)]
 pub struct Failure {
@@ -74,6 +77,14 @@ impl Failure {
         let detail =
             "This node is stopping. A place in line stays for 15 s: repeat the call with the same Idempotency-Key.";
         Self::new(ErrorCode::ShuttingDown, detail)
+    }
+
+    pub fn too_many_connections() -> Self {
+        let detail = "This node has as many connections as it may have, and all are busy. Nothing happened: try again in a \
+                      moment, or at another node.";
+        let mut failure = Self::new(ErrorCode::TooManyRequests, detail);
+        failure.problem.retry_after_ms = Some(CONNECTION_RETRY_MS);
+        failure
     }
 
     fn blocked(code: ErrorCode, what: &str, blocked: &Blocked) -> Self {

@@ -54,7 +54,19 @@ pub async fn stats(State(node): State<Arc<Node>>, Named(name): Named, call: Whol
 /// Alive: the process answers.
 #[utoipa::path(get, path = "/healthz", tag = "watching", responses((status = 200, description = "Alive")))]
 pub async fn healthz() -> &'static str {
-    "alive\n"
+    super::ALIVE
+}
+
+/// Started: it listens and has opened its data folder.
+#[utoipa::path(
+    get, path = "/startupz", tag = "watching",
+    responses(
+        (status = 200, description = "Started"),
+        (status = 503, description = "It is opening its data folder", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn startupz() -> &'static str {
+    "started\n"
 }
 
 /// Ready: in touch with a quorum of its group, and caught up.
@@ -66,7 +78,7 @@ pub async fn healthz() -> &'static str {
     )
 )]
 pub async fn readyz(State(node): State<Arc<Node>>) -> Result<&'static str, Failure> {
-    if node.is_stopping() {
+    if node.is_leaving() {
         return Err(Failure::shutting_down());
     }
     node.joined_member()?.region.linearize_anywhere().await?;

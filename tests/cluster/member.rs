@@ -75,7 +75,8 @@ impl Member {
                 command.env_remove(name);
             }
         }
-        command.env_remove("RUST_BACKTRACE");
+        // A variable, which programs that do not know it ignore.
+        command.env_remove("RUST_BACKTRACE").env("RATEQUEUE_DRAIN", "0");
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         command.args(["node", "--id", &self.id.to_string(), "--cluster"]).arg(&self.file).arg("--data").arg(&self.data);
         command.args(&self.args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
@@ -94,9 +95,13 @@ impl Member {
         self.answers().await;
     }
 
-    /// Waits until it answers.
+    /// Waits until it answers calls.
     pub async fn answers(&self) {
-        eventually(&format!("node {} answers", self.id), || async { self.try_get("/healthz").await }).await;
+        eventually(&format!("node {} answers", self.id), || async {
+            // One that is opening its folder answers 503; one that does not know the path, 404.
+            self.try_get("/startupz").await.filter(|answer| answer.status != 503)
+        })
+        .await;
     }
 
     /// Waits until it is in touch with a quorum.

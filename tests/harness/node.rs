@@ -127,7 +127,7 @@ pub fn program() -> Command {
             command.env_remove(name);
         }
     }
-    command.kill_on_drop(true).stdin(Stdio::null());
+    command.env("RATEQUEUE_DRAIN", "0").kill_on_drop(true).stdin(Stdio::null());
     command
 }
 

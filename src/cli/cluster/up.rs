@@ -70,6 +70,8 @@ impl Up {
                 .args(["--id", &id.to_string()])
                 .arg("--data")
                 .arg(&data)
+                // Nobody looks whether it is ready before it stops.
+                .args(["--drain", "0"])
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(errors)
