@@ -1,5 +1,6 @@
 //! A node as a process.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
@@ -15,6 +16,8 @@ use super::http::Client;
 
 /// How long a process may take to come up or to end.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ratequeue");
 
 /// Pause between two looks whether it is ready.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -49,6 +52,8 @@ pub struct Start {
     pub data: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    /// What the shell runs before it becomes the node.
+    shell: Option<String>,
 }
 
 impl Start {
@@ -61,11 +66,17 @@ impl Start {
     pub fn with(args: &[&str]) -> Self {
         let tree = Tree::new();
         let data = tree.path().join("data");
-        Self { tree, data, args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: Vec::new() }
+        Self { tree, data, args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: Vec::new(), shell: None }
     }
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Has a shell set limits before it becomes the node: `ulimit -n 256`.
+    pub fn after(mut self, shell: &str) -> Self {
+        self.shell = Some(shell.to_owned());
         self
     }
 
@@ -84,21 +95,37 @@ impl Start {
 
     fn command(&self) -> Command {
         let stderr = File::options().create(true).append(true).open(self.stderr_path()).unwrap();
-        let mut command = program();
+        let mut command = match &self.shell {
+            None => program(),
+            Some(shell) => {
+                let mut command = clean("sh".as_ref());
+                command.args(["-c", &format!("{shell} && exec \"$0\" \"$@\""), PROGRAM]);
+                command
+            }
+        };
         command.args(&self.args).args(["--http", "127.0.0.1:0", "--data"]).arg(&self.data);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdout(Stdio::piped()).stderr(stderr);
         command
     }
 
+    /// Starts it, and leaves it to its caller what comes of it.
+    pub fn process(&self) -> Child {
+        self.command().spawn().unwrap()
+    }
+
+    /// What it has written to stderr, over all of its starts.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(self.stderr_path()).unwrap_or_default()
+    }
+
     async fn spawn(&self) -> (Child, Lines<BufReader<ChildStdout>>, String) {
-        let mut child = self.command().spawn().unwrap();
+        let mut child = self.process();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = tokio::time::timeout(DEADLINE, stdout.next_line()).await;
         let line = line.ok().and_then(Result::ok).flatten();
         let Some(url) = line.as_deref().and_then(url_in) else {
-            let stderr = fs::read_to_string(self.stderr_path()).unwrap_or_default();
-            panic!("the node did not come up; its first line is {line:?}, and its stderr:\n{stderr}");
+            panic!("the node did not come up; its first line is {line:?}, and its stderr:\n{}", self.stderr());
         };
         (child, stdout, url)
     }
@@ -121,7 +148,11 @@ fn url_in(line: &str) -> Option<String> {
 
 /// The program, with nothing of this process's own settings.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ratequeue"));
+    clean(PROGRAM.as_ref())
+}
+
+fn clean(program: &OsStr) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("RATEQUEUE_") {
             command.env_remove(name);
@@ -173,7 +204,7 @@ impl Node {
 
     /// What it has written to stderr, over all of its starts.
     pub fn stderr(&self) -> String {
-        fs::read_to_string(self.start.stderr_path()).unwrap_or_default()
+        self.start.stderr()
     }
 
     pub fn signal(&self, signal: Signal) {
