@@ -71,12 +71,6 @@ fn raise() -> Option<u64> {
     }
 }
 
-/// Whether an operation failed because there are no descriptors left: in this process, or on the machine.
-pub fn are_out(error: &std::io::Error) -> bool {
-    let out = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
-    error.raw_os_error().is_some_and(|code| out.iter().any(|errno| errno.raw_os_error() == code))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

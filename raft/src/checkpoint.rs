@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ratequeue_limiter::Extent;
-use ratequeue_storage::{Header, LogStore, checkpoint_bytes};
+use ratequeue_storage::{Header, LogError, LogStore, checkpoint_bytes};
 use tokio::sync::{oneshot, watch};
 
 use crate::caps;
@@ -275,8 +275,11 @@ impl Worker {
                     group, sequence = header.sequence, applied = ?header.applied, records = header.records,
                     ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX), "checkpoint"
                 );
-                if let Err(error) = self.log.write_mark() {
-                    self.fail(&format!("the log's mark: {error}"));
+                match self.log.write_mark() {
+                    Ok(()) => {}
+                    // The older mark is true too, and says less. The next checkpoint writes it again.
+                    Err(error @ LogError::Io { .. }) => tracing::warn!(group, "the log's mark is deferred: {error}"),
+                    Err(error) => self.fail(&format!("the log's mark: {error}")),
                 }
                 self.done.send_replace(Some(header.clone()));
             }

@@ -25,6 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ratequeue_api::ErrorCode;
 use ratequeue_raft::NodeId;
+use ratequeue_storage::is_out_of_descriptors;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -124,7 +125,7 @@ impl Server {
                     if std::mem::take(&mut is_accepting) {
                         tracing::warn!(%error, "no connection can be accepted: tried again every 50 ms");
                     }
-                    if descriptors::are_out(&error) {
+                    if is_out_of_descriptors(&error) {
                         self.seats.give_up();
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -99,3 +99,12 @@ pub const STATE_BYTES_FACTOR: u64 = 2;
 
 /// Free bytes below which the writer of a slot gives up: the rest belongs to the log, without which nothing goes on.
 pub const STATE_FREE_BYTES_MIN: u64 = 24 * 1024 * 1024;
+
+/// Descriptors that must be free before log files are removed.
+pub const DESCRIPTORS_SPARE: usize = 4;
+
+/// How often a purge that cannot be put off looks for descriptors, before it is tried without.
+pub const DESCRIPTOR_ATTEMPTS_MAX: u32 = 200;
+
+/// Wait between two such attempts.
+pub const DESCRIPTOR_RETRY: Duration = Duration::from_millis(50);

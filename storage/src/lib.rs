@@ -31,6 +31,7 @@ pub mod caps;
 pub mod codec;
 pub mod keys;
 
+mod descriptors;
 mod file;
 mod group;
 mod identity;
@@ -39,6 +40,7 @@ mod space;
 mod state;
 
 pub use codec::{CodecError, decode, encode};
+pub use descriptors::is_out_of_descriptors;
 pub use group::{GroupName, InvalidGroupName};
 pub use identity::{DataDir, FORMAT, Identity, OpenError};
 pub use keys::Schema;

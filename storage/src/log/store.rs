@@ -10,13 +10,14 @@ use parking_lot::{Mutex, RwLock};
 use raft_log::RaftLog;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 
+use super::chunk::{self, NextChunk};
 use super::durable::{Ack, Health, OnDurable};
 use super::mark::Mark;
 use super::record::{Entry, LogId, Vote, WalLogId, WalPayload, WalTypes, WalVote};
 use super::state::{LogOptions, LogState};
 use super::tail::Tail;
 use super::{LogError, open};
-use crate::caps;
+use crate::{caps, keys};
 
 /// One group's log. A cheap handle: clones share the log. The module's text says what holds.
 #[derive(Clone)]
@@ -28,6 +29,7 @@ pub(super) struct Inner {
     dir: PathBuf,
     created: bool,
     health: Arc<Health>,
+    next_chunk: NextChunk,
     /// Taken for writing by every change, which makes them one ordered stream, and shared by readers of old entries.
     pub(super) writer: RwLock<Option<RaftLog<WalTypes>>>,
     /// What readers of recent entries need. Taken after `writer` where both are, and never held over I/O.
@@ -55,6 +57,7 @@ impl LogStore {
                 dir,
                 created,
                 health: Arc::default(),
+                next_chunk: NextChunk::default(),
                 writer: RwLock::new(Some(log)),
                 recent: Mutex::new(Recent { tail: Tail::new(options.tail_bytes_max, options.tail_entries_max), state }),
                 mark: Mutex::new(()),
@@ -79,10 +82,11 @@ impl LogStore {
         let ack = Ack::new(&self.inner.health, Some(on_durable));
         self.change(ack, Flush::Sync, |store, log| {
             store.check_append(&entries)?;
-            let records = entries.iter().map(|entry| (WalLogId(entry.id), WalPayload(entry.payload.clone())));
-            // All was checked, so a refusal here would leave half of it: not something to go on with.
-            let appended = store.guard(|| log.append(records));
-            appended.map_err(|error| store.fatal(error))?;
+            for entry in &entries {
+                let record = (WalLogId(entry.id), WalPayload(entry.payload.clone()));
+                // All was checked, so a refusal here would leave half of it: not something to go on with.
+                store.add(log, |log| log.append([record])).map_err(|error| store.fatal(error))?;
+            }
             Ok(Effect::Appended(entries))
         })
     }
@@ -109,7 +113,7 @@ impl LogStore {
             if saved.is_some_and(|saved| vote.term < saved.term) {
                 return refused(format!("vote {vote:?} is older than {saved:?}"));
             }
-            store.guard(|| log.save_vote(WalVote(vote)))?;
+            store.add(log, |log| log.save_vote(WalVote(vote)))?;
             Ok(Effect::Changed)
         })
     }
@@ -124,7 +128,7 @@ impl LogStore {
         self.change(ack, Flush::Later, |store, log| {
             let state = store.inner.recent.lock().state;
             if state.committed < Some(id) && Some(id) <= state.last {
-                store.guard(|| log.commit(WalLogId(id)))?;
+                store.add(log, |log| log.commit(WalLogId(id)))?;
             }
             Ok(Effect::Changed)
         })
@@ -146,13 +150,14 @@ impl LogStore {
             if next < state.first_index() || state.committed.is_some_and(|id| id.index >= next) {
                 return refused(format!("truncate after {keep:?} would remove committed entries"));
             }
-            store.guard(|| log.truncate(next))?;
+            store.add(log, |log| log.truncate(next))?;
             Ok(Effect::Changed)
         })
     }
 
     /// Removes all entries up to and with `upto`, which may lie beyond the last one (a snapshot took their place): the
     /// log then goes on after it. Chunk files that hold nothing else are removed once this is durable; it is not waited for.
+    /// Without file descriptors nothing is purged, and a later purge does it.
     ///
     /// # Errors
     /// [`LogError::Refused`] when `upto` contradicts the log, [`LogError::Failed`], [`LogError::Closed`].
@@ -163,7 +168,10 @@ impl LogStore {
             if last.is_some_and(|last| upto.index > last.index && upto < last) {
                 return refused(format!("purge up to {upto}, which is older than the last entry {last:?}"));
             }
-            store.guard(|| log.purge(WalLogId(upto)))?;
+            let goes_on_after = last.is_none_or(|last| last < upto);
+            if chunk::can_remove(&store.inner.dir.join(keys::DIR_WAL), goes_on_after) {
+                store.add(log, |log| log.purge(WalLogId(upto)))?;
+            }
             Ok(Effect::Changed)
         })
     }
@@ -277,6 +285,15 @@ impl LogStore {
             last = Some(*id);
         }
         Ok(())
+    }
+
+    /// Adds one record, as [`NextChunk::add`] does.
+    fn add<T>(
+        &self,
+        log: &mut RaftLog<WalTypes>,
+        add: impl FnOnce(&mut RaftLog<WalTypes>) -> io::Result<T>,
+    ) -> Result<(), LogError> {
+        self.guard(|| self.inner.next_chunk.add(log, add))
     }
 
     /// Runs a call of raft-log. What it refuses has changed nothing; any other error is the end of this log.

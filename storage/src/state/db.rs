@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::StateError;
 use crate::caps;
+use crate::descriptors::is_out_of_descriptors;
 use crate::file::{create_dir_durable, sync_dir, sync_parent};
 
 /// sled's log, where all records are.
@@ -158,5 +159,8 @@ pub(super) fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, St
 }
 
 pub(super) fn io_error(what: &'static str, error: &io::Error) -> StateError {
+    if is_out_of_descriptors(error) {
+        return StateError::NoDescriptors { what, detail: error.to_string() };
+    }
     StateError::Io { what, kind: error.kind(), detail: error.to_string() }
 }

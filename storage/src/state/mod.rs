@@ -82,6 +82,14 @@ pub enum StateError {
         /// What it said.
         detail: String,
     },
+    /// There was no file descriptor left.
+    #[error("checkpoint: {what}: {detail}")]
+    NoDescriptors {
+        /// What was being done.
+        what: &'static str,
+        /// What the system said.
+        detail: String,
+    },
     /// sled failed.
     #[error("checkpoint: sled: {0}")]
     Sled(String),

@@ -165,6 +165,10 @@ impl Current {
         let Some(db) = self.db.as_mut() else { return Err(StateError::Gone) };
         db.flush()?;
         db.sync_files().map_err(|error| {
+            if matches!(error, StateError::NoDescriptors { .. }) {
+                // A file that could not be opened was not synced, and no fsync has failed.
+                return error;
+            }
             self.failed = Some(error.to_string());
             StateError::Failed(error.to_string())
         })
@@ -423,6 +427,7 @@ fn is_damage(error: &StateError) -> bool {
         }
         StateError::Failed(_)
         | StateError::Refused { .. }
+        | StateError::NoDescriptors { .. }
         | StateError::Busy(_)
         | StateError::Gone
         | StateError::NoSpace { .. }
