@@ -301,6 +301,28 @@ async fn resource_apply_takes_a_folder() {
 }
 
 #[tokio::test]
+async fn resource_apply_refuses_what_it_would_have_to_cut() {
+    let node = Node::start().await;
+    let client = &node.client;
+    let tree = Tree::new();
+    for number in 0..=10_000 {
+        tree.file(&format!("{number}.txt"), "");
+    }
+    tree.file("last.toml", FILE);
+    let output = against(client, &["resource", "apply", "-f", tree.path().to_str().unwrap()]).await;
+    ended(&output, 2);
+    assert!(text(&output.stderr).contains("more than 10000 entries"), "{}", text(&output.stderr));
+
+    let limits = concurrency(1);
+    let twice = format!(r#"{{"resources":{{"a":{{"limits":{limits}}},"a":{{"limits":{limits}}}}}}}"#);
+    let file = tree.file("twice.json", &twice);
+    let output = against(client, &["resource", "apply", "-f", file.to_str().unwrap()]).await;
+    ended(&output, 2);
+    assert!(text(&output.stderr).contains("a is there twice"), "{}", text(&output.stderr));
+    assert_eq!(client.get("/v1/resources").await.body["items"], json!([]));
+}
+
+#[tokio::test]
 async fn resource_get_list_and_delete() {
     let node = Node::start().await;
     let client = &node.client;

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::caps::{HOLD_MS_DEFAULT, HOLD_MS_MAX};
 use crate::number::{bounded, optional};
+use crate::object::unique;
 
 /// Asks for a lease. An empty body asks for a load of 1 without waiting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -56,7 +57,7 @@ impl Default for AcquireRequest {
 }
 
 fn metadata<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, String>, D::Error> {
-    let metadata = BTreeMap::deserialize(d)?;
+    let metadata = unique(d)?;
     if metadata_fits(&metadata) {
         Ok(metadata)
     } else {

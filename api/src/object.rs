@@ -1,11 +1,12 @@
-//! JSON objects, read strictly: serde alone would also take an array, as the fields in their order.
+//! JSON objects, read strictly: serde alone would also take an array, as the fields in their order, and of values with the
+//! same name the last one.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 /// A value that is an object on the wire, and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +42,37 @@ pub(crate) fn patched<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> R
     Ok(Some(value.map(|Object(value)| value)))
 }
 
+/// Reads values by name. A name that is there twice is an error, since one of its values would be ignored.
+///
+/// # Errors
+/// What the format or a value says, or which name is there twice.
+pub fn unique<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<BTreeMap<String, T>, D::Error> {
+    struct Values<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Values<T> {
+        type Value = BTreeMap<String, T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+            let mut values = BTreeMap::new();
+            while let Some(name) = access.next_key::<String>()? {
+                if values.contains_key(&name) {
+                    return Err(A::Error::custom(format!("{name} is there twice")));
+                }
+                values.insert(name, access.next_value()?);
+            }
+            Ok(values)
+        }
+    }
+
+    d.deserialize_map(Values(PhantomData))
+}
+
 /// Reads objects by name.
 pub(crate) fn map<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<BTreeMap<String, T>, D::Error> {
-    let map: BTreeMap<String, Object<T>> = BTreeMap::deserialize(d)?;
+    let map: BTreeMap<String, Object<T>> = unique(d)?;
     Ok(map.into_iter().map(|(name, Object(value))| (name, value)).collect())
 }
 
@@ -51,7 +80,7 @@ pub(crate) fn map<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Resul
 pub(crate) fn patched_map<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     d: D,
 ) -> Result<BTreeMap<String, Option<T>>, D::Error> {
-    let map: BTreeMap<String, Option<Object<T>>> = BTreeMap::deserialize(d)?;
+    let map: BTreeMap<String, Option<Object<T>>> = unique(d)?;
     Ok(map.into_iter().map(|(name, value)| (name, value.map(|Object(value)| value))).collect())
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use ratequeue_api::object::unique;
 use ratequeue_api::resource::{Algorithm, Kind, TrueUp};
 use ratequeue_api::{Resource as Wire, ResourceView};
 use serde::Deserialize;
@@ -14,8 +15,8 @@ use crate::exit::{Exit, Failed};
 
 /// Items on the pages that a list is read in.
 const PAGE_ITEMS: u64 = 500;
-/// Files that one folder may hold.
-const FILES_MAX: usize = 10_000;
+/// Entries that one folder may hold, whatever they are.
+const ENTRIES_MAX: usize = 10_000;
 
 /// Limits as files: apply, get, list, delete
 #[derive(Debug, Subcommand)]
@@ -80,6 +81,7 @@ pub struct Delete {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    #[serde(deserialize_with = "unique")]
     resources: BTreeMap<String, Wire>,
 }
 
@@ -127,7 +129,11 @@ fn read(path: &Path) -> Result<BTreeMap<String, Wire>, Failed> {
     let mut files = Vec::new();
     if path.is_dir() {
         let entries = std::fs::read_dir(path).map_err(|error| cannot(path, error.to_string()))?;
-        for entry in entries.take(FILES_MAX) {
+        for (number, entry) in entries.enumerate() {
+            if number >= ENTRIES_MAX {
+                let text = format!("there are more than {ENTRIES_MAX} entries in this folder: apply them in several");
+                return Err(cannot(path, text));
+            }
             let file = entry.map_err(|error| cannot(path, error.to_string()))?.path();
             if file.extension().is_some_and(|kind| kind == "toml" || kind == "json") {
                 files.push(file);

@@ -142,7 +142,7 @@ async fn resources_with_wrong_types_or_values() {
         (both, with("limits", json!({"TPM": concurrency(1)["slots"]})), &["limits.TPM", "a-z 0-9 _"]),
         (both, with("limits", json!({"one": concurrency(1)["slots"]})), &["limits.one", "not be one"]),
         (both, with("limits", json!({"x".repeat(33): concurrency(1)["slots"]})), &["limits.xxx", "1 to 32"]),
-        (both, with("limits", json!([])), &["limits", "map"]),
+        (both, with("limits", json!([])), &["limits", "an object"]),
         (both, with("placement", json!(1)), &["placement", "string"]),
         (both, with("queue", json!({"max_waiting": 1_000_001})), &["queue.max_waiting", "0 to 1000000"]),
         (both, with("queue", json!({"max_waiting": -1})), &["queue.max_waiting", "0 to 1000000"]),
@@ -430,6 +430,26 @@ async fn methods_and_paths() {
         for method in [Method::GET, Method::POST, Method::DELETE] {
             client.call(method, path, &[], None).await.problem(404, "not-found").says(&["/openapi.json"]);
         }
+    }
+    unchanged(client, &before).await;
+}
+
+/// Of two values with one name only one would count.
+#[tokio::test]
+async fn names_that_are_there_twice() {
+    let (node, before) = node().await;
+    let client = &node.client;
+    let limit = r#"{"kind":"concurrency","quota":1}"#;
+    let resource = format!(r#"{{"limits":{{"a":{limit},"b":{limit},"a":{limit}}}}}"#);
+    for (method, path, body, words) in [
+        (Method::PUT, "/v1/resources/new", resource.as_str(), &["limits", "a is there twice"][..]),
+        (Method::PATCH, "/v1/resources/r", r#"{"limits":{"slots":null,"slots":{"quota":2}}}"#, &["limits", "slots", "twice"]),
+        (Method::PATCH, "/v1/resources/r", r#"{"limits":{"slots":{"quota":2,"quota":3}}}"#, &["limits.slots", "quota"]),
+        (Method::POST, ACQUIRE, r#"{"metadata":{"k":"a","k":"b"}}"#, &["metadata", "k is there twice"]),
+        (Method::POST, ACQUIRE, r#"{"load":{"d":1,"d":2}}"#, &["load", "d is there twice"]),
+        (Method::POST, ACQUIRE, r#"{"wait_ms":1,"wait_ms":2}"#, &["duplicate", "wait_ms"]),
+    ] {
+        raw(client, method, path, body).await.problem(400, "bad-request").says(words);
     }
     unchanged(client, &before).await;
 }

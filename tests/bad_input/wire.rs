@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -69,6 +69,28 @@ async fn headers_that_are_too_large_or_too_many() {
         assert!(seen || answer.is_empty(), "{answer}");
     }
     client.get("/healthz").await.is(200);
+}
+
+/// hyper refuses a head by itself; its answer has what every answer has.
+#[tokio::test]
+async fn a_head_that_is_refused_is_explained() {
+    let node = Node::start().await;
+    let many: String = (0..65).map(|n| format!("h{n}: x\r\n")).collect();
+    let many = format!("GET /healthz HTTP/1.1\r\n{many}\r\n");
+    let bad = "GET /healthz HTTP/1.1\r\nhost: x\r\nbad header\r\n\r\n".to_owned();
+    for (request, status, code) in [(many, 431, "head-too-large"), (bad, 400, "bad-request")] {
+        let answer = send(&node.client, request.as_bytes()).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
+        let head = head.to_ascii_lowercase();
+        assert!(head.starts_with(&format!("http/1.1 {status} ")), "{answer}");
+        for header in ["connection: close", "content-type: application/problem+json", "ratequeue-served-by: 1"] {
+            assert!(head.contains(header), "{header}: {answer}");
+        }
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{answer}");
+        let problem: Value = serde_json::from_str(body).unwrap();
+        assert_eq!((&problem["status"], &problem["code"]), (&json!(status), &json!(code)), "{answer}");
+        assert!(problem["request_id"].is_string() && problem["detail"].is_string(), "{answer}");
+    }
 }
 
 #[tokio::test]
