@@ -85,6 +85,17 @@ async fn a_response_that_nobody_reads_ends() {
     node.client.get("/healthz").await.is(200);
 }
 
+/// Waits in line. A call for which there is no room yet is made again.
+async fn wait(client: Client) {
+    let body = json!({"wait_ms": 60_000, "hold_ms": 30_000});
+    loop {
+        let call = client.try_call(Method::POST, "/v1/resources/r/acquire", &[], Some(body.clone()));
+        if call.await.is_ok_and(|answer| answer.status != 429) {
+            return;
+        }
+    }
+}
+
 #[tokio::test]
 async fn health_is_answered_while_all_connections_are_busy() {
     // Leaves 31 connections.
@@ -94,9 +105,12 @@ async fn health_is_answered_while_all_connections_are_busy() {
 
     // The last of them takes the place of the harness's own connection, which is idle.
     let mut waiting = JoinSet::new();
-    for _ in 0..31 {
-        let client = newcomer(&node);
-        waiting.spawn(async move { client.acquire("r", json!({"wait_ms": 60_000, "hold_ms": 30_000})).await.status });
+    for number in 0..31 {
+        if number == 30 {
+            let depth = || async { (node.client.stats("r").await["queue_depth"] == 30).then_some(()) };
+            eventually("they wait", depth).await;
+        }
+        waiting.spawn(wait(newcomer(&node)));
     }
     let refused = eventually("there is no room", || async {
         let client = newcomer(&node);

@@ -29,8 +29,11 @@ const CATCH_UP: Duration = Duration::from_millis(20);
            ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters")),
     request_body = AcquireRequest,
     responses(
-        (status = 200, description = "Granted: it is held now", body = Lease),
-        (status = 202, description = "Still in line when hold_ms was over; ask again with the same key", body = Lease),
+        (status = 200, description = "Granted: it is held now", body = Lease,
+         headers(("ratelimit-policy" = String, description = "The limits of the resource"),
+                 ("ratelimit" = String, description = "What is left of them"))),
+        (status = 202, description = "Still in line when hold_ms was over; ask again with the same key", body = Lease,
+         headers(("location" = String, description = "Where to look at the lease"))),
         (status = 400, description = "Malformed", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
         (status = 410, description = "The lease of this key has ended", body = Problem, content_type = "application/problem+json"),

@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// A connection is not evicted before it has been idle for so long: the request for which it was opened is on its way.
+const IDLE_MIN: Duration = Duration::from_millis(50);
 
 /// The connections that are idle, in the order in which they became so.
 #[derive(Debug, Default)]
@@ -16,14 +21,24 @@ pub struct Idle {
 #[derive(Debug, Default)]
 struct Waiting {
     last: u64,
-    connections: BTreeMap<u64, Arc<Notify>>,
+    connections: BTreeMap<u64, Idling>,
+}
+
+#[derive(Debug)]
+struct Idling {
+    since: Instant,
+    close: Arc<Notify>,
 }
 
 impl Idle {
-    /// Asks the connection that has been idle for longest to close; gives whether there is one.
-    pub fn evict(&self) -> bool {
-        let oldest = self.waiting.lock().connections.pop_first();
-        oldest.map(|(_, close)| close.notify_one()).is_some()
+    /// Asks the connection that has been idle for longest to close; gives whether there is one. Waits at most [`IDLE_MIN`].
+    pub async fn evict(&self) -> bool {
+        let oldest = self.waiting.lock().connections.first_key_value().map(|(_, oldest)| oldest.since);
+        let Some(since) = oldest else { return false };
+        sleep_until(since + IDLE_MIN).await;
+        let mut waiting = self.waiting.lock();
+        let evicted = waiting.connections.first_entry().filter(|oldest| oldest.get().since.elapsed() >= IDLE_MIN);
+        evicted.map(|oldest| oldest.remove().close.notify_one()).is_some()
     }
 }
 
@@ -55,7 +70,7 @@ impl Connection {
         let mut waiting = self.idle.waiting.lock();
         waiting.last += 1;
         let number = waiting.last;
-        waiting.connections.insert(number, Arc::clone(&self.close));
+        waiting.connections.insert(number, Idling { since: Instant::now(), close: Arc::clone(&self.close) });
         self.number.store(number, Ordering::Relaxed);
     }
 
@@ -77,8 +92,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_longest_idle_makes_room() {
+    #[tokio::test]
+    async fn the_longest_idle_makes_room() {
         let idle = Arc::default();
         let [first, second, third] = std::array::from_fn(|_| Connection::new(&idle));
         first.is_busy();
@@ -86,10 +101,20 @@ mod tests {
         third.is_idle();
         first.is_idle();
         drop(second);
-        assert!(idle.evict());
+        assert!(idle.evict().await);
         let evicted = [&first, &third].map(|connection| connection.evicted().now_or_never().is_some());
         assert_eq!(evicted, [false, true]);
-        assert!(idle.evict());
-        assert!(!idle.evict(), "none is left");
+        assert!(idle.evict().await);
+        assert!(!idle.evict().await, "none is left");
+    }
+
+    #[tokio::test]
+    async fn a_new_one_has_time_for_its_request() {
+        let idle = Arc::default();
+        let new = Connection::new(&idle);
+        let mut evicting = Box::pin(idle.evict());
+        assert_eq!(evicting.as_mut().now_or_never(), None, "it waits");
+        new.is_busy();
+        assert!(!evicting.await);
     }
 }

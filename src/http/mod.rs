@@ -14,6 +14,7 @@ mod problem;
 mod resources;
 mod route;
 pub mod server;
+mod shared;
 mod stall;
 mod translate;
 mod unanswered;
@@ -45,7 +46,6 @@ const ALIVE: &str = "alive\n";
 pub fn router(node: Arc<Node>) -> Router {
     let (router, _) = openapi::routes().split_for_parts();
     router
-        .route("/openapi.json", axum::routing::get(openapi::serve))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(Arc::clone(&node), frame))

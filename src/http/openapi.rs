@@ -8,7 +8,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{acquire, cluster, leases, resources, watch};
+use super::{acquire, cluster, leases, resources, shared, watch};
 use crate::node::Node;
 
 #[derive(OpenApi)]
@@ -53,16 +53,20 @@ pub fn routes() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(watch::startupz))
         .routes(routes!(watch::readyz))
         .routes(routes!(watch::metrics))
+        .routes(routes!(serve))
 }
 
 /// The description as JSON, the same text each time.
 pub fn document() -> String {
-    let (_, api) = routes().split_for_parts();
+    let (_, mut api) = routes().split_for_parts();
+    shared::complete(&mut api);
     let mut text = api.to_pretty_json().unwrap_or_default();
     text.push('\n');
     text
 }
 
+/// This description: OpenAPI 3.1.
+#[utoipa::path(get, path = "/openapi.json", tag = "watching", responses((status = 200, description = "OpenAPI, as JSON")))]
 pub async fn serve() -> impl IntoResponse {
     static DOCUMENT: OnceLock<String> = OnceLock::new();
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];

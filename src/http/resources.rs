@@ -66,8 +66,10 @@ fn show(group: &Group, view: &ratequeue_limiter::ResourceView, index: Option<u64
            ("If-Match" = Option<String>, Header, description = "The ETag that is to be replaced")),
     request_body = Resource,
     responses(
-        (status = 200, description = "Replaced", body = ResourceView),
-        (status = 201, description = "Created", body = ResourceView),
+        (status = 200, description = "Replaced", body = ResourceView,
+         headers(("etag" = String, description = "The version of the resource"))),
+        (status = 201, description = "Created", body = ResourceView,
+         headers(("etag" = String, description = "The version of the resource"))),
         (status = 400, description = "Malformed", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It lives elsewhere", body = Problem, content_type = "application/problem+json"),
         (status = 412, description = "Not in that version", body = Problem, content_type = "application/problem+json"),
@@ -117,7 +119,8 @@ fn placement(member: &Member, text: &str) -> Result<Placement, Failure> {
            ("If-Match" = Option<String>, Header, description = "The ETag that is to be changed")),
     request_body = ResourcePatch,
     responses(
-        (status = 200, description = "Changed, from `effective_index` on", body = ResourceView),
+        (status = 200, description = "Changed, from `effective_index` on", body = ResourceView,
+         headers(("etag" = String, description = "The version of the resource"))),
         (status = 400, description = "Malformed", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It lives elsewhere", body = Problem, content_type = "application/problem+json"),
@@ -159,7 +162,8 @@ pub async fn patch(
     get, path = "/v1/resources/{name}", tag = "resources",
     params(("name" = String, Path, description = "The resource")),
     responses(
-        (status = 200, description = "The resource; its version is the ETag", body = ResourceView),
+        (status = 200, description = "The resource; its version is the ETag", body = ResourceView,
+         headers(("etag" = String, description = "The version of the resource"))),
         (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
     )
 )]

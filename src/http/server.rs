@@ -63,7 +63,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 
 /// What is answered also while the node opens its folder, and when there are too many connections.
-const HEALTH: [&str; 3] = ["/healthz", "/startupz", "/readyz"];
+pub const HEALTH: [&str; 3] = ["/healthz", "/startupz", "/readyz"];
 
 /// Takes an address, or says what is in the way.
 ///
@@ -126,7 +126,7 @@ impl Server {
                         tracing::warn!(%error, "no connection can be accepted: tried again every 50 ms");
                     }
                     if is_out_of_descriptors(&error) {
-                        self.seats.give_up();
+                        self.seats.give_up().await;
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
@@ -255,7 +255,7 @@ impl Seats {
             return Place::Seat(permit);
         }
         let seat = Arc::clone(&self.free).acquire_owned();
-        if self.idle.evict()
+        if self.idle.evict().await
             && let Ok(Ok(permit)) = tokio::time::timeout(EVICTION_TIME, seat).await
         {
             return Place::Seat(permit);
@@ -273,13 +273,11 @@ impl Seats {
     }
 
     /// Leaves some descriptors to the rest of the process: there are fewer than was thought.
-    fn give_up(&self) {
+    async fn give_up(&self) {
         for _ in 0..SEATS_GIVEN_UP {
             match Arc::clone(&self.free).try_acquire_owned() {
                 Ok(permit) => permit.forget(),
-                Err(_) => {
-                    self.idle.evict();
-                }
+                Err(_) => drop(self.idle.evict().await),
             }
         }
     }

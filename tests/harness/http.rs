@@ -8,6 +8,8 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::described;
+
 /// Longer than any call is held open by the server.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -68,7 +70,8 @@ impl Client {
         }
         let headers: String = headers.iter().map(|(name, value)| format!(" {name}: {value:?}")).collect();
         let body = body.map_or_else(String::new, |body| format!(" {body}"));
-        Answer::of(format!("{method} {path}{headers}{body}"), request.send().await?).await
+        let shown = format!("{method} {path}{headers}{body}");
+        Answer::of(shown, &method, path, request.send().await?).await
     }
 
     pub async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
@@ -84,7 +87,7 @@ impl Client {
         }
         let call = format!("{method} {path}");
         let answer = request.send().await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
-        Answer::of(call.clone(), answer).await.unwrap_or_else(|error| panic!("{call}: {error:?}"))
+        Answer::of(call.clone(), &method, path, answer).await.unwrap_or_else(|error| panic!("{call}: {error:?}"))
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -191,8 +194,14 @@ impl Client {
 }
 
 impl Answer {
-    async fn of(call: String, answer: reqwest::Response) -> Result<Self, reqwest::Error> {
+    async fn of(
+        call: String,
+        method: &Method,
+        path: &str,
+        answer: reqwest::Response,
+    ) -> Result<Self, reqwest::Error> {
         let (status, headers) = (answer.status(), answer.headers().clone());
+        described::check(method.as_str(), path, status.as_u16(), &headers);
         let text = String::from_utf8_lossy(&answer.bytes().await?).into_owned();
         let body = serde_json::from_str(&text).unwrap_or_default();
         Ok(Self { call, status: status.as_u16(), headers, text, body })

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   node.rs    a node as a process: started, killed, started again in the same folder
+//!   described.rs  answers against docs/openapi.json
 //!   http.rs    calls, and answers that say what was wrong with them
 //!   proxy.rs   a load balancer before a node, which delays, swallows and cuts
 //!   wait.rs    waiting for a condition, with a deadline
@@ -11,6 +12,7 @@
 // Each test file compiles this module for itself, and none uses all of it.
 #![allow(dead_code, unused_imports)]
 
+mod described;
 mod http;
 mod node;
 mod proxy;
