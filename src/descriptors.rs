@@ -20,7 +20,7 @@ const FILES: u64 = 80;
 /// Connections with each other node: five lanes in each direction.
 const LINKS_PER_NODE: u64 = 10;
 /// Connections to the peer address that have not said yet who they are.
-const LINKS_UNKNOWN: u64 = 16;
+const LINKS_UNKNOWN: u64 = 64;
 
 /// How the descriptors of the process are shared out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(connections(None, 0), 20_000);
         assert_eq!(connections(Some(65_536), 63), 20_000);
         assert_eq!(connections(Some(1_024), 0), 1_024 - 97);
-        assert_eq!(connections(Some(1_024), 8), 1_024 - 97 - 96);
+        assert_eq!(connections(Some(1_024), 8), 1_024 - 97 - 144);
         assert_eq!(connections(Some(256), 0), 159);
     }
 

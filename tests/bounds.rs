@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use harness::{Client, Node, Start, concurrency, eventually};
 use reqwest::Method;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -152,4 +152,28 @@ async fn too_low_a_limit_is_refused_with_what_to_do() {
     let stderr = start.stderr();
     assert!(stderr.contains("may open 100 files") && stderr.contains("ulimit -n"), "{stderr}");
     assert!(!start.data.exists(), "nothing was made");
+}
+
+#[tokio::test]
+async fn a_node_outlives_a_lack_of_descriptors() {
+    let node = node("true").await;
+    let pid = Pid::from_raw(i32::try_from(node.pid()).unwrap());
+    let limit = getrlimit(Resource::Nofile);
+
+    // Fewer than it has: nothing can be opened.
+    let before = prlimit(pid, Resource::Nofile, Rlimit { current: Some(10), ..limit }).unwrap();
+    let refused = newcomer(&node);
+    let waiting = tokio::spawn(async move { refused.get("/healthz").await.status });
+    eventually("it is out of descriptors", || async {
+        node.stderr().contains("no connection can be accepted").then_some(())
+    })
+    .await;
+    for _ in 0..20 {
+        let lease = node.client.granted("r", json!({})).await;
+        node.client.release(&lease.id()).await.is(200);
+    }
+
+    prlimit(pid, Resource::Nofile, before).unwrap();
+    assert_eq!(timeout(PROMPT, waiting).await.expect("it is accepted").unwrap(), 200);
+    assert_eq!(node.stderr().matches("no connection can be accepted").count(), 1, "it is said once");
 }

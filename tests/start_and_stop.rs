@@ -40,7 +40,7 @@ async fn opening() -> Opening {
     fs::remove_file(&pipe).unwrap();
     mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
 
-    let listening = || start.stderr().lines().filter_map(|line| address(line)).collect::<Vec<_>>();
+    let listening = || start.stderr().lines().filter_map(address).collect::<Vec<_>>();
     let before = listening().len();
     let child = start.process();
     let address = eventually("it listens", || async { listening().get(before).cloned() }).await;
@@ -88,7 +88,8 @@ async fn sigterm_while_the_folder_is_opened_is_a_clean_end() {
 /// A node of a cluster of one that drains for so long.
 async fn draining(drain: &str) -> Node {
     let start = Start::with(&["node", "--id", "1", "--drain", drain]);
-    let text = "name = \"demo\"\n[regions.here]\nnodes = [{ id = 1, http = \"127.0.0.1:7601\", peer = \"127.0.0.1:7701\" }]\n";
+    let text =
+        "name = \"demo\"\n[regions.here]\nnodes = [{ id = 1, http = \"127.0.0.1:7601\", peer = \"127.0.0.1:7701\" }]\n";
     let file = start.tree().file("cluster.toml", text);
     let node = start.env("RATEQUEUE_CLUSTER", file.to_str().unwrap()).run().await;
     node.client.create("r", concurrency(1)).await;

@@ -72,7 +72,8 @@ impl CheckpointError {
 
     /// Whether nothing is wrong but that it is not the time for it.
     pub fn is_expected(&self) -> bool {
-        matches!(self, Self::Busy | Self::State(StateError::Busy(_) | StateError::NoDescriptors { .. })) || self.is_no_room()
+        matches!(self, Self::Busy | Self::State(StateError::Busy(_) | StateError::NoDescriptors { .. }))
+            || self.is_no_room()
     }
 }
 

@@ -69,7 +69,7 @@ class Cluster:
         """Starts every node, forms the cluster, and returns when all are ready."""
         for node in self.nodes():
             self.start_node(node)
-        self._wait("listens", lambda node: self._get(node, "/healthz")[0] == 200)
+        self._wait("listens", lambda node: self._get(node, "/startupz")[0] == 200)
         system.run(str(self._binary), "cluster", "init", "--cluster", str(self.file))
         self._wait("is ready", lambda node: self._get(node, "/readyz")[0] == 200)
 
@@ -81,6 +81,8 @@ class Cluster:
                    "--cluster", str(self.file), "--id", str(number), "--data", str(data)]
         # Settings that are meant for another node would have the last word.
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RATEQUEUE_")}
+        # No load balancer has to see that a node stops.
+        clean["RATEQUEUE_DRAIN"] = "0"
         with self._log(number).open("ab") as log:
             # A session of its own: Ctrl-C is for this script, which ends the nodes one after another.
             self._processes[number] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,

@@ -34,9 +34,9 @@ pub use openapi::document;
 pub use translate::take_off;
 
 use crate::node::Node;
-use ratequeue_raft::NodeId;
 use extract::RequestKey;
 use problem::Failure;
+use ratequeue_raft::NodeId;
 use route::Placed;
 
 /// The body of a healthy node.

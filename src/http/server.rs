@@ -204,7 +204,10 @@ impl Server {
                 Err(never) => match never {},
             },
             None if request.uri().path() == "/healthz" => return super::ALIVE.into_response(),
-            None => Failure::new(ErrorCode::NoQuorum, "This node is opening its data folder: try again in a moment, or at another node."),
+            None => Failure::new(
+                ErrorCode::NoQuorum,
+                "This node is opening its data folder: try again in a moment, or at another node.",
+            ),
             Some(_) => Failure::too_many_connections(),
         };
         super::refusal(self.node, request.headers(), failure)

@@ -53,9 +53,10 @@ fn set_limit(current: Option<u64>) {
 }
 
 fn chunks(log: &Path) -> usize {
-    fs::read_dir(log.join("wal")).unwrap().filter(|file| {
-        file.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "wal")
-    }).count()
+    fs::read_dir(log.join("wal"))
+        .unwrap()
+        .filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "wal"))
+        .count()
 }
 
 #[test]

@@ -443,7 +443,12 @@ async fn names_that_are_there_twice() {
     let resource = format!(r#"{{"limits":{{"a":{limit},"b":{limit},"a":{limit}}}}}"#);
     for (method, path, body, words) in [
         (Method::PUT, "/v1/resources/new", resource.as_str(), &["limits", "a is there twice"][..]),
-        (Method::PATCH, "/v1/resources/r", r#"{"limits":{"slots":null,"slots":{"quota":2}}}"#, &["limits", "slots", "twice"]),
+        (
+            Method::PATCH,
+            "/v1/resources/r",
+            r#"{"limits":{"slots":null,"slots":{"quota":2}}}"#,
+            &["limits", "slots", "twice"],
+        ),
         (Method::PATCH, "/v1/resources/r", r#"{"limits":{"slots":{"quota":2,"quota":3}}}"#, &["limits.slots", "quota"]),
         (Method::POST, ACQUIRE, r#"{"metadata":{"k":"a","k":"b"}}"#, &["metadata", "k is there twice"]),
         (Method::POST, ACQUIRE, r#"{"load":{"d":1,"d":2}}"#, &["load", "d is there twice"]),

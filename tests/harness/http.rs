@@ -194,12 +194,7 @@ impl Client {
 }
 
 impl Answer {
-    async fn of(
-        call: String,
-        method: &Method,
-        path: &str,
-        answer: reqwest::Response,
-    ) -> Result<Self, reqwest::Error> {
+    async fn of(call: String, method: &Method, path: &str, answer: reqwest::Response) -> Result<Self, reqwest::Error> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         described::check(method.as_str(), path, status.as_u16(), &headers);
         let text = String::from_utf8_lossy(&answer.bytes().await?).into_owned();
