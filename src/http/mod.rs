@@ -79,7 +79,9 @@ async fn frame(State(node): State<Arc<Node>>, mut request: Request, next: Next) 
 }
 
 async fn not_found(request: Request) -> Failure {
-    let detail = format!("There is no {}. The API is described at /openapi.json.", request.uri().path());
+    let path = request.uri().path();
+    let slash = if path.starts_with("/v1/resources/") { " In the name of a resource, / is written %2F." } else { "" };
+    let detail = format!("There is no {path}.{slash} The API is described at /openapi.json.");
     Failure::new(ErrorCode::NotFound, detail)
 }
 
