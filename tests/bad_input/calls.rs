@@ -223,7 +223,7 @@ async fn names() {
     for path in ["/v1/resources/%FF", "/v1/resources/a%C3/stats"] {
         client.get(path).await.problem(400, "bad-request").says(&["UTF-8"]);
     }
-    client.post("/v1/resources//acquire", json!({})).await.problem(400, "bad-request").says(&["1 to 128 characters"]);
+    client.post("/v1/resources//acquire", json!({})).await.problem(400, "bad-request").says(&["1 to 256 characters"]);
     unchanged(client, &before).await;
 }
 
