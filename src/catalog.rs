@@ -1,6 +1,8 @@
 //! Where a resource lives, and how its name is claimed and given back. The catalog itself is a part of the global group's
 //! state; `limiter/src/catalog.rs` says why names stay unique.
 
+use std::time::Duration;
+
 use ratequeue_limiter::{
     ClaimName, ClaimView, Command, FenceClaims, Placement, Refusal, Reply, ResourceName, UnclaimName,
 };
@@ -17,6 +19,16 @@ const CREATION_US: u64 = 10_000_000;
 /// More than the fencing tokens that a region can give out in its life. What it gave last is not known when it is lost, so the
 /// tokens of its resources go on from this far ahead: about 35 years at 1,000 grants a second.
 const TOKENS_OF_A_LOST_REGION: u64 = 1 << 40;
+
+/// How long a claim has been without a resource when it is taken back, in microseconds of the global group's time. Nothing relies
+/// on it: a creation that comes later finds its claim outdated, and claims anew.
+const ABANDONED_US: u64 = 60_000_000;
+/// Pause between two looks at all claims.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Claims that are looked at in one go.
+const SWEEP_CLAIMS: usize = 1_000;
+/// Pause between two such.
+const SWEEP_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a resource lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +75,20 @@ impl Member {
     /// Whether the name was claimed for a region that was taken out of the cluster, with all that was in it. The membership of
     /// the global group says so; a claim for a new region comes after its nodes in the same log.
     fn is_gone(&self, claim: &ClaimView) -> bool {
-        let placement = claim.placement.as_str();
-        self.group_of(placement).is_none() && !self.regions.has(placement)
+        !self.is_there(&claim.placement)
+    }
+
+    /// Where the name was until a while ago, as far as this node knows; without regions that are not there any more.
+    pub fn past_places(&self, name: &ResourceName) -> Vec<Placement> {
+        let past = self.global.read(|state, now| state.past_claims(name, now));
+        let mut places = past.map(|past| past.placements).unwrap_or_default();
+        places.retain(|placement| self.is_there(placement));
+        places
+    }
+
+    /// Whether there is a group of this placement.
+    pub fn is_there(&self, placement: &Placement) -> bool {
+        self.group_of(placement.as_str()).is_some() || self.regions.has(placement.as_str())
     }
 
     /// Claims a name for a placement. Gives the claim that there is now, which may be another's; true when it is new.
@@ -115,7 +139,42 @@ impl Member {
         self.global.read(|_, now| now.since_us(claim.at)) < CREATION_US
     }
 
-    /// As [`Member::give_back`], when nobody waits for it: the next put of the name takes over what is left.
+    /// Takes back the claims without a resource, again and again: those for the groups that this node leads. So each has one
+    /// node that cares for it, which sees from memory whether there is a resource.
+    pub async fn sweep(&self) {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            let mut after = None;
+            loop {
+                after = self.sweep_some(after.as_ref(), ABANDONED_US).await;
+                if after.is_none() {
+                    break;
+                }
+                tokio::time::sleep(SWEEP_PAUSE).await;
+            }
+        }
+    }
+
+    /// The same for the claims that follow `after` and are so old; gives the last one that was looked at, if more follow.
+    async fn sweep_some(&self, after: Option<&ResourceName>, age_us: u64) -> Option<ResourceName> {
+        let led: Vec<&Group> = self.groups().into_iter().filter(|group| group.is_leader()).collect();
+        if led.is_empty() {
+            return None;
+        }
+        let (claims, now) = self.global.read(|state, now| (state.claims(after, SWEEP_CLAIMS), now));
+        let last = claims.last().filter(|_| claims.len() == SWEEP_CLAIMS).map(|claim| claim.resource.clone());
+
+        for claim in claims.into_iter().filter(|claim| now.since_us(claim.at) >= age_us) {
+            let home = led.iter().find(|group| group.name() == claim.placement.as_str());
+            if home.is_some_and(|group| !group.read(|state, _| state.has_resource(&claim.resource))) {
+                tracing::info!(resource = claim.resource.as_str(), "a claim without a resource is taken back");
+                self.try_give_back(&claim.resource).await;
+            }
+        }
+        last
+    }
+
+    /// As [`Member::give_back`], when nobody waits for it: what is left is swept, or taken over by the next put of the name.
     pub async fn try_give_back(&self, name: &ResourceName) {
         if let Err(error) = self.give_back(name).await {
             tracing::info!(resource = name.as_str(), %error, "a claim is left over");
@@ -142,5 +201,68 @@ impl Member {
             // It exists (again).
             Err(_) => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use ratequeue_limiter::{
+        Condition, Kind, LeaseSpec, LimitDraft, LimitName, PutClaimed, PutResource, QueueSpec, RequestId, ResourceSpec,
+    };
+
+    use super::*;
+    use crate::config::ClusterFile;
+    use crate::node::{Node, NodeOptions};
+
+    async fn claimed(member: &Member, name: &str, placement: &str) -> ClaimView {
+        let (name, placement) = (ResourceName::new(name).unwrap(), Placement::new(placement).unwrap());
+        let (home, fresh) = member.claim(&name, &placement, 0).await.unwrap().unwrap();
+        assert!(fresh);
+        home.claim.unwrap()
+    }
+
+    fn creation(claim: &ClaimView) -> Command {
+        let slots = LimitDraft { kind: Some(Kind::Concurrency), quota: Some(1), ..LimitDraft::default() };
+        let limits = [(LimitName::new("slots").unwrap(), slots)].into();
+        let put = PutResource {
+            request: RequestId::new(&format!("put-{}", claim.resource)).unwrap(),
+            resource: claim.resource.clone(),
+            spec: ResourceSpec::new(limits, QueueSpec::default(), LeaseSpec::default()).unwrap(),
+            condition: Condition::Any,
+        };
+        Command::PutClaimed(PutClaimed { put, claim: claim.number, fencing_token: claim.fencing_token })
+    }
+
+    /// Creations that broke off between the claim and the resource.
+    #[tokio::test]
+    async fn claims_without_a_resource_are_taken_back_when_they_are_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let http = "127.0.0.1:7600".parse().unwrap();
+        let cluster = ClusterFile::alone("test", "local", http);
+        let options = NodeOptions { cluster, region: "local".to_owned(), id: 1, peer: http };
+        let node = Node::open(options, folder.path()).await.unwrap();
+        let member = node.member().unwrap();
+        while !member.groups().iter().all(|group| group.is_leader() && group.level() == ratequeue_limiter::LEVEL_MAX) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+
+        let made = claimed(member, "made", "local").await;
+        member.region.submit_anywhere(creation(&made)).await.unwrap().outcome.unwrap();
+        let left = claimed(member, "left", "local").await;
+        claimed(member, "left-global", "global").await;
+
+        let names = || {
+            member.global.read(|state, _| state.claims(None, 10)).into_iter().map(|claim| claim.resource.to_string())
+        };
+        assert_eq!(member.sweep_some(None, ABANDONED_US).await, None);
+        assert_eq!(names().collect::<Vec<_>>(), ["left", "left-global", "made"], "they may be under way");
+        assert_eq!(member.sweep_some(None, 0).await, None);
+        assert_eq!(names().collect::<Vec<_>>(), ["made"]);
+
+        // The creation comes late.
+        let late = member.region.submit_anywhere(creation(&left)).await.unwrap().outcome;
+        assert!(matches!(late, Err(Refusal::ClaimOutdated { .. })), "{late:?}");
+        node.shutdown().await.unwrap();
     }
 }

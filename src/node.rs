@@ -289,6 +289,11 @@ impl Node {
         self.joined().await.regions.watch().await;
     }
 
+    /// Takes back the names of creations that broke off, for as long as the node runs.
+    pub async fn sweep(&self) {
+        self.joined().await.sweep().await;
+    }
+
     /// Answers what other nodes pass on, for as long as somebody keeps `calls`.
     pub async fn answer(&self, calls: Weak<dyn Calls>) {
         if let Some(peers) = self.joined().await.regions.peers() {

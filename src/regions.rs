@@ -16,7 +16,7 @@ use crate::config::ClusterFile;
 
 /// How often the other regions are asked whether they are there.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
-/// How often those are asked of which nobody answered.
+/// How soon all are asked again when one did not answer.
 const PING_AGAIN: Duration = Duration::from_millis(250);
 /// How long a call waits for a region that did not answer last time: it may just have come back.
 const LOST_PATIENCE: Duration = Duration::from_millis(300);
@@ -47,10 +47,34 @@ pub struct Contact {
     pub via: Option<NodeId>,
     /// How long that took to answer.
     pub round_trip: Option<Duration>,
-    /// Those that did not answer.
+    /// Those that did not answer when they were asked last.
+    pub missed: BTreeSet<NodeId>,
+    /// Those that did not answer twice in a row: a single answer may be late.
     pub silent: BTreeSet<NodeId>,
-    /// Nobody answered.
+    /// All are silent.
     pub lost: bool,
+}
+
+impl Contact {
+    /// The contact after these nodes were asked: each with how long it took to answer, if it did.
+    fn after(&self, answers: &[(NodeId, Option<Duration>)]) -> Self {
+        let answered: BTreeMap<NodeId, Duration> =
+            answers.iter().filter_map(|(id, took)| took.map(|took| (*id, took))).collect();
+        let missed: BTreeSet<NodeId> = answers.iter().filter(|(_, took)| took.is_none()).map(|(id, _)| *id).collect();
+        let silent: BTreeSet<NodeId> = missed.intersection(&self.missed).copied().collect();
+
+        // The same as before, for its connections are open; else the nearest.
+        let nearest = answered.iter().min_by_key(|(_, took)| **took).map(|(id, _)| *id);
+        let before = |is: &dyn Fn(&NodeId) -> bool| self.via.filter(|id| is(id));
+        let via = before(&|id| answered.contains_key(id)).or(nearest).or(before(&|id| !silent.contains(id)));
+        Self {
+            via,
+            round_trip: via.and_then(|id| answered.get(&id).copied()),
+            lost: silent.len() == answers.len(),
+            missed,
+            silent,
+        }
+    }
 }
 
 /// A node as the address book keeps it.
@@ -131,7 +155,7 @@ impl Regions {
         self.contacts.borrow().get(region).cloned().unwrap_or_default()
     }
 
-    /// Resolves when a node of another region has not answered the last time it was asked.
+    /// Resolves when a node of another region is silent.
     pub async fn silent(&self, region: &str, node: NodeId) {
         let is_silent = |contact: &Contact| contact.silent.contains(&node);
         let mut contacts = self.contacts.subscribe();
@@ -192,9 +216,9 @@ impl Regions {
                     tracing::warn!(region, reachable = !contact.lost, "another region");
                 }
             }
-            let lost = found.values().any(|contact| contact.lost);
+            let missed = found.values().any(|contact| contact.lost || !contact.missed.is_empty());
             self.contacts.send_replace(found);
-            let pause = match (others.is_empty(), lost) {
+            let pause = match (others.is_empty(), missed) {
                 (true, _) => LOOK_INTERVAL,
                 (false, true) => PING_AGAIN,
                 (false, false) => PING_INTERVAL,
@@ -215,23 +239,12 @@ impl Regions {
     }
 
     async fn ask(&self, peers: &Peers, region: &str) -> Contact {
-        let before = self.contact(region).via;
         let asked = self
             .nodes_of(region)
             .into_iter()
             .map(|node| async move { (node.id, peers.ping(node.id, &address(&node), PING_LIMIT).await.ok()) });
         let answers = join_all(asked).await;
-        let answered: BTreeMap<NodeId, Duration> =
-            answers.iter().filter_map(|(id, took)| took.map(|took| (*id, took))).collect();
-        // The same as before, for its connections are open; else the nearest.
-        let nearest = answered.iter().min_by_key(|(_, took)| **took).map(|(id, _)| *id);
-        let via = before.filter(|id| answered.contains_key(id)).or(nearest);
-        Contact {
-            via,
-            round_trip: via.and_then(|id| answered.get(&id).copied()),
-            silent: answers.iter().filter(|(_, took)| took.is_none()).map(|(id, _)| *id).collect(),
-            lost: via.is_none(),
-        }
+        self.contact(region).after(&answers)
     }
 }
 
@@ -245,5 +258,19 @@ mod tests {
         assert_eq!(address(&node).0, "p:2 http://h:1 eu");
         assert_eq!(parse(7, &address(&node)), Some(node));
         assert_eq!(parse(7, &Address::from("p:2 http://h:1")), None);
+    }
+
+    #[test]
+    fn one_answer_that_is_late_makes_no_node_silent() {
+        let near = Some(Duration::from_millis(1));
+        let well = Contact::default().after(&[(1, near), (2, near)]);
+        assert_eq!((well.via, well.lost, well.missed.len()), (Some(1), false, 0));
+
+        let late = well.after(&[(1, None), (2, None)]);
+        assert_eq!((late.via, late.lost, late.silent.len()), (Some(1), false, 0), "calls in flight go on");
+        let back = late.after(&[(1, near), (2, None)]);
+        assert_eq!((back.via, back.lost, back.silent), (Some(1), false, BTreeSet::from([2])));
+        let gone = late.after(&[(1, None), (2, None)]);
+        assert_eq!((gone.via, gone.lost, gone.silent), (None, true, BTreeSet::from([1, 2])));
     }
 }

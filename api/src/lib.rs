@@ -28,6 +28,7 @@ pub mod header;
 pub mod lease;
 mod number;
 pub mod object;
+pub mod path;
 pub mod resource;
 pub mod watch;
 

@@ -9,7 +9,9 @@ pub const LIMITS_PER_RESOURCE_MAX: usize = 16;
 /// Dimensions of one load map.
 pub const DIMENSIONS_PER_LOAD_MAX: usize = 16;
 /// Characters of a resource name.
-pub const RESOURCE_NAME_LEN_MAX: usize = 128;
+pub const RESOURCE_NAME_LEN_MAX: usize = 256;
+/// The same in a group of feature level 1.
+pub const RESOURCE_NAME_LEN_LEVEL_1: usize = 128;
 /// Characters of the name of a limit or dimension.
 pub const LIMIT_NAME_LEN_MAX: usize = 32;
 /// Characters of a request id (an `Idempotency-Key`).
@@ -30,6 +32,12 @@ pub const RESOURCES_MAX: usize = 2_000_000;
 pub const PLACEMENT_LEN_MAX: usize = 63;
 /// Names that are claimed in the catalog.
 pub const CLAIMS_MAX: usize = 8_000_000;
+/// Claims that were given back and are remembered for a while. Beyond it the oldest are forgotten early.
+pub const CLAIMS_PAST_MAX: usize = 100_000;
+/// How long a claim that was given back is remembered, in microseconds of log time: as long as the changes of its resource.
+pub const CLAIM_PAST_US: u64 = REMEMBERED_US_MIN;
+/// Places of a name that are told to who claims it again: so many groups may have it for a moment each.
+pub const CLAIM_PLACES_MAX: usize = 16;
 /// Waiting and held leases of one group, together.
 pub const LEASES_LIVE_MAX: usize = 4_000_000;
 /// Ended leases and resource changes remembered by one group.

@@ -19,26 +19,68 @@
 //! Fencing tokens go on across groups: a group tells its last one when it is fenced, the catalog keeps the highest, and a
 //! claim carries it to the group of the resource that is created under it.
 
+use std::collections::BTreeSet;
+
 use crate::caps;
 use crate::command::{ClaimName, FenceClaims, PutClaimed, UnclaimName};
-use crate::name::ResourceName;
-use crate::outcome::{ClaimView, Outcome, Refusal, Reply};
+use crate::name::{Placement, ResourceName};
+use crate::outcome::{ClaimView, Outcome, PastClaims, Refusal, Reply};
 use crate::record::{Catalog, Claim, RecordKey};
 use crate::state::{Entry, State};
+use crate::time::LogTime;
+
+/// Claims that were given back, found by their names and forgotten in the order of their ends.
+#[derive(Debug, Default)]
+pub(crate) struct PastIndex {
+    by_name: BTreeSet<(ResourceName, u64)>,
+    by_end: BTreeSet<(LogTime, u64)>,
+}
+
+impl PastIndex {
+    pub fn insert(&mut self, name: &ResourceName, at: LogTime, id: u64) {
+        self.by_name.insert((name.clone(), id));
+        self.by_end.insert((at, id));
+    }
+
+    fn remove(&mut self, name: &ResourceName, at: LogTime, id: u64) {
+        self.by_name.remove(&(name.clone(), id));
+        self.by_end.remove(&(at, id));
+    }
+
+    /// The claims of a name, the last one first.
+    fn of<'a>(&'a self, name: &ResourceName) -> impl Iterator<Item = u64> + use<'a> {
+        self.by_name.range((name.clone(), 0)..=(name.clone(), u64::MAX)).rev().map(|(_, id)| *id)
+    }
+
+    pub fn has(&self, name: &ResourceName, at: LogTime, id: u64) -> bool {
+        self.by_name.contains(&(name.clone(), id)) && self.by_end.contains(&(at, id))
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+}
 
 impl State {
     pub(crate) fn claim_name(&mut self, entry: &Entry, claim: ClaimName) -> Outcome {
         if let Some(id) = self.claimed.get(&claim.resource).copied() {
             return self.claim_again(entry, id, &claim);
         }
-        if self.claims.len() >= caps::CLAIMS_MAX {
+        if self.claimed.len() >= caps::CLAIMS_MAX {
             return Err(Refusal::TooManyResources);
+        }
+        if let Some(past) = self.past_claims(&claim.resource, entry.now)
+            && past.number > claim.after
+        {
+            return Err(Refusal::NamePast(past));
         }
         let catalog = self.edit_catalog();
         catalog.claims_made += 1;
         let (id, fencing_token) = (catalog.claims_made, catalog.fencing_token);
         let ClaimName { resource, placement, after: _ } = claim;
-        let record = Claim { resource: resource.clone(), placement, number: entry.index, at: entry.now, fencing_token };
+        let past = None;
+        let record =
+            Claim { resource: resource.clone(), placement, number: entry.index, at: entry.now, fencing_token, past };
         self.claimed.insert(resource, id);
         self.claims.insert(id, self.changes.create(RecordKey::Claim(id), record));
         self.claim_reply(id, true)
@@ -62,13 +104,15 @@ impl State {
         Ok(Reply::Claimed { claim, fresh })
     }
 
-    pub(crate) fn unclaim_name(&mut self, unclaim: &UnclaimName) -> Outcome {
+    pub(crate) fn unclaim_name(&mut self, entry: &Entry, unclaim: &UnclaimName) -> Outcome {
         let id = self.claimed.get(&unclaim.resource).copied();
         let is_meant = |id: &u64| self.claims.get(*id).is_some_and(|claim| claim.number == unclaim.number);
         if let Some(id) = id.filter(is_meant) {
             self.claimed.remove(&unclaim.resource);
-            if let Some(slot) = self.claims.remove(id) {
-                self.changes.remove(RecordKey::Claim(id), slot);
+            if self.level().remembers_past_claims() {
+                self.keep_past(entry.now, id);
+            } else {
+                self.remove_claim(id);
             }
         }
         let known = self.catalog.as_ref().map_or(0, |catalog| catalog.fencing_token);
@@ -76,6 +120,50 @@ impl State {
             self.edit_catalog().fencing_token = unclaim.fencing_token;
         }
         Ok(Reply::Noted)
+    }
+
+    /// Remembers a claim that is given back, and forgets up to two that were: so there are never more than were made room for,
+    /// and those that are too old get fewer.
+    fn keep_past(&mut self, now: LogTime, id: u64) {
+        if let Some(slot) = self.claims.get_mut(id) {
+            self.past.insert(&slot.resource, now, id);
+            self.changes.edit(RecordKey::Claim(id), slot).past = Some(now);
+        }
+
+        for _ in 0..2 {
+            let Some((at, oldest)) = self.past.by_end.first().copied() else { return };
+            if self.past.len() <= caps::CLAIMS_PAST_MAX && now.since_us(at) < caps::CLAIM_PAST_US {
+                return;
+            }
+            if let Some(name) = self.claims.get(oldest).map(|claim| claim.resource.clone()) {
+                self.past.remove(&name, at, oldest);
+            }
+            self.remove_claim(oldest);
+        }
+    }
+
+    fn remove_claim(&mut self, id: u64) {
+        if let Some(slot) = self.claims.remove(id) {
+            self.changes.remove(RecordKey::Claim(id), slot);
+        }
+    }
+
+    /// Where a name was claimed, if it was given back a short while before `at`. O(log n), and at most a few claims.
+    #[must_use]
+    pub fn past_claims(&self, resource: &ResourceName, at: LogTime) -> Option<PastClaims> {
+        let is_recent = |claim: &&Claim| claim.past.is_some_and(|past| at.since_us(past) < caps::CLAIM_PAST_US);
+        let ids = self.past.of(resource).take(caps::CLAIM_PLACES_MAX);
+        let recent: Vec<&Claim> =
+            ids.filter_map(|id| self.claims.get(id).map(|slot| &**slot)).filter(is_recent).collect();
+
+        let number = recent.first()?.number;
+        let mut placements: Vec<Placement> = Vec::new();
+        for claim in recent {
+            if !placements.contains(&claim.placement) {
+                placements.push(claim.placement.clone());
+            }
+        }
+        Some(PastClaims { placements, number })
     }
 
     pub(crate) fn fence_claims(&mut self, fence: &FenceClaims) -> Outcome {

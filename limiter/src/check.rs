@@ -36,10 +36,16 @@ impl State {
 
     /// Each name is claimed once, by a claim that was made.
     fn check_claims(&self) -> Result<(), Broken> {
-        hold(self.claimed.len() == self.claims.len(), || "a claim without a name, or a name claimed twice".to_owned())?;
+        let all = self.claimed.len() + self.past.len();
+        hold(all == self.claims.len(), || "a claim without a name, or a name claimed twice".to_owned())?;
+        hold(self.past.len() <= caps::CLAIMS_PAST_MAX, || "too many claims are remembered".to_owned())?;
         let made = self.catalog.as_ref().map_or(0, |catalog| catalog.claims_made);
         for (id, claim) in self.claims.iter() {
-            hold(self.claimed.get(&claim.resource) == Some(&id), || format!("{}: its claim is lost", claim.resource))?;
+            let known = match claim.past {
+                Some(at) => self.past.has(&claim.resource, at, id),
+                None => self.claimed.get(&claim.resource) == Some(&id),
+            };
+            hold(known, || format!("{}: its claim is lost", claim.resource))?;
             hold(id <= made && claim.at <= self.now(), || format!("{}: its claim was never made", claim.resource))?;
         }
         Ok(())

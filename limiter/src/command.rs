@@ -54,6 +54,10 @@ impl Command {
     /// The feature level that the command needs: the members of a group of a lower one could not read it.
     #[must_use]
     pub fn level(&self) -> u32 {
+        self.level_of_form().max(self.resource().map_or(LEVEL_FIRST, ResourceName::level))
+    }
+
+    fn level_of_form(&self) -> u32 {
         let of_queue = |claims: bool| if claims { LEVEL_CALLERS } else { LEVEL_FIRST };
         match self {
             Self::PutResource(put) | Self::PutClaimed(PutClaimed { put, .. }) => {
@@ -73,6 +77,26 @@ impl Command {
             | Self::Fence(_)
             | Self::RaiseLevel(_) => LEVEL_FIRST,
             Self::Call(_) | Self::Attend(_) | Self::Detach(_) => LEVEL_CALLERS,
+        }
+    }
+
+    /// The resource that it names.
+    fn resource(&self) -> Option<&ResourceName> {
+        match self {
+            Self::PutResource(put) | Self::PutClaimed(PutClaimed { put, .. }) => Some(&put.resource),
+            Self::PatchResource(patch) => Some(&patch.resource),
+            Self::DeleteResource(delete) => Some(&delete.resource),
+            Self::Acquire(acquire) | Self::Call(Call { acquire, .. }) => Some(&acquire.resource),
+            Self::Claim(claim) => Some(&claim.resource),
+            Self::Unclaim(unclaim) => Some(&unclaim.resource),
+            Self::Fence(fence) => Some(&fence.resource),
+            Self::Release(_)
+            | Self::Extend(_)
+            | Self::Keepalive(_)
+            | Self::Tick
+            | Self::RaiseLevel(_)
+            | Self::Attend(_)
+            | Self::Detach(_) => None,
         }
     }
 }
@@ -253,7 +277,8 @@ pub struct ClaimName {
     pub resource: ResourceName,
     /// The group in which the resource is to live.
     pub placement: Placement,
-    /// The number of the claim must be higher than this; one for the same group that is not gets a new number.
+    /// The number of the claim must be higher than this; one for the same group that is not gets a new number. A name that was
+    /// given back lately is claimed only if this is the number that it had: its claimer knows where it was.
     pub after: u64,
 }
 

@@ -7,7 +7,7 @@
 //! | level | brings |
 //! |---|---|
 //! | 1 | all that commit 66656ad did |
-//! | 2 | detached leases and `claim_ms`; a load of 0 is gated; work is bounded per entry, and left-over work waits its turn; an identical put changes nothing; estimates are no part of the state; remembered leases are bounded in bytes |
+//! | 2 | detached leases and `claim_ms`; a load of 0 is gated; work is bounded per entry, and left-over work waits its turn; an identical put changes nothing; estimates are no part of the state; remembered leases are bounded in bytes; names of up to 256 characters with `@ / + = ~ [ ]`; a name that was given back is remembered for a while |
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,9 @@ pub const LEVEL_FIRST: u32 = 1;
 
 /// The level that brings callers: calls with a number, looks that say whose a lease is, and `claim_ms`.
 pub const LEVEL_CALLERS: u32 = 2;
+
+/// The level that brings longer names, of more characters.
+pub const LEVEL_NAMES: u32 = 2;
 
 /// The highest level that this version can follow.
 pub const LEVEL_MAX: u32 = if cfg!(feature = "level-1") { LEVEL_FIRST } else { 2 };
@@ -47,6 +50,11 @@ impl Level {
 
     /// What is remembered is bounded in bytes.
     pub fn bounds_bytes(self) -> bool {
+        self.0 >= 2
+    }
+
+    /// A name that was given back is claimed again only by who knows where it was.
+    pub fn remembers_past_claims(self) -> bool {
         self.0 >= 2
     }
 

@@ -68,13 +68,13 @@ pub use command::{
 };
 pub use event::{Event, EventKind};
 pub use lease_id::{BadLeaseId, LeaseId};
-pub use level::{Features, LEVEL_CALLERS, LEVEL_FIRST, LEVEL_MAX};
+pub use level::{Features, LEVEL_CALLERS, LEVEL_FIRST, LEVEL_MAX, LEVEL_NAMES};
 pub use load::{BadLoad, Load};
 pub use loader::Loader;
 pub use name::{BadName, LimitName, Placement, RequestId, ResourceName};
 pub use outcome::{
-    Blocked, ClaimView, End, Grant, LeaseState, LeaseView, LimitUsage, Outcome, Phase, Place, Refusal, Released, Reply,
-    ResourceUsage, ResourceView,
+    Blocked, ClaimView, End, Grant, LeaseState, LeaseView, LimitUsage, Outcome, PastClaims, Phase, Place, Refusal,
+    Released, Reply, ResourceUsage, ResourceView,
 };
 pub use patch::{LeasePatch, LimitPatch, Patch, QueuePatch, ResourcePatch};
 pub use record::{Catalog, Claim, LeaseRecord, Memo, Meta, Record, RecordKey, ResourceRecord};

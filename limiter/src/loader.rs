@@ -94,9 +94,14 @@ impl Loader {
         state.catalog = self.catalog;
         state.claims = self.claims;
         state.features = self.features;
-        state.claimed = state.claims.iter().map(|(id, claim)| (claim.resource.clone(), id)).collect();
-        if state.claimed.len() != state.claims.len() {
-            return Err(Inconsistent("a name is claimed twice".to_owned()));
+        for (id, claim) in state.claims.iter() {
+            match claim.past {
+                Some(at) => state.past.insert(&claim.resource, at, id),
+                None if state.claimed.insert(claim.resource.clone(), id).is_some() => {
+                    return Err(Inconsistent("a name is claimed twice".to_owned()));
+                }
+                None => {}
+            }
         }
         for (id, resource) in state.resources.iter().filter(|(_, resource)| !resource.deleted) {
             state.names.insert(resource.name.clone(), id);

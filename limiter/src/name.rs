@@ -1,18 +1,20 @@
 //! Names that come from outside. They are checked once, where they are made; inner code never checks again.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::caps;
+use crate::level::{LEVEL_FIRST, LEVEL_MAX, LEVEL_NAMES};
 
 /// Why a string is not a name. The text says what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {why}")]
 pub struct BadName {
     what: &'static str,
-    why: &'static str,
+    why: Cow<'static, str>,
 }
 
 macro_rules! name {
@@ -67,7 +69,7 @@ macro_rules! name {
 }
 
 name! {
-    /// The name of a resource: `[A-Za-z0-9][A-Za-z0-9._:-]{0,127}`.
+    /// The name of a resource: 1 to 256 characters of `A-Z a-z 0-9 . _ : @ / + = ~ - [ ]`, and neither `.` nor `..`.
     ResourceName, check_resource_name
 }
 name! {
@@ -91,11 +93,35 @@ fn check_placement(text: &str) -> Result<(), BadName> {
 }
 
 fn check_resource_name(text: &str) -> Result<(), BadName> {
-    const WHY: &str = "must be 1 to 128 characters of A-Z a-z 0-9 . _ : - and start with a letter or digit";
-    let mut chars = text.bytes();
+    const WHY: &str = "must be 1 to 256 characters of A-Z a-z 0-9 . _ : @ / + = ~ - [ ]";
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._:@/+=~-[]".contains(c);
+    let why = match text.chars().find(|c| !allowed(*c)) {
+        Some('%') => {
+            format!("{WHY}: it has a '%', as if it were encoded twice (a path has %2F for /, and %25 for none)")
+        }
+        Some(c) => format!("{WHY}: it has {c:?}, for which nothing stands, also not encoded. Use another in its place"),
+        None if text == "." || text == ".." => format!("{WHY}, and not be . or .., which paths have a use for"),
+        None if text.is_empty() || text.len() > caps::RESOURCE_NAME_LEN_MAX => format!("{WHY}: it has {}", text.len()),
+        None if LEVEL_MAX < LEVEL_NAMES && !is_of_level_1(text) => format!("{WHY}, and at most as level 1 knows them"),
+        None => return Ok(()),
+    };
+    Err(BadName { what: "a resource name", why: why.into() })
+}
+
+/// A name that members of a group of level 1 can read: `[A-Za-z0-9][A-Za-z0-9._:-]{0,127}`.
+fn is_of_level_1(name: &str) -> bool {
+    let mut chars = name.bytes();
     let first = chars.next().is_some_and(|c| c.is_ascii_alphanumeric());
     let rest = chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b':' | b'-'));
-    check("a resource name", WHY, first && rest && text.len() <= caps::RESOURCE_NAME_LEN_MAX)
+    first && rest && name.len() <= caps::RESOURCE_NAME_LEN_LEVEL_1
+}
+
+impl ResourceName {
+    /// The feature level that the name needs: members of a group of a lower one could not read it.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        if is_of_level_1(self.as_str()) { LEVEL_FIRST } else { LEVEL_NAMES }
+    }
 }
 
 fn check_limit_name(text: &str) -> Result<(), BadName> {
@@ -114,7 +140,7 @@ fn check_request_id(text: &str) -> Result<(), BadName> {
 }
 
 fn check(what: &'static str, why: &'static str, ok: bool) -> Result<(), BadName> {
-    if ok { Ok(()) } else { Err(BadName { what, why }) }
+    if ok { Ok(()) } else { Err(BadName { what, why: why.into() }) }
 }
 
 #[cfg(test)]
@@ -124,10 +150,25 @@ mod tests {
     #[test]
     fn names_follow_their_grammar() {
         for good in ["a", "0", "openai-eu", "a.b_c:d-e", &"x".repeat(128)] {
-            assert!(ResourceName::new(good).is_ok(), "{good}");
+            assert_eq!(ResourceName::new(good).unwrap().level(), 1, "{good}");
         }
-        for bad in ["", "-a", ".a", "a/b", "a b", "é", "a\0", &"x".repeat(129)] {
-            assert!(ResourceName::new(bad).is_err(), "{bad}");
+        let wide = ["azure/gpt-4.1-ptu", "user@example.com", "a+b=c~[1]", "-a", ".a", "...", "/", &"x".repeat(256)];
+        for good in wide {
+            assert_eq!(ResourceName::new(good).unwrap().level(), 2, "{good}");
+        }
+        for (bad, says) in [
+            ("", "it has 0"),
+            (".", "not be . or .."),
+            ("..", "not be . or .."),
+            ("a b", "it has ' '"),
+            ("é", "it has 'é'"),
+            ("a\0", "it has '\\0'"),
+            ("a%2Fb", "encoded twice"),
+            ("a?b", "it has '?'"),
+            (&"x".repeat(257), "it has 257"),
+        ] {
+            let said = ResourceName::new(bad).unwrap_err().to_string();
+            assert!(said.contains(says) && said.contains("1 to 256"), "{bad}: {said}");
         }
         for good in ["a", "tpm", "input_tokens", "r2", &"x".repeat(32)] {
             assert!(LimitName::new(good).is_ok(), "{good}");

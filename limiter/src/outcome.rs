@@ -132,6 +132,9 @@ pub enum Refusal {
         /// The claim must have a higher number.
         fence: u64,
     },
+    /// The name was given back lately: who claims it again has to know where it was, for a change may be remembered there.
+    #[error("the name was given back a moment ago")]
+    NamePast(PastClaims),
 }
 
 /// What stands in the way of a lease.
@@ -190,6 +193,15 @@ pub struct ClaimView {
     pub at: LogTime,
     /// What is created under it has higher fencing tokens.
     pub fencing_token: u64,
+}
+
+/// Where a name was claimed that was given back lately.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastClaims {
+    /// The groups, the last one first, each once.
+    pub placements: Vec<Placement>,
+    /// The number of the last claim.
+    pub number: u64,
 }
 
 /// A lease as it is shown.

@@ -29,7 +29,7 @@ pub enum RecordKey {
     Memo(u64),
     /// The one record of the catalog's counters. Not there before it is needed.
     Catalog,
-    /// A name that is claimed.
+    /// A name that is claimed, or was.
     Claim(u64),
     /// The one record of the feature level. Not there before it is raised.
     Features,
@@ -225,8 +225,8 @@ pub struct Catalog {
     pub(crate) fencing_token: u64,
 }
 
-/// A name that is claimed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A name that is claimed, or was until a while ago. Its stored form is in `stored.rs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     pub(crate) resource: ResourceName,
     pub(crate) placement: Placement,
@@ -235,6 +235,8 @@ pub struct Claim {
     pub(crate) at: LogTime,
     /// What is created under it has higher fencing tokens.
     pub(crate) fencing_token: u64,
+    /// When it was given back.
+    pub(crate) past: Option<LogTime>,
 }
 
 macro_rules! into_record {

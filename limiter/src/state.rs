@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 use crate::caps;
+use crate::catalog::PastIndex;
 use crate::changes::{Changes, Extent, Next, NotCut, Period, Slot};
 use crate::command::{Command, NO_CALL};
 use crate::ended::EndedLeases;
@@ -30,8 +31,10 @@ pub struct State {
     pub(crate) claims: Paged<Slot<Claim>>,
     pub(crate) features: Option<Slot<Features>>,
     pub(crate) changes: Changes,
-    /// Claims in name order.
+    /// Claims in name order, without those that were given back.
     pub(crate) claimed: BTreeMap<ResourceName, u64>,
+    /// Claims that were given back and are still remembered, by name and by when.
+    pub(crate) past: PastIndex,
     /// Resources in name order, without deleted ones.
     pub(crate) names: BTreeMap<ResourceName, u64>,
     /// The same by hash, for the path of every acquire.
@@ -156,6 +159,7 @@ impl State {
             features: None,
             changes,
             claimed: BTreeMap::new(),
+            past: PastIndex::default(),
             names: BTreeMap::new(),
             name_index: Index::seeded(seed),
             requests: Index::seeded(seed),
@@ -198,7 +202,7 @@ impl State {
             Command::Keepalive(keepalive) => self.keepalive(entry, &keepalive),
             Command::Tick => Ok(Reply::Noted),
             Command::Claim(claim) => self.claim_name(entry, claim),
-            Command::Unclaim(unclaim) => self.unclaim_name(&unclaim),
+            Command::Unclaim(unclaim) => self.unclaim_name(entry, &unclaim),
             Command::Fence(fence) => self.fence_claims(&fence),
             Command::PutClaimed(put) => self.put_claimed(entry, put),
             Command::RaiseLevel(level) => {

@@ -13,9 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::command::Metadata;
 use crate::load::Load;
-use crate::name::{RequestId, ResourceName};
+use crate::name::{Placement, RequestId, ResourceName};
 use crate::patch::{Patch, QueuePatch};
-use crate::record::{Caller, Ended, Holding, LeaseRecord, Life};
+use crate::record::{Caller, Claim, Ended, Holding, LeaseRecord, Life};
 use crate::spec::QueueSpec;
 use crate::time::LogTime;
 
@@ -25,6 +25,10 @@ const VERSIONED: u32 = u32::MAX;
 const WITH_CLAIM: u8 = 2;
 /// Elements of the longest form.
 const ELEMENTS_MAX: usize = 5;
+/// Stands where the number of a claim is, a log index, which is never so large: the number and when it was given back follow.
+const PAST: u64 = u64::MAX;
+/// Elements of the longest form of a claim.
+const CLAIM_ELEMENTS_MAX: usize = 7;
 
 impl Serialize for QueueSpec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -105,6 +109,40 @@ impl<'de> Visitor<'de> for QueuePatchForm {
         check_version(next(&mut form)?)?;
         let (max_waiting, max_wait_ms, claim_ms) = (next(&mut form)?, next(&mut form)?, next(&mut form)?);
         Ok(QueuePatch { max_waiting, max_wait_ms, claim_ms })
+    }
+}
+
+impl Serialize for Claim {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { resource, placement, number, at, fencing_token, past } = self;
+        match past {
+            None => (resource, placement, number, at, fencing_token).serialize(serializer),
+            Some(past) => (resource, placement, PAST, number, past, at, fencing_token).serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Claim {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_tuple(CLAIM_ELEMENTS_MAX, ClaimForm)
+    }
+}
+
+struct ClaimForm;
+
+impl<'de> Visitor<'de> for ClaimForm {
+    type Value = Claim;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a claim")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut form: A) -> Result<Claim, A::Error> {
+        let (resource, placement): (ResourceName, Placement) = (next(&mut form)?, next(&mut form)?);
+        let first: u64 = next(&mut form)?;
+        let (number, past) = if first == PAST { (next(&mut form)?, Some(next(&mut form)?)) } else { (first, None) };
+        let (at, fencing_token) = (next(&mut form)?, next(&mut form)?);
+        Ok(Claim { resource, placement, number, at, fencing_token, past })
     }
 }
 

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use ratequeue_limiter::{
-    ClaimName, Command, Condition, DeleteResource, FenceClaims, Kind, LeaseSpec, LimitDraft, LimitName, LogTime,
-    Outcome, Placement, PutClaimed, PutResource, QueueSpec, Refusal, Reply, RequestId, ResourceName, ResourceSpec,
-    State, UnclaimName,
+    ClaimName, Command, Condition, DeleteResource, FenceClaims, Kind, LEVEL_FIRST, LEVEL_MAX, LeaseSpec, LimitDraft,
+    LimitName, LogTime, Outcome, Placement, PutClaimed, PutResource, QueueSpec, Refusal, Reply, RequestId,
+    ResourceName, ResourceSpec, State, UnclaimName,
 };
 
 const SEEDS: u64 = 300;
@@ -56,12 +56,15 @@ struct World {
     /// The highest fencing token that a resource of a name ever had.
     tokens: BTreeMap<&'static str, u64>,
     created: u64,
+    /// Claims that were sent to look first where the name had been.
+    past: u64,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
-        let groups = PLACES.into_iter().map(|place| (place, Group(State::new(), 0))).collect();
-        Self { groups, random: StdRng::seed_from_u64(seed), requests: 0, tokens: BTreeMap::new(), created: 0 }
+        let level = if seed.is_multiple_of(3) { LEVEL_FIRST } else { LEVEL_MAX };
+        let groups = PLACES.into_iter().map(|place| (place, Group(State::at_level(level), 0))).collect();
+        Self { groups, random: StdRng::seed_from_u64(seed), requests: 0, tokens: BTreeMap::new(), created: 0, past: 0 }
     }
 
     fn at(&mut self, place: &str) -> &mut Group {
@@ -98,8 +101,14 @@ impl World {
         match agent.step.clone() {
             Step::Claim { after } => {
                 let claim = ClaimName { resource, placement: Placement::new(agent.wanted).unwrap(), after };
-                let Ok(Reply::Claimed { claim, .. }) = self.at("global").apply(Command::Claim(claim)) else {
-                    panic!("a claim is always answered")
+                let claim = match self.at("global").apply(Command::Claim(claim)) {
+                    Ok(Reply::Claimed { claim, .. }) => claim,
+                    Err(Refusal::NamePast(past)) => {
+                        self.past += 1;
+                        assert!(past.number > after && !past.placements.is_empty(), "{past:?}");
+                        return Some(Step::Claim { after: past.number });
+                    }
+                    other => panic!("{other:?}"),
                 };
                 let place = place(claim.placement.as_str());
                 Some(Step::Create { place, claim: claim.number, token: claim.fencing_token })
@@ -184,7 +193,7 @@ fn put(resource: ResourceName, request: RequestId) -> PutResource {
 
 #[test]
 fn a_name_never_exists_in_two_groups() {
-    let mut created = 0;
+    let (mut created, mut past) = (0, 0);
     for seed in 0..SEEDS {
         let mut world = World::new(seed);
         let mut agents: Vec<Agent> = (0..AGENTS).map(|_| world.agent()).collect();
@@ -201,6 +210,8 @@ fn a_name_never_exists_in_two_groups() {
             }
         }
         created += world.created;
+        past += world.past;
     }
     assert!(created > SEEDS * 10, "only {created} resources were created");
+    assert!(past > SEEDS, "only {past} names were remembered");
 }

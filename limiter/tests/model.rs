@@ -393,7 +393,8 @@ fn refused(refusal: &Refusal) -> Result<Answer, String> {
         | Refusal::TooManyLeases
         | Refusal::Malformed(_)
         | Refusal::ResourceExists
-        | Refusal::ClaimOutdated { .. } => {
+        | Refusal::ClaimOutdated { .. }
+        | Refusal::NamePast(_) => {
             return Err(format!("unexpected: {refusal}"));
         }
     })

@@ -167,7 +167,7 @@ async fn run(
     server.open(router);
     let watching = {
         let (node, passed) = (Arc::clone(&node), Arc::downgrade(&passed));
-        tokio::spawn(async move { tokio::join!(node.count(), node.answer(passed), node.watch_regions()) })
+        tokio::spawn(async move { tokio::join!(node.count(), node.answer(passed), node.watch_regions(), node.sweep()) })
     };
 
     let died = tokio::select! {

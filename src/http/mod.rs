@@ -98,7 +98,9 @@ fn refusal(node: NodeId, headers: &HeaderMap, failure: Failure) -> Response {
 }
 
 async fn not_found(request: Request) -> Failure {
-    let detail = format!("There is no {}. The API is described at /openapi.json.", request.uri().path());
+    let path = request.uri().path();
+    let slash = if path.starts_with("/v1/resources/") { " In the name of a resource, / is written %2F." } else { "" };
+    let detail = format!("There is no {path}.{slash} The API is described at /openapi.json.");
     Failure::new(ErrorCode::NotFound, detail)
 }
 

@@ -1,16 +1,18 @@
 //! Putting a resource: finding where it lives, or claiming its name and creating it there.
 //!
 //! ```text
+//!  no claim ──> claimed; where the name was a moment ago it is asked first whether the put is remembered
 //!  located here, or claimed for here ──> PutClaimed ──> view
 //!          │                                 └─ claim outdated ──> claim again
 //!  claimed for another region ──> passed on
 //!  another placement is wanted ──> it exists: 409; being created: 409; left over: taken back, claimed anew
 //! ```
-//! Every step may be repeated, and what breaks off is finished by the next put of the name.
+//! Every step may be repeated. What breaks off is finished by the next put of the name, or taken back by the sweep. Only the node
+//! that the caller asked claims names: one that the put was passed on to does what it can under the claim that there is.
 
 use axum::http::Method;
 use axum::response::Response;
-use ratequeue_api::ErrorCode;
+use ratequeue_api::{ErrorCode, path};
 use ratequeue_limiter::{
     ClaimView, Command, Condition, Placement, PutClaimed, PutResource, Refusal, Reply, ResourceName, ResourceView,
 };
@@ -42,6 +44,14 @@ pub enum Answer {
     Elsewhere(Response),
 }
 
+/// What became of a name that nobody had claimed.
+enum Claimed {
+    /// It is claimed; true when by this put.
+    Now(Home, bool),
+    /// It was not claimed.
+    Never(Round),
+}
+
 /// What one round came to.
 enum Round {
     Done(Answer),
@@ -56,8 +66,11 @@ impl Placing<'_> {
     /// Why not; what was claimed for it is given back.
     pub async fn run(self) -> Result<Answer, Failure> {
         let mut home = self.member.locate(self.name());
+        if let Some(answer) = self.recall_from_elsewhere(home.as_ref()).await? {
+            return Ok(answer);
+        }
         for round in 0..ROUNDS_MAX {
-            if home.is_none() && (round > 0 || self.must_exist()) {
+            if home.is_none() && (round > 0 || self.must_exist() || self.call.is_passed_on()) {
                 home = self.member.locate_surely(self.name()).await?;
             }
             match self.round(home).await? {
@@ -80,16 +93,11 @@ impl Placing<'_> {
         let (home, fresh) = match known {
             Some(home) => (home, false),
             None if self.must_exist() => return Err(Refusal::VersionConflict { version: None }.into()),
-            None => {
-                let placement = self.default_placement()?;
-                // A name is not claimed for a region that could not create it now.
-                let regions = &self.member.regions;
-                if self.member.group_of(placement.as_str()).is_none() && !regions.is_reachable(placement.as_str()).await
-                {
-                    return Err(not_passed(placement.as_str(), NotPassed::Unreachable));
-                }
-                self.claim(placement, 0).await?
-            }
+            None if self.call.is_passed_on() => return self.recall_or_misrouted().await,
+            None => match self.claim_anew().await? {
+                Claimed::Now(home, fresh) => (home, fresh),
+                Claimed::Never(round) => return Ok(round),
+            },
         };
         if let Some(wanted) = &self.wanted
             && wanted.as_str() != home.placement
@@ -98,7 +106,7 @@ impl Placing<'_> {
         }
         match self.member.group_of(&home.placement) {
             Some(group) => self.put_here(group, &home, fresh).await,
-            None if self.call.is_passed_on() => Ok(Round::Done(Answer::Elsewhere(misrouted()))),
+            None if self.call.is_passed_on() => self.recall_or_misrouted().await,
             None => match self.call.pass_on(self.member, &home.placement).await {
                 Ok(response) => {
                     if fresh && response.status().is_client_error() {
@@ -121,12 +129,85 @@ impl Placing<'_> {
         }
     }
 
-    async fn claim(&self, placement: Placement, after: u64) -> Result<(Home, bool), Failure> {
-        let claimed = self.member.claim(self.name(), &placement, after).await.map_err(|error| {
+    /// Claims the name, unless the put was made before and its resource deleted since.
+    async fn claim_anew(&self) -> Result<Claimed, Failure> {
+        let placement = self.default_placement()?;
+        // A name is not claimed for a region that could not create it now.
+        let regions = &self.member.regions;
+        if self.member.group_of(placement.as_str()).is_none() && !regions.is_reachable(placement.as_str()).await {
+            return Err(not_passed(placement.as_str(), NotPassed::Unreachable));
+        }
+
+        let past = match self.claim(&placement, 0).await? {
+            Ok((home, fresh)) => return Ok(Claimed::Now(home, fresh)),
+            Err(Refusal::NamePast(past)) => past,
+            Err(refusal) => return Err(refusal.into()),
+        };
+        // A put without a key of its own is a new one.
+        let places = if self.call.can_return() { past.placements } else { Vec::new() };
+        if let Some(answer) = self.recall(&places).await? {
+            return Ok(Claimed::Never(Round::Done(answer)));
+        }
+        match self.claim(&placement, past.number).await? {
+            Ok((home, fresh)) => Ok(Claimed::Now(home, fresh)),
+            // It was created and given back once more meanwhile.
+            Err(Refusal::NamePast(_)) => Ok(Claimed::Never(Round::Again(None))),
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    async fn claim(&self, placement: &Placement, after: u64) -> Result<Result<(Home, bool), Refusal>, Failure> {
+        let claimed = self.member.claim(self.name(), placement, after).await.map_err(|error| {
             // The claim alone changes nothing that anybody sees, and the next put finds it.
             if error == SubmitError::UnknownOutcome { SubmitError::NoQuorum } else { error }
         });
-        claimed?.map_err(Failure::from)
+        Ok(claimed?)
+    }
+
+    /// What the put was answered in one of these places, if it is remembered in one.
+    async fn recall(&self, places: &[Placement]) -> Result<Option<Answer>, Failure> {
+        for place in places.iter().filter(|place| self.member.is_there(place)) {
+            let remembered = match self.member.group_of(place.as_str()) {
+                Some(group) => self.recall_here(group).await?,
+                None => match self.call.pass_on(self.member, place.as_str()).await {
+                    Ok(response) => Some(Answer::Elsewhere(response)),
+                    Err(NotPassed::Misrouted) => None,
+                    Err(lost) => return Err(not_passed(place.as_str(), lost)),
+                },
+            };
+            if remembered.is_some() {
+                return Ok(remembered);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The same of a resource that has its name from another one: what the put made, or changed, may have been that.
+    async fn recall_from_elsewhere(&self, home: Option<&Home>) -> Result<Option<Answer>, Failure> {
+        let Some(home) = home.filter(|_| self.call.can_return() && !self.call.is_passed_on()) else { return Ok(None) };
+        let mut places = self.member.past_places(self.name());
+        places.retain(|place| place.as_str() != home.placement);
+        self.recall(&places).await
+    }
+
+    /// The resource is not here, or not any more.
+    async fn recall_or_misrouted(&self) -> Result<Round, Failure> {
+        let remembered = self.recall_here(&self.member.region).await?;
+        Ok(Round::Done(remembered.unwrap_or_else(|| Answer::Elsewhere(misrouted()))))
+    }
+
+    /// Puts without a claim, which creates nothing: it gives the answer that is remembered.
+    async fn recall_here(&self, group: &Group) -> Result<Option<Answer>, Failure> {
+        let command = PutClaimed { put: self.put.clone(), claim: 0, fencing_token: 0 };
+        let applied = group.submit_anywhere(Command::PutClaimed(command)).await?;
+        match applied.outcome {
+            Ok(Reply::Put { created, resource }) => {
+                Ok(Some(Answer::Here { group: group.clone(), created, resource, index: applied.index }))
+            }
+            Ok(_) => Err(unexpected()),
+            Err(Refusal::ClaimOutdated { .. }) => Ok(None),
+            Err(refusal) => Err(Failure::refused(self.name(), refusal).at(applied.index)),
+        }
     }
 
     async fn put_here(&self, group: &Group, home: &Home, fresh: bool) -> Result<Round, Failure> {
@@ -139,18 +220,15 @@ impl Placing<'_> {
         let applied = group.submit_anywhere(Command::PutClaimed(command)).await?;
         match applied.outcome {
             Ok(Reply::Put { created, resource }) => {
+                if fresh && resource.effective_index != applied.index {
+                    // Remembered from an earlier try: the resource may be gone since.
+                    self.member.try_give_back(self.name()).await;
+                }
                 Ok(Round::Done(Answer::Here { group: group.clone(), created, resource, index: applied.index }))
             }
             Ok(_) => Err(unexpected()),
             // Deleted since it was found, or given back by somebody who found it half made.
-            Err(Refusal::ClaimOutdated { fence }) => {
-                let placement = match claim {
-                    Some(claim) => claim.placement.clone(),
-                    None if self.must_exist() => return Ok(Round::Again(None)),
-                    None => self.default_placement()?,
-                };
-                Ok(Round::Again(Some(self.claim(placement, fence).await?.0)))
-            }
+            Err(Refusal::ClaimOutdated { fence }) => self.claim_again(claim, fence).await,
             Err(refusal) => {
                 if fresh {
                     self.member.try_give_back(self.name()).await;
@@ -158,6 +236,17 @@ impl Placing<'_> {
                 Err(Failure::refused(self.name(), refusal).at(applied.index))
             }
         }
+    }
+
+    /// The claim is fenced: it gets another number if it is still there.
+    async fn claim_again(&self, claim: Option<&ClaimView>, fence: u64) -> Result<Round, Failure> {
+        let found = self.member.locate_surely(self.name()).await?;
+        let now = found.as_ref().and_then(|home| home.claim.as_ref());
+        let Some(claim) = claim.filter(|claim| Some(claim.number) == now.map(|now| now.number)) else {
+            return Ok(Round::Again(found));
+        };
+        let claimed = self.claim(&claim.placement, fence).await?;
+        Ok(Round::Again(claimed.ok().map(|(home, _)| home)))
     }
 
     /// Another placement is wanted than the name is claimed for.
@@ -203,7 +292,7 @@ impl Placing<'_> {
 
     /// Has a node of another region give the name back.
     async fn give_back_at(&self, region: &str) -> Result<(), Failure> {
-        let path = format!("/v1/cluster/give-back/{}", self.name());
+        let path = format!("/v1/cluster/give-back/{}", path::segment(self.name().as_str()));
         let call = crate::calls::Call::new(&Method::POST, &path, &axum::http::HeaderMap::new(), b"");
         match crate::calls::pass_on(&self.member.regions, region, &call).await {
             Ok(response) if response.status().is_success() => Ok(()),

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ratequeue_api::{ErrorCode, Problem};
+use ratequeue_api::{ErrorCode, Problem, path};
 use ratequeue_limiter::{Blocked, LeaseState, Refusal, ResourceName};
 use ratequeue_raft::SubmitError;
 
@@ -50,7 +50,7 @@ impl Failure {
     }
 
     pub fn resource_not_found(name: &str) -> Self {
-        let detail = format!("No resource is named {name}. Create it with PUT /v1/resources/{name}.");
+        let detail = format!("No resource is named {name}. Create it with PUT /v1/resources/{}.", path::segment(name));
         Self::new(ErrorCode::ResourceNotFound, detail).about(name)
     }
 
@@ -153,7 +153,7 @@ impl From<Refusal> for Failure {
                 "The lease of this request has ended. Acquire again with a new Idempotency-Key.",
             ),
             Refusal::ResourceExists => Self::new(ErrorCode::PlacementConflict, "A resource of this name exists."),
-            Refusal::ClaimOutdated { .. } => Self::new(
+            Refusal::ClaimOutdated { .. } | Refusal::NamePast(_) => Self::new(
                 ErrorCode::NoQuorum,
                 "The resource was deleted while it was changed. Nothing happened: try again.",
             ),

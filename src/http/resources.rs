@@ -89,8 +89,13 @@ pub async fn put(
     let member = node.joined_member()?;
     let wanted = body.placement.as_deref().map(|text| placement(member, text)).transpose().map_err(about)?;
     let put = PutResource { request, resource: resource.clone(), spec, condition };
-    let placing = Placing { member, call: &call, put, wanted };
-    match placing.run().await.map_err(about)? {
+    // It goes on to its end when the caller leaves.
+    let placing = tokio::spawn(async move {
+        let member = node.joined_member()?;
+        Placing { member, call: &call, put, wanted }.run().await
+    });
+    let placed = placing.await.unwrap_or_else(|_| Err(SubmitError::UnknownOutcome.into()));
+    match placed.map_err(about)? {
         placing::Answer::Elsewhere(response) => Ok(response),
         placing::Answer::Here { group, created, resource, index } => {
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };
@@ -139,7 +144,7 @@ pub async fn patch(
     let patch = translate::resource_patch(&body).map_err(|failure| failure.about(resource.as_str()))?;
     let patch = &PatchResource { request, resource: resource.clone(), patch, condition };
     let (resource, wanted) = (&resource, body.placement.as_deref());
-    route::by_resource(&node, resource, &call, |group| async move {
+    let change = |group: Group| async move {
         if let Some(wanted) = wanted.filter(|wanted| *wanted != group.name()) {
             group.linearize_anywhere().await?;
             let is_here = group.read(|state, _| state.has_resource(resource));
@@ -153,8 +158,11 @@ pub async fn patch(
         let reply = applied.outcome.map_err(|refusal| Failure::refused(resource, refusal).at(applied.index))?;
         let Reply::Patched(view) = reply else { return Err(unexpected()) };
         Ok(show(&group, &view, Some(applied.index), StatusCode::OK))
-    })
-    .await
+    };
+    match route::recall(&node, resource, &call, &change).await? {
+        Some(answer) => Ok(answer),
+        None => route::by_resource(&node, resource, &call, change).await,
+    }
 }
 
 /// A resource, read linearizably.

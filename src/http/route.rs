@@ -71,7 +71,13 @@ impl Whole {
 
     /// Whether it is an acquire or a look, which are held open until a lease leaves the line.
     fn may_wait(&self) -> bool {
-        self.parts.method == Method::GET || self.parts.uri.path().ends_with("/acquire")
+        let is_acquire = self.parts.method == Method::POST && self.parts.uri.path().ends_with("/acquire");
+        is_acquire || self.is_read()
+    }
+
+    /// It changes nothing.
+    fn is_read(&self) -> bool {
+        self.parts.method == Method::GET || self.parts.method == Method::HEAD
     }
 
     fn path(&self) -> &str {
@@ -95,7 +101,7 @@ impl Whole {
         let passed = calls::pass_on(&member.regions, region, &call).await;
         // A look changes nothing, however it was lost.
         passed.map_err(|lost| match lost {
-            NotPassed::Unknown if self.parts.method == Method::GET => NotPassed::Unreachable,
+            NotPassed::Unknown if self.is_read() => NotPassed::Unreachable,
             NotPassed::Unknown | NotPassed::Unreachable | NotPassed::Misrouted => lost,
         })
     }
@@ -122,10 +128,54 @@ where
         return routed.nowhere(name).await.map_err(about);
     };
     let response = routed.at(&home).await.map_err(about)?;
-    if response.extensions().get::<Misrouted>().is_some() && !call.is_passed_on() {
+    if response.extensions().get::<Misrouted>().is_none() {
+        return Ok(response);
+    }
+    if !call.is_passed_on() {
         return Err(about(moving()));
     }
+
+    // It may have been made when the resource was here.
+    if call.parts.method == Method::PATCH {
+        let remembered = routed.at(&routed.own()).await.map_err(about)?;
+        if !is_lost(&remembered) {
+            return Ok(remembered);
+        }
+    }
     Ok(response)
+}
+
+/// The answer that a change got where the resource was until a moment ago: a change that is repeated is not made again on another
+/// resource of the name. It is looked for as far as this node knows the catalog.
+///
+/// # Errors
+/// When one of those places cannot be asked.
+pub async fn recall<H, F>(
+    node: &Node,
+    name: &ResourceName,
+    call: &Whole,
+    handle: &H,
+) -> Result<Option<Response>, Failure>
+where
+    H: Fn(Group) -> F,
+    F: Future<Output = Result<Response, Failure>>,
+{
+    let routed = Routed { node, member: node.joined_member()?, call, handle };
+    if call.is_passed_on() || !call.can_return() {
+        return Ok(None);
+    }
+
+    let here = routed.member.locate(name).map(|home| home.placement);
+    for placement in routed.member.past_places(name) {
+        if here.as_deref() == Some(placement.as_str()) {
+            continue;
+        }
+        let answer = routed.at(&Home { placement: placement.to_string(), claim: None }).await?;
+        if !is_lost(&answer) {
+            return Ok(Some(answer));
+        }
+    }
+    Ok(None)
 }
 
 /// Has a call of a lease answered in the group that its id names.
@@ -197,18 +247,21 @@ where
         }
     }
 
-    /// There is no resource of this name. A write is refused by the group of this region, which may remember its request from
-    /// when there was one; a delete is remembered where the resource was.
+    /// The region of this node.
+    fn own(&self) -> Home {
+        Home { placement: self.member.region.name().to_owned(), claim: None }
+    }
+
+    /// There is no resource of this name. A write with a key is refused by the group of this region, which may remember it from
+    /// when there was one; a delete is remembered where the resource was. A key that was made up for this call cannot be
+    /// remembered anywhere, so without one of its own no log has to know of the call.
     async fn nowhere(&self, name: &ResourceName) -> Result<Response, Failure> {
-        let method = &self.call.parts.method;
-        if method == Method::GET {
+        if self.call.is_read() || !self.call.can_return() {
             return Err(Failure::resource_not_found(name.as_str()));
         }
         let home = |placement: &str| Home { placement: placement.to_owned(), claim: None };
-        let response = self.at(&home(self.member.region.name())).await?;
-        // A key that was made up for this call cannot be remembered anywhere.
-        let has_key = self.call.parts.headers.contains_key(names::IDEMPOTENCY_KEY);
-        if method != Method::DELETE || !has_key || !is_not_found(&response) {
+        let response = self.at(&self.own()).await?;
+        if self.call.parts.method != Method::DELETE || !is_not_found(&response) {
             return Ok(response);
         }
         let others = if self.call.is_passed_on() { BTreeSet::new() } else { self.member.regions.others() };
@@ -266,5 +319,27 @@ pub fn not_passed(region: &str, lost: NotPassed) -> Failure {
             ))
         }
         NotPassed::Misrouted => moving(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use axum::body::Body;
+
+    use super::*;
+
+    #[test]
+    fn reads_and_calls_that_wait_are_told_by_method_and_path() {
+        let of = |method: Method, path: &str| {
+            let (parts, _) = Request::builder().method(method).uri(path).body(Body::empty()).unwrap().into_parts();
+            let call = Whole { parts, body: Vec::new() };
+            (call.is_read(), call.may_wait())
+        };
+        assert_eq!(of(Method::GET, "/v1/leases/a.0"), (true, true));
+        assert_eq!(of(Method::HEAD, "/v1/leases/a.0"), (true, true));
+        assert_eq!(of(Method::POST, "/v1/resources/a/acquire"), (false, true));
+        assert_eq!(of(Method::PUT, "/v1/resources/acquire"), (false, false));
+        assert_eq!(of(Method::PUT, "/v1/resources/a%2Facquire"), (false, false));
     }
 }

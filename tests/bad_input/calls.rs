@@ -203,8 +203,8 @@ async fn resources_that_make_no_sense_as_a_whole() {
 async fn names() {
     let (node, before) = node().await;
     let client = &node.client;
-    let long = "x".repeat(129);
-    for name in ["a%2Fb", "%2F", "-a", ".a", "a%20b", "a%00", "%C3%A9", "a+b", "a%25", &long] {
+    let long = "x".repeat(257);
+    for name in ["a%252Fb", "a%20b", "a%00", "%C3%A9", "a%3Fb", "a%25", &long] {
         let path = format!("/v1/resources/{name}");
         let body = json!({"limits": concurrency(1)});
         for answer in [
@@ -216,14 +216,14 @@ async fn names() {
             client.get(&format!("{path}/stats")).await,
             client.get(&format!("{path}/leases")).await,
         ] {
-            answer.problem(400, "bad-request").says(&["resource name", "1 to 128 characters"]);
+            answer.problem(400, "bad-request").says(&["resource name", "1 to 256 characters"]);
         }
     }
     // Not UTF-8 at all.
     for path in ["/v1/resources/%FF", "/v1/resources/a%C3/stats"] {
         client.get(path).await.problem(400, "bad-request").says(&["UTF-8"]);
     }
-    client.post("/v1/resources//acquire", json!({})).await.problem(400, "bad-request").says(&["1 to 128 characters"]);
+    client.post("/v1/resources//acquire", json!({})).await.problem(400, "bad-request").says(&["1 to 256 characters"]);
     unchanged(client, &before).await;
 }
 
@@ -372,7 +372,7 @@ async fn queries() {
         ("/v1/resources?limit=1&limit=2", &["limit"]),
         ("/v1/resources?limit=99999999999999999999", &["limit"]),
         ("/v1/resources?cursor=%20", &["cursor"]),
-        ("/v1/resources?cursor=-a", &["cursor"]),
+        ("/v1/resources?cursor=a%20b", &["cursor"]),
         (&long, &["cursor"]),
         ("/v1/resources/r/leases?state=ended", &["state", "waiting", "held"]),
         ("/v1/resources/r/leases?stat=held", &["stat", "state"]),

@@ -52,6 +52,14 @@ async fn it_rises_once_the_last_member_can_follow() {
     // Named by a leader of the newer version, who knows more than it may do.
     put_claimed(&cluster, 1).await.problem(503, "feature-not-enabled").says(&["Node 3"]);
 
+    let named = json!({"limits": concurrency(1)});
+    for id in [1, 2, OLD] {
+        // The older version knows no such names at all.
+        let answer = cluster.at(id).put("/v1/resources/azure%2Fgpt-4.1", named.clone()).await;
+        let (status, code) = if id == OLD { (400, "bad-request") } else { (503, "feature-not-enabled") };
+        answer.problem(status, code);
+    }
+
     // All that calls do at level 1, a caller that hangs up among it.
     cluster.at(1).create("r", concurrency(1)).await;
     let held = cluster.at(2).granted("r", json!({"load": 0})).await.id();
@@ -74,6 +82,12 @@ async fn it_rises_once_the_last_member_can_follow() {
         .await;
     }
     put_claimed(&cluster, OLD).await.is(201);
+    // The global group, which has the name, may rise a moment later.
+    eventually("names of level 2 are known", || async {
+        let answer = cluster.at(OLD).put("/v1/resources/azure%2Fgpt-4.1", named.clone()).await;
+        (answer.status == 201).then_some(())
+    })
+    .await;
     cluster.agree(&[1, 2, OLD]).await;
 
     // There is no way back: the older version sees that it cannot follow, and says so before it does anything.

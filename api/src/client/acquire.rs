@@ -18,6 +18,7 @@ use super::nodes::{group_subject, subject_of};
 use super::retry::{self, Backoff, Purpose};
 use super::{Client, ClientError, TRY_TIMEOUT_MIN, try_timeout};
 use crate::lease::{AcquireRequest, Lease, LeaseState, Load, ReleaseRequest};
+use crate::path;
 
 /// How long a waiting acquire goes on beyond its own wait.
 const WAIT_GRACE: Duration = Duration::from_secs(15);
@@ -75,7 +76,7 @@ impl Client {
     /// An acquire in steps. Its time begins now.
     #[must_use]
     pub fn acquisition(&self, resource: &str, request: &AcquireRequest, key: &str) -> Acquisition {
-        let path = format!("/v1/resources/{resource}/acquire");
+        let path = format!("/v1/resources/{}/acquire", path::segment(resource));
         let now = Instant::now();
         Acquisition {
             ask: Ask {

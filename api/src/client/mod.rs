@@ -30,6 +30,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::ErrorCode;
 use crate::lease::{AcquireRequest, ExtendRequest, Lease, ReleaseRequest, Released};
+use crate::path;
 use crate::resource::{List, Resource, ResourceView};
 
 mod acquire;
@@ -126,7 +127,7 @@ impl Client {
     /// # Errors
     /// The server's refusal, or that no node answered.
     pub async fn put_resource(&self, name: &str, resource: &Resource) -> Result<ResourceView, ClientError> {
-        let path = format!("/v1/resources/{name}");
+        let path = format!("/v1/resources/{}", path::segment(name));
         self.call(Method::PUT, &path, Some(resource)).await
     }
 
@@ -135,7 +136,7 @@ impl Client {
     /// # Errors
     /// The server's refusal, or that no node answered.
     pub async fn resource(&self, name: &str) -> Result<Option<ResourceView>, ClientError> {
-        let path = format!("/v1/resources/{name}");
+        let path = format!("/v1/resources/{}", path::segment(name));
         let answer = self.call::<(), _>(Method::GET, &path, None).await;
         match answer {
             Ok(view) => Ok(Some(view)),
@@ -149,7 +150,7 @@ impl Client {
     /// # Errors
     /// The server's refusal, or that no node answered.
     pub async fn resources(&self, limit: u64, cursor: Option<&str>) -> Result<List<ResourceView>, ClientError> {
-        let cursor = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+        let cursor = cursor.map(|cursor| format!("&cursor={}", path::segment(cursor))).unwrap_or_default();
         let path = format!("/v1/resources?limit={limit}{cursor}");
         self.call::<(), _>(Method::GET, &path, None).await
     }
@@ -159,7 +160,7 @@ impl Client {
     /// # Errors
     /// The server's refusal, or that no node answered.
     pub async fn delete_resource(&self, name: &str) -> Result<(), ClientError> {
-        let path = format!("/v1/resources/{name}");
+        let path = format!("/v1/resources/{}", path::segment(name));
         self.call::<(), ()>(Method::DELETE, &path, None).await
     }
 
@@ -184,7 +185,7 @@ impl Client {
         lease: &str,
         request: &ReleaseRequest,
     ) -> Result<Released, ClientError> {
-        let (path, key) = (format!("/v1/leases/{lease}/release"), Self::new_key());
+        let (path, key) = (format!("/v1/leases/{}/release", path::segment(lease)), Self::new_key());
         let call = Call::new(Method::POST, &path, &key, Some(request), try_timeout(budget))?.of_upkeep();
         self.tries(&call, Instant::now() + budget).await?.read()
     }
@@ -196,7 +197,7 @@ impl Client {
         lease: &str,
         request: &ExtendRequest,
     ) -> Result<(Lease, Instant), ClientError> {
-        let (path, key) = (format!("/v1/leases/{lease}/extend"), Self::new_key());
+        let (path, key) = (format!("/v1/leases/{}/extend", path::segment(lease)), Self::new_key());
         let call = Call::new(Method::POST, &path, &key, Some(request), try_timeout(budget))?.of_upkeep();
         let answer = self.tries(&call, Instant::now() + budget).await?;
         Ok((answer.read()?, answer.sent))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ratequeue_limiter::{
     Blocked, ClaimView, Cost, Event, EventKind, LeaseId, LeaseState, LeaseView, LimitName, Load, Outcome, Phase,
-    Refusal, Reply, ResourceUsage, ResourceView, Rule, TrueUp, caps,
+    Placement, Refusal, Reply, ResourceUsage, ResourceView, Rule, TrueUp, caps,
 };
 
 /// More events than this are counted rather than listed.
@@ -72,6 +72,10 @@ pub fn refusal(refusal: &Refusal) -> String {
         Refusal::ResourceDeleted => "resource-deleted".to_owned(),
         Refusal::ResourceExists => "resource-exists".to_owned(),
         Refusal::ClaimOutdated { fence } => format!("claim-outdated: fenced up to {fence}"),
+        Refusal::NamePast(past) => {
+            let places: Vec<_> = past.placements.iter().map(Placement::as_str).collect();
+            format!("name-past: was in {}, number {}", places.join(", "), past.number)
+        }
     }
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Optional, TypedDict
 from urllib.parse import quote
 
-from ._wire import Call, about_resource, check_name, new_key
+from ._wire import Call, about_resource, check_name, new_key, resource_path
 
 Resource = dict[str, Any]
 """A resource as the HTTP API shows it: ``limits``, ``queue``, ``lease``, ``name``, ``version``, ..."""
@@ -26,7 +26,7 @@ class QueueSettings(TypedDict, total=False):
 
 
 def _path(name: str) -> str:
-    return f"/v1/resources/{check_name(name)}"
+    return resource_path(check_name(name))
 
 
 def _change(method: str, name: str, body: Optional[Mapping[str, Any]], conditions: Mapping[str, str]) -> Call:

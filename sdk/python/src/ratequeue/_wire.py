@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Optional, Union
+from urllib.parse import quote
 
 from .errors import (
     AuthError,
@@ -38,7 +39,7 @@ LOAD_MAX = 2**53
 DIMENSIONS_MAX = 16
 METADATA_MAX = 16
 DURATION_MS_MAX = 31 * 24 * 3600 * 1000
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}\Z")
+_NAME = re.compile(r"[A-Za-z0-9._:@/+=~\[\]-]{1,256}\Z")
 _DIMENSION = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _RESERVED = ("one", "load", "line")
 _KEY = re.compile(r"[!-~]{1,128}\Z")
@@ -114,7 +115,7 @@ class Ask:
     def call(self, hold_ms: int) -> Call:
         return Call(
             "POST",
-            f"/v1/resources/{self.resource}/acquire",
+            f"{resource_path(self.resource)}/acquire",
             json.dumps({**self.fields, "hold_ms": hold_ms}).encode(),
             {"idempotency-key": self.key},
             hold_ms / 1000,
@@ -187,11 +188,17 @@ def new_key() -> str:
 
 
 def check_name(resource: str) -> str:
-    if not isinstance(resource, str) or not _NAME.match(resource):
+    if not isinstance(resource, str) or not _NAME.match(resource) or resource in (".", ".."):
         raise ConfigurationError(
-            f"{resource!r} is no resource name: letters, digits and ._:- are allowed, at most 128, a letter or digit first"
+            f"{resource!r} is no resource name: 1 to 256 of A-Z a-z 0-9 . _ : @ / + = ~ - [ ] are allowed, not percent-encoded "
+            "(paths are encoded here), and not . or .. alone"
         )
     return resource
+
+
+def resource_path(resource: str) -> str:
+    """The path of a resource, its name encoded."""
+    return f"/v1/resources/{quote(resource, safe='')}"
 
 
 def check_load(what: str, load: Load) -> Load:
