@@ -73,8 +73,8 @@ pub use load::{BadLoad, Load};
 pub use loader::Loader;
 pub use name::{BadName, LimitName, Placement, RequestId, ResourceName};
 pub use outcome::{
-    Blocked, ClaimView, End, Grant, LeaseState, LeaseView, LimitUsage, Outcome, Phase, Place, Refusal, Released, Reply,
-    ResourceUsage, ResourceView,
+    Blocked, ClaimView, End, Grant, LeaseState, LeaseView, LimitUsage, LiveLeases, Outcome, Phase, Place, Refusal,
+    Released, Reply, ResourceUsage, ResourceView,
 };
 pub use patch::{LeasePatch, LimitPatch, Patch, QueuePatch, ResourcePatch};
 pub use record::{Catalog, Claim, LeaseRecord, Memo, Meta, Record, RecordKey, ResourceRecord};

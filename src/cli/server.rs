@@ -2,12 +2,14 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 use ratequeue_raft::Calls;
 use tokio::net::TcpListener;
+use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::calls::Passed;
@@ -19,6 +21,11 @@ use crate::node::{Node, NodeOptions, StartError};
 /// What is logged unless `RATEQUEUE_LOG` says otherwise. openraft would warn of each heartbeat to a node that is down, and
 /// call the end of its own core an error; what ends a group is logged by us.
 const LOG_DEFAULT: &str = "warn,openraft=off,ratequeue=info,ratequeue_raft=info,ratequeue_storage=info";
+
+/// Threads of consensus, one a core: two at least, so that a long entry holds up no heartbeat ...
+const CONSENSUS_THREADS_MIN: usize = 2;
+/// ... and no more than two groups and their links can make use of.
+const CONSENSUS_THREADS_MAX: usize = 8;
 
 /// Runs one node for trying out: one region, its state in a folder
 #[derive(Debug, Args)]
@@ -54,10 +61,10 @@ pub struct NodeArgs {
 impl Dev {
     pub fn run(self) -> Result<Exit, Failed> {
         let data = self.data.clone();
-        serve(self.http, self.data, |address| {
+        serve(self.http, self.data, |address, consensus| {
             let url = format!("http://{address}");
             let cluster = ClusterFile::alone("dev", "local", address);
-            let options = NodeOptions { cluster, region: "local".to_owned(), id: 1, peer: address };
+            let options = NodeOptions { cluster, region: "local".to_owned(), id: 1, peer: address, consensus };
             (options, welcome(&url, &data))
         })
     }
@@ -84,8 +91,8 @@ impl NodeArgs {
         };
         let (region, http) = (region.to_owned(), self.http.unwrap_or(node.http));
         let peer = self.peer.unwrap_or(node.peer);
-        let options = NodeOptions { cluster: file, region, id: self.id, peer };
-        serve(http, self.data, |address| {
+        serve(http, self.data, |address, consensus| {
+            let options = NodeOptions { cluster: file, region, id: self.id, peer, consensus };
             (options, format!("RateQueue node {} listens on http://{address}.\n", self.id))
         })
     }
@@ -95,23 +102,33 @@ impl NodeArgs {
 fn serve(
     http: SocketAddr,
     data: PathBuf,
-    describe: impl FnOnce(SocketAddr) -> (NodeOptions, String),
+    describe: impl FnOnce(SocketAddr, Handle) -> (NodeOptions, String),
 ) -> Result<Exit, Failed> {
     let filter = std::env::var("RATEQUEUE_LOG").unwrap_or_else(|_| LOG_DEFAULT.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&filter)
         .map_err(|error| Failed::new(Exit::Usage, format!("RATEQUEUE_LOG is {filter:?}: {error}")))?;
     let ansi = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failed::new(Exit::Failed, format!("cannot start: {error}")))?;
+    let cannot_start_threads = |error: std::io::Error| Failed::new(Exit::Failed, format!("cannot start: {error}"));
+    // Dropped last: what the calls wait for is there as long as they are.
+    let consensus = consensus_runtime().map_err(cannot_start_threads)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot_start_threads)?;
     runtime.block_on(async {
         let listener = server::bind(http).await.map_err(|text| Failed::new(Exit::Failed, text))?;
         let address = listener.local_addr().map_err(|error| Failed::new(Exit::Failed, error.to_string()))?;
-        let (options, text) = describe(address);
+        let (options, text) = describe(address, consensus.handle().clone());
         let node = Node::open(options, &data).await.map_err(|error| cannot_start(&error))?;
         super::print(&text);
         run(Arc::new(node), listener).await
     })
+}
+
+/// The threads of the groups and the peer link. Nothing else runs on them, so that no call, however long, holds up a
+/// heartbeat, a vote or an entry.
+fn consensus_runtime() -> std::io::Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(CONSENSUS_THREADS_MIN, NonZero::get);
+    let threads = cores.clamp(CONSENSUS_THREADS_MIN, CONSENSUS_THREADS_MAX);
+    tokio::runtime::Builder::new_multi_thread().thread_name("consensus").worker_threads(threads).enable_all().build()
 }
 
 fn cannot_start(error: &StartError) -> Failed {
