@@ -29,6 +29,8 @@ use ratequeue_raft::{Calls, NodeId, TransportError};
 use ratequeue_storage::caps::NODE_ANSWER_BYTES_MAX;
 use ratequeue_storage::{codec, keys};
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::http::take_off;
 use crate::regions::{Regions, address};
@@ -157,29 +159,61 @@ fn response(status: u16, headers: Vec<(String, Vec<u8>)>, body: Vec<u8>) -> Opti
     Some(response)
 }
 
-/// Answers the calls that other nodes pass on, in the same way as those of clients.
+/// Answers the calls that other nodes pass on, in the same way as those of clients: each in a task of its own, on the threads
+/// of the clients' calls. The link, which hands them over, has its threads for itself.
 #[derive(Debug)]
-pub struct Passed(TowerToHyperService<axum::Router>);
+pub struct Passed {
+    service: TowerToHyperService<axum::Router>,
+    runtime: Handle,
+}
 
 impl Passed {
+    /// Must be called on the runtime that is to answer.
     pub fn new(router: axum::Router) -> Self {
-        Self(TowerToHyperService::new(router))
+        Self { service: TowerToHyperService::new(router), runtime: Handle::current() }
     }
+}
+
+/// Handles a call, and makes a frame of its answer.
+async fn handle(service: TowerToHyperService<axum::Router>, frame: Bytes) -> Result<Bytes, String> {
+    let since = Instant::now();
+    let call: Call = codec::decode(keys::NODE_CALL, &frame).map_err(|error| error.to_string())?;
+    let request = call.into_request().ok_or_else(|| "it is no request".to_owned())?;
+
+    // A router cannot fail.
+    let answer = match service.call(request).await {
+        Ok(response) => Answer::of(response, since).await?,
+        Err(never) => match never {},
+    };
+    encode(&answer)
+}
+
+fn encode(answer: &Answer) -> Result<Bytes, String> {
+    codec::encode(keys::NODE_ANSWER, answer).map(Bytes::from).map_err(|error| error.to_string())
+}
+
+/// The answer to a call whose task has died. A refusal of the link would say that nothing has happened.
+fn died() -> Answer {
+    let code = ErrorCode::UnknownOutcome;
+    let detail =
+        "The node that handled it failed. Repeat the call with the same Idempotency-Key to learn what happened.";
+    let problem = Problem::new(code, detail);
+    let kind = (header::CONTENT_TYPE.as_str().to_owned(), b"application/problem+json".to_vec());
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    Answer::Response { status: code.status(), headers: vec![kind], body }
 }
 
 impl Calls for Passed {
     fn handle(&self, _from: NodeId, frame: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
-        let decoded = codec::decode::<Call>(keys::NODE_CALL, &frame).map_err(|error| error.to_string());
-        let request = decoded.and_then(|call| call.into_request().ok_or_else(|| "it is no request".to_owned()));
-        let since = Instant::now();
-        let answering = request.map(|request| self.0.call(request));
+        let handling = AbortOnDropHandle::new(self.runtime.spawn(handle(self.service.clone(), frame)));
         async move {
-            // A router cannot fail.
-            let answer = match answering?.await {
-                Ok(response) => Answer::of(response, since).await?,
-                Err(never) => match never {},
-            };
-            codec::encode(keys::NODE_ANSWER, &answer).map(Bytes::from).map_err(|error| error.to_string())
+            match handling.await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    tracing::error!(%error, "a call that was passed on has failed");
+                    encode(&died())
+                }
+            }
         }
         .boxed()
     }
@@ -268,7 +302,78 @@ fn arrived(answer: Answer, asked: Instant) -> Answer {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::{Barrier, mpsc};
+
+    use axum::Router;
+    use axum::routing::get;
+    use futures::future::join;
+
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn passed(path: &str, handler: axum::routing::MethodRouter) -> Passed {
+        Passed::new(Router::new().route(path, handler))
+    }
+
+    fn frame(path: &str) -> Bytes {
+        codec::encode(keys::NODE_CALL, &Call::new(&Method::GET, path, &HeaderMap::new(), b"")).unwrap().into()
+    }
+
+    fn answer_of(frame: Result<Bytes, String>) -> (u16, Vec<u8>) {
+        match codec::decode(keys::NODE_ANSWER, &frame.unwrap()).unwrap() {
+            Answer::Response { status, body, .. } => (status, body),
+            Answer::Misrouted => panic!("misrouted"),
+        }
+    }
+
+    /// Both are polled by one task, as the link polls them. Each blocks its thread until the other is there too.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn a_call_that_blocks_its_thread_does_not_stop_another() {
+        let barrier = Arc::new(Barrier::new(2));
+        let meet = move || {
+            let (met, meets) = mpsc::channel();
+            let barrier = Arc::clone(&barrier);
+            std::thread::spawn(move || (barrier.wait(), met.send(())));
+            let has_met = meets.recv_timeout(PATIENCE).is_ok();
+            async move { if has_met { "both" } else { "alone" } }
+        };
+        let passed = passed("/meet", get(meet));
+        let (one, two) = join(passed.handle(1, frame("/meet")), passed.handle(1, frame("/meet"))).await;
+        assert_eq!([answer_of(one), answer_of(two)], [(200, b"both".to_vec()), (200, b"both".to_vec())]);
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_one_call_and_leaves_its_outcome_unknown() {
+        let passed = passed("/die", get(async || -> &'static str { panic!("it dies") }));
+        let (status, body) = answer_of(passed.handle(1, frame("/die")).await);
+        assert_eq!(status, 503);
+        assert!(may_have_happened(&body), "nothing is known of what it did");
+        assert_eq!(answer_of(passed.handle(1, frame("/nothing")).await).0, 404);
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_caller_leaves_is_dropped() {
+        let (dropped, is_dropped) = tokio::sync::oneshot::channel::<()>();
+        let dropped = Arc::new(parking_lot::Mutex::new(Some(dropped)));
+        let (begun, mut begins) = tokio::sync::mpsc::channel(1);
+        let stay = move || {
+            let (guard, begun) = (dropped.lock().take(), begun.clone());
+            async move {
+                begun.send(()).await.unwrap();
+                std::future::pending::<()>().await;
+                drop(guard);
+            }
+        };
+        let passed = passed("/stay", get(stay));
+        let handling = passed.handle(1, frame("/stay"));
+        let leaving = async { begins.recv().await.unwrap() };
+        tokio::select! {
+            _ = handling => panic!("it does not end"),
+            () = leaving => {}
+        }
+        assert!(tokio::time::timeout(PATIENCE, is_dropped).await.unwrap().is_err());
+    }
 
     /// To be changed only together with a new schema ordinal.
     #[test]

@@ -6,6 +6,7 @@
 //!   stats/   what a node remembers of what it did, and the metrics
 //!   node.rs     a node: its data folder, its two groups
 //!   catalog.rs  where a resource lives; claiming its name
+//!   aside.rs    reads that are long: one at a time, on a thread of their own
 //!   regions.rs  who is in which region, and whether it can be reached
 //!   calls.rs    calls that are passed on to another region
 //!   descriptors.rs  how many files and connections the process may have
@@ -13,6 +14,7 @@
 //!
 //! No rule of limits lives here: calls become commands, the group decides them, and outcomes become answers.
 
+mod aside;
 mod calls;
 mod catalog;
 mod cli;

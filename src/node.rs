@@ -12,8 +12,11 @@ use ratequeue_raft::{
     Timing, Transport,
 };
 use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateError, StateOptions, StateStore};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, OnceCell, watch};
+use tokio_util::context::TokioContext;
 
+use crate::aside::Aside;
 use crate::catalog::GLOBAL;
 use crate::config::ClusterFile;
 use crate::regions::{Regions, address};
@@ -38,6 +41,8 @@ pub struct NodeOptions {
     pub id: NodeId,
     /// Where it listens for the other nodes.
     pub peer: SocketAddr,
+    /// Where its groups and its peer link run: threads that nothing else may occupy. It has to outlive the node.
+    pub consensus: Handle,
 }
 
 /// Where a node that is open is on its way. It only goes forward.
@@ -87,6 +92,10 @@ impl StartError {
 pub struct Node {
     pub options: NodeOptions,
     pub stats: Stats,
+    /// Where lists are made.
+    pub lists: Aside,
+    /// Where the metrics are rendered.
+    pub scrapes: Aside,
     data: DataDir,
     member: OnceCell<Member>,
     /// Told when the node became part of a cluster.
@@ -122,6 +131,8 @@ impl Node {
         let node = Self {
             options,
             stats: Stats::default(),
+            lists: Aside::default(),
+            scrapes: Aside::default(),
             data,
             member: OnceCell::new(),
             joined: Notify::new(),
@@ -147,11 +158,13 @@ impl Node {
     /// # Errors
     /// [`StartError`] says what is wrong and what to do.
     pub async fn join(&self, cluster_id: &str) -> Result<String, StartError> {
-        let member = self.member.get_or_try_init(|| self.open_member(cluster_id)).await?;
+        let opening = || TokioContext::new(self.open_member(cluster_id), self.options.consensus.clone());
+        let member = self.member.get_or_try_init(opening).await?;
         self.joined.notify_waiters();
         Ok(member.identity.cluster_id.clone())
     }
 
+    /// Opens the groups and the peer link. Whatever it spawns runs where it is polled: in the context of `consensus`.
     async fn open_member(&self, cluster_id: &str) -> Result<Member, StartError> {
         let options = &self.options;
         let expected = |cluster_id: String, incarnation: u64| Identity {

@@ -233,7 +233,9 @@ async fn metrics_show_the_busiest_resources_and_say_how_many_they_leave_out() {
     }
     assert_eq!(sample(&text, "ratequeue_held", &[busy]), 1.0);
     assert_eq!(sample(&text, "ratequeue_queue_depth", &["resource=\"idle-0000\""]), 0.0);
-    assert_eq!(samples(&text, "ratequeue_held").len(), 1_000);
+    let other = "resource=\"(other)\"";
+    assert_eq!(samples(&text, "ratequeue_held").len(), 1_000 + 1);
+    assert_eq!(sample(&text, "ratequeue_held", &[other]), 0.0);
     assert_eq!(sample(&text, "ratequeue_metrics_resources_left_out", &["group=\"local\""]), 5.0);
     assert_eq!(sample(&text, "ratequeue_metrics_resources_left_out", &["group=\"global\""]), 0.0);
 
@@ -243,10 +245,19 @@ async fn metrics_show_the_busiest_resources_and_say_how_many_they_leave_out() {
         client.acquire("zzz-busy", json!({})).await.problem(429, "limit-exceeded");
     }
     let granted = "outcome=\"granted\"";
-    let text = metrics_with(&node, "ratequeue_acquires_total", &["resource=\"idle-0900\"", granted]).await;
+    let sum = |text: &str, name: &str, label: &str| -> f64 {
+        samples(text, name).into_iter().filter(|(all, _)| all.contains(label)).map(|(_, n)| n).sum()
+    };
+    let text = eventually("every grant is counted", || async {
+        let text = client.get("/metrics").await.is(200).text.clone();
+        (sum(&text, "ratequeue_acquires_total", granted) == 1_005.0).then_some(text)
+    })
+    .await;
     assert_eq!(sample(&text, "ratequeue_acquires_total", &[busy, granted]), 1.0);
-    assert_eq!(samples(&text, "ratequeue_acquires_total").len(), 5 * 1_000);
-    assert_eq!(samples(&text, "ratequeue_held").len(), 1_000);
+    assert_eq!(sample(&text, "ratequeue_acquires_total", &[other, granted]), 5.0);
+    assert_eq!(samples(&text, "ratequeue_acquires_total").len(), 5 * (1_000 + 1));
+    assert_eq!(samples(&text, "ratequeue_held").len(), 1_000 + 1);
+    assert_eq!(sum(&text, "ratequeue_held", ""), 1_005.0);
 }
 
 #[tokio::test]

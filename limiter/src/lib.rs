@@ -73,7 +73,8 @@ pub use load::{BadLoad, Load};
 pub use loader::Loader;
 pub use name::{BadName, LimitName, Placement, RequestId, ResourceName};
 pub use outcome::{
-    Blocked, ClaimView, End, Grant, LeaseState, LeaseView, LimitUsage, Outcome, PastClaims, Phase, Place, Refusal,
+    Blocked, ClaimView, End, Grant, LeaseState, LeaseView, LimitUsage, LiveLeases, Outcome, PastClaims, Phase, Place,
+    Refusal,
     Released, Reply, ResourceUsage, ResourceView,
 };
 pub use patch::{LeasePatch, LimitPatch, Patch, QueuePatch, ResourcePatch};

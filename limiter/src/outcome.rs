@@ -307,6 +307,17 @@ pub struct LimitUsage {
     pub next_in_ms: Option<u64>,
 }
 
+/// How many leases a resource has that have not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveLeases {
+    /// The resource.
+    pub resource: ResourceName,
+    /// In line.
+    pub waiting: u64,
+    /// Held.
+    pub held: u64,
+}
+
 /// How a resource stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceUsage {

@@ -4,7 +4,9 @@ use crate::acquire::estimate_ms;
 use crate::lease_id::LeaseId;
 use crate::level::Level;
 use crate::name::ResourceName;
-use crate::outcome::{End, Grant, LeaseState, LeaseView, Phase, Place, Refusal, ResourceUsage, ResourceView};
+use crate::outcome::{
+    End, Grant, LeaseState, LeaseView, LiveLeases, Phase, Place, Refusal, ResourceUsage, ResourceView,
+};
 use crate::record::{LeaseRecord, Life};
 use crate::state::{Resource, State};
 use crate::time::LogTime;
@@ -30,6 +32,21 @@ impl State {
         let from = after.map_or(Unbounded, Excluded);
         let ids = self.names.range::<ResourceName, _>((from, Unbounded)).take(max).map(|(_, id)| id);
         ids.filter_map(|id| self.resources.get(*id)).map(|resource| resource.view()).collect()
+    }
+
+    /// How many leases up to `max` resources have, in name order, from the first one after `after` on. O(1) each.
+    #[must_use]
+    pub fn live_leases(&self, after: Option<&ResourceName>, max: usize) -> Vec<LiveLeases> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        let resources = self.names.range::<ResourceName, _>((from, Unbounded)).take(max);
+        let live = resources.filter_map(|(name, id)| Some((name, &self.resources.get(*id)?.live)));
+        live.map(|(name, live)| LiveLeases {
+            resource: name.clone(),
+            waiting: live.line.total().count,
+            held: u64::try_from(live.held.len()).unwrap_or(u64::MAX),
+        })
+        .collect()
     }
 
     /// Number of resources.

@@ -2,12 +2,14 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use ratequeue_raft::Calls;
+use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 
 use super::duration;
@@ -22,6 +24,11 @@ use crate::node::{Node, NodeOptions, StartError};
 /// What is logged unless `RATEQUEUE_LOG` says otherwise. openraft would warn of each heartbeat to a node that is down, and
 /// call the end of its own core an error; what ends a group is logged by us.
 const LOG_DEFAULT: &str = "warn,openraft=off,ratequeue=info,ratequeue_raft=info,ratequeue_storage=info";
+
+/// Threads of consensus, one a core: two at least, so that a long entry holds up no heartbeat ...
+const CONSENSUS_THREADS_MIN: usize = 2;
+/// ... and no more than two groups and their links can make use of.
+const CONSENSUS_THREADS_MAX: usize = 8;
 
 /// Runs one node for trying out: one region, its state in a folder
 #[derive(Debug, Args)]
@@ -60,10 +67,10 @@ pub struct NodeArgs {
 impl Dev {
     pub fn run(self) -> Result<Exit, Failed> {
         let data = self.data.clone();
-        serve(self.http, self.data, 1, Duration::ZERO, |address| {
+        serve(self.http, self.data, 1, Duration::ZERO, |address, consensus| {
             let url = format!("http://{address}");
             let cluster = ClusterFile::alone("dev", "local", address);
-            let options = NodeOptions { cluster, region: "local".to_owned(), id: 1, peer: address };
+            let options = NodeOptions { cluster, region: "local".to_owned(), id: 1, peer: address, consensus };
             (options, welcome(&url, &data))
         })
     }
@@ -91,8 +98,8 @@ impl NodeArgs {
         let (region, http) = (region.to_owned(), self.http.unwrap_or(node.http));
         let peer = self.peer.unwrap_or(node.peer);
         let nodes = file.ids().len();
-        let options = NodeOptions { cluster: file, region, id: self.id, peer };
-        serve(http, self.data, nodes, self.drain, |address| {
+        serve(http, self.data, nodes, self.drain, |address, consensus| {
+            let options = NodeOptions { cluster: file, region, id: self.id, peer, consensus };
             (options, format!("RateQueue node {} listens on http://{address}.\n", self.id))
         })
     }
@@ -105,7 +112,7 @@ fn serve(
     data: PathBuf,
     nodes: usize,
     drain: Duration,
-    describe: impl FnOnce(SocketAddr) -> (NodeOptions, String),
+    describe: impl FnOnce(SocketAddr, Handle) -> (NodeOptions, String),
 ) -> Result<Exit, Failed> {
     let filter = std::env::var("RATEQUEUE_LOG").unwrap_or_else(|_| LOG_DEFAULT.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&filter)
@@ -115,14 +122,15 @@ fn serve(
 
     let descriptors = Descriptors::acquire(nodes.saturating_sub(1)).map_err(|text| Failed::new(Exit::Usage, text))?;
     tracing::info!(open_files = descriptors.limit, connections = descriptors.connections, "the most there may be");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failed::new(Exit::Failed, format!("cannot start: {error}")))?;
+    let cannot_start_threads = |error: std::io::Error| Failed::new(Exit::Failed, format!("cannot start: {error}"));
+    let consensus = consensus_runtime().map_err(cannot_start_threads)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot_start_threads)?;
 
     let ended = runtime.block_on(async {
         let mut signals = Signals::install()?;
         let listener = server::bind(http).await.map_err(|text| Failed::new(Exit::Failed, text))?;
         let address = listener.local_addr().map_err(|error| Failed::new(Exit::Failed, error.to_string()))?;
-        let (options, text) = describe(address);
+        let (options, text) = describe(address, consensus.handle().clone());
         tracing::info!(%address, data = %data.display(), "listening, and opening the data folder");
         let server = Arc::new(Server::new(options.id, descriptors));
         let serving = tokio::spawn(Arc::clone(&server).run(listener));
@@ -133,6 +141,8 @@ fn serve(
     });
     // What is left when it ended early, like a folder that is being opened, ends with the process.
     runtime.shutdown_background();
+    // Last: what the calls wait for is there as long as they are.
+    consensus.shutdown_background();
     ended
 }
 
@@ -148,6 +158,14 @@ async fn open(options: NodeOptions, data: PathBuf, signals: &mut Signals) -> Res
         }
         _ = signals.next() => Ok(None),
     }
+}
+
+/// The threads of the groups and the peer link. Nothing else runs on them, so that no call, however long, holds up a
+/// heartbeat, a vote or an entry.
+fn consensus_runtime() -> std::io::Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(CONSENSUS_THREADS_MIN, NonZero::get);
+    let threads = cores.clamp(CONSENSUS_THREADS_MIN, CONSENSUS_THREADS_MAX);
+    tokio::runtime::Builder::new_multi_thread().thread_name("consensus").worker_threads(threads).enable_all().build()
 }
 
 fn cannot_start(error: &StartError) -> Failed {

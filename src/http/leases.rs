@@ -1,5 +1,6 @@
 //! A lease after its acquire: look, release, extend; and the lists of who waits and who holds.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::problem::Failure;
 use super::route::{self, Whole};
 use super::unanswered::Unanswered;
 use super::{answer, log_index, translate, unexpected};
+use crate::aside::PIECE;
 use crate::node::Node;
 
 /// The parameters of a look at a lease.
@@ -198,10 +200,22 @@ impl Cursor {
         }
     }
 
-    fn after(last: &LeaseView) -> String {
+    fn after(last: &LeaseView) -> Self {
         match last.phase {
-            Phase::Waiting(_) => format!("waiting.{}.{}", last.priority, last.id.seq),
-            Phase::Held(_) | Phase::Ended(_) => format!("held.{}", last.id.seq),
+            Phase::Waiting(_) => Self::Waiting(Some((last.priority, last.id.seq))),
+            Phase::Held(_) | Phase::Ended(_) => Self::Held(Some(last.id.seq)),
+        }
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held(after) => write!(f, "held.{}", after.unwrap_or_default()),
+            Self::Waiting(after) => {
+                let (priority, seq) = after.unwrap_or_default();
+                write!(f, "waiting.{priority}.{seq}")
+            }
         }
     }
 }
@@ -213,6 +227,7 @@ impl Cursor {
     responses(
         (status = 200, description = "One page", body = List<Lease>),
         (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many lists wait", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn list(
@@ -227,16 +242,20 @@ pub async fn list(
         (None, Some(ListState::Waiting)) => Cursor::Waiting(None),
         (None, Some(ListState::Held) | None) => Cursor::Held(None),
     };
-    let (name, state) = (&name, params.state);
-    route::by_resource(&node, name, &call, |group| async move {
-        let page = page(&group, name, from, state, max);
-        let (views, next_cursor) = page.ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
-        let items = views.iter().map(|view| translate::lease(view, group.name(), true)).collect();
-        Ok(answer(&List { items, next_cursor, unreachable: Vec::new() }))
+    let (node, name, state) = (&node, &name, params.state);
+    route::by_resource(node, name, &call, |group| async move {
+        let wanted = name.clone();
+        let read = move || {
+            let (views, next_cursor) = page(&group, &wanted, from, state, max)?;
+            let items = views.iter().map(|view| translate::lease(view, group.name(), true)).collect();
+            Some(answer(&List { items, next_cursor, unreachable: Vec::new() }))
+        };
+        node.lists.run(read).await?.ok_or_else(|| Failure::resource_not_found(name.as_str()))
     })
     .await
 }
 
+/// A page of the leases of a resource, read in pieces; `None` when there is no such resource.
 fn page(
     group: &Group,
     name: &ResourceName,
@@ -244,19 +263,27 @@ fn page(
     only: Option<ListState>,
     max: usize,
 ) -> Option<(Vec<LeaseView>, Option<String>)> {
-    group.read(|state, now| {
-        let mut views = match from {
-            Cursor::Held(after) => state.held(name, after, max + 1, now)?,
-            Cursor::Waiting(after) => state.waiting(name, after, max + 1, now)?,
+    let mut views: Vec<LeaseView> = Vec::new();
+    let mut at = from;
+    // One more than the page has says whether there is another page.
+    while views.len() <= max {
+        let room = PIECE.min(max + 1 - views.len());
+        let piece = group.read(|state, now| match at {
+            Cursor::Held(after) => state.held(name, after, room, now),
+            Cursor::Waiting(after) => state.waiting(name, after, room, now),
+        })?;
+        at = match (piece.last(), at) {
+            (Some(last), _) => Cursor::after(last),
+            (None, Cursor::Held(_)) if only.is_none() => Cursor::Waiting(None),
+            (None, Cursor::Held(_) | Cursor::Waiting(_)) => break,
         };
-        if views.len() <= max && matches!(from, Cursor::Held(_)) && only.is_none() {
-            views.extend(state.waiting(name, None, max + 1 - views.len(), now)?);
-        }
-        let more = views.len() > max;
-        views.truncate(max);
-        let next = if more { views.last().map(Cursor::after) } else { None };
-        Some((views, next))
-    })
+        views.extend(piece);
+    }
+
+    let more = views.len() > max;
+    views.truncate(max);
+    let next = views.last().filter(|_| more).map(|last| Cursor::after(last).to_string());
+    Some((views, next))
 }
 
 /// The cursor of a page that is not the first one. An empty one is none.

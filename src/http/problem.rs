@@ -6,11 +6,14 @@ use ratequeue_api::{ErrorCode, Problem, path};
 use ratequeue_limiter::{Blocked, LeaseState, Refusal, ResourceName};
 use ratequeue_raft::SubmitError;
 
+use crate::aside::{NotRead, READS_MAX};
 use crate::http::translate;
 use crate::node::NotJoined;
 
 /// When a caller for whose connection there was no room may try again, in milliseconds.
 const CONNECTION_RETRY_MS: u64 = 1_000;
+/// When a long read that was refused may be tried again.
+const READ_AGAIN_MS: u64 = 1_000;
 
 /// A call that failed. It becomes a problem on the way out, in [`render`].
 #[derive(Debug, Clone)]
@@ -201,6 +204,23 @@ impl From<SubmitError> for Failure {
                 ErrorCode::StorageFull,
                 "The disk of this node is nearly full, so nothing new is granted. Free some space: it goes on by itself.",
             ),
+        }
+    }
+}
+
+impl From<NotRead> for Failure {
+    fn from(not_read: NotRead) -> Self {
+        match not_read {
+            NotRead::Busy => {
+                let detail = format!(
+                    "{READS_MAX} reads of this kind wait at this node already. Try again in a moment, or at another node."
+                );
+                let mut failure = Self::new(ErrorCode::TooManyRequests, detail);
+                failure.problem.retry_after_ms = Some(READ_AGAIN_MS);
+                failure
+            }
+            // The panic is in the log.
+            NotRead::Died => Self::new(ErrorCode::UnknownOutcome, "The read failed. Please report this."),
         }
     }
 }

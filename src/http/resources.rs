@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -23,6 +24,7 @@ use super::placing::{self, Placing};
 use super::problem::Failure;
 use super::route::{self, Placed, Whole};
 use super::{answer, log_index, translate, unexpected};
+use crate::aside::PIECE;
 use crate::catalog::GLOBAL;
 use crate::node::{Member, Node};
 
@@ -200,7 +202,10 @@ pub struct ListParams {
 /// The resources of all regions, in name order.
 #[utoipa::path(
     get, path = "/v1/resources", tag = "resources", params(ListParams),
-    responses((status = 200, description = "One page", body = List<ResourceView>))
+    responses(
+        (status = 200, description = "One page", body = List<ResourceView>),
+        (status = 429, description = "Too many lists wait", body = Problem, content_type = "application/problem+json"),
+    )
 )]
 pub async fn list(
     State(node): State<Arc<Node>>,
@@ -217,36 +222,55 @@ pub async fn list(
     } else {
         (member.groups().to_vec(), member.regions.others())
     };
-    let asked = others.iter().map(async |region| (region, list_at(member, region, &call).await));
+    let asked = others.into_iter().map(async |region| (list_at(member, &region, &call).await, region));
     let asked = futures::future::join_all(asked).await;
 
+    let groups: Vec<Group> = groups.into_iter().cloned().collect();
+    node.lists.run(move || page(&groups, asked, after, max)).await.map_err(Failure::from)
+}
+
+/// A page of what the groups of this node have and what the other regions have answered.
+fn page(groups: &[Group], others: Vec<(Option<Bytes>, String)>, after: Option<ResourceName>, max: usize) -> Response {
     let mut items: Vec<ResourceView> = Vec::new();
     let (mut more, mut unreachable) = (false, Vec::new());
     for group in groups {
-        let views = group.read(|state, _| state.resources(after.as_ref(), max + 1));
-        items.extend(views.iter().map(|view| translate::resource_view(view, group.name())));
+        items.extend(resources_of(group, after.clone(), max + 1));
     }
-    for (region, page) in asked {
-        match page {
+    for (body, region) in others {
+        match body.and_then(|body| serde_json::from_slice::<List<ResourceView>>(&body).ok()) {
             Some(page) => {
                 more |= page.next_cursor.is_some();
                 items.extend(page.items);
             }
-            None => unreachable.push(region.clone()),
+            None => unreachable.push(region),
         }
     }
+
     items.sort_by(|a, b| a.name.cmp(&b.name));
     more |= items.len() > max;
     items.truncate(max);
     let next_cursor = if more { items.last().map(|view| view.name.clone()) } else { None };
-    Ok(answer(&List { items, next_cursor, unreachable }))
+    answer(&List { items, next_cursor, unreachable })
 }
 
-/// The same page of what another region has.
-async fn list_at(member: &Member, region: &str, call: &Whole) -> Option<List<ResourceView>> {
+/// Up to `max` resources of a group in name order, read in pieces: one that changes meanwhile is shown as it was when its
+/// piece was read.
+fn resources_of(group: &Group, mut after: Option<ResourceName>, max: usize) -> Vec<ResourceView> {
+    let mut items = Vec::new();
+    while items.len() < max {
+        let piece = group.read(|state, _| state.resources(after.as_ref(), PIECE.min(max - items.len())));
+        let Some(last) = piece.last() else { break };
+        after = Some(last.name.clone());
+        items.extend(piece.iter().map(|view| translate::resource_view(view, group.name())));
+    }
+    items
+}
+
+/// The same page of what another region has, as it answers it.
+async fn list_at(member: &Member, region: &str, call: &Whole) -> Option<Bytes> {
     let response = call.pass_on(member, region).await.ok().filter(|response| response.status().is_success())?;
     let body = Limited::new(response.into_body(), NODE_ANSWER_BYTES_MAX).collect().await.ok()?;
-    serde_json::from_slice(&body.to_bytes()).ok()
+    Some(body.to_bytes())
 }
 
 /// The body of a call that needs none.

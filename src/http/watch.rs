@@ -85,10 +85,17 @@ pub async fn readyz(State(node): State<Arc<Node>>) -> Result<&'static str, Failu
     Ok("ready\n")
 }
 
-/// Metrics in Prometheus' text format.
-#[utoipa::path(get, path = "/metrics", tag = "watching", responses((status = 200, description = "Prometheus text")))]
-pub async fn metrics(State(node): State<Arc<Node>>) -> Response {
-    let text = node.stats.render(node.member());
+/// Metrics in Prometheus' text format, at most a second old.
+#[utoipa::path(
+    get, path = "/metrics", tag = "watching",
+    responses(
+        (status = 200, description = "Prometheus text"),
+        (status = 429, description = "Too many wait for it", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn metrics(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
+    let rendering = Arc::clone(&node);
+    let text = node.scrapes.run(move || rendering.stats.text(rendering.member())).await?;
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))];
-    (StatusCode::OK, kind, text).into_response()
+    Ok((StatusCode::OK, kind, text).into_response())
 }

@@ -9,6 +9,8 @@ use super::activity::{Activity, Counts, RECENT_S};
 
 /// Resources of a group of which activity is remembered. When there are more, the least busy half is forgotten.
 pub(super) const RESOURCES_MAX: usize = 10_000;
+/// Resources of a group that the metrics list; the others are summed up in one row.
+pub(super) const LISTED_MAX: usize = 1_000;
 /// How many times as busy a resource must be to take the place of one that is listed. So a counter does not vanish and come
 /// back again and again while its resource is active.
 const LISTED_FACTOR: u64 = 2;
@@ -17,6 +19,8 @@ const LISTED_FACTOR: u64 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Activities {
     by_resource: BTreeMap<ResourceName, Activity>,
+    /// What happened to resources while they were not listed. It never falls, whoever enters or leaves the list.
+    pub(super) unlisted: Counts,
     /// Batches of events that came faster than they could be counted.
     pub(super) missed: u64,
     /// Some of it may be recent.
@@ -38,15 +42,32 @@ impl Activities {
         self.by_resource.get(name)
     }
 
-    pub(super) fn get_mut(&mut self, name: &ResourceName) -> Option<&mut Activity> {
-        self.by_resource.get_mut(name)
-    }
-
     pub(super) fn remove(&mut self, name: &ResourceName) {
         self.by_resource.remove(name);
     }
 
-    /// Begins to remember a resource. When there are too many, half of them are forgotten, so it happens rarely.
+    /// Counts what happens to a resource that is remembered.
+    pub(super) fn count(&mut self, name: &ResourceName, second: u64, count: impl Fn(&mut Counts)) {
+        let Some(activity) = self.by_resource.get_mut(name) else { return };
+        activity.count(second, &count);
+        count(if activity.listed { &mut activity.shown } else { &mut self.unlisted });
+    }
+
+    /// Counts how long a grant of a resource that is remembered waited.
+    pub(super) fn waited(&mut self, name: &ResourceName, second: u64, ms: u64) {
+        if let Some(activity) = self.by_resource.get_mut(name) {
+            activity.waited(second, ms);
+        }
+    }
+
+    /// Makes a resource that is remembered busier.
+    pub(super) fn busy(&mut self, name: &ResourceName, second: u64) {
+        if let Some(activity) = self.by_resource.get_mut(name) {
+            activity.busy.add(second);
+        }
+    }
+
+    /// Begins to remember a resource, which is listed if there is room. When there are too many, half of them are forgotten, so it happens rarely.
     pub(super) fn add(&mut self, name: &ResourceName, second: u64) {
         if self.by_resource.contains_key(name) {
             return;
@@ -54,10 +75,11 @@ impl Activities {
         if let Some(cut) = self.cut(RESOURCES_MAX, RESOURCES_MAX / 2, second) {
             self.by_resource.retain(|name, activity| is_before(name, activity, second, &cut));
         }
-        self.by_resource.insert(name.clone(), Activity::default());
+        let listed = self.by_resource.len() < LISTED_MAX;
+        self.by_resource.insert(name.clone(), Activity::new(listed));
     }
 
-    /// The resources that the metrics show, at most `max`, with what was counted of them.
+    /// The resources that the metrics list, at most `max`, with what was counted of each while it was listed.
     pub(super) fn choose(&mut self, max: usize, second: u64) -> BTreeMap<ResourceName, Counts> {
         let cut = self.cut(max.saturating_add(1), max, second);
         let mut chosen = BTreeMap::new();
@@ -65,7 +87,7 @@ impl Activities {
         for (name, activity) in &mut self.by_resource {
             activity.listed = cut.as_ref().is_none_or(|cut| is_before(name, activity, second, cut));
             if activity.listed {
-                chosen.insert(name.clone(), activity.total);
+                chosen.insert(name.clone(), activity.shown);
             }
         }
         chosen
@@ -110,7 +132,7 @@ mod tests {
 
     fn happen(activities: &mut Activities, text: &str, times: usize, second: u64) {
         activities.add(&name(text), second);
-        (0..times).for_each(|_| activities.get_mut(&name(text)).unwrap().busy.add(second));
+        (0..times).for_each(|_| activities.busy(&name(text), second));
     }
 
     fn chosen(activities: &mut Activities, max: usize, second: u64) -> Vec<String> {
@@ -134,12 +156,45 @@ mod tests {
         happen(&mut activities, "m", 10, 0);
         assert_eq!(chosen(&mut activities, 1, 0), ["m"]);
         happen(&mut activities, "a", 19, 0);
+        // It came when the list was full.
+        activities.by_resource.get_mut(&name("a")).unwrap().listed = false;
         assert_eq!(chosen(&mut activities, 1, 0), ["m"]);
         happen(&mut activities, "a", 2, 0);
         assert_eq!(chosen(&mut activities, 1, 0), ["a"]);
         // That one goes quiet.
         happen(&mut activities, "m", 1, 3_600);
         assert_eq!(chosen(&mut activities, 1, 3_600), ["m"]);
+    }
+
+    #[test]
+    fn counters_never_fall_and_their_sum_has_everything() {
+        let mut activities = Activities::default();
+        let grant = |activities: &mut Activities, text: &str, times: usize| {
+            happen(activities, text, times, 0);
+            (0..times).for_each(|_| activities.count(&name(text), 0, |counts| counts.granted += 1));
+        };
+        let shown = |activities: &mut Activities| -> Vec<(String, u64)> {
+            let chosen = activities.choose(1, 0).into_iter();
+            chosen.map(|(name, counts)| (name.to_string(), counts.granted)).collect()
+        };
+        grant(&mut activities, "a", 10);
+        grant(&mut activities, "b", 5);
+        assert_eq!(shown(&mut activities), [("a".to_owned(), 10)]);
+
+        // From now on only "a" is listed. Each counts where it stands.
+        grant(&mut activities, "a", 1);
+        grant(&mut activities, "b", 20);
+        assert_eq!(shown(&mut activities), [("b".to_owned(), 5)]);
+        assert_eq!(activities.unlisted.granted, 20);
+        grant(&mut activities, "a", 100);
+        grant(&mut activities, "b", 1);
+        assert_eq!(activities.unlisted.granted, 120);
+
+        // "a" is back, and goes on from where it left.
+        assert_eq!(shown(&mut activities), [("a".to_owned(), 11)]);
+        grant(&mut activities, "a", 1);
+        assert_eq!(shown(&mut activities), [("a".to_owned(), 12)]);
+        assert_eq!(activities.unlisted.granted, 120);
     }
 
     #[test]

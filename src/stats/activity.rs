@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use ratequeue_api::watch::{Percentiles, Throughput};
 
+use super::histogram::Histogram;
+
 /// Over how many seconds rates and percentiles are taken.
 pub(super) const RECENT_S: u64 = 10;
-/// Grants of one resource whose waits are remembered, the latest.
-const WAITS_MAX: usize = 4_096;
 /// Seconds in which business halves.
 const BUSY_HALVED_S: u64 = 60;
 /// Business of one event: it is remembered for as many halvings as this has bits.
@@ -37,14 +37,20 @@ pub(super) struct Busy {
 /// The activity of a resource.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    pub(super) total: Counts,
+    /// What happened while it was listed.
+    pub(super) shown: Counts,
     pub(super) busy: Busy,
-    /// It was in the last choice for the metrics.
+    /// The metrics list it.
     pub(super) listed: bool,
-    /// The last seconds, by second since the start.
-    seconds: VecDeque<(u64, Counts)>,
-    /// The waits of the latest grants: second, milliseconds.
-    waits: VecDeque<(u64, u64)>,
+    /// The last seconds, by second since the start; at most [`RECENT_S`].
+    seconds: VecDeque<(u64, Second)>,
+}
+
+/// One second of a resource.
+#[derive(Debug, Default)]
+struct Second {
+    counts: Counts,
+    waits: Histogram,
 }
 
 /// The last 10 seconds of a resource.
@@ -69,36 +75,35 @@ impl Busy {
 }
 
 impl Activity {
-    pub(super) fn count(&mut self, second: u64, count: impl Fn(&mut Counts)) {
-        self.forget_before(second);
-        count(&mut self.total);
+    pub(super) fn new(listed: bool) -> Self {
+        Self { listed, ..Self::default() }
+    }
 
+    /// Counts it among the last seconds.
+    pub(super) fn count(&mut self, second: u64, count: impl Fn(&mut Counts)) {
+        self.add(second, |now| count(&mut now.counts));
+    }
+
+    pub(super) fn waited(&mut self, second: u64, ms: u64) {
+        self.add(second, |now| now.waits.record(ms));
+    }
+
+    fn add(&mut self, second: u64, add: impl FnOnce(&mut Second)) {
+        self.forget_before(second);
         match self.seconds.back_mut() {
-            Some((last, counts)) if *last == second => count(counts),
+            Some((last, now)) if *last == second => add(now),
             _ => {
-                let mut counts = Counts::default();
-                count(&mut counts);
-                self.seconds.push_back((second, counts));
+                let mut now = Second::default();
+                add(&mut now);
+                self.seconds.push_back((second, now));
             }
         }
     }
 
-    pub(super) fn waited(&mut self, second: u64, ms: u64) {
-        self.forget_before(second);
-        if self.waits.len() >= WAITS_MAX {
-            self.waits.pop_front();
-        }
-        self.waits.push_back((second, ms));
-    }
-
     /// Drops what is too old to be recent at `second`.
     fn forget_before(&mut self, second: u64) {
-        let is_old = |at: u64| at + RECENT_S <= second;
-        while self.seconds.front().is_some_and(|(at, _)| is_old(*at)) {
+        while self.seconds.front().is_some_and(|(at, _)| at + RECENT_S <= second) {
             self.seconds.pop_front();
-        }
-        while self.waits.front().is_some_and(|(at, _)| is_old(*at)) {
-            self.waits.pop_front();
         }
     }
 
@@ -106,40 +111,32 @@ impl Activity {
     pub(super) fn forget_old(&mut self, second: u64) -> bool {
         self.forget_before(second);
         self.seconds.shrink_to_fit();
-        self.waits.shrink_to_fit();
-        !self.seconds.is_empty() || !self.waits.is_empty()
+        !self.seconds.is_empty()
     }
 
     pub(super) fn recent(&self, second: u64) -> Recent {
-        let recent = |at: u64| at + RECENT_S > second;
-        let mut sum = Counts::default();
-        for (_, counts) in self.seconds.iter().filter(|(at, _)| recent(*at)) {
+        let (mut sum, mut waits) = (Counts::default(), Histogram::default());
+        for (_, Second { counts, waits: waited }) in self.seconds.iter().filter(|(at, _)| at + RECENT_S > second) {
             sum.granted += counts.granted;
             sum.released += counts.released;
             sum.rejected += counts.rejected + counts.refused + counts.timed_out;
+            waits.add(waited);
         }
 
         let per_s = |n: u64| ratio(n, RECENT_S);
-        let mut waits: Vec<u64> = self.waits.iter().filter(|(at, _)| recent(*at)).map(|(_, ms)| *ms).collect();
-        waits.sort_unstable();
         Recent {
             throughput: Throughput {
                 granted_per_s: per_s(sum.granted),
                 released_per_s: per_s(sum.released),
                 rejected_per_s: per_s(sum.rejected),
             },
-            wait_ms: percentile(&waits, 50)
-                .zip(percentile(&waits, 90))
-                .zip(percentile(&waits, 99))
+            wait_ms: waits
+                .percentile(50)
+                .zip(waits.percentile(90))
+                .zip(waits.percentile(99))
                 .map(|((p50, p90), p99)| Percentiles { p50, p90, p99 }),
         }
     }
-}
-
-/// The smallest value that `percent` of 100 are at most.
-fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied()
 }
 
 /// A number for people to look at.
@@ -159,15 +156,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_values_that_were_seen() {
-        assert_eq!(percentile(&[], 50), None);
-        assert_eq!(percentile(&[7], 99), Some(7));
-        let hundred: Vec<u64> = (1..=100).collect();
-        assert_eq!(percentile(&hundred, 50), Some(50));
-        assert_eq!(percentile(&hundred, 99), Some(99));
-    }
-
-    #[test]
     fn only_the_last_ten_seconds_count() {
         let mut activity = Activity::default();
         for second in 0..30 {
@@ -176,20 +164,18 @@ mod tests {
         }
         let recent = activity.recent(29);
         assert!((recent.throughput.granted_per_s - 2.0).abs() < 1e-9);
-        assert_eq!(recent.wait_ms.map(|wait| wait.p50), Some(24));
+        assert_eq!(recent.wait_ms.map(|wait| wait.p50), Some(25));
         assert!(activity.recent(60).wait_ms.is_none());
-        assert!(activity.seconds.len() <= 12);
-        assert!(activity.waits.len() <= 12, "{} waits are kept", activity.waits.len());
+        assert!(activity.seconds.len() <= 10);
     }
 
     #[test]
     fn what_is_old_is_given_back_once_nothing_happens_any_more() {
         let mut activity = Activity::default();
         (0..10_000).for_each(|ms| activity.waited(5, ms));
-        assert_eq!(activity.waits.len(), WAITS_MAX);
         assert!(activity.forget_old(5 + RECENT_S - 1), "the waits are recent still");
         assert!(!activity.forget_old(5 + RECENT_S));
-        assert_eq!(activity.waits.capacity(), 0);
+        assert_eq!(activity.seconds.capacity(), 0);
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   activity.rs     one resource: its counters, its last seconds, how busy it is
-//!   activities.rs   those of a group: how many are remembered, and which the metrics show
+//!   histogram.rs    how long its grants waited
+//!   activities.rs   those of a group: how many are remembered, and which the metrics list
 //!   render.rs       the metrics as text
 //! ```
 
 mod activities;
 mod activity;
+mod histogram;
 mod render;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use metrics::{describe_histogram, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
@@ -22,14 +25,19 @@ use ratequeue_limiter::{Event, EventKind, LeaseState, ResourceName};
 use ratequeue_raft::{EventBatch, Group};
 use tokio::sync::broadcast::error::RecvError;
 
-use activities::Activities;
+use activities::{Activities, LISTED_MAX};
 use activity::{Counts, RECENT_S};
 pub use activity::{Recent, ratio};
+
+use crate::node::Member;
 
 /// Upper bounds of the buckets of waiting times, in seconds.
 const WAIT_BUCKETS_S: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0];
 /// How long nothing must have happened for everything to be old.
 const QUIET: Duration = Duration::from_secs(RECENT_S + 1);
+
+/// How long a text of the metrics is given to whoever asks.
+const TEXT_FRESH: Duration = Duration::from_secs(1);
 
 /// What a node remembers of what it did.
 #[derive(Debug)]
@@ -38,6 +46,8 @@ pub struct Stats {
     /// By group.
     activities: Mutex<BTreeMap<String, Activities>>,
     waits: Waits,
+    /// The last text of the metrics, and when it was made.
+    text: Mutex<Option<(Instant, Bytes)>>,
 }
 
 /// How long granted leases waited, over all resources.
@@ -48,7 +58,7 @@ struct Waits {
 
 impl Default for Stats {
     fn default() -> Self {
-        Self { start: Instant::now(), activities: Mutex::default(), waits: Waits::default() }
+        Self { start: Instant::now(), activities: Mutex::default(), waits: Waits::default(), text: Mutex::default() }
     }
 }
 
@@ -123,33 +133,36 @@ impl Stats {
         if matches!(event.kind, EventKind::Deleted) {
             return activities.remove(&event.resource);
         }
-        // The line of a deleted resource ends after it, which brings nothing back.
-        if !matches!(event.kind, EventKind::Ended { state: LeaseState::Rejected, .. }) {
+        // What an operator does is no activity of callers. The line of a deleted resource ends after it, which brings nothing back.
+        let begins_nothing = matches!(
+            event.kind,
+            EventKind::LimitsChanged { .. } | EventKind::Ended { state: LeaseState::Rejected, .. }
+        );
+        if !begins_nothing {
             activities.add(&event.resource, second);
         }
-        let Some(activity) = activities.get_mut(&event.resource) else { return };
+        let mut count = |count: fn(&mut Counts)| activities.count(&event.resource, second, count);
 
         match &event.kind {
             EventKind::Granted { waited_us, .. } => {
-                activity.count(second, |counts| counts.granted += 1);
-                activity.waited(second, waited_us / 1000);
+                count(|counts| counts.granted += 1);
                 self.waits.histogram.record(ratio(*waited_us, 1_000_000));
+                activities.waited(&event.resource, second, waited_us / 1000);
             }
-            EventKind::Ended { state, .. } => activity.count(second, |counts| match state {
-                LeaseState::Released => counts.released += 1,
-                LeaseState::Expired => counts.expired += 1,
-                LeaseState::Cancelled => counts.cancelled += 1,
-                LeaseState::TimedOut => counts.timed_out += 1,
-                LeaseState::Rejected => counts.rejected += 1,
-                LeaseState::Lapsed => counts.lapsed += 1,
+            EventKind::Ended { state, .. } => match state {
+                LeaseState::Released => count(|counts| counts.released += 1),
+                LeaseState::Expired => count(|counts| counts.expired += 1),
+                LeaseState::Cancelled => count(|counts| counts.cancelled += 1),
+                LeaseState::TimedOut => count(|counts| counts.timed_out += 1),
+                LeaseState::Rejected => count(|counts| counts.rejected += 1),
+                LeaseState::Lapsed => count(|counts| counts.lapsed += 1),
                 LeaseState::Waiting | LeaseState::Held => {}
-            }),
-            EventKind::Refused { .. } => activity.count(second, |counts| counts.refused += 1),
+            },
+            EventKind::Refused { .. } => count(|counts| counts.refused += 1),
             EventKind::Queued { .. } => {}
-            // What an operator does is no activity of callers.
             EventKind::LimitsChanged { .. } | EventKind::Deleted => return,
         }
-        activity.busy.add(second);
+        activities.busy(&event.resource, second);
     }
 
     /// The last 10 seconds of a resource of a group.
@@ -163,9 +176,22 @@ impl Stats {
         self.activities.lock().values().map(|activities| activities.missed).sum()
     }
 
-    /// The resources of a group that the metrics show.
-    fn choose(&self, group: &str, max: usize) -> BTreeMap<ResourceName, Counts> {
+    /// The resources of a group that the metrics list with what was counted of each, and what was counted of the others.
+    fn choose(&self, group: &str) -> (BTreeMap<ResourceName, Counts>, Counts) {
         let second = self.second();
-        self.of(group, |activities| activities.choose(max, second))
+        self.of(group, |activities| (activities.choose(LISTED_MAX, second), activities.unlisted))
+    }
+
+    /// The metrics as Prometheus text, or those of a moment ago: one text serves all who scrape at a time. It takes a while.
+    pub fn text(&self, member: Option<&Member>) -> Bytes {
+        let last = self.text.lock().clone();
+        if let Some((made, text)) = last
+            && made.elapsed() < TEXT_FRESH
+        {
+            return text;
+        }
+        let text = Bytes::from(self.render(member));
+        *self.text.lock() = Some((Instant::now(), text.clone()));
+        text
     }
 }

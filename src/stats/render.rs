@@ -8,18 +8,28 @@ use ratequeue_limiter::{ResourceName, ResourceUsage};
 use ratequeue_raft::Group;
 
 use super::Stats;
+use super::activities::LISTED_MAX;
 use super::activity::{Counts, ratio, shown};
+use crate::aside::PIECE;
 use crate::node::Member;
 use crate::regions::Regions;
 
-/// Resources of a group that are listed in the metrics.
-const METRIC_RESOURCES_MAX: usize = 1_000;
+/// Stands for all resources that are not listed. No resource can have this name.
+const OTHER: &str = "(other)";
+
+/// The resources that are not listed.
+#[derive(Default)]
+struct Others {
+    resources: u64,
+    waiting: u64,
+    held: u64,
+}
 
 impl Stats {
-    /// Everything as Prometheus text.
+    /// Everything as Prometheus text. It takes a while, in which nothing is locked for long.
     ///
     /// All but the waits is put into a recorder of its own each time, so that what is gone does not linger.
-    pub fn render(&self, member: Option<&Member>) -> String {
+    pub(super) fn render(&self, member: Option<&Member>) -> String {
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || {
             describe_counter!("ratequeue_events_missed_total", "Batches of events that were not counted.");
@@ -27,9 +37,11 @@ impl Stats {
 
             let Some(member) = member else { return };
             for group in member.groups() {
-                let chosen = self.choose(group.name(), METRIC_RESOURCES_MAX);
-                render_resources(group, &chosen);
-                render_group(group);
+                let leads = group.leader() == Some(group.node());
+                let (chosen, unlisted) = self.choose(group.name());
+                render_resources(group, &chosen, leads);
+                render_counters(OTHER, &unlisted);
+                render_group(group, leads);
             }
             render_regions(&member.regions);
 
@@ -41,51 +53,74 @@ impl Stats {
     }
 }
 
-/// Sets the counters and gauges of the chosen resources, and the gauges of others as far as there is room.
-fn render_resources(group: &Group, chosen: &BTreeMap<ResourceName, Counts>) {
-    describe_gauge!("ratequeue_metrics_resources_left_out", "Resources of the group that these metrics do not list.");
-    let (usages, resources) = usages(group, chosen);
-    let left_out = resources.saturating_sub(usages.len());
-    let left_out = shown(u64::try_from(left_out).unwrap_or(u64::MAX));
-    gauge!("ratequeue_metrics_resources_left_out", "group" => group.name().to_owned()).set(left_out);
+/// Sets the counters of the chosen resources; where the group is led also their gauges, and those of others as far as there
+/// is room.
+fn render_resources(group: &Group, chosen: &BTreeMap<ResourceName, Counts>, leads: bool) {
+    let mut names: Vec<ResourceName> = chosen.keys().cloned().collect();
+    if leads {
+        let others = fill_up(group, &mut names, chosen);
+        describe_gauge!(
+            "ratequeue_metrics_resources_left_out",
+            "Resources of the group that these metrics do not list."
+        );
+        gauge!("ratequeue_metrics_resources_left_out", "group" => group.name().to_owned()).set(shown(others.resources));
+        // Both groups of a node have others, and add up.
+        gauge!("ratequeue_queue_depth", "resource" => OTHER).increment(shown(others.waiting));
+        gauge!("ratequeue_held", "resource" => OTHER).increment(shown(others.held));
+    }
 
-    for (name, usage) in &usages {
-        render_gauges(name, usage);
-        if let Some(total) = chosen.get(name) {
-            render_counters(name, total);
+    for names in names.chunks(PIECE) {
+        let usages: Vec<_> = group.read(|state, now| names.iter().map(|name| state.usage(name, now)).collect());
+        for (name, usage) in names.iter().zip(usages) {
+            // One that was deleted meanwhile has none.
+            let Some(usage) = usage else { continue };
+            if leads {
+                render_gauges(name, &usage);
+            }
+            if let Some(counts) = chosen.get(name) {
+                render_counters(name.as_str(), counts);
+            }
         }
     }
 }
 
-/// How the resources stand that are listed, and how many the group has. Never more than the maximum are looked at.
-fn usages(group: &Group, chosen: &BTreeMap<ResourceName, Counts>) -> (Vec<(ResourceName, ResourceUsage)>, usize) {
-    let room = METRIC_RESOURCES_MAX.saturating_sub(chosen.len());
-    group.read(|state, now| {
-        // Among so many are at least `room` that are not chosen, if there are so many at all.
-        let first = if room == 0 { Vec::new() } else { state.resources(None, METRIC_RESOURCES_MAX) };
-        let others = first.into_iter().map(|view| view.name).filter(|name| !chosen.contains_key(name)).take(room);
+/// Adds the first resources that are not listed, as far as there is room, and sums up the rest.
+fn fill_up(group: &Group, names: &mut Vec<ResourceName>, chosen: &BTreeMap<ResourceName, Counts>) -> Others {
+    let mut others = Others::default();
+    let mut after = None;
+    loop {
+        let piece = group.read(|state, _| state.live_leases(after.as_ref(), PIECE));
+        let Some(last) = piece.last() else { return others };
+        after = Some(last.resource.clone());
 
-        let names = chosen.keys().cloned().chain(others);
-        let usages = names.filter_map(|name| state.usage(&name, now).map(|usage| (name, usage)));
-        (usages.collect(), state.resources_len())
-    })
+        for live in piece.into_iter().filter(|live| !chosen.contains_key(&live.resource)) {
+            if names.len() < LISTED_MAX {
+                names.push(live.resource);
+            } else {
+                others.resources += 1;
+                others.waiting += live.waiting;
+                others.held += live.held;
+            }
+        }
+    }
 }
 
 /// Sets the counters of a resource to what was counted.
-fn render_counters(name: &ResourceName, total: &Counts) {
+fn render_counters(name: &str, counts: &Counts) {
     describe_counter!("ratequeue_acquires_total", "Leases by how they went on, and acquires that were refused.");
     describe_counter!("ratequeue_leases_ended_total", "Held leases by how they ended.");
     for (metric, outcome, n) in [
-        ("ratequeue_acquires_total", "granted", total.granted),
-        ("ratequeue_acquires_total", "refused", total.refused),
-        ("ratequeue_acquires_total", "timed_out", total.timed_out),
-        ("ratequeue_acquires_total", "rejected", total.rejected),
-        ("ratequeue_acquires_total", "cancelled", total.cancelled),
-        ("ratequeue_leases_ended_total", "released", total.released),
-        ("ratequeue_leases_ended_total", "expired", total.expired),
-        ("ratequeue_leases_ended_total", "lapsed", total.lapsed),
+        ("ratequeue_acquires_total", "granted", counts.granted),
+        ("ratequeue_acquires_total", "refused", counts.refused),
+        ("ratequeue_acquires_total", "timed_out", counts.timed_out),
+        ("ratequeue_acquires_total", "rejected", counts.rejected),
+        ("ratequeue_acquires_total", "cancelled", counts.cancelled),
+        ("ratequeue_leases_ended_total", "released", counts.released),
+        ("ratequeue_leases_ended_total", "expired", counts.expired),
+        ("ratequeue_leases_ended_total", "lapsed", counts.lapsed),
     ] {
-        counter!(metric, "resource" => name.to_string(), "outcome" => outcome).absolute(n);
+        // Both groups of a node have others, and add up.
+        counter!(metric, "resource" => name.to_owned(), "outcome" => outcome).increment(n);
     }
 }
 
@@ -102,22 +137,27 @@ fn render_gauges(name: &ResourceName, usage: &ResourceUsage) {
     }
 }
 
-/// Sets gauges to how the group stands.
-fn render_group(group: &Group) {
-    let (resources, leases, forgotten) =
-        group.read(|state, _now| (state.resources_len() as u64, state.leases_live() as u64, state.forgotten_early()));
+/// Sets gauges to how the group stands. What its state says is the same on all nodes, so the leader says it.
+fn render_group(group: &Group, leads: bool) {
     let status = group.status();
     for (name, help, n) in [
-        ("ratequeue_resources", "Resources of the group.", resources),
-        ("ratequeue_leases_live", "Waiting and held leases of the group.", leases),
         ("ratequeue_log_last_index", "Index of the last log entry.", status.last_log_index.unwrap_or_default()),
         ("ratequeue_log_applied_index", "Index of the last applied log entry.", status.applied.unwrap_or_default()),
-        ("ratequeue_leader", "1 on the node that leads the group.", u64::from(group.leader() == Some(group.node()))),
+        ("ratequeue_leader", "1 on the node that leads the group.", u64::from(leads)),
     ] {
         describe_gauge!(name, help);
         gauge!(name, "group" => group.name().to_owned()).set(shown(n));
     }
+    if !leads {
+        return;
+    }
 
+    let (resources, leases, forgotten) =
+        group.read(|state, _now| (state.resources_len() as u64, state.leases_live() as u64, state.forgotten_early()));
+    describe_gauge!("ratequeue_resources", "Resources of the group.");
+    gauge!("ratequeue_resources", "group" => group.name().to_owned()).set(shown(resources));
+    describe_gauge!("ratequeue_leases_live", "Waiting and held leases of the group.");
+    gauge!("ratequeue_leases_live", "group" => group.name().to_owned()).set(shown(leases));
     describe_counter!("ratequeue_forgotten_early_total", "Ended leases forgotten before their time, for want of room.");
     counter!("ratequeue_forgotten_early_total", "group" => group.name().to_owned()).absolute(forgotten);
 }

@@ -9,7 +9,7 @@
 //!   failover.rs    the leader is killed, 20 times      members.rs   nodes come, go and take another's place
 //!   rolling.rs     all are restarted, one by one       pause.rs     a leader that stood still
 //!   partition.rs   a node is cut off, 20 times         garbage.rs   strangers at the peer port
-//!   hung_up.rs     callers die in line
+//!   hung_up.rs     callers die in line                metrics.rs   what can be summed over nodes
 //!   regions/       several regions
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
@@ -27,6 +27,7 @@ mod level;
 mod load;
 mod member;
 mod members;
+mod metrics;
 mod netns;
 mod partition;
 mod pause;
