@@ -175,10 +175,11 @@ fn answer(reply: &str, ttl_ms: u64) -> String {
 }
 
 fn outcome_of(error: &ClientError) -> Map<String, Value> {
-    let code = match error {
+    let code = if let ClientError::Problem(problem) = error {
         // The text of a code that is not known is in the type of the problem.
-        ClientError::Problem(problem) => problem.kind.rsplit('/').next().map(str::to_owned),
-        _ => error.code().map(|code| code.as_str().to_owned()),
+        problem.kind.rsplit('/').next().map(str::to_owned)
+    } else {
+        error.code().map(|code| code.as_str().to_owned())
     };
     let seen = match error {
         ClientError::Problem(_) => json!({"outcome": "refused", "code": code}),
@@ -210,7 +211,13 @@ async fn call(row: &Value, fake: &Fake, urls: &str) -> Map<String, Value> {
             tokio::time::sleep(QUIET).await;
             let is_released = !fake.nodes("release", true).is_empty();
             let is_found = !fake.nodes("acquire", true).is_empty();
-            let given_up = if !is_released { "nothing" } else if is_found { "by key" } else { "by id" };
+            let given_up = if !is_released {
+                "nothing"
+            } else if is_found {
+                "by key"
+            } else {
+                "by id"
+            };
             seen.insert("given_up".to_owned(), json!(given_up));
             return seen;
         }

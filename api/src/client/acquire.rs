@@ -204,18 +204,14 @@ impl Acquisition {
         let call = self.ask.call(Duration::ZERO, self.is_in_line())?;
         let again = self.tries.again(&self.ask.client, &call, url, trouble).await;
 
-        again.map_err(|error| match error {
-            // A place in line is an effect, whatever the last attempts came to.
-            ClientError::Unavailable(mut unavailable) => {
+        again.map_err(|mut error| {
+            if let ClientError::Unavailable(unavailable) = &mut error {
+                // A place in line is an effect, whatever the last attempts came to.
                 unavailable.no_effect &= self.left == Left::Nothing;
-                ClientError::Unavailable(unavailable)
+            } else if error.is_end_of_acquire() {
+                self.left = Left::Nothing;
             }
-            error => {
-                if error.is_end_of_acquire() {
-                    self.left = Left::Nothing;
-                }
-                error
-            }
+            error
         })
     }
 

@@ -171,13 +171,7 @@ impl Client {
         outcome
     }
 
-    async fn exchange(
-        &self,
-        call: &Call<'_>,
-        url: &str,
-        timeout: Duration,
-        sent: Instant,
-    ) -> Result<Answer, Trouble> {
+    async fn exchange(&self, call: &Call<'_>, url: &str, timeout: Duration, sent: Instant) -> Result<Answer, Trouble> {
         let trouble = |cause: Cause, error: ClientError| Trouble { cause, lived: sent.elapsed(), error };
         let lost = |error: reqwest::Error| {
             let cause = Cause::of_transport(&error);

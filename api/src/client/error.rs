@@ -35,10 +35,7 @@ pub struct Unavailable {
 
 impl Unavailable {
     pub(super) fn new(no_effect: bool, last: &ClientError, nodes: String) -> Self {
-        let why = match last {
-            ClientError::Unavailable(last) => last.why.clone(),
-            other => other.to_string(),
-        };
+        let why = if let ClientError::Unavailable(last) = last { last.why.clone() } else { last.to_string() };
         Self { no_effect, code: last.code(), why, nodes }
     }
 

@@ -215,4 +215,4 @@ def test_every_rule_holds(kind: str) -> None:
     assert len(ROWS) >= 60
     with ThreadPoolExecutor(len(ROWS)) as rows:
         wrong = [text for text in rows.map(lambda row: check(row, kind), ROWS) if text is not None]
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
