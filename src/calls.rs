@@ -254,9 +254,9 @@ pub async fn pass_on(regions: &Arc<Regions>, region: &str, call: &Call) -> Resul
     }
 }
 
-/// Whether a refusal says that the call may have had its effect.
+/// True unless a refusal says for certain that nothing happened. One that cannot be read does not say it.
 fn may_have_happened(problem: &[u8]) -> bool {
-    serde_json::from_slice::<Problem>(problem).is_ok_and(|problem| !problem.code.no_effect())
+    serde_json::from_slice::<Problem>(problem).map_or(true, |problem| !problem.no_effect())
 }
 
 async fn ask(regions: &Regions, node: &NodeView, frame: Bytes) -> Result<Answer, NotPassed> {
@@ -301,7 +301,7 @@ fn arrived(answer: Answer, asked: Instant) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use std::sync::{Barrier, mpsc};
 
     use axum::Router;
@@ -373,6 +373,25 @@ mod tests {
             () = leaving => {}
         }
         assert!(tokio::time::timeout(PATIENCE, is_dropped).await.unwrap().is_err());
+    }
+
+    #[test]
+    fn only_what_is_known_to_be_without_effect_did_not_happen() {
+        let refusal = |code: &str| {
+            let mut body = serde_json::to_value(Problem::new(ErrorCode::NoQuorum, "d")).unwrap();
+            body["code"] = code.into();
+            body.to_string()
+        };
+        for (body, may) in [
+            (refusal("no-quorum"), false),
+            (refusal("unknown-outcome"), true),
+            (refusal("shutting-down"), true),
+            (refusal("of-a-later-version"), true),
+            ("<html>".to_owned(), true),
+            (String::new(), true),
+        ] {
+            assert_eq!(may_have_happened(body.as_bytes()), may, "{body}");
+        }
     }
 
     /// To be changed only together with a new schema ordinal.

@@ -13,6 +13,8 @@ pub enum Exit {
     Usage,
     /// The wait ran out.
     WaitRanOut,
+    /// The lease was lost while the command ran under it.
+    LeaseLost,
     /// The data folder is damaged, foreign or locked.
     Data,
     /// The exit code of a command that was run.
@@ -26,6 +28,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::WaitRanOut => 75,
+            Exit::LeaseLost => 76,
             Exit::Data => 78,
             Exit::Code(code) => code,
         })

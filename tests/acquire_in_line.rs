@@ -74,14 +74,14 @@ fn waits(wait_ms: u64, hold_ms: u64) -> AcquireRequest {
 }
 
 #[tokio::test]
-async fn a_place_outlives_a_proxy_that_cuts_after_five_seconds() {
+async fn a_place_outlives_a_proxy_that_cuts_after_three_seconds() {
     let (node, holder) = taken().await;
     let proxy = Proxy::start(&node.url()).await;
-    proxy.cut_idle(Duration::from_secs(5), Cut::Close);
+    proxy.cut_idle(Duration::from_secs(3), Cut::Close);
     let begin = Instant::now();
 
     let child = acquire(&proxy.url(), &["r", "--wait", "60s", "--", "echo", "mine"]);
-    until(begin + Duration::from_secs(12)).await;
+    until(begin + Duration::from_secs(8)).await;
     node.client.release(&holder).await.is(200);
     let (code, output) = ends(child).await;
 
@@ -328,4 +328,42 @@ async fn a_lease_that_was_granted_late_in_a_held_call_is_held() {
     assert!(!held.is_lost());
     assert_eq!(node.client.lease(&held.lease().id).await.str("state"), "held");
     held.release(&ReleaseRequest::default()).await.unwrap();
+}
+
+/// `ratequeue acquire` with a lease that the node ends in the middle of the command, which notes that it began and ended.
+async fn loses_its_lease(args: &[&str], script: &str) -> (Option<i32>, String, Duration) {
+    let node = Node::start().await;
+    node.client.create("r", concurrency(1)).await;
+    let ready = node.tree().path().join("ready");
+    let script = script.replace("READY", ready.to_str().unwrap());
+    let child = acquire(&node.url(), &[&["r", "--ttl", "1s"], args, &["--", "sh", "-c", &script]].concat());
+    eventually("it runs", || async { ready.exists().then_some(()) }).await;
+
+    let lease = node.client.leases("r", "held").await[0]["id"].as_str().unwrap().to_owned();
+    node.client.release(&lease).await.is(200);
+    let at = Instant::now();
+    let (code, output) = ends(child).await;
+    (code, output, at.elapsed())
+}
+
+#[tokio::test]
+async fn a_command_whose_lease_is_lost_is_ended() {
+    let gentle = "trap 'echo gentle; exit 0' TERM; touch READY; while :; do sleep 0.05; done";
+    let (code, output, _) = loses_its_lease(&[], gentle).await;
+    assert_eq!(code, Some(76), "{output}");
+    assert!(output.contains("gentle") && output.contains("the lease is lost"), "{output}");
+    assert!(!output.contains("could not be released"), "{output}");
+
+    let deaf = "trap '' TERM; touch READY; i=0; while [ $i -lt 400 ]; do sleep 0.05; i=$((i+1)); done; echo ran-on";
+    let (code, output, took) = loses_its_lease(&["--grace", "300ms"], deaf).await;
+    assert_eq!(code, Some(76), "{output}");
+    assert!(!output.contains("ran-on") && took < Duration::from_secs(15), "{took:?}: {output}");
+}
+
+#[tokio::test]
+async fn a_command_whose_lease_is_lost_may_run_on() {
+    let script = "touch READY; sleep 2; echo done; exit 7";
+    let (code, output, _) = loses_its_lease(&["--on-lost", "run"], script).await;
+    assert_eq!(code, Some(7), "{output}");
+    assert!(output.contains("done") && output.contains("the lease is lost"), "{output}");
 }

@@ -9,40 +9,43 @@ macro_rules! error_codes {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
         pub enum ErrorCode {
             $($(#[$doc])* #[serde(rename = $code)] $variant,)*
+            /// A code of a later version. No server of this version answers it; its status says what it means.
+            #[serde(other, skip_serializing)]
+            Unknown,
         }
 
         impl ErrorCode {
-            /// Every code, in the order of their statuses.
+            /// Every code that is known, in the order of their statuses.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
             /// The code as it stands in a body.
             #[must_use]
             pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $code),* }
+                match self { $(Self::$variant => $code,)* Self::Unknown => "unknown" }
             }
 
             /// The HTTP status.
             #[must_use]
             pub fn status(self) -> u16 {
-                match self { $(Self::$variant => $status),* }
+                match self { $(Self::$variant => $status,)* Self::Unknown => 500 }
             }
 
             /// True when the same request, with the same idempotency key, may succeed later or elsewhere.
             #[must_use]
             pub fn retryable(self) -> bool {
-                match self { $(Self::$variant => $retryable),* }
+                match self { $(Self::$variant => $retryable,)* Self::Unknown => true }
             }
 
             /// True when the call certainly changed nothing.
             #[must_use]
             pub fn no_effect(self) -> bool {
-                match self { $(Self::$variant => $no_effect),* }
+                match self { $(Self::$variant => $no_effect,)* Self::Unknown => false }
             }
 
             /// A short text that is the same for every occurrence.
             #[must_use]
             pub fn title(self) -> &'static str {
-                match self { $(Self::$variant => $title),* }
+                match self { $(Self::$variant => $title,)* Self::Unknown => "An error of a later version" }
             }
 
             /// The code that has this text.
@@ -162,11 +165,19 @@ impl Problem {
             state: None,
         }
     }
+
+    /// True when the call certainly changed nothing. A code that is not known counts by its status: a 4xx was refused.
+    #[must_use]
+    pub fn no_effect(&self) -> bool {
+        if self.code == ErrorCode::Unknown { self.status < 500 } else { self.code.no_effect() }
+    }
 }
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({}): {}", self.title, self.code.as_str(), self.detail)
+        // Also a code that is not known is said.
+        let code = self.kind.rsplit('/').next().unwrap_or_default();
+        write!(f, "{} ({code}): {}", self.title, self.detail)
     }
 }
 
@@ -174,6 +185,7 @@ impl std::error::Error for Problem {}
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -183,6 +195,18 @@ mod tests {
             let json = serde_json::to_value(code).ok();
             assert_eq!(json, Some(serde_json::Value::from(code.as_str())));
             assert!((400..600).contains(&code.status()));
+        }
+    }
+
+    #[test]
+    fn a_code_that_is_not_known_counts_by_its_status() {
+        for (status, no_effect) in [(429, true), (403, true), (500, false), (503, false)] {
+            let body = serde_json::json!({
+                "type": "/problems/made-up", "title": "Made up", "status": status, "code": "made-up", "detail": "d"
+            });
+            let problem: Problem = serde_json::from_value(body).unwrap();
+            assert_eq!((problem.code, problem.no_effect()), (ErrorCode::Unknown, no_effect), "{status}");
+            assert_eq!(problem.to_string(), "Made up (made-up): d");
         }
     }
 

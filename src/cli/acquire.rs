@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ratequeue_api::client::{Acquisition, Client, ClientError, Held};
 use ratequeue_api::{AcquireRequest, ErrorCode, Lease, Load, ReleaseRequest, Released};
 use tokio::process::{Child, Command};
@@ -16,7 +16,8 @@ use crate::exit::{Exit, Failed};
 
 /// Acquires, runs a command while holding the lease, and releases.
 ///
-/// Exits with the exit code of the command, or 75 when the wait ran out. Ctrl-C and SIGTERM before the command runs give up
+/// Exits with the exit code of the command, 75 when the wait ran out, or 76 when the lease was lost and the command was ended
+/// for that: with SIGTERM, and SIGKILL if it goes on for longer than --grace. Ctrl-C and SIGTERM before the command runs give up
 /// the place in line, and the exit code is 130 or 143. The command finds RATEQUEUE_LEASE_ID and RATEQUEUE_FENCING_TOKEN in
 /// its environment.
 #[derive(Debug, Args)]
@@ -36,11 +37,26 @@ pub struct Acquire {
     /// Time to live of the lease; it is extended while the command runs
     #[arg(long, value_parser = duration::parse, value_name = "TIME")]
     ttl: Option<Duration>,
+    /// What happens to the command when the lease is lost, and somebody else may work under the next one
+    #[arg(long, value_enum, default_value_t = OnLost::Stop, value_name = "WHAT")]
+    on_lost: OnLost,
+    /// How long a command may take to end after SIGTERM, when the lease is lost
+    #[arg(long, default_value = "10s", value_parser = duration::parse, value_name = "TIME")]
+    grace: Duration,
     #[command(flatten)]
     server: Server,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
+}
+
+/// What happens to a command whose lease is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnLost {
+    /// It is ended
+    Stop,
+    /// It runs on
+    Run,
 }
 
 fn parse_load(text: &str) -> Result<Load, String> {
@@ -69,6 +85,10 @@ impl Acquire {
             report_release(held.release_unused().await);
             return Ok(ending.exit());
         }
+        if held.is_lost() {
+            report_release(held.release_unused().await);
+            return Err(Failed::new(Exit::LeaseLost, "the lease was lost before the command could be run"));
+        }
         let child = match self.spawn(&held) {
             Ok(child) => child,
             Err(error) => {
@@ -77,9 +97,13 @@ impl Acquire {
             }
         };
 
-        let outcome = run_holding(child, &mut held, &mut signals).await;
-        report_release(held.release(&ReleaseRequest::default()).await);
-        outcome.map(|status| Exit::Code(exit_code(status)))
+        let outcome = self.run_holding(child, &mut held, &mut signals).await;
+        let is_lost = held.is_lost();
+        let released = held.release(&ReleaseRequest::default()).await;
+        if !is_lost {
+            report_release(released);
+        }
+        outcome
     }
 
     fn request(&self) -> AcquireRequest {
@@ -116,6 +140,40 @@ impl Acquire {
         outcome.map_err(refused)
     }
 
+    /// Waits for the command to end, and ends it when the lease is lost.
+    async fn run_holding(&self, mut child: Child, held: &mut Held, signals: &mut Signals) -> Result<Exit, Failed> {
+        let mut is_lost = false;
+        let mut kill_at = None;
+        loop {
+            tokio::select! {
+                status = child.wait() => {
+                    let status = status.map_err(|error| Failed::new(Exit::Failed, error.to_string()))?;
+                    return Ok(if kill_at.is_some() { Exit::LeaseLost } else { Exit::Code(exit_code(status)) });
+                }
+                () = held.lost(), if !is_lost => {
+                    is_lost = true;
+                    if self.on_lost == OnLost::Stop {
+                        eprintln!("ratequeue: the lease is lost, the command is ended");
+                        pass_on(&child, "TERM");
+                        kill_at = Some(Instant::now() + self.grace);
+                    } else {
+                        eprintln!("ratequeue: the lease is lost while the command still runs");
+                    }
+                }
+                () = until(kill_at) => {
+                    child.start_kill().map_err(|error| Failed::new(Exit::Failed, error.to_string()))?;
+                    child.wait().await.map_err(|error| Failed::new(Exit::Failed, error.to_string()))?;
+                    return Ok(Exit::LeaseLost);
+                }
+                ending = signals.next() => match ending {
+                    Ending::Terminate => pass_on(&child, "TERM"),
+                    // The terminal sends it to the command too.
+                    Ending::Interrupt => {}
+                }
+            }
+        }
+    }
+
     fn spawn(&self, held: &Held) -> Result<Child, Failed> {
         let (program, arguments) = self.command.split_first().ok_or_else(|| Failed::new(Exit::Usage, "no command"))?;
         Command::new(program)
@@ -146,34 +204,25 @@ fn report_release(released: Result<Released, ClientError>) {
     }
 }
 
-/// Waits for the command to end.
-async fn run_holding(mut child: Child, held: &mut Held, signals: &mut Signals) -> Result<ExitStatus, Failed> {
-    let mut is_lost = false;
-    loop {
-        tokio::select! {
-            status = child.wait() => {
-                return status.map_err(|error| Failed::new(Exit::Failed, error.to_string()));
-            }
-            () = held.lost(), if !is_lost => {
-                is_lost = true;
-                eprintln!("ratequeue: the lease is lost while the command still runs");
-            }
-            ending = signals.next() => match ending {
-                Ending::Terminate => pass_on(&child, "TERM"),
-                // The terminal sends it to the command too.
-                Ending::Interrupt => {}
-            }
-        }
+/// Returns at this instant, if there is one.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 
 fn refused(error: ClientError) -> Failed {
-    match error.code() {
-        Some(ErrorCode::WaitTimeout | ErrorCode::LimitExceeded | ErrorCode::QueueFull) => {
-            Failed::new(Exit::WaitRanOut, error.to_string())
-        }
-        _ => failed(error),
+    use ErrorCode::{LimitExceeded, QueueFull, Unknown, WaitTimeout};
+
+    if let ClientError::Problem(problem) = &error
+        // Also a 429 of a later version says: not now.
+        && (matches!(problem.code, WaitTimeout | LimitExceeded | QueueFull)
+            || (problem.code == Unknown && problem.status == 429))
+    {
+        return Failed::new(Exit::WaitRanOut, error.to_string());
     }
+    failed(error)
 }
 
 /// The exit code of a command; 128 and the signal's number for one that a signal ended, as shells say it.

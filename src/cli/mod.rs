@@ -67,7 +67,7 @@ fn failed(error: ClientError) -> Failed {
     let exit = match &error {
         ClientError::Configuration(_) => Exit::Usage,
         ClientError::WaitOver(_) => Exit::WaitRanOut,
-        ClientError::Problem(_) | ClientError::Unreachable(..) | ClientError::Foreign(..) => Exit::Failed,
+        ClientError::Problem(_) | ClientError::Unavailable(_) | ClientError::Foreign(..) => Exit::Failed,
     };
     Failed::new(exit, error.to_string())
 }

@@ -12,20 +12,26 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 
-use super::attempt::{Answer, Call, Cause, Trouble};
+use super::attempt::{Answer, Call, Cause, Share, Trouble};
+use super::error::Unavailable;
 use super::held::{Held, settle};
 use super::nodes::{group_subject, subject_of};
-use super::retry::{self, Backoff, Purpose};
-use super::{Client, ClientError, TRY_TIMEOUT_MIN, try_timeout};
+use super::retry::{self, Tries};
+use super::{Client, ClientError};
 use crate::lease::{AcquireRequest, Lease, LeaseState, Load, ReleaseRequest};
 use crate::path;
 
 /// How long a waiting acquire goes on beyond its own wait.
-const WAIT_GRACE: Duration = Duration::from_secs(15);
+const WAIT_GRACE: Duration = Duration::from_secs(5);
+/// The longest that a call in line is held open. A place that nobody asks for is kept for 15 s: two nodes may hang for as long as
+/// an attempt takes, and the third is asked in time.
+const HOLD_MAX: Duration = Duration::from_secs(5);
 /// The shortest time from one call in line to the next, where the server does not hold them open.
 const POLL_MIN: Duration = Duration::from_millis(50);
 /// The longest such time; a place that nobody asks for is kept for 15 s.
 const POLL_MAX: Duration = Duration::from_secs(1);
+/// With less time than this left, an answer that the lease is still in line is the last one.
+const LAST_POLL: Duration = Duration::from_secs(1);
 /// How long giving up may take.
 const GIVE_UP_MAX: Duration = Duration::from_secs(5);
 
@@ -37,8 +43,8 @@ const GIVE_UP_MAX: Duration = Duration::from_secs(5);
 pub struct Acquisition {
     ask: Ask,
     left: Left,
-    /// When it gives up as long as no node has decided.
-    decision_until: Instant,
+    /// The attempts since a node has decided.
+    tries: Tries,
     /// When it gives up in line.
     wait_until: Instant,
 }
@@ -88,7 +94,7 @@ impl Client {
                 request: request.clone(),
             },
             left: Left::Nothing,
-            decision_until: now + self.patience,
+            tries: Tries::new(now + self.patience),
             wait_until: now + Duration::from_millis(request.wait_ms) + WAIT_GRACE,
         }
     }
@@ -98,7 +104,8 @@ impl Acquisition {
     /// Acquires, waits in line as long as the request says, and holds the lease from then on. `on_wait` is told each time
     /// that the lease is still in line. Needs a tokio runtime.
     ///
-    /// A request with `hold_ms` 0 asks again after the server's estimate, but at least 50 ms and at most 1 s.
+    /// A request with `hold_ms` 0 asks again after the server's estimate, but at least 50 ms and at most 1 s. No call is held
+    /// open for more than 5 s, so that a place outlives nodes that hang.
     ///
     /// # Errors
     /// The server's refusal, that the wait ran out, or that no node answered. There may be something to give up then.
@@ -138,19 +145,22 @@ impl Acquisition {
     async fn grant(&mut self, mut on_wait: impl FnMut(&Lease)) -> Result<Granted, ClientError> {
         // The first call is not held open, so that a caller that must wait learns its place at once.
         let mut hold = Duration::ZERO;
-        let mut hold_max = Duration::from_millis(self.ask.request.hold_ms);
-        let mut backoff = Backoff::new();
+        let mut hold_max = Duration::from_millis(self.ask.request.hold_ms).min(HOLD_MAX);
 
         loop {
             let url = self.ask.client.nodes.first(self.ask.subject.as_deref());
             let answer = match self.poll(&url, hold).await {
                 Ok(answer) => answer,
                 Err(trouble) => {
-                    if trouble.cause == Cause::Cut && !hold.is_zero() {
+                    if matches!(trouble.cause, Cause::Cut | Cause::Gateway) && !hold.is_zero() {
                         hold_max = retry::hold_after_cut(hold_max, trouble.lived);
                         hold = hold_max;
                     }
-                    self.recover(&url, trouble, &mut backoff).await?;
+                    if trouble.cause == Cause::TimedOut {
+                        // It may be its turn: the next node says so at once.
+                        hold = Duration::ZERO;
+                    }
+                    self.recover(&url, trouble).await?;
                     continue;
                 }
             };
@@ -159,7 +169,7 @@ impl Acquisition {
             if lease.state == LeaseState::Held {
                 return Ok(Granted { lease, sent: answer.sent });
             }
-            if Instant::now() >= self.wait_until {
+            if Instant::now() + LAST_POLL >= self.wait_until {
                 return Err(self.wait_over("it is still in line"));
             }
 
@@ -169,23 +179,21 @@ impl Acquisition {
                 tokio::time::sleep(poll_every(&lease).saturating_sub(answer.sent.elapsed())).await;
             }
             hold = hold_max;
-            backoff = Backoff::new();
+            self.tries = Tries::new(self.wait_until);
         }
     }
 
     /// Sends the acquire once, and keeps account of what that may leave behind.
     async fn poll(&mut self, url: &str, hold: Duration) -> Result<Answer, Trouble> {
-        let rest = self.deadline().saturating_duration_since(Instant::now());
-        let timeout = hold + try_timeout(self.ask.client.patience);
-        let request = self.ask.holding(hold);
-        let call = self.ask.call(&request, timeout.min(rest).max(TRY_TIMEOUT_MIN))?;
+        let call = self.ask.call(hold, self.is_in_line())?;
+        let timeout = self.tries.timeout(&call);
 
         let is_first = self.left == Left::Nothing;
         if is_first {
             // Also if this future is dropped before the answer.
             self.left = Left::Doubt;
         }
-        let outcome = self.ask.client.attempt(&call, url).await;
+        let outcome = self.ask.client.attempt(&call, url, timeout).await;
         if is_first && outcome.as_ref().is_err_and(|trouble| trouble.cause.no_effect()) {
             self.left = Left::Nothing;
         }
@@ -193,21 +201,19 @@ impl Acquisition {
     }
 
     /// Waits until the call may be repeated, or fails.
-    async fn recover(&mut self, url: &str, trouble: Trouble, backoff: &mut Backoff) -> Result<(), ClientError> {
-        let purpose = if self.is_in_line() { Purpose::Wait } else { Purpose::Decision };
-        let Some(repeat) = retry::repeat(purpose, trouble.cause, trouble.lived) else {
-            if trouble.error.is_end_of_acquire() {
+    async fn recover(&mut self, url: &str, trouble: Trouble) -> Result<(), ClientError> {
+        let call = self.ask.call(Duration::ZERO, self.is_in_line())?;
+        let again = self.tries.again(&self.ask.client, &call, url, trouble).await;
+
+        again.map_err(|mut error| {
+            if let ClientError::Unavailable(unavailable) = &mut error {
+                // A place in line is an effect, whatever the last attempts came to.
+                unavailable.no_effect &= self.left == Left::Nothing;
+            } else if error.is_end_of_acquire() {
                 self.left = Left::Nothing;
             }
-            return Err(trouble.error);
-        };
-
-        if repeat.at_once {
-            *backoff = Backoff::new();
-        }
-        self.ask.client.turn(self.ask.subject.as_deref(), url, repeat.node);
-        let paused = self.ask.client.pause(backoff, repeat, self.deadline(), trouble).await;
-        paused.map_err(|error| if self.is_in_line() { self.wait_over(&error.to_string()) } else { error })
+            error
+        })
     }
 
     /// The lease in an answer. From now on its group is asked about where its resource is.
@@ -226,10 +232,6 @@ impl Acquisition {
 
     fn is_in_line(&self) -> bool {
         matches!(self.left, Left::Lease(_))
-    }
-
-    fn deadline(&self) -> Instant {
-        if self.is_in_line() { self.wait_until } else { self.decision_until }
     }
 
     fn wait_over(&self, why: &str) -> ClientError {
@@ -251,13 +253,11 @@ impl Drop for Acquisition {
 }
 
 impl Ask {
-    fn holding(&self, hold: Duration) -> AcquireRequest {
+    fn call(&self, hold: Duration, is_in_line: bool) -> Result<Call<'_>, ClientError> {
         let hold_ms = u64::try_from(hold.as_millis()).unwrap_or(self.request.hold_ms);
-        AcquireRequest { hold_ms, ..self.request.clone() }
-    }
-
-    fn call(&self, request: &AcquireRequest, timeout: Duration) -> Result<Call<'_>, ClientError> {
-        Call::new(Method::POST, &self.path, &self.key, Some(request), timeout)
+        let request = AcquireRequest { hold_ms, ..self.request.clone() };
+        let call = Call::new(Method::POST, &self.path, &self.key, Some(&request), Share::Half)?;
+        Ok(Call { hold, is_in_line, ..call })
     }
 
     fn prefer_group_of(&self, lease: &Lease) {
@@ -285,14 +285,13 @@ impl Ask {
         let outcome = tokio::time::timeout(GIVE_UP_MAX, giving_up).await;
         outcome.unwrap_or_else(|_| {
             let why = format!("no answer in {} s", GIVE_UP_MAX.as_secs());
-            Err(ClientError::Unreachable(why, self.client.nodes.all()))
+            Err(ClientError::Unavailable(Unavailable::silent(false, why, self.client.nodes.all())))
         })
     }
 
     /// Finds the lease that the key has got. The call is the acquire again: there is no other way to ask for a key.
     async fn find(&self) -> Result<Option<String>, ClientError> {
-        let request = self.holding(Duration::ZERO);
-        let call = self.call(&request, try_timeout(GIVE_UP_MAX))?.of_upkeep();
+        let call = self.call(Duration::ZERO, false)?;
         let answer = match self.client.tries(&call, Instant::now() + GIVE_UP_MAX).await {
             Ok(answer) => answer,
             Err(error) if error.is_end_of_acquire() => return Ok(None),

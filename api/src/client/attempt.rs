@@ -7,16 +7,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::nodes::subject_of;
-use super::retry::Purpose;
+use super::error::Unavailable;
+use super::nodes::{Nodes, subject_of};
 use super::{Client, ClientError};
 use crate::error::{ErrorCode, Problem};
 use crate::header;
 
+/// An attempt that is left unanswered after this time, and the time for which it is held open, was sent to a node that hangs.
+const HUNG_AFTER: Duration = Duration::from_millis(500);
+
 /// One call, as it is sent in each attempt.
 #[derive(Debug)]
 pub(super) struct Call<'a> {
-    pub purpose: Purpose,
     pub method: Method,
     pub path: &'a str,
     /// What it is about.
@@ -24,26 +26,35 @@ pub(super) struct Call<'a> {
     pub key: &'a str,
     pub body: Option<Vec<u8>>,
     /// How long one attempt may take.
-    pub timeout: Duration,
+    pub share: Share,
+    /// For how long the server may hold it open.
+    pub hold: Duration,
+    /// The lease has its place, which is kept while this call is repeated.
+    pub is_in_line: bool,
+}
+
+/// How much of the time that is left one attempt may take, so that another node can be tried in the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    Half,
+    /// For a lease that ends when no attempt succeeds.
+    Third,
+    /// As long as a change of members takes. One node is asked for it, and no other.
+    OneNode,
 }
 
 impl<'a> Call<'a> {
-    /// A call for a decision, whose attempts may take so long.
     pub fn new<B: Serialize>(
         method: Method,
         path: &'a str,
         key: &'a str,
         body: Option<&B>,
-        timeout: Duration,
+        share: Share,
     ) -> Result<Self, ClientError> {
         let body = body.map(serde_json::to_vec).transpose();
         let body = body.map_err(|error| ClientError::Configuration(error.to_string()))?;
-        Ok(Self { purpose: Purpose::Decision, method, path, subject: subject_of(path), key, body, timeout })
-    }
-
-    /// The same call about a lease that is there.
-    pub fn of_upkeep(self) -> Self {
-        Self { purpose: Purpose::Upkeep, ..self }
+        let subject = subject_of(path);
+        Ok(Self { method, path, subject, key, body, share, hold: Duration::ZERO, is_in_line: false })
     }
 }
 
@@ -72,12 +83,14 @@ pub(super) enum Cause {
     NotConnected,
     /// No answer came within the time of the attempt.
     TimedOut,
-    /// The connection ended before the answer, or a proxy answered in the place of the node.
+    /// The connection ended before the answer.
     Cut,
-    /// A node answered with this error.
-    Refused(ErrorCode),
-    /// What answered is no node, or the call cannot be made at all.
-    Invalid,
+    /// What stands before the node answered in its place.
+    Gateway,
+    /// A node answered with an error that may pass.
+    Passing { no_effect: bool, is_busy: bool },
+    /// A node answered with an error that stays, or what answered is no node, or the call cannot be made at all.
+    Final { no_effect: bool },
 }
 
 impl Cause {
@@ -85,8 +98,8 @@ impl Cause {
     pub fn no_effect(self) -> bool {
         match self {
             Self::NotConnected => true,
-            Self::Refused(code) => code.no_effect(),
-            Self::TimedOut | Self::Cut | Self::Invalid => false,
+            Self::Passing { no_effect, .. } | Self::Final { no_effect } => no_effect,
+            Self::TimedOut | Self::Cut | Self::Gateway => false,
         }
     }
 
@@ -100,15 +113,18 @@ impl Cause {
         }
     }
 
-    /// The cause of a failure without a problem in its body.
+    pub fn of_problem(problem: &Problem) -> Self {
+        let (no_effect, is_busy) = (problem.no_effect(), problem.code == ErrorCode::TooManyRequests);
+        if problem.status >= 500 || is_busy { Self::Passing { no_effect, is_busy } } else { Self::Final { no_effect } }
+    }
+
+    /// The cause of a failure without a problem in its body. A 4xx or a redirection was refused before it came to a node.
     fn of_status(status: StatusCode) -> Self {
-        let of_proxies = [
-            StatusCode::REQUEST_TIMEOUT,
-            StatusCode::BAD_GATEWAY,
-            StatusCode::SERVICE_UNAVAILABLE,
-            StatusCode::GATEWAY_TIMEOUT,
-        ];
-        if of_proxies.contains(&status) { Self::Cut } else { Self::Invalid }
+        if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
+            Self::Gateway
+        } else {
+            Self::Final { no_effect: !status.is_success() }
+        }
     }
 }
 
@@ -123,25 +139,52 @@ pub(super) struct Trouble {
 
 impl From<ClientError> for Trouble {
     fn from(error: ClientError) -> Self {
-        let cause = error.code().map_or(Cause::Invalid, Cause::Refused);
-        Self { cause, lived: Duration::ZERO, error }
+        Self { cause: Cause::Final { no_effect: true }, lived: Duration::ZERO, error }
+    }
+}
+
+/// An attempt that is under way. One that is dropped long after it was sent, as by a timeout of its caller, tells that the
+/// node hangs, so that the next call does not find it out again.
+struct Asking<'a> {
+    nodes: &'a Nodes,
+    url: &'a str,
+    patient_until: Instant,
+    is_over: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.is_over && Instant::now() >= self.patient_until {
+            self.nodes.silent(self.url);
+        }
     }
 }
 
 impl Client {
     /// Sends a call to one node, once.
-    pub(super) async fn attempt(&self, call: &Call<'_>, url: &str) -> Result<Answer, Trouble> {
+    pub(super) async fn attempt(&self, call: &Call<'_>, url: &str, timeout: Duration) -> Result<Answer, Trouble> {
         let sent = Instant::now();
+        let patient_until = sent + call.hold + HUNG_AFTER;
+        let mut asking = Asking { nodes: &self.nodes, url, patient_until, is_over: false };
+        let outcome = self.exchange(call, url, timeout, sent).await;
+        asking.is_over = true;
+        outcome
+    }
+
+    async fn exchange(&self, call: &Call<'_>, url: &str, timeout: Duration, sent: Instant) -> Result<Answer, Trouble> {
         let trouble = |cause: Cause, error: ClientError| Trouble { cause, lived: sent.elapsed(), error };
         let lost = |error: reqwest::Error| {
-            trouble(Cause::of_transport(&error), ClientError::Unreachable(reason(&error), url.to_owned()))
+            let cause = Cause::of_transport(&error);
+            let why = Unavailable::silent(cause.no_effect(), reason(&error), url.to_owned());
+            trouble(cause, ClientError::Unavailable(why))
         };
 
-        let answer = self.request(call, url).send().await.map_err(lost)?;
+        let answer = self.request(call, url, timeout).send().await.map_err(lost)?;
         let leader = answer.headers().get(header::LEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let status = answer.status();
         let body = answer.bytes().await.map_err(lost)?.to_vec();
 
+        self.nodes.answered(url);
         if let (Some(leader), Some(subject)) = (leader, &call.subject) {
             self.nodes.prefer(subject, &leader);
         }
@@ -149,19 +192,19 @@ impl Client {
             return Ok(Answer { url: url.to_owned(), status, body, sent });
         }
         match problem(&body) {
-            Ok(problem) => Err(trouble(Cause::Refused(problem.code), ClientError::Problem(Box::new(problem)))),
-            Err(said) => {
-                let error = ClientError::Foreign(url.to_owned(), format!("status {status}{said}"));
+            Some(problem) => Err(trouble(Cause::of_problem(&problem), ClientError::Problem(Box::new(problem)))),
+            None => {
+                let error = ClientError::Foreign(url.to_owned(), format!("status {status}"));
                 Err(trouble(Cause::of_status(status), error))
             }
         }
     }
 
-    fn request(&self, call: &Call<'_>, url: &str) -> reqwest::RequestBuilder {
+    fn request(&self, call: &Call<'_>, url: &str, timeout: Duration) -> reqwest::RequestBuilder {
         let mut request = self
             .http
             .request(call.method.clone(), format!("{url}{}", call.path))
-            .timeout(call.timeout)
+            .timeout(timeout)
             .header(header::IDEMPOTENCY_KEY, call.key);
 
         if let Some(api_key) = &self.api_key {
@@ -183,21 +226,16 @@ fn reason(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// The problem in the body of an answer, or what else it says. A node of a later version may know states that this client
-/// does not: such a lease is over, whatever its state is called.
-fn problem(body: &[u8]) -> Result<Problem, String> {
-    let Ok(mut value) = serde_json::from_slice::<Value>(body) else { return Err(String::new()) };
+/// The problem in the body of an answer. A node of a later version may know states that this client does not: such a lease is
+/// over, whatever its state is called.
+fn problem(body: &[u8]) -> Option<Problem> {
+    let mut value = serde_json::from_slice::<Value>(body).ok()?;
     if let Ok(problem) = Problem::deserialize(&value) {
-        return Ok(problem);
+        return Some(problem);
     }
 
-    if let Some(fields) = value.as_object_mut() {
-        fields.remove("state");
-    }
-    Problem::deserialize(&value).map_err(|_| {
-        let field = |name: &str| value.get(name).and_then(Value::as_str).map(|text| format!(": {text}"));
-        field("code").into_iter().chain(field("detail")).collect()
-    })
+    value.as_object_mut()?.remove("state");
+    Problem::deserialize(&value).ok()
 }
 
 #[cfg(test)]
@@ -208,18 +246,25 @@ mod tests {
     fn a_problem_is_read_without_what_is_not_known() {
         let known = Problem::new(ErrorCode::LeaseEnded, "over");
         let mut body = serde_json::to_value(&known).unwrap();
-        assert_eq!(problem(body.to_string().as_bytes()), Ok(known.clone()));
+        assert_eq!(problem(body.to_string().as_bytes()), Some(known.clone()));
         body["state"] = "of_a_later_version".into();
-        assert_eq!(problem(body.to_string().as_bytes()), Ok(known));
+        assert_eq!(problem(body.to_string().as_bytes()), Some(known));
 
         body["code"] = "made-up".into();
-        assert_eq!(problem(body.to_string().as_bytes()), Err(": made-up: over".to_owned()));
-        assert_eq!(problem(b"<html>"), Err(String::new()));
+        assert_eq!(problem(body.to_string().as_bytes()).map(|problem| problem.code), Some(ErrorCode::Unknown));
+        assert_eq!(problem(b"<html>"), None);
     }
 
     #[test]
-    fn what_answers_in_the_place_of_a_node_is_a_cut() {
-        for (status, cause) in [(502, Cause::Cut), (504, Cause::Cut), (503, Cause::Cut), (404, Cause::Invalid)] {
+    fn what_answers_in_the_place_of_a_node_counts_by_its_status() {
+        for (status, cause) in [
+            (500, Cause::Gateway),
+            (502, Cause::Gateway),
+            (504, Cause::Gateway),
+            (408, Cause::Gateway),
+            (404, Cause::Final { no_effect: true }),
+            (302, Cause::Final { no_effect: true }),
+        ] {
             assert_eq!(Cause::of_status(StatusCode::from_u16(status).unwrap()), cause, "{status}");
         }
     }

@@ -1,7 +1,10 @@
 //! Calls that form a cluster and change its members.
 
 use reqwest::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use super::attempt::Share;
 use super::{Client, ClientError};
 use crate::cluster;
 
@@ -11,7 +14,7 @@ impl Client {
     /// # Errors
     /// The server's refusal, or that no node answered.
     pub async fn cluster(&self) -> Result<cluster::ClusterView, ClientError> {
-        self.call::<(), _>(Method::GET, "/v1/cluster", None).await
+        self.call_sharing::<(), _>(Share::OneNode, Method::GET, "/v1/cluster", None).await
     }
 
     /// Makes an empty node part of a cluster, and says of which cluster it is part now.
@@ -63,5 +66,9 @@ impl Client {
         request: &cluster::TransferLeaderRequest,
     ) -> Result<cluster::TransferLeaderAnswer, ClientError> {
         self.post("/v1/cluster/transfer-leader", request).await
+    }
+
+    async fn post<B: Serialize, A: DeserializeOwned>(&self, path: &str, body: &B) -> Result<A, ClientError> {
+        self.call_sharing(Share::OneNode, Method::POST, path, Some(body)).await
     }
 }

@@ -5,12 +5,12 @@ use crate::error::{ErrorCode, Problem};
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The server answered with an error.
+    /// A node refused the call, for good.
     #[error("{0}")]
     Problem(Box<Problem>),
-    /// No node answered in time.
-    #[error("no node answered: {0}. Is one running at {1}?")]
-    Unreachable(String, String),
+    /// No node decided the call in time.
+    #[error("{0}")]
+    Unavailable(Unavailable),
     /// A node answered something that is not RateQueue's.
     #[error("{0} does not answer like a RateQueue node: {1}")]
     Foreign(String, String),
@@ -22,13 +22,49 @@ pub enum ClientError {
     Configuration(String),
 }
 
+/// The end of a call that no node decided in time.
+#[derive(Debug)]
+pub struct Unavailable {
+    /// True when no attempt can have had an effect. Once one may have had, this stays false, whatever later ones say.
+    pub no_effect: bool,
+    /// The code of the last answer, if a node gave one.
+    code: Option<ErrorCode>,
+    why: String,
+    nodes: String,
+}
+
+impl Unavailable {
+    pub(super) fn new(no_effect: bool, last: &ClientError, nodes: String) -> Self {
+        let why = if let ClientError::Unavailable(last) = last { last.why.clone() } else { last.to_string() };
+        Self { no_effect, code: last.code(), why, nodes }
+    }
+
+    /// No answer came, for this reason.
+    pub(super) fn silent(no_effect: bool, why: impl Into<String>, nodes: String) -> Self {
+        Self { no_effect, code: None, why: why.into(), nodes }
+    }
+}
+
+impl std::fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let happened = if self.no_effect { "nothing happened" } else { "it is not known whether the call took effect" };
+        let advice = if self.code.is_none() { "Is one running at" } else { "Asked:" };
+        write!(f, "no node decided the call in time ({happened}): {}. {advice} {}", self.why, self.nodes)?;
+        if self.code.is_none() { write!(f, "?") } else { Ok(()) }
+    }
+}
+
 impl ClientError {
-    /// The server's error code, if it was the server's error.
+    /// The server's error code, if it was the server's error. Not one that says more than is known of the whole call:
+    /// after an attempt that may have had an effect, none that says that nothing happened.
     #[must_use]
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Problem(problem) => Some(problem.code),
-            Self::Unreachable(..) | Self::Foreign(..) | Self::WaitOver(_) | Self::Configuration(_) => None,
+            Self::Unavailable(unavailable) => {
+                unavailable.code.filter(|code| unavailable.no_effect || !code.no_effect())
+            }
+            Self::Foreign(..) | Self::WaitOver(_) | Self::Configuration(_) => None,
         }
     }
 

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::acquire::nothing_used;
+use super::error::Unavailable;
 use super::{Client, ClientError};
 use crate::lease::{AcquireRequest, ExtendRequest, Lease, LeaseState, ReleaseRequest, Released};
 
@@ -21,6 +22,8 @@ const DRIFT: u32 = 2_500;
 const MARGIN_PART_MAX: u32 = 4;
 /// How long a lease that cannot be trusted yet may take to be confirmed.
 const CONFIRM_MAX: Duration = Duration::from_secs(1);
+/// For so long beyond the time of a lease its release is tried: then it has ended by itself.
+const RELEASE_GRACE: Duration = Duration::from_secs(1);
 
 /// A held lease: extended in the background, released at the end.
 ///
@@ -31,7 +34,8 @@ pub struct Held {
     client: Client,
     lease: Lease,
     unused: ReleaseRequest,
-    lost: watch::Receiver<bool>,
+    /// Until when the lease may be trusted; none once it is lost.
+    trusted_until: watch::Receiver<Option<Instant>>,
     extending: JoinHandle<()>,
     released: bool,
 }
@@ -87,7 +91,7 @@ pub(super) async fn settle(
         Ok(Err(error)) => error,
         Ok(Ok(_)) | Err(_) => {
             let why = "the lease was granted, and could not be confirmed in time";
-            ClientError::Unreachable(why.to_owned(), client.nodes.all())
+            ClientError::Unavailable(Unavailable::silent(false, why, client.nodes.all()))
         }
     };
     if error.is_end_of_lease() || trusted_until <= Instant::now() { Err(error) } else { Ok(trusted_until) }
@@ -98,7 +102,7 @@ async fn extend_for_ever(
     lease: Lease,
     request: ExtendRequest,
     mut trusted_until: Instant,
-    lose: watch::Sender<bool>,
+    trust: watch::Sender<Option<Instant>>,
 ) {
     loop {
         let left = trusted_until.saturating_duration_since(Instant::now());
@@ -106,11 +110,14 @@ async fn extend_for_ever(
 
         let left = trusted_until.saturating_duration_since(Instant::now());
         match tokio::time::timeout(left, client.extend_within(left, &lease.id, &request)).await {
-            Ok(Ok((lease, sent))) if lease.state == LeaseState::Held => trusted_until = sent + trusted(&lease),
+            Ok(Ok((lease, sent))) if lease.state == LeaseState::Held => {
+                trusted_until = sent + trusted(&lease);
+                trust.send_replace(Some(trusted_until));
+            }
             // Whatever else was in the way, there may be time for another try.
             Ok(Err(error)) if !left.is_zero() && !error.is_end_of_lease() => {}
             Ok(Ok(_) | Err(_)) | Err(_) => {
-                lose.send_replace(true);
+                trust.send_replace(None);
                 return;
             }
         }
@@ -120,11 +127,11 @@ async fn extend_for_ever(
 impl Held {
     /// Begins to extend a lease that was granted.
     pub(super) fn start(client: &Client, request: &AcquireRequest, lease: Lease, trusted_until: Instant) -> Self {
-        let (lose, lost) = watch::channel(false);
+        let (trust, trusted) = watch::channel(Some(trusted_until));
         let extend = ExtendRequest { ttl_ms: request.ttl_ms };
-        let extending = tokio::spawn(extend_for_ever(client.clone(), lease.clone(), extend, trusted_until, lose));
+        let extending = tokio::spawn(extend_for_ever(client.clone(), lease.clone(), extend, trusted_until, trust));
         let unused = nothing_used(&request.load);
-        Self { client: client.clone(), lease, unused, lost, extending, released: false }
+        Self { client: client.clone(), lease, unused, trusted_until: trusted, extending, released: false }
     }
 
     /// The lease as it was granted.
@@ -136,13 +143,13 @@ impl Held {
     /// True once the lease may no longer be trusted.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        *self.lost.borrow()
+        self.trusted_until.borrow().is_none()
     }
 
     /// Resolves once the lease may no longer be trusted.
     pub async fn lost(&mut self) {
         // The sender ends only after it has said so, or with this.
-        let _ = self.lost.wait_for(|lost| *lost).await;
+        let _ = self.trusted_until.wait_for(Option::is_none).await;
     }
 
     /// Gives the lease back.
@@ -152,7 +159,13 @@ impl Held {
     pub async fn release(mut self, request: &ReleaseRequest) -> Result<Released, ClientError> {
         self.extending.abort();
         self.released = true;
-        self.client.release(&self.lease.id, request).await
+        self.client.release_within(self.release_budget(), &self.lease.id, request).await
+    }
+
+    fn release_budget(&self) -> Duration {
+        let trusted_until = *self.trusted_until.borrow();
+        let left = trusted_until.map(|until| until.saturating_duration_since(Instant::now())).unwrap_or_default();
+        self.client.patience.min(left + RELEASE_GRACE)
     }
 
     /// Gives the lease back without having worked under it.
@@ -172,10 +185,10 @@ impl Drop for Held {
         if self.released || self.is_lost() {
             return;
         }
-        let (client, id) = (self.client.clone(), self.lease.id.clone());
+        let (client, id, budget) = (self.client.clone(), self.lease.id.clone(), self.release_budget());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             // Nobody is left to be told; the lease ends by itself when its time runs out.
-            runtime.spawn(async move { drop(client.release(&id, &ReleaseRequest::default()).await) });
+            runtime.spawn(async move { drop(client.release_within(budget, &id, &ReleaseRequest::default()).await) });
         }
     }
 }

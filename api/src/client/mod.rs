@@ -1,9 +1,9 @@
 //! The Rust client: calls that survive the loss of a node.
 //!
 //! # Model
-//! A call carries one idempotency key for its whole life. When a node cannot be reached, or answers that nothing happened,
-//! or that it does not know, the same call goes to the next node with the same key, so it can never take effect twice. It
-//! ends after a total time. Answers name the leader, and the next call about the same resource, or a lease of the same group,
+//! A call carries one idempotency key for its whole life. When a node cannot be reached, does not answer, or answers with what
+//! may pass, the same call goes to the next node with the same key, so it can never take effect twice. No attempt takes all of
+//! the time that a call has; and once one may have had an effect, the call may have. Answers name the leader, and the next call about the same resource, or a lease of the same group,
 //! goes there first, in whatever region that is.
 //!
 //! [`Client::hold`] gives a lease that extends itself for as long as it is held, and is released at the end. An
@@ -43,19 +43,13 @@ mod retry;
 mod urls;
 
 pub use acquire::Acquisition;
-use attempt::Call;
-pub use error::ClientError;
+use attempt::{Call, Share};
+pub use error::{ClientError, Unavailable};
 pub use held::Held;
 use nodes::Nodes;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long one attempt may take.
-const TRY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long one attempt of a call about a lease may take, beyond the time for which it is held open.
-const LEASE_TRY_TIMEOUT: Duration = Duration::from_secs(4);
-/// The least time that an attempt is given.
-const TRY_TIMEOUT_MIN: Duration = Duration::from_millis(200);
 
 /// A client of one cluster. Clones share its connections.
 #[derive(Debug, Clone)]
@@ -78,6 +72,7 @@ impl Client {
         let http = reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| ClientError::Configuration(error.to_string()))?;
 
@@ -164,18 +159,24 @@ impl Client {
         self.call::<(), ()>(Method::DELETE, &path, None).await
     }
 
-    async fn post<B: Serialize, A: DeserializeOwned>(&self, path: &str, body: &B) -> Result<A, ClientError> {
-        self.call(Method::POST, path, Some(body)).await
-    }
-
     async fn call<B: Serialize, A: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<&B>,
     ) -> Result<A, ClientError> {
+        self.call_sharing(Share::Half, method, path, body).await
+    }
+
+    async fn call_sharing<B: Serialize, A: DeserializeOwned>(
+        &self,
+        share: Share,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<A, ClientError> {
         let key = Self::new_key();
-        let call = Call::new(method, path, &key, body, TRY_TIMEOUT)?;
+        let call = Call::new(method, path, &key, body, share)?;
         self.tries(&call, Instant::now() + self.patience).await?.read()
     }
 
@@ -186,7 +187,7 @@ impl Client {
         request: &ReleaseRequest,
     ) -> Result<Released, ClientError> {
         let (path, key) = (format!("/v1/leases/{}/release", path::segment(lease)), Self::new_key());
-        let call = Call::new(Method::POST, &path, &key, Some(request), try_timeout(budget))?.of_upkeep();
+        let call = Call::new(Method::POST, &path, &key, Some(request), Share::Half)?;
         self.tries(&call, Instant::now() + budget).await?.read()
     }
 
@@ -198,13 +199,8 @@ impl Client {
         request: &ExtendRequest,
     ) -> Result<(Lease, Instant), ClientError> {
         let (path, key) = (format!("/v1/leases/{}/extend", path::segment(lease)), Self::new_key());
-        let call = Call::new(Method::POST, &path, &key, Some(request), try_timeout(budget))?.of_upkeep();
+        let call = Call::new(Method::POST, &path, &key, Some(request), Share::Third)?;
         let answer = self.tries(&call, Instant::now() + budget).await?;
         Ok((answer.read()?, answer.sent))
     }
-}
-
-/// How long one attempt of a call about a lease may take: short enough for another node to be tried within the budget.
-fn try_timeout(budget: Duration) -> Duration {
-    (budget / 2).clamp(TRY_TIMEOUT_MIN, LEASE_TRY_TIMEOUT)
 }

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// Subjects whose leaders are remembered. Forgetting one costs a call that is passed on, no more.
 const SUBJECTS_MAX: usize = 1_024;
+/// For so long a node that did not answer is not taken for a leader, whoever says so.
+const SUSPECT_FOR: Duration = Duration::from_secs(2);
 
 /// The nodes of a cluster. A *subject* is a resource, or the group of a lease: each may have its leader in another region, so
 /// the leader that an answer names is kept for what that answer was about. What is not known yet goes to the first node
@@ -22,6 +25,8 @@ struct State {
     leaders: BTreeMap<String, usize>,
     /// Subjects in the order in which they became known.
     order: VecDeque<String>,
+    /// Until when nodes that did not answer are suspect.
+    suspect: BTreeMap<usize, Instant>,
 }
 
 /// What a path is about: a resource by its name, or a lease by its group; nothing of the rest.
@@ -45,6 +50,10 @@ impl Nodes {
         Self { urls, state: Mutex::default() }
     }
 
+    pub fn len(&self) -> usize {
+        self.urls.len()
+    }
+
     pub fn all(&self) -> String {
         self.urls.join(",")
     }
@@ -55,11 +64,20 @@ impl Nodes {
         self.urls.get(at).cloned().unwrap_or_default()
     }
 
-    /// Asks the leader first about this from now on, if it is one of these nodes.
+    /// Asks the leader first about this from now on, if it is one of these nodes and did answer lately.
     pub fn prefer(&self, subject: &str, leader: &str) {
         let at = self.urls.iter().position(|url| url == leader.trim_end_matches('/'));
-        if let (Some(at), Ok(mut state)) = (at, self.state.lock()) {
+        if let (Some(at), Ok(mut state)) = (at, self.state.lock())
+            && state.suspect.get(&at).is_none_or(|until| Instant::now() >= *until)
+        {
             state.keep(subject, at);
+        }
+    }
+
+    pub fn answered(&self, url: &str) {
+        let at = self.urls.iter().position(|other| other == url);
+        if let (Some(at), Ok(mut state)) = (at, self.state.lock()) {
+            state.suspect.remove(&at);
         }
     }
 
@@ -82,6 +100,7 @@ impl Nodes {
         let Ok(mut state) = self.state.lock() else { return };
         let Some(at) = self.urls.iter().position(|other| other == url) else { return };
         let next = (at + 1) % self.urls.len().max(1);
+        state.suspect.insert(at, Instant::now() + SUSPECT_FOR);
         state.leaders.values_mut().filter(|leader| **leader == at).for_each(|leader| *leader = next);
         if state.works == at {
             state.works = next;
@@ -142,6 +161,17 @@ mod tests {
         assert_eq!(nodes.first(Some("resource x")), "http://b", "another was named meanwhile");
         nodes.move_on(Some("resource x"), "http://b");
         assert_eq!(nodes.first(Some("resource x")), "http://c");
+    }
+
+    #[test]
+    fn a_silent_node_is_no_leader_for_a_while_whoever_says_so() {
+        let nodes = nodes();
+        nodes.silent("http://a");
+        nodes.prefer("resource x", "http://a");
+        assert_eq!(nodes.first(Some("resource x")), "http://b");
+        nodes.answered("http://a");
+        nodes.prefer("resource x", "http://a");
+        assert_eq!(nodes.first(Some("resource x")), "http://a");
     }
 
     #[test]

@@ -1,12 +1,15 @@
-//! Retry policy: after which failures a call is repeated, where, and how soon.
+//! Retry policy: after which failures a call is repeated, where, how soon, and what is known of it then.
+//!
+//! The rules are those of the table in `sdk/conformance`, which is run against every client.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::attempt::{Answer, Call, Cause, Trouble};
+use super::attempt::{Answer, Call, Cause, Share, Trouble};
+use super::error::Unavailable;
 use super::{Client, ClientError};
-use crate::error::ErrorCode;
 
 /// The first pause before a call is repeated; it doubles, and is spread by chance.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -16,17 +19,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 const QUIET_MIN: Duration = Duration::from_millis(500);
 /// The shortest time for which a call is held open after one was cut.
 const HOLD_MIN: Duration = Duration::from_secs(1);
-
-/// What a call is for, as far as its repetition depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// To have something new decided.
-    Decision,
-    /// To extend or end a lease that is there.
-    Upkeep,
-    /// To wait in line: the lease has its place, and the call may be held open.
-    Wait,
-}
+/// The longest that an attempt may take beyond the time for which it is held open.
+const TRY_MAX: Duration = Duration::from_secs(4);
+/// What an attempt is given even of little time.
+const TRY_MIN: Duration = Duration::from_millis(200);
+/// With less time than this left, nobody is asked any more.
+const LAST_TRY_MIN: Duration = Duration::from_millis(50);
+/// How long a node may take that alone can do what it is asked for.
+const ONE_NODE_MAX: Duration = Duration::from_secs(10);
 
 /// Which node is asked next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,29 +38,13 @@ pub(super) enum Node {
     Silent,
 }
 
-/// How a call is repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Repeat {
-    pub node: Node,
-    pub at_once: bool,
-}
-
-/// Decides whether a call is repeated after an attempt that failed, and how.
-pub(super) fn repeat(purpose: Purpose, cause: Cause, lived: Duration) -> Option<Repeat> {
-    use ErrorCode::{NoQuorum, ShuttingDown, StorageFull, TooManyRequests, UnknownOutcome};
-
+/// Decides whether a call is repeated after an attempt that failed so, and at which node.
+pub(super) fn repeat_at(cause: Cause, lived: Duration, is_in_line: bool) -> Option<Node> {
     match cause {
-        Cause::Cut if purpose == Purpose::Wait && lived >= QUIET_MIN => {
-            Some(Repeat { node: Node::Same, at_once: true })
-        }
-        Cause::NotConnected | Cause::TimedOut | Cause::Cut => Some(Repeat { node: Node::Silent, at_once: false }),
-        Cause::Refused(code) => {
-            let is_passing = matches!(code, NoQuorum | UnknownOutcome | ShuttingDown)
-                // A lease that is there stays, whatever keeps new ones out.
-                || (purpose != Purpose::Decision && matches!(code, TooManyRequests | StorageFull));
-            is_passing.then_some(Repeat { node: Node::Other, at_once: false })
-        }
-        Cause::Invalid => None,
+        Cause::Cut | Cause::Gateway if is_in_line && lived >= QUIET_MIN => Some(Node::Same),
+        Cause::NotConnected | Cause::TimedOut | Cause::Cut => Some(Node::Silent),
+        Cause::Gateway | Cause::Passing { .. } => Some(Node::Other),
+        Cause::Final { .. } => None,
     }
 }
 
@@ -70,101 +54,151 @@ pub(super) fn hold_after_cut(hold: Duration, lived: Duration) -> Duration {
     if lived < QUIET_MIN { hold } else { hold.min((lived * 3 / 4).max(HOLD_MIN)) }
 }
 
+/// How long one attempt may take of the time that is left. Never all of it, but for the last one.
+fn try_timeout(share: Share, hold: Duration, left: Duration) -> Duration {
+    let part = match share {
+        Share::Half => left / 2,
+        Share::Third => left / 3,
+        Share::OneNode => return ONE_NODE_MAX,
+    };
+    (hold + part.clamp(TRY_MIN, TRY_MAX)).min(left.max(LAST_TRY_MIN))
+}
+
 /// Pauses that double up to a maximum, each spread by half of itself.
 #[derive(Debug)]
-pub(super) struct Backoff(Duration);
+struct Backoff(Duration);
 
 impl Backoff {
-    pub fn new() -> Self {
-        Self(PAUSE_MIN)
-    }
-
-    pub fn pause(&mut self) -> Duration {
+    fn pause(&mut self) -> Duration {
         let pause = self.0.mul_f64(rand::rng().random_range(0.5..1.5));
         self.0 = (self.0 * 2).min(PAUSE_MAX);
         pause
     }
 }
 
-impl Client {
-    /// Makes attempts at one node after the other until one is answered for good, or the time is up.
-    pub(super) async fn tries(&self, call: &Call<'_>, deadline: Instant) -> Result<Answer, ClientError> {
-        let mut backoff = Backoff::new();
-        loop {
-            let url = self.nodes.first(call.subject.as_deref());
-            let trouble = match self.attempt(call, &url).await {
-                Ok(answer) => return Ok(answer),
-                Err(trouble) => trouble,
-            };
+/// The attempts of one call so far.
+#[derive(Debug)]
+pub(super) struct Tries {
+    until: Instant,
+    backoff: Backoff,
+    asked: BTreeSet<String>,
+    /// False for good once one of them may have had an effect.
+    no_effect: bool,
+}
 
-            let Some(repeat) = repeat(call.purpose, trouble.cause, trouble.lived) else {
-                return Err(trouble.error);
-            };
-            self.turn(call.subject.as_deref(), &url, repeat.node);
-            self.pause(&mut backoff, repeat, deadline, trouble).await?;
-        }
+impl Tries {
+    pub fn new(until: Instant) -> Self {
+        Self { until, backoff: Backoff(PAUSE_MIN), asked: BTreeSet::new(), no_effect: true }
     }
 
-    /// Asks another node next, where the last attempt says so.
-    pub(super) fn turn(&self, subject: Option<&str>, url: &str, node: Node) {
-        match node {
-            Node::Same => {}
-            Node::Other => self.nodes.move_on(subject, url),
-            Node::Silent => self.nodes.silent(url),
-        }
+    /// How long the next attempt may take.
+    pub fn timeout(&self, call: &Call<'_>) -> Duration {
+        try_timeout(call.share, call.hold, self.until.saturating_duration_since(Instant::now()))
     }
 
-    /// Waits before the next attempt; fails with the trouble of the last one if there is no time for another.
-    pub(super) async fn pause(
-        &self,
-        backoff: &mut Backoff,
-        repeat: Repeat,
-        deadline: Instant,
+    /// Waits until the call may be repeated.
+    ///
+    /// # Errors
+    /// What stays, or [`ClientError::Unavailable`] when there is no time for another attempt.
+    pub async fn again(
+        &mut self,
+        client: &Client,
+        call: &Call<'_>,
+        url: &str,
         trouble: Trouble,
     ) -> Result<(), ClientError> {
-        let pause = if repeat.at_once { Duration::ZERO } else { backoff.pause() };
-        if Instant::now() + pause >= deadline {
+        let Some(node) = repeat_at(trouble.cause, trouble.lived, call.is_in_line) else {
             return Err(trouble.error);
+        };
+        self.no_effect &= trouble.cause.no_effect();
+        self.asked.insert(url.to_owned());
+
+        let subject = call.subject.as_deref();
+        match node {
+            Node::Same => self.backoff = Backoff(PAUSE_MIN),
+            Node::Other => client.nodes.move_on(subject, url),
+            Node::Silent => client.nodes.silent(url),
         }
-        tokio::time::sleep(pause).await;
+
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left <= LAST_TRY_MIN {
+            let unavailable = Unavailable::new(self.no_effect, &trouble.error, client.nodes.all());
+            return Err(ClientError::Unavailable(unavailable));
+        }
+        let pause = if self.is_at_once(client, node, trouble.cause) { Duration::ZERO } else { self.backoff.pause() };
+        tokio::time::sleep(pause.min(left - LAST_TRY_MIN)).await;
         Ok(())
+    }
+
+    /// A place in line is kept for who comes back. And where nothing happened, a node that was not asked yet may know better,
+    /// but not if there is too much to do for all.
+    fn is_at_once(&self, client: &Client, node: Node, cause: Cause) -> bool {
+        let is_busy = matches!(cause, Cause::Passing { is_busy: true, .. });
+        node == Node::Same || (cause.no_effect() && !is_busy && self.asked.len() < client.nodes.len())
+    }
+}
+
+impl Client {
+    /// Makes attempts at one node after the other until one is answered for good, or the time is up.
+    pub(super) async fn tries(&self, call: &Call<'_>, until: Instant) -> Result<Answer, ClientError> {
+        let mut tries = Tries::new(until);
+        loop {
+            let url = self.nodes.first(call.subject.as_deref());
+            match self.attempt(call, &url, tries.timeout(call)).await {
+                Ok(answer) => return Ok(answer),
+                Err(trouble) => tries.again(self, call, &url, trouble).await?,
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{ErrorCode, Problem};
 
     #[test]
     fn a_call_is_repeated_as_the_table_says() {
         let (short, long) = (Duration::from_millis(10), Duration::from_secs(5));
-        let silent = Some(Repeat { node: Node::Silent, at_once: false });
-        let other = Some(Repeat { node: Node::Other, at_once: false });
-        let again = Some(Repeat { node: Node::Same, at_once: true });
+        let (same, other, silent) = (Some(Node::Same), Some(Node::Other), Some(Node::Silent));
 
-        // cause, after; for a decision, for upkeep, to wait
+        // cause, after; for anything, for a call in line
         let mut table = vec![
-            (Cause::NotConnected, short, silent, silent, silent),
-            (Cause::NotConnected, long, silent, silent, silent),
-            (Cause::TimedOut, long, silent, silent, silent),
-            (Cause::Cut, short, silent, silent, silent),
-            (Cause::Cut, long, silent, silent, again),
-            (Cause::Invalid, short, None, None, None),
+            (Cause::NotConnected, short, silent, silent),
+            (Cause::NotConnected, long, silent, silent),
+            (Cause::TimedOut, long, silent, silent),
+            (Cause::Cut, short, silent, silent),
+            (Cause::Cut, long, silent, same),
+            (Cause::Gateway, short, other, other),
+            (Cause::Gateway, long, other, same),
+            (Cause::Final { no_effect: true }, short, None, None),
         ];
         for &code in ErrorCode::ALL {
-            use ErrorCode::{NoQuorum, ShuttingDown, StorageFull, TooManyRequests, UnknownOutcome};
-            let is_passing = [NoQuorum, UnknownOutcome, ShuttingDown].contains(&code);
-            let keeps_new_ones_out = [TooManyRequests, StorageFull].contains(&code);
-            let decision = if is_passing { other } else { None };
-            let other_purposes = if keeps_new_ones_out { other } else { decision };
-            table.push((Cause::Refused(code), long, decision, other_purposes, other_purposes));
+            let cause = Cause::of_problem(&Problem::new(code, "d"));
+            let repeated = if code.status() >= 500 || code == ErrorCode::TooManyRequests { other } else { None };
+            assert_eq!(cause.no_effect(), code.no_effect(), "{code:?}");
+            table.push((cause, long, repeated, repeated));
         }
 
-        for (cause, lived, decision, upkeep, wait) in table {
-            for (purpose, expected) in [(Purpose::Decision, decision), (Purpose::Upkeep, upkeep), (Purpose::Wait, wait)]
-            {
-                assert_eq!(repeat(purpose, cause, lived), expected, "{purpose:?}: {cause:?} after {lived:?}");
-            }
+        for (cause, lived, anything, in_line) in table {
+            assert_eq!(repeat_at(cause, lived, false), anything, "{cause:?} after {lived:?}");
+            assert_eq!(repeat_at(cause, lived, true), in_line, "in line: {cause:?} after {lived:?}");
+        }
+    }
+
+    #[test]
+    fn an_attempt_never_takes_the_whole_time() {
+        let ms = Duration::from_millis;
+        for (share, hold, left, timeout) in [
+            (Share::Half, 0, 10_000, 4_000),
+            (Share::Half, 0, 4_000, 2_000),
+            (Share::Half, 0, 300, 200),
+            (Share::Half, 0, 10, 50),
+            (Share::Half, 5_000, 60_000, 9_000),
+            (Share::Third, 0, 6_000, 2_000),
+            (Share::OneNode, 0, 2_000, 10_000),
+        ] {
+            assert_eq!(try_timeout(share, ms(hold), ms(left)), ms(timeout), "{share:?}, {hold}, {left}");
         }
     }
 
@@ -184,7 +218,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_second() {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff(PAUSE_MIN);
         for nth in 0..12 {
             let whole = (PAUSE_MIN * (1 << nth)).min(PAUSE_MAX);
             let pause = backoff.pause();

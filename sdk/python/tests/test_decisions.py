@@ -136,9 +136,11 @@ def test_pauses_double_up_to_a_maximum() -> None:
 
 
 def test_a_try_leaves_time_for_another() -> None:
-    assert try_timeout(20, 20, 5) == 9
-    assert try_timeout(2, 2, 0) == 1
-    assert try_timeout(20, 0.3, 0) == pytest.approx(0.3)
+    assert try_timeout(20, 5) == 9
+    assert try_timeout(2, 0) == 1
+    assert try_timeout(3, 0, part=3) == 1
+    assert try_timeout(0.3, 0) == pytest.approx(0.2)
+    assert try_timeout(0.1, 0) == pytest.approx(0.1)
 
 
 def test_the_margin_is_small_and_never_all() -> None:

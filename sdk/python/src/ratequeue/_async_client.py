@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import itertools
@@ -291,6 +292,10 @@ class Pool:
 
     async def run(self, flow: Flow[T], on_wait: Optional[OnWait]) -> T:
         """Carries a flow out."""
+        with contextlib.closing(flow):
+            return await self._steps(flow, on_wait)
+
+    async def _steps(self, flow: Flow[T], on_wait: Optional[OnWait]) -> T:
         reply: Reply = None
         while True:
             try:

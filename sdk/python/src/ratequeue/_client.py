@@ -280,6 +280,10 @@ class Client:
 
     def _run(self, flow: Flow[T], on_wait: Optional[OnWait]) -> T:
         """Carries a flow out, with calls that block."""
+        with contextlib.closing(flow):
+            return self._steps(flow, on_wait)
+
+    def _steps(self, flow: Flow[T], on_wait: Optional[OnWait]) -> T:
         reply: Reply = None
         while True:
             try:

@@ -24,6 +24,8 @@ TROUBLE = 5.0
 """Seconds for which an acquire goes on beyond its own wait, when nodes cannot be reached or answer late."""
 FALLBACK_AFTER = 3.0
 """Seconds without a decision after which a caller that chose a way out takes it."""
+LAST_POLL = 1.0
+"""With less time than this left, an answer that the lease is still in line is the last one."""
 DOWN_FOR = 5.0
 """Seconds after that for which callers of the resource with a way out take it at once."""
 RELEASE_FOR = 3.0
@@ -97,9 +99,11 @@ class Core:
         self._limiters.clear()
         self.nodes = Nodes(self.settings.urls)
 
-    def call(self, call: Call, budget: Optional[float] = None, until: float = float("inf")) -> Flow[Answer]:
+    def call(
+        self, call: Call, budget: Optional[float] = None, until: float = float("inf"), part: int = 2
+    ) -> Flow[Answer]:
         budget = self.settings.patience if budget is None else budget
-        return (yield from _retry.call(self.nodes, call, budget, self.clock, until))
+        return (yield from _retry.call(self.nodes, call, budget, self.clock, until, part))
 
     # Acquire
 
@@ -162,23 +166,32 @@ class Core:
                 continue
             except Unavailable as error:
                 progress.unclear = progress.unclear or not error.no_effect
+                # A place in line is an effect, whatever the last tries came to.
+                if progress.lease_id is not None and error.no_effect:
+                    error.no_effect, error.code = False, None
                 if error.code == _wire.OVERLOADED and error.no_effect and ask.wait <= 0:
                     raise Rejected(
                         str(error), code=error.code, status=error.status, request_id=error.request_id
                     ) from error
                 raise
-            except RateQueueError:
-                progress.decided()
+            except RateQueueError as error:
+                progress.unclear = progress.unclear or error._unclear
+                if error.code in _wire.ENDS or not progress.leaves_behind:
+                    progress.decided()
                 raise
             try:
                 lease = self.lease(ask, answer)
             except LeaseLost:
                 progress.decided()
                 raise
+            except RateQueueError:
+                # Whoever answered that may have granted it.
+                progress.unclear = True
+                raise
             progress.lease_id = lease.id
             if lease.state == "held":
                 return (yield from self.settle(ask, lease, answer.sent))
-            if self.clock() > began + ask.wait + TROUBLE:
+            if self.clock() > began + ask.wait + TROUBLE - LAST_POLL:
                 raise WaitTimeout(f"{ask.resource}: still in line after {ask.wait:g} s. Give a longer timeout.")
             yield Tell(lease.position, lease.retry_after)
             if cut is not None and cut.url == answer.url:
@@ -355,6 +368,7 @@ class Core:
         Raises :class:`LeaseLost` when the server has ended it, any other error when this try came to nothing.
         """
         budget = max(0.0, trusted_until - self.clock())
-        answer = yield from self.call(_wire.extend(lease_id, ttl_ms), budget)
+        # A third of what is left, so that of three nodes two may hang.
+        answer = yield from self.call(_wire.extend(lease_id, ttl_ms), budget, part=3)
         ttl = _wire.lease(answer).expires_in
         return answer.sent + ttl - margin(ttl)

@@ -3,11 +3,11 @@
 A *flow* is a generator. It yields what it wants done (:class:`Send`, :class:`Pause`, :class:`Tell`, :class:`Aside`) and is sent
 the outcome. The clients carry it out, one with blocking calls and one with asyncio, so that every decision is made in one place.
 
-The rules are those of the Rust client: one key for the whole life of a call; on a connection that fails, and on the answers
-``no-quorum``, ``unknown-outcome``, ``shutting-down`` and ``too-many-requests``, the same call goes to the next node, which is
-not to hold it open when no answer came; pauses double and are spread by chance; the leader that an answer names is asked first
-from then on, about the same subject (see :mod:`ratequeue._nodes`). A call that broke off while it was held open is another matter,
-see :class:`Cut`.
+The rules are those of the Rust client, and in the table of ``sdk/conformance``: one key for the whole life of a call; on a
+connection that fails, on every 5xx, whoever answers it, and on ``too-many-requests``, the same call goes to the next node, which
+is not to hold it open when no answer came; once a try may have had an effect, the call may have; pauses double and are spread by
+chance; the leader that an answer names is asked first from then on, about the same subject (see :mod:`ratequeue._nodes`). A call
+that broke off while it was held open is another matter, see :class:`Cut`.
 """
 
 from __future__ import annotations
@@ -87,13 +87,17 @@ def pauses(spread: Callable[[float, float], float] = random.uniform) -> Generato
         pause = min(pause * 2, PAUSE_MAX)
 
 
-def try_timeout(budget: float, left: float, hold: float) -> float:
-    """Seconds that one try may take: short enough for a second node to be tried within the budget."""
-    return hold + min(TRY_TIMEOUT, max(budget / 2, 0.2), left)
+HUNG_AFTER = 0.5
+"""A try that is given up after so many seconds, and those for which it was held open, was at a node that hangs."""
+
+
+def try_timeout(left: float, hold: float, part: int = 2) -> float:
+    """Seconds that one try may take: such a part of what is left that other nodes can be tried in the rest."""
+    return hold + min(TRY_TIMEOUT, max(left / part, 0.2), left)
 
 
 def call(
-    nodes: Nodes, request: Call, budget: float, clock: Callable[[], float], until: float = float("inf")
+    nodes: Nodes, request: Call, budget: float, clock: Callable[[], float], until: float = float("inf"), part: int = 2
 ) -> Flow[Answer]:
     """Makes one call, at one node after the other, until one answers for good.
 
@@ -109,17 +113,23 @@ def call(
     while True:
         url = nodes.first(request.subject)
         untried.discard(url)
-        seconds = min(try_timeout(budget, left, request.hold), until - clock())
+        seconds = min(try_timeout(left, request.hold, part), until - clock())
         sent = clock()
-        reply = yield Send(url, request, max(seconds, TRY_TIMEOUT_MIN))
+        try:
+            reply = yield Send(url, request, max(seconds, TRY_TIMEOUT_MIN))
+        except GeneratorExit:
+            if clock() - sent >= request.hold + HUNG_AFTER:
+                nodes.silent(url, clock())
+            raise
         failure: RateQueueError
         if isinstance(reply, Answer):
             nodes.answered(url)
             nodes.prefer(request.subject, reply.leader, clock())
-            if reply.status < 400:
+            if reply.status < 300:
                 return reply
             failure = _wire.error(reply)
             if not _wire.repeatable(failure):
+                failure._unclear = not no_effect
                 raise failure
             if request.hold and _wire.from_gateway(failure):
                 raise Cut(url, clock() - sent)
@@ -158,7 +168,8 @@ def gave_up(nodes: Nodes, last: RateQueueError, budget: float, no_effect: bool, 
     error = Unavailable(
         text,
         no_effect=no_effect,
-        code=last.code,
+        # Not a code that says that nothing happened, where that is not known.
+        code=last.code if no_effect or not getattr(last, "no_effect", False) else None,
         status=last.status,
         request_id=request.headers.get("idempotency-key"),
     )

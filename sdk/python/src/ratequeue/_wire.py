@@ -43,11 +43,22 @@ _NAME = re.compile(r"[A-Za-z0-9._:@/+=~\[\]-]{1,256}\Z")
 _DIMENSION = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _RESERVED = ("one", "load", "line")
 _KEY = re.compile(r"[!-~]{1,128}\Z")
-# Codes after which the same call may be repeated elsewhere with the same key: code -> nothing happened for certain.
+# Codes that may pass, and say that nothing happened.
 OVERLOADED = "too-many-requests"
-REPEATABLE = {"no-quorum": True, "unknown-outcome": False, "shutting-down": False, OVERLOADED: True}
-# What a gateway in front of the nodes answers when it could not reach one.
-_GATEWAY_STATUSES = (502, 503, 504)
+NOTHING_HAPPENED = ("no-quorum", "feature-not-enabled", "storage-full", OVERLOADED)
+# Codes that say that the lease of an acquire has ended, or that there never was one.
+ENDS = (
+    "lease-ended",
+    "lease-expired",
+    "lease-not-held",
+    "lease-not-found",
+    "limit-exceeded",
+    "load-exceeds-capacity",
+    "queue-full",
+    "resource-deleted",
+    "resource-not-found",
+    "wait-timeout",
+)
 
 
 @dataclass(frozen=True)
@@ -366,7 +377,7 @@ def error(answer: Answer) -> RateQueueError:
     """The error that a failed call's answer means."""
     problem = _problem(answer)
     if problem is None:
-        if answer.status in _GATEWAY_STATUSES:
+        if _is_gateway(answer.status):
             return Unavailable(f"{answer.url} answered {answer.status} in place of a node", status=answer.status)
         return foreign(answer)
     code: str = problem["code"]
@@ -387,9 +398,11 @@ def error(answer: Answer) -> RateQueueError:
             status=status,
             request_id=request,
         )
-    if status >= 500 or code in REPEATABLE:
-        no_effect = REPEATABLE.get(code, code == "storage-full")
-        return Unavailable(message, no_effect=no_effect, code=code, status=status, request_id=request)
+    if status >= 500 or code == OVERLOADED:
+        return Unavailable(message, no_effect=code in NOTHING_HAPPENED, code=code, status=status, request_id=request)
+    if status == 429:
+        # Of a later version: not now, in whatever way.
+        return Rejected(message, code=code, status=status, request_id=request)
     kind = _KINDS.get(code, ConfigurationError)
     return kind(message, code=code, status=status, request_id=request)
 
@@ -405,12 +418,17 @@ def ended(text: str, code: str, state: Optional[str], status: int, request_id: O
 
 def repeatable(failure: RateQueueError) -> bool:
     """True when the same call with the same key may go to the next node."""
-    return isinstance(failure, Unavailable) and (failure.code in REPEATABLE or from_gateway(failure))
+    return isinstance(failure, Unavailable)
 
 
 def from_gateway(failure: RateQueueError) -> bool:
     """True when no node answered, but what stands before it."""
-    return failure.code is None and failure.status in _GATEWAY_STATUSES
+    return failure.code is None and failure.status is not None and _is_gateway(failure.status)
+
+
+def _is_gateway(status: int) -> bool:
+    # 408: it did not get the whole call in time, as it says.
+    return status >= 500 or status == 408
 
 
 def _problem(answer: Answer) -> Optional[dict[str, Any]]:

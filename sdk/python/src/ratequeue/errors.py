@@ -25,6 +25,8 @@ class RateQueueError(Exception):
         self.code = code
         self.status = status
         self.request_id = request_id
+        # True when an earlier try of the same call may have had an effect.
+        self._unclear = False
 
 
 class _Blocked(RateQueueError):
