@@ -6,6 +6,7 @@
 //!   stats/   what a node remembers of what it did, and the metrics
 //!   node.rs     a node: its data folder, its two groups
 //!   catalog.rs  where a resource lives; claiming its name
+//!   ops/     changes of members, carried out by the leaders
 //!   regions.rs  who is in which region, and whether it can be reached
 //!   calls.rs    calls that are passed on to another region
 //! ```
@@ -19,6 +20,7 @@ mod config;
 mod exit;
 mod http;
 mod node;
+mod ops;
 mod regions;
 mod stats;
 

@@ -128,7 +128,7 @@ async fn run(node: Arc<Node>, listener: TcpListener) -> Result<Exit, Failed> {
     let serving = tokio::spawn(server::serve(Arc::clone(&node), router, listener));
     let watching = {
         let (node, passed) = (Arc::clone(&node), Arc::downgrade(&passed));
-        tokio::spawn(async move { tokio::join!(node.count(), node.answer(passed), node.watch_regions()) })
+        tokio::spawn(async move { tokio::join!(node.count(), node.answer(passed), node.watch_regions(), node.change_members()) })
     };
     let died = tokio::select! {
         _ = terminate.recv() => None,
