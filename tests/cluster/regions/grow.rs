@@ -104,7 +104,7 @@ async fn a_lost_voter_of_both_groups_is_replaced() {
         global_is(&cluster, door, &[2, 4, 5], &[3, 6]).await;
         assert_eq!(cluster.at(door).lease(&lease).await.is(200).str("state"), "held");
     }
-    done(&cluster.cli(&["remove-node", "--id", "6"]).await);
+    done(&cluster.cli(&["remove-node", "--shrink", "--id", "6"]).await);
     global_is(&cluster, 4, &[2, 4, 5], &[3]).await;
     cluster.node_mut(6).kill().await;
     assert_eq!(cluster.at(2).group().await["voters"], json!([2, 3]));
