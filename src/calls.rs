@@ -259,6 +259,22 @@ fn may_have_happened(problem: &[u8]) -> bool {
     serde_json::from_slice::<Problem>(problem).map_or(true, |problem| !problem.no_effect())
 }
 
+/// Asks one node something, and gives the body of its answer.
+///
+/// # Errors
+/// Why there is none, also when the answer is no success.
+pub async fn ask_node(regions: &Regions, node: &NodeView, call: &Call, within: Duration) -> Result<Vec<u8>, String> {
+    let peers = regions.peers().ok_or("this node was started with a file of one node")?;
+    let frame = codec::encode(keys::NODE_CALL, call).map_err(|error| error.to_string())?;
+    let answered = peers.call_node(node.id, &address(node), Bytes::from(frame), within).await;
+    let frame = answered.map_err(|error| error.to_string())?;
+    match codec::decode(keys::NODE_ANSWER, &frame).map_err(|error| error.to_string())? {
+        Answer::Response { status, body, .. } if status == StatusCode::OK.as_u16() => Ok(body),
+        Answer::Response { status, .. } => Err(format!("it answered with status {status}")),
+        Answer::Misrouted => Err("it sent the call back".to_owned()),
+    }
+}
+
 async fn ask(regions: &Regions, node: &NodeView, frame: Bytes) -> Result<Answer, NotPassed> {
     let Some(peers) = regions.peers() else { return Err(NotPassed::Unreachable) };
     if regions.contact(&node.region).silent.contains(&node.id) {

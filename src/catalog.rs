@@ -240,7 +240,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let http = "127.0.0.1:7600".parse().unwrap();
         let cluster = ClusterFile::alone("test", "local", http);
-        let options = NodeOptions { cluster, region: "local".to_owned(), id: 1, peer: http };
+        let options = NodeOptions {
+            cluster,
+            region: "local".to_owned(),
+            id: 1,
+            peer: http,
+            consensus: tokio::runtime::Handle::current(),
+        };
         let node = Node::open(options, folder.path()).await.unwrap();
         let member = node.member().unwrap();
         while !member.groups().iter().all(|group| group.is_leader() && group.level() == ratequeue_limiter::LEVEL_MAX) {

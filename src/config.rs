@@ -153,23 +153,6 @@ impl ClusterFile {
         Duration::from_millis(self.global.round_trip_ms.unwrap_or(default))
     }
 
-    /// Who of these nodes votes in the global group: of each region those with the lowest ids.
-    pub fn global_voters(&self, members: &BTreeSet<u64>) -> BTreeSet<u64> {
-        let default = match self.regions.len() {
-            1 => VOTERS_PER_REGION_MAX,
-            2 => 2,
-            _ => 1,
-        };
-        let count = self.global.voters_per_region.unwrap_or(default);
-        let of_region = |config: &RegionConfig| {
-            let ids = config.nodes.iter().map(|node| node.id).filter(|id| members.contains(id));
-            let mut ids: Vec<u64> = ids.collect();
-            ids.sort_unstable();
-            ids.into_iter().take(usize::try_from(count).unwrap_or(usize::MAX)).collect::<Vec<_>>()
-        };
-        self.regions.values().flat_map(of_region).collect()
-    }
-
     /// The ids of all nodes, in order.
     pub fn ids(&self) -> Vec<u64> {
         let ids = self.regions.values().flat_map(|config| config.nodes.iter().map(|node| node.id));

@@ -7,6 +7,7 @@
 //!   node.rs     a node: its data folder, its two groups
 //!   catalog.rs  where a resource lives; claiming its name
 //!   aside.rs    reads that are long: one at a time, on a thread of their own
+//!   ops/     changes of members, carried out by the leaders
 //!   regions.rs  who is in which region, and whether it can be reached
 //!   calls.rs    calls that are passed on to another region
 //!   descriptors.rs  how many files and connections the process may have
@@ -23,6 +24,7 @@ mod descriptors;
 mod exit;
 mod http;
 mod node;
+mod ops;
 mod regions;
 mod stats;
 

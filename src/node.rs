@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use ratequeue_api::cluster::Founding;
 use ratequeue_limiter::LEVEL_MAX;
 use ratequeue_raft::{
     Address, Calls, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, NoTransport, NodeId, Peers,
@@ -19,6 +21,7 @@ use tokio_util::context::TokioContext;
 use crate::aside::Aside;
 use crate::catalog::GLOBAL;
 use crate::config::ClusterFile;
+use crate::ops::{self, Changes};
 use crate::regions::{Regions, address};
 use crate::stats::Stats;
 
@@ -71,6 +74,11 @@ pub enum StartError {
     /// The other nodes cannot be listened for.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// What the node founds its cluster with was written by another version.
+    #[error(
+        "founding.json cannot be read ({0}): start the version that wrote it, or give the node an empty data folder"
+    )]
+    Founding(serde_json::Error),
     /// The region has no name that a group can have.
     #[error(transparent)]
     Name(#[from] ratequeue_storage::InvalidGroupName),
@@ -82,6 +90,7 @@ impl StartError {
         match self {
             Self::Data(error) => error.needs_operator(),
             Self::Group(error) => error.is_damaged(),
+            Self::Founding(_) => true,
             Self::State(_) | Self::Form(_) | Self::Link(_) | Self::Name(_) => false,
         }
     }
@@ -96,6 +105,9 @@ pub struct Node {
     pub lists: Aside,
     /// Where the metrics are rendered.
     pub scrapes: Aside,
+    pub changes: Changes,
+    /// The nodes that this one founds its cluster with; `None` when it joins one.
+    founding: Mutex<Option<Founding>>,
     data: DataDir,
     member: OnceCell<Member>,
     /// Told when the node became part of a cluster.
@@ -128,11 +140,15 @@ impl Node {
     pub async fn open(options: NodeOptions, data: &Path) -> Result<Self, StartError> {
         let data = DataDir::open(data)?;
         let identity = data.identity();
+        let founding = data.founding()?.map(|text| serde_json::from_str(&text)).transpose();
+        let founding = founding.map_err(StartError::Founding)?;
         let node = Self {
             options,
             stats: Stats::default(),
             lists: Aside::default(),
             scrapes: Aside::default(),
+            changes: Changes::default(),
+            founding: Mutex::new(founding),
             data,
             member: OnceCell::new(),
             joined: Notify::new(),
@@ -151,6 +167,27 @@ impl Node {
             }
         }
         Ok(node)
+    }
+
+    /// The nodes that this one founds its cluster with; nothing when it joins one.
+    pub fn founding(&self) -> Option<Founding> {
+        self.founding.lock().clone()
+    }
+
+    /// Keeps durably which nodes this one founds its cluster with, if it does.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_founding(&self, founding: Option<&Founding>) -> Result<(), ratequeue_storage::OpenError> {
+        let mut kept = self.founding.lock();
+        if kept.as_ref() == founding {
+            return Ok(());
+        }
+        // A founding is made of strings and numbers, which always have a JSON form.
+        let text = founding.map(|founding| serde_json::to_string(founding).unwrap_or_default());
+        self.data.write_founding(text.as_deref())?;
+        *kept = founding.cloned();
+        Ok(())
     }
 
     /// Makes the node part of a cluster, unless it is part of one already; says of which.
@@ -305,6 +342,11 @@ impl Node {
     /// Takes back the names of creations that broke off, for as long as the node runs.
     pub async fn sweep(&self) {
         self.joined().await.sweep().await;
+    }
+
+    /// Carries out the changes of members that this node leads, for as long as the node runs.
+    pub async fn change_members(&self) {
+        ops::drive(self).await;
     }
 
     /// Answers what other nodes pass on, for as long as somebody keeps `calls`.

@@ -1,7 +1,7 @@
 //! The regions of the cluster as this node knows them: who is in them, and whether they can be reached.
 //!
 //! Every node is a member of the global group, as a voter or a learner, and the address of a member says where the node is,
-//! how it is called, and in which region: `PEER HTTP REGION`. So the membership of the global group is the address book,
+//! how it is called, and in which region: `PEER HTTP REGION`, and what is under way with it (`crate::ops`). So the membership of the global group is the address book,
 //! replicated to every node. What is not in it yet, before the cluster is formed, comes from the node's own cluster file.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +82,8 @@ pub fn address(node: &NodeView) -> Address {
     Address(format!("{} {} {}", node.peer, node.http, node.region))
 }
 
-fn parse(id: NodeId, address: &Address) -> Option<NodeView> {
+/// A node as the address book has it.
+pub fn parse(id: NodeId, address: &Address) -> Option<NodeView> {
     let mut words = address.0.split(' ').map(str::to_owned);
     let (peer, http, region) = (words.next()?, words.next()?, words.next()?);
     Some(NodeView { id, region, http, peer })
@@ -135,11 +136,6 @@ impl Regions {
         let mut names = self.names();
         names.remove(&self.own);
         names
-    }
-
-    /// The nodes of a region that are members of the cluster.
-    pub fn members_of(&self, region: &str) -> BTreeSet<NodeId> {
-        self.members().into_values().filter(|node| node.region == region).map(|node| node.id).collect()
     }
 
     /// The nodes of a region, the one to call first at the front, and those that were silent at the end.

@@ -18,6 +18,42 @@ pub struct ClusterView {
     pub regions: BTreeMap<String, RegionView>,
     /// The groups that the asked node is in, by name: that of its region, and `global`.
     pub groups: BTreeMap<String, GroupView>,
+    /// The changes of members that are under way, as the asked node knows.
+    #[serde(default)]
+    pub changes: Vec<ChangeView>,
+    /// The nodes that the asked node founds the cluster with; `null` once the cluster is formed, and on nodes that join one.
+    #[serde(default)]
+    pub founding: Option<Founding>,
+    /// The longest round trip between two regions that the asked node was started with, in milliseconds.
+    #[serde(default)]
+    pub round_trip_ms: u64,
+}
+
+/// A change of members that is under way. The leaders of the groups carry it out by themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ChangeView {
+    /// What is done.
+    pub kind: ChangeKind,
+    /// The node that it is about.
+    pub node: u64,
+    /// The node whose place it takes.
+    pub replaces: Option<u64>,
+    /// What the change waits for, when the asked node carries it out.
+    pub progress: Option<String>,
+}
+
+/// What a change of members does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// The cluster is being formed.
+    Found,
+    /// A node joins.
+    Add,
+    /// A node takes the place of another.
+    Replace,
+    /// A node leaves.
+    Remove,
 }
 
 /// A region.
@@ -73,6 +109,9 @@ pub struct GroupView {
     pub term: u64,
     /// Who votes.
     pub voters: Vec<u64>,
+    /// Whether that is committed, and no change of the voters is half way.
+    #[serde(default)]
+    pub settled: bool,
     /// Who follows without a vote.
     pub learners: Vec<u64>,
     /// Index of the last entry in the asked node's log.
@@ -108,9 +147,26 @@ pub struct AdoptRequest {
     pub cluster_id: String,
     /// Which node this is meant for.
     pub node: u64,
+    /// Its region.
+    pub region: String,
+    /// The nodes that it founds the cluster with. When absent it joins a cluster, and never founds one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub founding: Option<Founding>,
     /// Nodes that it looks for at their peer addresses, once it is part of the cluster. None when absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reach: Vec<NodeView>,
+}
+
+/// What the nodes that found a cluster have to agree on: the content of their cluster files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Founding {
+    /// All nodes, in the order of their ids.
+    pub nodes: Vec<NodeView>,
+    /// How many nodes of each region vote in the global group, when the file says so.
+    pub voters_per_region: Option<u32>,
+    /// The longest round trip between two regions, in milliseconds.
+    pub round_trip_ms: u64,
 }
 
 /// Which cluster a node is part of, now.
@@ -134,51 +190,41 @@ pub struct UnreachedNode {
     pub reason: String,
 }
 
-/// Forms a group of its first voters.
+/// Asks for a change of members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct FormRequest {
-    /// Which group.
-    pub group: String,
-    /// Its voters.
-    pub voters: Vec<NodeView>,
+#[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ChangeRequest {
+    /// Adds a node to its region and to the global group. Of a member it changes the addresses.
+    Add {
+        /// The node. It runs, and was adopted.
+        node: NodeView,
+    },
+    /// Puts a new node in the place of a member.
+    Replace {
+        /// The member.
+        node: u64,
+        /// The new node. It runs, and was adopted.
+        with: NodeView,
+    },
+    /// Takes a member out.
+    Remove {
+        /// The member.
+        node: u64,
+        /// A group may tolerate the loss of fewer nodes afterwards.
+        #[serde(default)]
+        shrink: bool,
+    },
+    /// Gives the votes of the global group to the members that should have them.
+    Rebalance {},
 }
 
-/// Adds nodes that follow without a vote.
+/// How far a change of members is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AddLearnersRequest {
-    /// Which group.
-    pub group: String,
-    /// The nodes. One that is a member already is only given this address.
-    pub nodes: Vec<NodeView>,
-}
-
-/// Takes a node without a vote out of a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RemoveMemberRequest {
-    /// Which group.
-    pub group: String,
-    /// The node.
-    pub node: u64,
-}
-
-/// Gives members a vote, and takes it from others: in one step, so that the group never has too few.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ChangeVotersRequest {
-    /// Which group.
-    pub group: String,
-    /// The ids of members that vote from now on.
-    #[serde(default)]
-    pub add: Vec<u64>,
-    /// The ids of those that vote no longer.
-    #[serde(default)]
-    pub remove: Vec<u64>,
-    /// Those that vote no longer stay, as learners. Otherwise they are no members any more.
-    #[serde(default)]
-    pub keep: bool,
+pub struct ChangeAnswer {
+    /// It is done. Otherwise it goes on by itself; the same request tells how far it is.
+    pub done: bool,
+    /// What it waits for, or what has come of it.
+    pub progress: String,
 }
 
 /// Hands leadership over.

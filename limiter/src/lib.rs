@@ -74,8 +74,7 @@ pub use loader::Loader;
 pub use name::{BadName, LimitName, Placement, RequestId, ResourceName};
 pub use outcome::{
     Blocked, ClaimView, End, Grant, LeaseState, LeaseView, LimitUsage, LiveLeases, Outcome, PastClaims, Phase, Place,
-    Refusal,
-    Released, Reply, ResourceUsage, ResourceView,
+    Refusal, Released, Reply, ResourceUsage, ResourceView,
 };
 pub use patch::{LeasePatch, LimitPatch, Patch, QueuePatch, ResourcePatch};
 pub use record::{Catalog, Claim, LeaseRecord, Memo, Meta, Record, RecordKey, ResourceRecord};

@@ -75,7 +75,7 @@ pub use error::{FormError, Health, OpenError, SubmitError};
 pub use forward::Looked;
 pub use group::Group;
 pub use link::{LinkError, LinkOptions, ProbeError};
-pub use members::ChangeError;
+pub use members::{ChangeError, VoterChange, tolerated_losses};
 pub use node::{Address, NodeId};
 pub use options::{GroupOptions, Timing};
 pub use peers::{Calls, Peers};

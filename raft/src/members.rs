@@ -29,6 +29,28 @@ pub enum ChangeError {
     /// The change cannot be made.
     #[error("{0}")]
     Refused(String),
+    /// The group would tolerate the loss of fewer voters than it does.
+    #[error(
+        "group {group} would go on after the loss of {after} of its voters, and does after the loss of {before} now"
+    )]
+    FewerLosses {
+        /// The group.
+        group: String,
+        /// How many voters may be lost now.
+        before: usize,
+        /// How many could be lost afterwards.
+        after: usize,
+    },
+    /// Too few of the new voters answer the leader.
+    #[error("only {answering} of the {voters} voters that group {group} would have answer, which is no majority")]
+    NoMajority {
+        /// The group.
+        group: String,
+        /// Those that answer.
+        answering: usize,
+        /// All of them.
+        voters: usize,
+    },
     /// The voter that leadership was handed to did not take it in time. This node then still leads, or nobody does.
     #[error("node {to} did not take over within {} ms", .within.as_millis())]
     NotTaken {
@@ -37,6 +59,25 @@ pub enum ChangeError {
         /// How long it was waited for.
         within: Duration,
     },
+}
+
+/// A change of the voters of a group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VoterChange {
+    /// Members that vote from now on.
+    pub add: BTreeSet<NodeId>,
+    /// Voters that vote no longer.
+    pub remove: BTreeSet<NodeId>,
+    /// Those that vote no longer become learners. Otherwise they are no members any more.
+    pub keep: bool,
+    /// The group may tolerate the loss of fewer voters afterwards.
+    pub shrink: bool,
+}
+
+/// How many of so many voters may be lost before there is no majority.
+#[must_use]
+pub fn tolerated_losses(voters: usize) -> usize {
+    voters.saturating_sub(1) / 2
 }
 
 /// Checks that a membership fits into an entry of the log; says what does not.
@@ -90,17 +131,32 @@ impl Group {
         })
     }
 
-    /// Gives members a vote and takes it from others, in one step. Those that vote no longer become learners with `keep`, and
-    /// are no members any more without. Repeating it finishes a change that broke off half way.
+    /// Gives members a vote and takes it from others, in one step. Repeating it finishes a change that broke off half way.
     ///
     /// # Errors
-    /// [`ChangeError`]; on another node than the leader [`SubmitError::NotLeader`].
-    pub async fn change_voters(
-        &self,
-        add: BTreeSet<NodeId>,
-        remove: BTreeSet<NodeId>,
-        keep: bool,
-    ) -> Result<(), ChangeError> {
+    /// [`ChangeError`]; on another node than the leader [`SubmitError::NotLeader`]. [`ChangeError::FewerLosses`] unless the
+    /// change says that it may, and [`ChangeError::NoMajority`] when the leader hears from too few of the new voters.
+    pub async fn change_voters(&self, change: VoterChange) -> Result<(), ChangeError> {
+        let VoterChange { add, remove, keep, shrink } = change;
+        let now: BTreeSet<NodeId> = self.status().voters.into_keys().collect();
+        let wanted: BTreeSet<NodeId> = now.union(&add).filter(|node| !remove.contains(node)).copied().collect();
+        let (before, after) = (tolerated_losses(now.len()), tolerated_losses(wanted.len()));
+
+        let group = self.name().to_owned();
+        if wanted.is_empty() {
+            return Err(ChangeError::Refused(format!("group {group} would have no voter")));
+        }
+        if after < before && !shrink {
+            return Err(ChangeError::FewerLosses { group, before, after });
+        }
+        if wanted != now {
+            let answering = self.answered_within(self.timing().election_max);
+            let answering = wanted.iter().filter(|node| **node == self.node() || answering.contains(node)).count();
+            if answering * 2 <= wanted.len() {
+                return Err(ChangeError::NoMajority { group, answering, voters: wanted.len() });
+            }
+        }
+
         let changes = vec![ChangeMembers::AddVoterIds(add), ChangeMembers::RemoveVoters(remove)];
         self.change(ChangeMembers::Batch(changes), keep).await
     }

@@ -58,6 +58,10 @@ pub struct GroupStatus {
     pub term: u64,
     /// The voters and where they are.
     pub voters: BTreeMap<NodeId, Address>,
+    /// A change of voters is half way: two sets of them vote. Whoever leads next has to finish it.
+    pub is_joint: bool,
+    /// Index of the entry that brought these members.
+    pub members_index: Option<u64>,
     /// The learners and where they are.
     pub learners: BTreeMap<NodeId, Address>,
     /// Index of the last entry in this node's log.
@@ -79,6 +83,12 @@ pub struct GroupStatus {
 }
 
 impl GroupStatus {
+    /// Whether these members are committed and applied here, and no change of the voters is half way.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !self.is_joint && self.members_index.is_some() && self.applied >= self.members_index
+    }
+
     pub(crate) fn of(name: &str, metrics: &RaftMetrics<Types>) -> Self {
         let membership = metrics.membership_config.membership();
         let voters: Vec<NodeId> = membership.voter_ids().collect();
@@ -106,6 +116,8 @@ impl GroupStatus {
             leader: metrics.current_leader,
             term: metrics.current_term,
             voters,
+            members_index: metrics.membership_config.log_id().as_ref().map(|id| id.index),
+            is_joint: membership.get_joint_config().len() > 1,
             learners,
             last_log_index: last,
             committed: metrics.local_committed.as_ref().map(|id| id.index),

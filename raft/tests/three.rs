@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use common::hub::Cluster;
 use common::*;
 use ratequeue_limiter::{LeaseId, LogTime, Reply};
-use ratequeue_raft::{Address, ChangeError, NodeRole, SubmitError, Woken};
+use ratequeue_raft::{Address, ChangeError, NodeRole, SubmitError, VoterChange, Woken};
 
 async fn three() -> Cluster {
     Cluster::start(3, Opening::default()).await
@@ -344,7 +344,7 @@ async fn a_change_of_voters_goes_on_when_its_caller_leaves() {
     let (sender, left) = tokio::sync::oneshot::channel::<()>();
     let there = group.clone();
     tokio::spawn(async move {
-        let change = there.change_voters([4].into(), [].into(), true);
+        let change = there.change_voters(VoterChange { add: [4].into(), ..VoterChange::default() });
         // The first step is in the log when the caller leaves, and not yet committed.
         let first = async {
             while there.status().last_log_index.unwrap() == before {
@@ -389,7 +389,7 @@ async fn a_fourth_node_joins_by_snapshot_votes_and_leads() {
     cluster.digests_are_equal().await;
     assert_eq!(cluster.group(4).status().role, NodeRole::Learner);
     assert!(cluster.hub.bulk_frames() > 0);
-    cluster.group(leader).change_voters([4].into(), [].into(), true).await.unwrap();
+    cluster.group(leader).change_voters(VoterChange { add: [4].into(), ..VoterChange::default() }).await.unwrap();
     assert_eq!(soon("handed over", cluster.group(leader).hand_over(Some(4))).await, Ok(4));
     acquired(cluster.group(4), acquire("api", "after")).await;
     cluster.digests_are_equal().await;

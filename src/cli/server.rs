@@ -148,7 +148,7 @@ fn serve(
 
 /// Opens a node, which may take long; gives nothing when it was told to stop meanwhile.
 async fn open(options: NodeOptions, data: PathBuf, signals: &mut Signals) -> Result<Option<Arc<Node>>, Failed> {
-    let runtime = tokio::runtime::Handle::current();
+    let runtime = Handle::current();
     // On a thread of its own: it reads the disk, and the server answers meanwhile.
     let opening = tokio::task::spawn_blocking(move || runtime.block_on(Node::open(options, &data)));
     tokio::select! {
@@ -185,7 +185,9 @@ async fn run(
     server.open(router);
     let watching = {
         let (node, passed) = (Arc::clone(&node), Arc::downgrade(&passed));
-        tokio::spawn(async move { tokio::join!(node.count(), node.answer(passed), node.watch_regions(), node.sweep()) })
+        tokio::spawn(async move {
+            tokio::join!(node.count(), node.answer(passed), node.watch_regions(), node.sweep(), node.change_members())
+        })
     };
 
     let died = tokio::select! {

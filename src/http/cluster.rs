@@ -2,24 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use ratequeue_api::Problem;
 use ratequeue_api::cluster::{
-    AddLearnersRequest, AdoptAnswer, AdoptRequest, ChangeVotersRequest, ClusterView, FollowerView, FormRequest,
-    GroupView, NodeView, RegionView, RemoveMemberRequest, Role, TransferLeaderAnswer, TransferLeaderRequest,
+    AdoptAnswer, AdoptRequest, ChangeAnswer, ChangeRequest, ClusterView, FollowerView, GroupView, NodeView, RegionView,
+    Role, TransferLeaderAnswer, TransferLeaderRequest,
 };
 use ratequeue_raft::caps::MEMBERS_MAX;
-use ratequeue_raft::{Address, ChangeError, FormError, Group, NodeId, NodeRole, SubmitError};
+use ratequeue_raft::{ChangeError, Group, NodeRole, SubmitError};
 
 use super::answer;
 use super::extract::{Json, Named};
 use super::problem::Failure;
-use crate::catalog::GLOBAL;
-use crate::node::{Member, Node};
-use crate::regions::address;
+use crate::node::{Node, NotJoined};
+use crate::ops::{self, Refused};
 
 /// The cluster as the asked node sees it.
 #[utoipa::path(
@@ -27,33 +27,55 @@ use crate::regions::address;
     responses((status = 200, description = "Regions, nodes and groups", body = ClusterView))
 )]
 pub async fn look(State(node): State<Arc<Node>>) -> Response {
+    answer(&view(&node).await)
+}
+
+/// The cluster as this node sees it.
+pub async fn view(node: &Node) -> ClusterView {
     let cluster = &node.options.cluster;
-    let mut regions: BTreeMap<String, RegionView> = BTreeMap::new();
     let mut groups = BTreeMap::new();
-    let nodes: Vec<NodeView> = match node.member() {
-        Some(member) => member.regions.nodes().into_values().collect(),
-        None => cluster.views().collect(),
-    };
-    for view in nodes {
-        regions.entry(view.region.clone()).or_default().nodes.push(view);
-    }
     if let Some(member) = node.member() {
         for group in member.groups() {
             groups.insert(group.name().to_owned(), group_view(group).await);
         }
-        for (name, region) in &mut regions {
-            if *name == node.options.region {
-                region.reachable = member.region.leader().is_some();
-            } else {
-                let contact = member.regions.contact(name);
-                region.reachable = contact.via.is_some();
-                region.round_trip_ms =
-                    contact.round_trip.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-            }
+    }
+    ClusterView {
+        name: cluster.name.clone(),
+        cluster_id: node.member().map(|member| member.identity.cluster_id.clone()),
+        node: node.options.id,
+        regions: regions(node),
+        groups,
+        changes: ops::under_way(node),
+        founding: ops::founding::of_node(node),
+        round_trip_ms: millis(cluster.round_trip()),
+    }
+}
+
+fn regions(node: &Node) -> BTreeMap<String, RegionView> {
+    let mut regions: BTreeMap<String, RegionView> = BTreeMap::new();
+    let nodes: Vec<NodeView> = match node.member() {
+        Some(member) => member.regions.nodes().into_values().collect(),
+        None => node.options.cluster.views().collect(),
+    };
+    for view in nodes {
+        regions.entry(view.region.clone()).or_default().nodes.push(view);
+    }
+
+    let Some(member) = node.member() else { return regions };
+    for (name, region) in &mut regions {
+        if *name == node.options.region {
+            region.reachable = member.region.leader().is_some();
+        } else {
+            let contact = member.regions.contact(name);
+            region.reachable = contact.via.is_some();
+            region.round_trip_ms = contact.round_trip.map(millis);
         }
     }
-    let cluster_id = node.member().map(|member| member.identity.cluster_id.clone());
-    answer(&ClusterView { name: cluster.name.clone(), cluster_id, node: node.options.id, regions, groups })
+    regions
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn group_view(group: &Group) -> GroupView {
@@ -73,6 +95,7 @@ async fn group_view(group: &Group) -> GroupView {
         },
         leader: group.leader(),
         term: status.term,
+        settled: status.is_settled(),
         followers: followers.collect(),
         voters: status.voters.into_keys().collect(),
         learners: status.learners.into_keys().collect(),
@@ -106,10 +129,21 @@ pub async fn adopt(State(node): State<Arc<Node>>, Json(body): Json<AdoptRequest>
     if body.reach.len() > MEMBERS_MAX {
         return Err(Failure::bad_request(format!("reach: a cluster has at most {MEMBERS_MAX} nodes.")));
     }
-    body.reach.iter().try_for_each(|node| member(node).map(drop))?;
+    body.reach.iter().chain(body.founding.iter().flat_map(|founding| &founding.nodes)).try_for_each(check_node)?;
+    if body.region != options.region {
+        let (own, id) = (&options.region, options.id);
+        let detail = format!(
+            "Node {id} was started with a file in which it is in region {own}, not {}: give all nodes the same file.",
+            body.region
+        );
+        return Err(Failure::bad_request(detail));
+    }
 
-    let joined = node.join(&body.cluster_id).await;
-    let cluster_id = joined.map_err(|error| Failure::bad_request(format!("This node cannot join: {error}.")))?;
+    // On its own, so that it is not left half done when the caller hangs up.
+    let (adopted, cluster_id) = (Arc::clone(&node), body.cluster_id.clone());
+    let founding = body.founding.clone();
+    let adopting = tokio::spawn(async move { ops::founding::adopt(&adopted, &cluster_id, founding.as_ref()).await });
+    let cluster_id = adopting.await.map_err(|_ended| Failure::shutting_down())?.map_err(refused_change)?;
     let unreached = node.joined_member()?.regions.unreached(options.id, &body.reach).await;
     Ok(answer(&AdoptAnswer { cluster_id, unreached }))
 }
@@ -122,65 +156,44 @@ fn named<'a>(node: &'a Node, group: &str) -> Result<&'a Group, Failure> {
     })
 }
 
-/// A node and its address, as the members of a group keep it.
-fn member(node: &NodeView) -> Result<(NodeId, Address), Failure> {
+/// Refuses a node whose address the book cannot keep.
+fn check_node(node: &NodeView) -> Result<(), Failure> {
     let plain = |text: &str| !text.is_empty() && text.len() <= 80 && text.bytes().all(|c| c.is_ascii_graphic());
     if plain(&node.peer) && plain(&node.http) && plain(&node.region) {
-        return Ok((node.id, address(node)));
+        return Ok(());
     }
     let detail = "peer must be like 127.0.0.1:7701, http like http://127.0.0.1:7601, and region the name of one.";
     Err(Failure::bad_request(detail))
 }
 
-/// A region has one group for ever: a second one would grant everything once more. So none is formed where the region has
-/// other nodes, which may be cut off, or names, whose leases and fencing tokens only the first one knew.
-async fn refuse_second_group(
-    member: &Member,
-    group: &Group,
-    voters: &BTreeMap<NodeId, Address>,
-) -> Result<(), Failure> {
-    let region = group.name();
-    if region == GLOBAL || !group.members_applied().is_empty() {
-        // A group that is formed is compared with these voters.
-        return Ok(());
-    }
-    if !member.global.members_applied().is_empty() {
-        member.global.linearize_anywhere().await?;
-    }
-    let nodes = member.regions.members_of(region);
-    let others: Vec<NodeId> = nodes.into_iter().filter(|id| !voters.contains_key(id)).collect();
-    if !others.is_empty() {
-        let detail =
-            format!("Region {region} has other nodes, {others:?}: bring them back, and add this one to its group.");
-        return Err(Failure::bad_request(detail));
-    }
-    if member.has_names(region) {
-        let detail =
-            format!("There was a region {region}, and names are still claimed for it: give a new region a new name.");
-        return Err(Failure::bad_request(detail));
-    }
-    Ok(())
-}
-
-/// Forms a group of its first voters, this node among them. Repeating it does nothing.
+/// Asks for a change of members, and how far it is: repeating it does nothing else. The leaders carry it out by themselves. On the
+/// leader of the global group.
 #[utoipa::path(
-    post, path = "/v1/cluster/form", tag = "cluster", request_body = FormRequest,
+    post, path = "/v1/cluster/changes", tag = "cluster", request_body = ChangeRequest,
     responses(
-        (status = 204, description = "It is formed"),
-        (status = 400, description = "Formed of others already", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "How far it is", body = ChangeAnswer),
+        (status = 400, description = "Refused; nothing was changed", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "This node does not lead the global group", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn form(State(node): State<Arc<Node>>, Json(body): Json<FormRequest>) -> Result<StatusCode, Failure> {
-    let group = named(&node, &body.group)?;
-    let voters = body.voters.iter().map(member).collect::<Result<BTreeMap<_, _>, _>>()?;
-    refuse_second_group(node.joined_member()?, group, &voters).await?;
-    match group.form(voters).await {
-        Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(FormError::Stopped) => Err(Failure::shutting_down()),
-        Err(error @ (FormError::AlreadyFormed { .. } | FormError::NotAVoter | FormError::TooLarge(_))) => {
-            Err(Failure::bad_request(format!("{error}.")))
-        }
+pub async fn change(State(node): State<Arc<Node>>, Json(body): Json<ChangeRequest>) -> Result<Response, Failure> {
+    if let ChangeRequest::Add { node } | ChangeRequest::Replace { with: node, .. } = &body {
+        check_node(node)?;
     }
+    // On its own, so that what was checked is recorded also when the caller hangs up.
+    let admitting = tokio::spawn(async move { Ok(ops::admit(&node, node.joined_member()?, &body).await) });
+    let admitted: Result<_, NotJoined> = admitting.await.map_err(|_ended| Failure::shutting_down())?;
+    Ok(answer(&admitted?.map_err(refused_change)?))
+}
+
+fn refused_change(error: Refused) -> Failure {
+    if let Refused::Change(error) = error {
+        return refused(error);
+    }
+    if let Refused::Submit(error) = error {
+        return refused(ChangeError::Submit(error));
+    }
+    Failure::bad_request(format!("{error}."))
 }
 
 fn refused(error: ChangeError) -> Failure {
@@ -193,55 +206,11 @@ fn refused(error: ChangeError) -> Failure {
         ChangeError::Submit(error) => error.into(),
         ChangeError::NotTaken { .. } => Failure::from(SubmitError::UnknownOutcome)
             .with_detail(format!("{error}: look who leads now, and try again.")),
-        ChangeError::InProgress | ChangeError::Refused(_) => Failure::bad_request(format!("{error}.")),
+        ChangeError::InProgress
+        | ChangeError::Refused(_)
+        | ChangeError::FewerLosses { .. }
+        | ChangeError::NoMajority { .. } => Failure::bad_request(format!("{error}.")),
     }
-}
-
-/// Adds nodes that follow without a vote. On the leader.
-#[utoipa::path(
-    post, path = "/v1/cluster/learners", tag = "cluster", request_body = AddLearnersRequest,
-    responses((status = 204, description = "They are members; they catch up from now on"),
-              (status = 400, description = "Refused", body = Problem, content_type = "application/problem+json"))
-)]
-pub async fn add_learners(
-    State(node): State<Arc<Node>>,
-    Json(body): Json<AddLearnersRequest>,
-) -> Result<StatusCode, Failure> {
-    let group = named(&node, &body.group)?;
-    let nodes = body.nodes.iter().map(member).collect::<Result<_, _>>()?;
-    group.add_learners(nodes).await.map_err(refused)?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Takes a node without a vote out of a group. On the leader.
-#[utoipa::path(
-    post, path = "/v1/cluster/remove-member", tag = "cluster", request_body = RemoveMemberRequest,
-    responses((status = 204, description = "It is no member any more"),
-              (status = 400, description = "Refused", body = Problem, content_type = "application/problem+json"))
-)]
-pub async fn remove_member(
-    State(node): State<Arc<Node>>,
-    Json(body): Json<RemoveMemberRequest>,
-) -> Result<StatusCode, Failure> {
-    let group = named(&node, &body.group)?;
-    group.remove_learner(body.node).await.map_err(refused)?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Gives members a vote, and takes it from others, in one step. On the leader.
-#[utoipa::path(
-    post, path = "/v1/cluster/voters", tag = "cluster", request_body = ChangeVotersRequest,
-    responses((status = 204, description = "It is so"),
-              (status = 400, description = "Refused", body = Problem, content_type = "application/problem+json"))
-)]
-pub async fn change_voters(
-    State(node): State<Arc<Node>>,
-    Json(body): Json<ChangeVotersRequest>,
-) -> Result<StatusCode, Failure> {
-    let group = named(&node, &body.group)?;
-    let (add, remove) = (body.add.into_iter().collect(), body.remove.into_iter().collect());
-    group.change_voters(add, remove, body.keep).await.map_err(refused)?;
-    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Hands leadership over. On the leader.

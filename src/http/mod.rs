@@ -30,6 +30,7 @@ use axum::response::{IntoResponse, Response};
 use ratequeue_api::{ErrorCode, header as names};
 use serde::Serialize;
 
+pub use cluster::view as cluster_view;
 pub use openapi::document;
 pub use translate::take_off;
 

@@ -84,6 +84,9 @@ pub const STATE_DAMAGED_KEPT_MAX: u32 = 1_000;
 /// The largest `identity.json`.
 pub const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
 
+/// The largest founding file: 64 nodes with their addresses.
+pub const FOUNDING_BYTES_MAX: u64 = 256 * 1024;
+
 /// The largest log mark file.
 pub const LOG_MARK_BYTES_MAX: usize = 4 * 1024;
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::caps;
-use crate::file::{create_dir_durable, write_whole};
+use crate::file::{create_dir_durable, sync_parent, write_whole};
 use crate::group::GroupName;
 use crate::keys;
 
@@ -37,6 +37,13 @@ pub struct Identity {
 #[derive(Serialize, Deserialize)]
 struct IdentityFile {
     identity: Identity,
+    crc32c: String,
+}
+
+/// What stands in `founding.json`. The text is opaque to this crate.
+#[derive(Serialize, Deserialize)]
+struct FoundingFile {
+    founding: String,
     crc32c: String,
 }
 
@@ -190,6 +197,42 @@ impl DataDir {
         }
     }
 
+    /// The text that was written by [`DataDir::write_founding`] last; `None` when none was.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`] when it was changed since, [`OpenError::Io`] when it cannot be read.
+    pub fn founding(&self) -> Result<Option<String>, OpenError> {
+        let path = self.path.join(keys::FILE_FOUNDING);
+        let Some(bytes) = read_small(&path, caps::FOUNDING_BYTES_MAX)? else { return Ok(None) };
+
+        let unreadable = |error: serde_json::Error| damaged(&path, &format!("it cannot be read ({error})"));
+        let stored: FoundingFile = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        if checksum_text(stored.founding.as_bytes()) != stored.crc32c {
+            return Err(damaged(&path, "it was changed: its checksum does not fit"));
+        }
+        Ok(Some(stored.founding))
+    }
+
+    /// Records durably which nodes this one founds a cluster with, or that it founds none.
+    ///
+    /// # Errors
+    /// [`OpenError::Io`] when it cannot be written.
+    pub fn write_founding(&self, text: Option<&str>) -> Result<(), OpenError> {
+        let path = self.path.join(keys::FILE_FOUNDING);
+        let io = |source| io_error(&path, source);
+        let Some(text) = text else {
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io(error)),
+                _ => sync_parent(&path).map_err(io),
+            };
+        };
+
+        let stored = FoundingFile { founding: text.to_owned(), crc32c: checksum_text(text.as_bytes()) };
+        let mut bytes = serde_json::to_vec_pretty(&stored).map_err(|error| io(error.into()))?;
+        bytes.push(b'\n');
+        write_whole(&path, &bytes).map_err(io)
+    }
+
     /// The folder of a group's log. It is made when the log is opened, which must not be before the identity was written:
     /// a log without an identity is damage.
     pub fn log_dir(&self, group: &GroupName) -> PathBuf {
@@ -219,7 +262,7 @@ fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
         let name = entry.map_err(io)?.file_name().to_string_lossy().into_owned();
         match name.as_str() {
             // Left by a start that got no further; `lost+found` stands in every fresh volume.
-            keys::FILE_LOCK | "identity.tmp" | "lost+found" => {}
+            keys::FILE_LOCK | keys::FILE_FOUNDING | "founding.tmp" | "identity.tmp" | "lost+found" => {}
             keys::DIR_LOG | keys::DIR_STATE => {
                 let detail = format!("'{name}' is there, but {} is missing", keys::FILE_IDENTITY);
                 return Err(damaged(path, &detail));
@@ -251,16 +294,22 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
-fn read_identity(dir: &Path) -> Result<Option<Identity>, OpenError> {
-    let path = dir.join(keys::FILE_IDENTITY);
-    let io = |source| io_error(&path, source);
-    let file = match File::open(&path) {
+/// The bytes of a file, as far as the limit; `None` when there is no such file.
+fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, OpenError> {
+    let io = |source| io_error(path, source);
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io(error)),
     };
     let mut bytes = Vec::new();
-    file.take(caps::IDENTITY_BYTES_MAX).read_to_end(&mut bytes).map_err(io)?;
+    file.take(limit).read_to_end(&mut bytes).map_err(io)?;
+    Ok(Some(bytes))
+}
+
+fn read_identity(dir: &Path) -> Result<Option<Identity>, OpenError> {
+    let path = dir.join(keys::FILE_IDENTITY);
+    let Some(bytes) = read_small(&path, caps::IDENTITY_BYTES_MAX)? else { return Ok(None) };
     // The format first: of a newer one only this field is known to be where we look for it.
     let unreadable = |error: serde_json::Error| damaged(&path, &format!("it cannot be read ({error})"));
     let probe: FormatProbe = serde_json::from_slice(&bytes).map_err(unreadable)?;
@@ -284,8 +333,11 @@ fn identity_text(identity: &Identity) -> Result<Vec<u8>, serde_json::Error> {
 
 /// Over the compact JSON of the identity, so that the layout of the file does not matter.
 fn checksum(identity: &Identity) -> Result<String, serde_json::Error> {
-    let bytes = serde_json::to_vec(identity)?;
-    Ok(format!("{:08x}", crc32c::crc32c(&bytes)))
+    Ok(checksum_text(&serde_json::to_vec(identity)?))
+}
+
+fn checksum_text(bytes: &[u8]) -> String {
+    format!("{:08x}", crc32c::crc32c(bytes))
 }
 
 fn compare(path: &Path, found: &Identity, expected: &Identity) -> Result<(), OpenError> {

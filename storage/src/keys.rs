@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `lock` | advisory lock and the process id of its holder |
 //! | `identity.json` | who this node is ([`crate::Identity`]) |
+//! | `founding.json` | the nodes that this one founds a cluster with; not there on a node that joined one |
 //! | `log/<group>/wal/` | chunk files of the log |
 //! | `log/<group>/mark` | [`LOG_MARK`]: what the log must at least hold |
 //! | `state/` | sled |
@@ -33,6 +34,8 @@ use crate::group::GroupName;
 pub const FILE_LOCK: &str = "lock";
 /// Name of the identity file.
 pub const FILE_IDENTITY: &str = "identity.json";
+/// Name of the founding file.
+pub const FILE_FOUNDING: &str = "founding.json";
 /// Folder of all logs.
 pub const DIR_LOG: &str = "log";
 /// Folder of one log's chunk files, inside the group's folder.

@@ -194,7 +194,7 @@ async fn a_body_that_is_announced_as_too_large_is_refused_at_once() {
         ("POST /v1/resources/r/acquire", 1 << 60),
         ("PUT /v1/resources/r", 1 << 60),
         ("POST /v1/leases/local.00000000000000000000/release", 1 << 60),
-        ("POST /v1/cluster/form", 1_u64 << 60),
+        ("POST /v1/cluster/changes", 1_u64 << 60),
     ] {
         let mut stream = connect(client).await;
         let head = format!("{target} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");

@@ -1,4 +1,4 @@
-//! Calls that form a cluster and change its members.
+//! Calls that show a cluster and change its members.
 
 use reqwest::Method;
 use serde::Serialize;
@@ -25,36 +25,13 @@ impl Client {
         self.post("/v1/cluster/adopt", request).await
     }
 
-    /// Forms a group of its first voters. Repeating it does nothing.
+    /// Asks for a change of members, and how far it is. The leader of the global group must be asked. Repeating it changes
+    /// nothing.
     ///
     /// # Errors
     /// The server's refusal, or that the node did not answer.
-    pub async fn form(&self, request: &cluster::FormRequest) -> Result<(), ClientError> {
-        self.post("/v1/cluster/form", request).await
-    }
-
-    /// Adds learners. The leader must be asked.
-    ///
-    /// # Errors
-    /// The server's refusal, or that the node did not answer.
-    pub async fn add_learners(&self, request: &cluster::AddLearnersRequest) -> Result<(), ClientError> {
-        self.post("/v1/cluster/learners", request).await
-    }
-
-    /// Takes a learner out of a group. The leader must be asked.
-    ///
-    /// # Errors
-    /// The server's refusal, or that the node did not answer.
-    pub async fn remove_member(&self, request: &cluster::RemoveMemberRequest) -> Result<(), ClientError> {
-        self.post("/v1/cluster/remove-member", request).await
-    }
-
-    /// Changes the voters. The leader must be asked.
-    ///
-    /// # Errors
-    /// The server's refusal, or that the node did not answer.
-    pub async fn change_voters(&self, request: &cluster::ChangeVotersRequest) -> Result<(), ClientError> {
-        self.post("/v1/cluster/voters", request).await
+    pub async fn change_members(&self, request: &cluster::ChangeRequest) -> Result<cluster::ChangeAnswer, ClientError> {
+        self.post("/v1/cluster/changes", request).await
     }
 
     /// Hands leadership over. The leader must be asked.

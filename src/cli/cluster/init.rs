@@ -1,22 +1,22 @@
 //! `ratequeue cluster init`.
 //!
-//! The node with the lowest id decides which cluster it is: it takes the first id that it is offered, and tells every later
-//! comer. So two runs at once, and a run after one that broke off, end with the same cluster.
-//!
-//! Before anything is formed, every node looks for every other one at the peer address that the file gives.
+//! Gives every node of the file the cluster's id and what is to be founded; the nodes form the groups by themselves once all of
+//! them agree. The node with the lowest id decides which cluster it is: it takes the first id that it is offered, and tells
+//! every later comer. So two runs at once, and a run after one that broke off, end with the same cluster.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use clap::Args;
 use futures::future::try_join_all;
-use ratequeue_api::cluster::{AddLearnersRequest, AdoptRequest, FormRequest, NodeView, UnreachedNode};
+use ratequeue_api::cluster::{AdoptRequest, ChangeKind, ClusterView, NodeView, UnreachedNode};
 
 use super::{Asked, File, LOOK_PAUSE, is_formed};
 use crate::catalog::GLOBAL;
 use crate::cli::{failed, print};
 use crate::config::ClusterFile;
 use crate::exit::{Exit, Failed};
+use crate::ops::founding;
 
 /// How long the nodes are given to agree on leaders.
 const READY_WITHIN: std::time::Duration = std::time::Duration::from_secs(15);
@@ -36,7 +36,7 @@ impl Init {
     }
 }
 
-/// Forms the cluster, and waits until every group has a leader.
+/// Has the nodes form the cluster, and waits until every group has a leader.
 pub async fn init(place: &File, file: &ClusterFile) -> Result<(), Failed> {
     let asked = place.ask(file).await?;
     let silent: Vec<_> = asked.iter().filter_map(|asked| asked.view.as_ref().err().map(|why| (asked, why))).collect();
@@ -45,42 +45,42 @@ pub async fn init(place: &File, file: &ClusterFile) -> Result<(), Failed> {
         let text = format!("nodes {ids:?} do not answer: start them first. Node {}: {why}", first.node.id);
         return Err(Failed::new(Exit::Failed, text));
     }
-    refuse_half_empty(&asked)?;
+
+    refuse_empty(&asked)?;
     refuse_new_regions(place, file, &asked).await?;
     let cluster_id = adopt_all(file, &asked).await?;
     refuse_unreached(file, &asked, &cluster_id).await?;
-
-    for region in file.regions.keys() {
-        let voters = asked.iter().filter(|asked| asked.node.region == *region).collect();
-        form(region, voters, &asked).await?;
+    if is_formed(&asked, GLOBAL) {
+        place.move_members(file).await?;
     }
-    let voters = file.global_voters(&file.ids().into_iter().collect());
-    let voters = asked.iter().filter(|asked| voters.contains(&asked.node.id)).collect();
-    form(GLOBAL, voters, &asked).await?;
-    let nodes = asked.iter().map(|asked| asked.node.clone()).collect();
-    let everybody = AddLearnersRequest { group: GLOBAL.to_owned(), nodes };
-    place.at_leader(file, GLOBAL, async |leader| leader.add_learners(&everybody).await).await?;
     wait_ready(place, file).await
 }
 
-/// A node without data beside a formed cluster has lost it, or the formed one came from elsewhere: both are for people.
-fn refuse_half_empty(asked: &[Asked]) -> Result<(), Failed> {
+/// A node without data beside a formed cluster has lost it, or the formed one came from elsewhere: both are for people. While
+/// the cluster is being formed a node may start anew, unless it has voted.
+fn refuse_empty(asked: &[Asked]) -> Result<(), Failed> {
     let empty: Vec<u64> =
         asked.iter().filter(|asked| asked.cluster_id().is_none()).map(|asked| asked.node.id).collect();
-    let (Some(formed), Some(id)) = (asked.iter().find(|asked| asked.is_formed()), empty.first()) else { return Ok(()) };
-    let text = if empty.len() * 2 > asked.len() {
-        format!(
+    let Some(id) = empty.first() else { return Ok(()) };
+    let formed = asked.iter().find(|asked| asked.has_voters(GLOBAL));
+    let voted = empty.iter().find(|id| asked.iter().any(|asked| asked.knows(**id)));
+    let text = match (formed, voted) {
+        (Some(formed), _) if empty.len() * 2 > asked.len() => format!(
             "node {} belongs to another cluster ({}), and nodes {empty:?} are empty: nothing was formed. Give it an empty data \
              folder, or, if this is that cluster, bring back the data of the others",
             formed.node.id,
             formed.cluster_id().unwrap_or_default()
-        )
-    } else {
-        format!(
+        ),
+        (Some(_), _) => format!(
             "the cluster is formed already, but node {id} is empty. A node that lost its data cannot come back under its old \
              id: give the new one another id and run `ratequeue cluster replace-node --id {id} --with NEW`, or, if it is a \
              new node, `ratequeue cluster add-node --id {id}`"
-        )
+        ),
+        (None, Some(id)) => format!(
+            "node {id} has lost its data while the cluster was being formed, and it may have voted. Nothing can have been \
+             created yet: stop all nodes, empty their data folders, start them, and repeat `ratequeue cluster init`"
+        ),
+        (None, None) => return Ok(()),
     };
     Err(Failed::new(Exit::Failed, text))
 }
@@ -101,21 +101,25 @@ async fn refuse_new_regions(place: &File, file: &ClusterFile, asked: &[Asked]) -
     Err(Failed::new(Exit::Failed, text))
 }
 
-/// Makes every node part of one cluster; says of which.
+/// Makes every node part of one cluster, to found it; says of which.
 async fn adopt_all(file: &ClusterFile, asked: &[Asked]) -> Result<String, Failed> {
-    let mut cluster_id = format!("{:032x}", rand::random::<u128>());
+    let known = asked.iter().find_map(Asked::cluster_id);
+    let mut cluster_id = known.map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned);
     for (nth, asked) in asked.iter().enumerate() {
-        let (name, reach) = (file.name.clone(), Vec::new());
-        let request = AdoptRequest { name, cluster_id: cluster_id.clone(), node: asked.node.id, reach };
-        let answer = asked.client.adopt(&request).await.map_err(failed)?;
+        let (id, request) = (asked.node.id, adoption(file, &asked.node, &cluster_id, Vec::new()));
+        let answer = asked.client.adopt(&request).await.map_err(|error| {
+            let what = if nth == 0 { "nothing was changed" } else { "nothing was formed" };
+            let text = format!("node {id}: {error}. {what}: mend that, and repeat `ratequeue cluster init`");
+            Failed::new(Exit::Failed, text)
+        })?;
 
-        if nth == 0 {
+        if nth == 0 && known.is_none() {
             cluster_id = answer.cluster_id;
         } else if answer.cluster_id != cluster_id {
             let text = format!(
-                "node {} belongs to another cluster ({}): nothing was formed. Give it an empty data folder, or take it out of \
+                "node {id} belongs to another cluster ({}): nothing was formed. Give it an empty data folder, or take it out of \
                  the file",
-                asked.node.id, answer.cluster_id
+                answer.cluster_id
             );
             return Err(Failed::new(Exit::Failed, text));
         }
@@ -123,13 +127,23 @@ async fn adopt_all(file: &ClusterFile, asked: &[Asked]) -> Result<String, Failed
     Ok(cluster_id)
 }
 
+fn adoption(file: &ClusterFile, node: &NodeView, cluster_id: &str, reach: Vec<NodeView>) -> AdoptRequest {
+    AdoptRequest {
+        name: file.name.clone(),
+        cluster_id: cluster_id.to_owned(),
+        node: node.id,
+        region: node.region.clone(),
+        founding: Some(founding::of_file(file)),
+        reach,
+    }
+}
+
 /// A group that is formed with an address at which a node does not answer may never find a leader, and keeps the address. So
 /// every node looks for every other one first: nodes listen for each other from the moment they are adopted.
 async fn refuse_unreached(file: &ClusterFile, asked: &[Asked], cluster_id: &str) -> Result<(), Failed> {
     let nodes: Vec<NodeView> = asked.iter().map(|asked| asked.node.clone()).collect();
     let looks = asked.iter().map(async |from| {
-        let (name, cluster_id) = (file.name.clone(), cluster_id.to_owned());
-        let request = AdoptRequest { name, cluster_id, node: from.node.id, reach: nodes.clone() };
+        let request = adoption(file, &from.node, cluster_id, nodes.clone());
         from.client.adopt(&request).await.map(|answer| (from.node.id, answer.unreached))
     });
     let looks = try_join_all(looks).await.map_err(failed)?;
@@ -160,16 +174,6 @@ fn describe_missed(((id, peer), from): (&(u64, String), &Vec<(u64, String)>)) ->
     format!("node {id} does not answer nodes {ids:?} at its peer address {peer} ({reason})")
 }
 
-/// Forms a group, unless it is formed. On one of its voters, the same one each time, so that it is formed once.
-async fn form(group: &str, voters: Vec<&Asked>, asked: &[Asked]) -> Result<(), Failed> {
-    let Some(first) = voters.first() else { return Ok(()) };
-    if is_formed(asked, group) {
-        return Ok(());
-    }
-    let nodes = voters.iter().map(|asked| asked.node.clone()).collect();
-    first.client.form(&FormRequest { group: group.to_owned(), voters: nodes }).await.map_err(failed)
-}
-
 async fn wait_ready(place: &File, file: &ClusterFile) -> Result<(), Failed> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
@@ -181,8 +185,12 @@ async fn wait_ready(place: &File, file: &ClusterFile) -> Result<(), Failed> {
             return Ok(());
         }
         if Instant::now() > deadline {
+            let views = asked.iter().filter_map(|asked| asked.view.as_ref().ok());
+            let progress = views.flat_map(|view| &view.changes).find_map(|change| change.progress.clone());
             let text = format!(
-                "nodes {waiting:?} have found no leader yet, or do not reach all regions: look at `ratequeue cluster status`"
+                "nodes {waiting:?} have found no leader yet, or do not reach all regions{}. It goes on by itself: look at \
+                 `ratequeue cluster status`",
+                progress.map(|progress| format!(": {progress}")).unwrap_or_default()
             );
             return Err(Failed::new(Exit::Failed, text));
         }
@@ -196,5 +204,7 @@ fn is_ready(asked: &Asked) -> bool {
     let leads_known = [asked.own_group(), asked.group(GLOBAL)]
         .into_iter()
         .all(|group| group.is_some_and(|group| group.leader.is_some() && !group.voters.is_empty()));
-    reaches_all && leads_known
+    let founds = |view: &ClusterView| view.changes.iter().any(|change| change.kind == ChangeKind::Found);
+    let is_formed = asked.view.as_ref().is_ok_and(|view| !founds(view));
+    reaches_all && leads_known && is_formed
 }

@@ -7,7 +7,7 @@ mod status;
 mod up;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use ratequeue_api::ErrorCode;
@@ -20,6 +20,8 @@ use crate::exit::{Exit, Failed};
 
 /// How long one node is given to answer.
 const NODE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a leader is looked for.
+const LEADER_WITHIN: Duration = Duration::from_secs(10);
 /// Pause between two looks at something that takes its time.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
@@ -38,6 +40,8 @@ pub enum Cluster {
     RemoveNode(members::RemoveNode),
     /// Puts a new node in the place of one that is lost
     ReplaceNode(members::ReplaceNode),
+    /// Gives the votes of the global group to the members that should have them
+    Rebalance(members::Rebalance),
     /// Hands leadership of a group to another node
     TransferLeader(leader::TransferLeader),
     /// Hands over everything that a node leads, before it is stopped
@@ -53,6 +57,7 @@ impl Cluster {
             Self::AddNode(add) => add.run().await,
             Self::RemoveNode(remove) => remove.run().await,
             Self::ReplaceNode(replace) => replace.run().await,
+            Self::Rebalance(rebalance) => rebalance.run().await,
             Self::TransferLeader(transfer) => transfer.run().await,
             Self::Drain(drain) => drain.run().await,
         }
@@ -90,9 +95,15 @@ impl Asked {
         self.group(&self.node.region)
     }
 
-    /// Whether the group of its region is formed, as far as it knows.
-    fn is_formed(&self) -> bool {
-        self.own_group().is_some_and(|group| !group.voters.is_empty())
+    /// Whether a group is formed, as far as it knows.
+    fn has_voters(&self, group: &str) -> bool {
+        self.group(group).is_some_and(|group| !group.voters.is_empty())
+    }
+
+    /// Whether it knows a node as a member of one of its groups.
+    fn knows(&self, id: u64) -> bool {
+        let groups = self.view.iter().flat_map(|view| view.groups.values());
+        groups.into_iter().any(|group| group.voters.contains(&id) || group.learners.contains(&id))
     }
 
     /// Whether it leads a group, and a majority follows.
@@ -106,9 +117,9 @@ impl Asked {
     }
 }
 
-/// Whether somebody is in this group, as far as those who were asked know.
+/// Whether a group is formed, as far as those who were asked know.
 fn is_formed(asked: &[Asked], group: &str) -> bool {
-    asked.iter().filter_map(|asked| asked.group(group)).any(|group| !group.voters.is_empty())
+    asked.iter().any(|asked| asked.has_voters(group))
 }
 
 impl File {
@@ -138,30 +149,34 @@ impl File {
 
     /// The leader of a group, waited for while there is none.
     async fn leader(&self, file: &ClusterFile, group: &str) -> Result<Asked, Failed> {
-        for _ in 0..LEADER_LOOKS {
+        let give_up = Instant::now() + LEADER_WITHIN;
+        loop {
             let asked = self.ask(file).await?;
             // One that was deposed and has not heard of it believes that it leads, in an earlier term.
             let leaders = asked.into_iter().filter(|asked| asked.leads(group));
             if let Some(leader) = leaders.max_by_key(|asked| asked.group(group).map(|group| group.term)) {
                 return Ok(leader);
             }
+            if Instant::now() > give_up {
+                let text = format!("group {group} has no leader: are most of its voters running?");
+                return Err(Failed::new(Exit::Failed, text));
+            }
             tokio::time::sleep(LOOK_PAUSE).await;
         }
-        Err(Failed::new(Exit::Failed, format!("group {group} has no leader: are most of its voters running?")))
     }
 
-    /// Has the leader of a group do something. Again, when it led no longer: then nothing has happened.
+    /// Has the leader of a group do something that may be done twice. Again, when it does not lead any more.
     async fn at_leader<T>(
         &self,
         file: &ClusterFile,
         group: &str,
         act: impl AsyncFn(&Client) -> Result<T, ClientError>,
     ) -> Result<T, Failed> {
-        let mut looks = 0;
+        let give_up = Instant::now() + LEADER_WITHIN * 2;
         loop {
             let leader = self.leader(file, group).await?;
             match act(&leader.client).await {
-                Err(error) if error.code() == Some(ErrorCode::NoQuorum) && looks < LEADER_LOOKS => looks += 1,
+                Err(error) if is_passing(&error) && Instant::now() < give_up => {}
                 done => return done.map_err(super::failed),
             }
             tokio::time::sleep(LOOK_PAUSE).await;
@@ -169,8 +184,11 @@ impl File {
     }
 }
 
-/// How often a leader is looked for.
-const LEADER_LOOKS: u32 = 50;
+/// Whether the next leader may answer what this one did not.
+fn is_passing(error: &ClientError) -> bool {
+    let codes = [ErrorCode::NoQuorum, ErrorCode::UnknownOutcome, ErrorCode::ShuttingDown];
+    error.code().is_none_or(|code| codes.contains(&code))
+}
 
 /// The region of a node, or what to do about a wrong id.
 fn region_of(file: &ClusterFile, id: u64) -> Result<String, Failed> {

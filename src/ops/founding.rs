@@ -1,0 +1,176 @@
+//! Founding a cluster: its nodes form its groups by themselves, once all of them agree on what it is.
+//!
+//! ```text
+//!  adopt                every node is given the cluster's id and the content of the cluster file, and keeps both
+//!  agree                each asks all others, over the peer link, whether they keep the same
+//!  form a region        the lowest id of it, once all agree
+//!  form the global one  the lowest id of its voters, once every region has a leader
+//!  complete             the leader of the global group adds all nodes, and with that the cluster is formed
+//! ```
+//! Every step is repeated until it is done, so that any node may stop in between. A node that keeps no founding, as one that
+//! was adopted to join a cluster, never forms anything here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ratequeue_api::cluster::{ClusterView, Founding, NodeView};
+use ratequeue_raft::{Address, NodeId};
+
+use super::book::{Book, Change, Entry};
+use super::survey::ask_all;
+use super::{Refused, global_voters};
+use crate::catalog::GLOBAL;
+use crate::config::ClusterFile;
+use crate::node::{Member, Node};
+use crate::regions::address;
+
+/// What the nodes of a cluster file have to agree on.
+pub fn of_file(file: &ClusterFile) -> Founding {
+    let mut nodes: Vec<NodeView> = file.views().collect();
+    nodes.sort_by_key(|node| node.id);
+    let round_trip_ms = u64::try_from(file.round_trip().as_millis()).unwrap_or(u64::MAX);
+    Founding { nodes, voters_per_region: file.global.voters_per_region, round_trip_ms }
+}
+
+/// What a node founds its cluster with; nothing when it joins one, and once the cluster is formed.
+pub fn of_node(node: &Node) -> Option<Founding> {
+    let is_formed = node.member().is_some_and(|member| !member.global.members_applied().is_empty());
+    node.founding().filter(|_| !is_formed)
+}
+
+/// Makes a node part of a cluster, to found it or to join it; says of which it is part.
+///
+/// # Errors
+/// [`Refused::NotFounded`] says what does not fit.
+pub async fn adopt(node: &Arc<Node>, cluster_id: &str, founding: Option<&Founding>) -> Result<String, Refused> {
+    let _one_at_a_time = node.changes.admitting.lock().await;
+    let groups = node.member().map(Member::groups).into_iter().flatten();
+    let is_formed = groups.into_iter().any(|group| !group.status().voters.is_empty());
+    if !is_formed {
+        check(node, founding)?;
+        let is_new = node.member().is_none();
+        if founding.is_some() || is_new {
+            node.set_founding(founding).map_err(|error| Refused::NotFounded(error.to_string()))?;
+        }
+    }
+    node.join(cluster_id).await.map_err(|error| Refused::NotFounded(format!("this node cannot join: {error}")))
+}
+
+/// A node of which nothing is formed founds only what it was started for, and never a cluster that it was adopted to join.
+fn check(node: &Node, founding: Option<&Founding>) -> Result<(), Refused> {
+    let known = node.founding();
+    let refused = |text: String| Err(Refused::NotFounded(text));
+    match (node.member(), founding) {
+        (Some(_), Some(_)) if known.is_none() => refused(
+            "this node was adopted to join a cluster, and cannot found one: give it an empty data folder".to_owned(),
+        ),
+        (Some(_), None) if known.is_some() => refused(
+            "this node is to found its cluster: repeat `ratequeue cluster init`, or give it an empty data folder"
+                .to_owned(),
+        ),
+        (_, Some(founding)) => match difference(&of_file(&node.options.cluster), founding) {
+            Some(text) => refused(format!("this node was started with another cluster file: {text}")),
+            None => Ok(()),
+        },
+        (_, None) => Ok(()),
+    }
+}
+
+/// The first thing in which two foundings differ, in words.
+fn difference(ours: &Founding, theirs: &Founding) -> Option<String> {
+    let by_id = |founding: &Founding| -> BTreeMap<NodeId, NodeView> {
+        founding.nodes.iter().map(|node| (node.id, node.clone())).collect()
+    };
+    let (here, there) = (by_id(ours), by_id(theirs));
+    let text = |node: Option<&NodeView>| {
+        let of = |node: &NodeView| format!("in region {} at {}, peer {}", node.region, node.http, node.peer);
+        node.map_or_else(|| "absent".to_owned(), of)
+    };
+    let ids = here.keys().chain(there.keys());
+    let differs = ids.copied().find(|id| here.get(id) != there.get(id));
+    if let Some(id) = differs {
+        return Some(format!("there node {id} is {}, here it is {}", text(there.get(&id)), text(here.get(&id))));
+    }
+    if ours.voters_per_region != theirs.voters_per_region {
+        return Some("global.voters_per_region differs".to_owned());
+    }
+    let differs = ours.round_trip_ms != theirs.round_trip_ms;
+    differs.then(|| "global.round_trip_ms differs".to_owned())
+}
+
+/// Takes the next step towards the cluster that this node founds; says what it waits for.
+pub async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refused> {
+    let Some(founding) = of_node(node) else { return Ok(None) };
+    let own = node.options.id;
+    let views = match agreement(&founding, ask_all(node, &founding.nodes).await) {
+        Ok(views) => views,
+        Err(waits) => return Ok(Some(waits)),
+    };
+    let is_formed = |name: &str| views.iter().any(|view| has_voters(view, name));
+
+    let (name, group) = (member.region.name(), &member.region);
+    let here: Vec<&NodeView> = founding.nodes.iter().filter(|node| node.region == name).collect();
+    if group.status().voters.is_empty() && !is_formed(name) && here.first().is_some_and(|first| first.id == own) {
+        group.form(here.iter().map(|node| (node.id, address(node))).collect()).await?;
+    }
+
+    let voters = global_voters(&founding.nodes, founding.voters_per_region);
+    if voters.first() == Some(&own) && member.global.status().voters.is_empty() && !is_formed(GLOBAL) {
+        let waiting: Vec<u64> = views.iter().filter(|view| !has_leader(view)).map(|view| view.node).collect();
+        if !waiting.is_empty() {
+            return Ok(Some(format!("nodes {waiting:?} have no leader in their regions yet")));
+        }
+        let voters = founding.nodes.iter().filter(|node| voters.contains(&node.id));
+        let entry = |node: &NodeView| Entry { node: node.clone(), change: Some(Change::Founding) };
+        member.global.form(voters.map(|node| (node.id, entry(node).address())).collect()).await?;
+    }
+    Ok(Some("the groups are being formed".to_owned()))
+}
+
+/// The views of all nodes, once they all keep the same founding.
+fn agreement(
+    founding: &Founding,
+    asked: Vec<(NodeView, Result<ClusterView, String>)>,
+) -> Result<Vec<ClusterView>, String> {
+    let mut views = Vec::new();
+    for (node, view) in asked {
+        let view = view.map_err(|why| format!("node {} does not answer: {why}", node.id))?;
+        match &view.founding {
+            Some(theirs) => {
+                if let Some(text) = difference(founding, theirs) {
+                    return Err(format!("node {} founds another cluster: {text}", node.id));
+                }
+            }
+            // It has heard of the formed cluster before this node has.
+            None if has_voters(&view, GLOBAL) => {}
+            None => return Err(format!("node {} was adopted to join, not to found", node.id)),
+        }
+        views.push(view);
+    }
+    Ok(views)
+}
+
+fn has_voters(view: &ClusterView, group: &str) -> bool {
+    view.groups.get(group).is_some_and(|group| !group.voters.is_empty())
+}
+
+/// Whether the group of a node's region has a leader that it knows.
+fn has_leader(view: &ClusterView) -> bool {
+    let mut own = view.groups.iter().filter(|(name, _)| *name != GLOBAL);
+    own.any(|(_, group)| group.leader.is_some() && group.settled)
+}
+
+/// Adds the nodes that have no vote in the global group, and with that ends the founding. On the leader of that group.
+pub async fn complete(node: &Node, member: &Member, book: &Book) -> Result<Option<String>, Refused> {
+    let nodes = node.founding().map(|founding| founding.nodes).unwrap_or_default();
+    let missing = nodes.iter().filter(|node| book.get(node.id).is_none());
+    let missing: BTreeMap<NodeId, Address> = missing.map(|node| (node.id, address(node))).collect();
+    if !missing.is_empty() {
+        member.global.add_learners(missing).await?;
+    }
+
+    let founders = book.changes().filter_map(|(id, _)| book.get(id));
+    let settled = founders.map(|entry| (entry.node.id, Entry::settled(entry.node.clone()).address()));
+    member.global.add_learners(settled.collect()).await?;
+    Ok(None)
+}

@@ -1,0 +1,142 @@
+//! The part of the global group's leader: the votes in that group, and the end of a change.
+
+use std::collections::BTreeSet;
+
+use ratequeue_api::cluster::GroupView;
+use ratequeue_raft::{NodeId, VoterChange, tolerated_losses};
+
+use super::book::{Book, Change, Entry};
+use super::survey::RegionReport;
+use super::{LAG_MAX, Refused, finish_joint, founding, global_voters};
+use crate::node::{Member, Node};
+
+/// Takes the next step in the global group; says what it waits for.
+pub async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refused> {
+    let group = &member.global;
+    if !group.is_leader() {
+        return Ok(None);
+    }
+    finish_joint(group).await?;
+    if Book::of(&group.members_applied()).changes().next().is_none() {
+        return Ok(None);
+    }
+
+    group.linearize().await?;
+    let book = Book::of(&group.members_applied());
+    let Some((id, change)) = book.changes().next() else { return Ok(None) };
+    let Some(entry) = book.get(id) else { return Ok(None) };
+    match change {
+        Change::Founding => founding::complete(node, member, &book).await,
+        Change::Joining { replaces } => join(node, member, &book, entry, replaces).await,
+        Change::Leaving { gone, shrink } => leave(node, member, &book, entry, gone, shrink).await,
+    }
+}
+
+/// A node that votes in its region's group by now has caught up in this one too before it counts here.
+async fn join(
+    node: &Node,
+    member: &Member,
+    book: &Book,
+    entry: &Entry,
+    replaces: Option<NodeId>,
+) -> Result<Option<String>, Refused> {
+    let (group, id) = (&member.global, entry.node.id);
+    let joined =
+        |region: &GroupView| region.voters.contains(&id) && replaces.is_none_or(|old| !region.voters.contains(&old));
+    if let Some(progress) = waits_for_region(node, book, entry, joined).await {
+        return Ok(Some(progress));
+    }
+
+    let status = group.status();
+    let follower = status.progress.get(&id).filter(|progress| progress.matched.is_some());
+    match follower.map(|progress| progress.lag) {
+        _ if id == group.node() => {}
+        Some(lag) if lag <= LAG_MAX => {}
+        Some(lag) => return Ok(Some(format!("node {id} is {lag} entries behind in group global"))),
+        None => return Ok(Some(format!("node {id} has not answered the leader of group global yet"))),
+    }
+
+    let rest = replaces.map_or_else(|| book.clone(), |old| book.without(old));
+    if let Some(progress) = give_votes(node, member, &rest, replaces, false).await? {
+        return Ok(Some(progress));
+    }
+    if let Some(old) = replaces.filter(|old| book.get(*old).is_some()) {
+        group.remove_learner(old).await?;
+    }
+    let settled = Entry::settled(entry.node.clone());
+    group.add_learners([(id, settled.address())].into()).await?;
+    Ok(None)
+}
+
+async fn leave(
+    node: &Node,
+    member: &Member,
+    book: &Book,
+    entry: &Entry,
+    gone: bool,
+    shrink: bool,
+) -> Result<Option<String>, Refused> {
+    let (group, id) = (&member.global, entry.node.id);
+    let left = |region: &GroupView| !region.voters.contains(&id) && !region.learners.contains(&id);
+    if !gone && let Some(progress) = waits_for_region(node, book, entry, left).await {
+        return Ok(Some(progress));
+    }
+
+    if let Some(progress) = give_votes(node, member, &book.without(id), Some(id), shrink).await? {
+        return Ok(Some(progress));
+    }
+    group.remove_learner(id).await?;
+    Ok(None)
+}
+
+/// What the leader of the node's region has still to do, until its group is as it should be.
+async fn waits_for_region(
+    node: &Node,
+    book: &Book,
+    entry: &Entry,
+    is_done: impl Fn(&GroupView) -> bool,
+) -> Option<String> {
+    let region = &entry.node.region;
+    let report = RegionReport::of(node, book, region).await;
+    match report.group() {
+        Some(group) if group.settled && is_done(group) => None,
+        Some(_) => Some(report.progress().unwrap_or_else(|| format!("group {region} has its next step to take"))),
+        None => Some(format!("group {region} has no leader that answers")),
+    }
+}
+
+/// Has those members vote that should, of which `without` is none. Their votes are left as they are when the group would
+/// tolerate fewer losses otherwise, unless one of them has to go.
+pub async fn give_votes(
+    node: &Node,
+    member: &Member,
+    book: &Book,
+    without: Option<NodeId>,
+    shrink: bool,
+) -> Result<Option<String>, Refused> {
+    let group = &member.global;
+    let now: BTreeSet<NodeId> = group.status().voters.into_keys().collect();
+    let wanted = global_voters(book.nodes(), node.options.cluster.global.voters_per_region);
+    let has_to_go = without.is_some_and(|id| now.contains(&id));
+    if wanted == now || (!has_to_go && tolerated_losses(wanted.len()) < tolerated_losses(now.len())) {
+        return Ok(None);
+    }
+
+    // A leader that is to lose its vote hands over first, so that nobody waits for an election.
+    if !wanted.contains(&group.node()) {
+        let mut refused = None;
+        for to in wanted.intersection(&now) {
+            match group.hand_over(Some(*to)).await {
+                Ok(to) => return Ok(Some(format!("node {to} leads group global now"))),
+                Err(error) => refused = Some(error),
+            }
+        }
+        if let Some(error) = refused {
+            return Err(error.into());
+        }
+    }
+
+    let (add, remove) = (&wanted - &now, &now - &wanted);
+    group.change_voters(VoterChange { add, remove, keep: true, shrink }).await?;
+    Ok(None)
+}

@@ -1,0 +1,59 @@
+//! Who votes in the global group.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ratequeue_api::cluster::NodeView;
+use ratequeue_raft::NodeId;
+
+/// Voters of a region when it is the only one.
+const VOTERS_OF_ONE_REGION: usize = 3;
+
+/// The members that vote in the global group: of each region that has members those with the lowest ids. Without a number of
+/// `per_region` that is one with three or more regions, two with two, at most three with one.
+pub fn global_voters<'a>(members: impl IntoIterator<Item = &'a NodeView>, per_region: Option<u32>) -> BTreeSet<NodeId> {
+    let mut regions: BTreeMap<&str, BTreeSet<NodeId>> = BTreeMap::new();
+    for node in members {
+        regions.entry(&node.region).or_default().insert(node.id);
+    }
+
+    let default = match regions.len() {
+        0 | 1 => VOTERS_OF_ONE_REGION,
+        2 => 2,
+        _ => 1,
+    };
+    let count = per_region.and_then(|count| usize::try_from(count).ok()).unwrap_or(default);
+    regions.into_values().flat_map(|ids| ids.into_iter().take(count)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn nodes(counts: &[u64]) -> Vec<NodeView> {
+        let regions = counts.iter().enumerate();
+        let named = regions.flat_map(|(nth, count)| (0..*count).map(move |n| (nth, n)));
+        let node = |(nth, n): (usize, u64)| NodeView {
+            id: u64::try_from(nth).unwrap() * 10 + n + 1,
+            region: format!("r{nth}"),
+            http: String::new(),
+            peer: String::new(),
+        };
+        named.map(node).collect()
+    }
+
+    #[test]
+    fn the_regions_that_count_are_those_with_members() {
+        for (counts, voters) in [
+            (vec![1], vec![1]),
+            (vec![5], vec![1, 2, 3]),
+            (vec![3, 1], vec![1, 2, 11]),
+            (vec![3, 3], vec![1, 2, 11, 12]),
+            (vec![3, 3, 1], vec![1, 11, 21]),
+            (vec![3, 0, 3], vec![1, 2, 21, 22]),
+        ] {
+            assert_eq!(global_voters(&nodes(&counts), None), voters.into_iter().collect());
+        }
+        assert_eq!(global_voters(&nodes(&[3, 3]), Some(1)), [1, 11].into());
+    }
+}
