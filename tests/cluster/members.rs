@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::cluster::{Cluster, REGION, done, failed};
+use crate::cluster::{Cluster, GLOBAL, REGION, done, failed};
 use crate::harness::{concurrency, eventually};
 use crate::load::{Limits, Load};
 use crate::turn::Turn;
@@ -267,4 +267,37 @@ async fn nodes_that_join_at_the_same_time_all_vote() {
     tokio::join!(add("4"), add("5"), add("6"));
     let voters = cluster.at(cluster.leader().await).group().await["voters"].clone();
     assert_eq!(voters, serde_json::json!([1, 2, 3, 4, 5, 6]));
+}
+
+/// The command that asked for a change, and the leaders that carry it out, are lost on the way.
+#[tokio::test]
+async fn a_change_goes_on_without_its_command_and_without_its_leaders() {
+    let _turn = Turn::shared();
+    let mut cluster = Cluster::formed(3).await;
+    cluster.at(1).create("kept", concurrency(1)).await;
+    cluster.describe(4).start().await;
+    let mut add = tokio::process::Command::new(env!("CARGO_BIN_EXE_ratequeue"));
+    add.args(["cluster", "add-node", "--id", "4", "--cluster"]).arg(&cluster.file).kill_on_drop(true);
+    let mut add = add.spawn().unwrap();
+    eventually("it is recorded", || async {
+        let views = cluster.at(1).get("/v1/cluster").await.is(200).body.clone();
+        let is_known = views["groups"][GLOBAL]["learners"].as_array().is_some_and(|ids| ids.contains(&json!(4)));
+        is_known.then_some(())
+    })
+    .await;
+    add.start_kill().unwrap();
+    add.wait().await.unwrap();
+
+    let leader = cluster.leader_of(GLOBAL).await;
+    cluster.node_mut(leader).kill().await;
+    let rest: Vec<u64> = (1..=4).filter(|id| *id != leader).collect();
+    voters_are(&cluster, &rest, &[1, 2, 3, 4]).await;
+    eventually("nothing is under way", || async {
+        let view = cluster.at(4).get("/v1/cluster").await.is(200).body.clone();
+        (view["changes"] == json!([]) && view["groups"][GLOBAL]["leader"].is_u64()).then_some(())
+    })
+    .await;
+    cluster.node_mut(leader).start().await;
+    cluster.at(4).create("by-the-new-one", concurrency(1)).await;
+    done(&cluster.cli(&["rebalance"]).await);
 }
