@@ -360,6 +360,26 @@ async fn a_change_of_voters_goes_on_when_its_caller_leaves() {
 }
 
 #[tokio::test]
+async fn voters_are_not_taken_away_so_that_fewer_may_be_lost_or_no_majority_is_left() {
+    let mut cluster = three().await;
+    let leader = cluster.leader().await;
+    let others = cluster.followers(leader);
+    let group = cluster.group(leader).clone();
+    let without = |node| VoterChange { remove: [node].into(), ..VoterChange::default() };
+    let refused = group.change_voters(without(others[0])).await;
+    assert!(matches!(refused, Err(ChangeError::FewerLosses { before: 1, after: 0, .. })), "{refused:?}");
+
+    cluster.kill(others[1]);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let shrink = |node| VoterChange { shrink: true, ..without(node) };
+    let refused = group.change_voters(shrink(others[0])).await;
+    assert!(matches!(refused, Err(ChangeError::NoMajority { answering: 1, voters: 2, .. })), "{refused:?}");
+    assert_eq!(group.status().voters.len(), 3);
+    group.change_voters(shrink(others[1])).await.unwrap();
+    cluster.submit(put("api", 1)).await.outcome.unwrap();
+}
+
+#[tokio::test]
 async fn more_members_than_a_group_may_have_are_refused_and_the_group_lives() {
     let cluster = three().await;
     let leader = cluster.leader().await;
