@@ -1,11 +1,9 @@
 //! Clusters of two versions: the rules are those that all members can follow.
 
-use std::process::Stdio;
-
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, REGION, done};
-use crate::harness::{Answer, concurrency, eventually, program};
+use crate::cluster::{Cluster, REGION, done, failed};
+use crate::harness::{Answer, concurrency, eventually};
 use crate::member::{CURRENT, level_1};
 use crate::turn::Turn;
 
@@ -110,11 +108,19 @@ async fn a_member_that_cannot_follow_stops() {
     eventually("the level rises", || async { (level_at(&cluster, 1).await == 2).then_some(()) }).await;
     cluster.describe(4).program = level_1();
     cluster.node_mut(4).start().await;
-    let mut joining = program();
-    joining.args(["cluster", "add-node", "--id", "4", "--cluster"]).arg(&cluster.file);
-    let mut joining = joining.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    assert_eq!(cluster.node_mut(4).ended().await.code(), Some(78));
-    assert!(cluster.node(4).log().contains("install the version that the others run"), "{}", cluster.node(4).log());
-    assert!(joining.try_wait().unwrap().is_none_or(|status| !status.success()), "it never votes");
+    let said = failed(&cluster.cli(&["add-node", "--id", "4"]).await, 1, &["node 4 follows feature level 1 only"]);
+    assert!(said.contains("install the version that the others run"), "{said}");
+    let view = cluster.at(1).get("/v1/cluster").await.is(200).body.clone();
+    assert_eq!((&view["changes"], &view["groups"]["global"]["learners"]), (&json!([]), &json!([])));
+
+    // A member that is put back to the older version stops before it applies anything.
+    cluster.node_mut(OLD).stop().await;
+    cluster.node_mut(OLD).program = level_1();
+    cluster.node_mut(OLD).spawn();
+    assert_eq!(cluster.node_mut(OLD).ended().await.code(), Some(78));
+    let log = cluster.node(OLD).log();
+    assert!(log.contains("install the version that the others run"), "{log}");
+    cluster.node_mut(OLD).program = CURRENT.into();
+    cluster.node_mut(OLD).start().await;
     cluster.agree(&[1, 2, 3]).await;
 }
