@@ -226,6 +226,10 @@ pub fn under_way(node: &Node) -> Vec<ChangeView> {
 /// long as the node runs.
 pub async fn drive(node: &Node) {
     let member = node.joined().await;
+    if member.regions.peers().is_none() {
+        // A node that is alone has nobody to change anything with.
+        return;
+    }
     loop {
         let progress = step(node, member).await.unwrap_or_else(|refused| Some(refused.to_string()));
         let pause = if progress.is_some() { STEP_PAUSE } else { LOOK_PAUSE };

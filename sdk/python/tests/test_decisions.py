@@ -24,7 +24,7 @@ from ratequeue._timers import Timers
 @pytest.mark.parametrize(
     ("argument", "value", "allowed"),
     [
-        ("resource", "no spaces", "letters"),
+        ("resource", "no spaces", "A-Z a-z 0-9"),
         ("load", -1, "2\\*\\*53"),
         ("load", 1.5, "whole number"),
         ("load", True, "whole number"),
