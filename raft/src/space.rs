@@ -52,7 +52,8 @@ impl Space {
 
         last.at = Some(now);
         if let Ok(free) = self.slots.store().free_bytes_at(&self.log_dir) {
-            let limit = SpaceLimit::for_checkpoint(self.slots.bytes());
+            let bytes = self.slots.bytes();
+            let limit = SpaceLimit::for_checkpoint(bytes).beside_store(bytes, self.slots.store().disk_bytes());
             let room = match free {
                 free if free < caps::FREE_BYTES_LAST => Room::Gone,
                 free if free < caps::FREE_BYTES_SCARCE => Room::Scarce,

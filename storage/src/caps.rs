@@ -100,6 +100,9 @@ pub const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// What sled takes on the disk for a byte of a checkpoint, about: records are written again when their page is.
 pub const STATE_BYTES_FACTOR: u64 = 2;
 
+/// What sled takes on the disk, about, when there is next to nothing in it.
+pub const STATE_EMPTY_BYTES: u64 = 8 * 1024 * 1024;
+
 /// Free bytes below which the writer of a slot gives up: the rest belongs to the log, without which nothing goes on.
 pub const STATE_FREE_BYTES_MIN: u64 = 24 * 1024 * 1024;
 

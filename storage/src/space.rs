@@ -68,6 +68,16 @@ impl SpaceLimit {
         Self { free_bytes_min: caps::FREE_BYTES_MIN.max(checkpoint_bytes(bytes)) }
     }
 
+    /// The same limit where the store of the checkpoints has `store_bytes` on the disk, with `bytes` of records in it. What an
+    /// older checkpoint, or one that was given up, has left in its file never becomes free space, but the next one is written
+    /// there. So it counts, up to what a checkpoint takes beside its records.
+    #[must_use]
+    pub fn beside_store(self, bytes: u64, store_bytes: u64) -> Self {
+        let used = bytes.saturating_mul(caps::STATE_BYTES_FACTOR).saturating_add(caps::STATE_EMPTY_BYTES);
+        let unused = store_bytes.saturating_sub(used).min(caps::STATE_FREE_BYTES_MIN);
+        Self { free_bytes_min: self.free_bytes_min.saturating_sub(unused) }
+    }
+
     /// Whether `free_bytes` is too little. `full_before` is the last answer: once full, space must grow past the limit
     /// by a quarter of the smallest reserve before work is granted again, so that the node does not flap at the edge.
     pub fn is_full(&self, free_bytes: u64, full_before: bool) -> bool {
@@ -95,5 +105,17 @@ mod tests {
         assert_eq!(SpaceLimit::for_checkpoint(0).free_bytes_min, 64 * MIB);
         assert_eq!(SpaceLimit::for_checkpoint(100 * MIB).free_bytes_min, 224 * MIB);
         assert_eq!(SpaceLimit::for_checkpoint(u64::MAX).free_bytes_min, u64::MAX);
+    }
+
+    #[test]
+    fn what_the_store_has_on_the_disk_unused_counts_up_to_a_bound() {
+        const MIB: u64 = 1024 * 1024;
+        let limit = |bytes, store| SpaceLimit::for_checkpoint(bytes).beside_store(bytes, store).free_bytes_min;
+        assert_eq!(limit(MIB, 0), 64 * MIB);
+        assert_eq!(limit(MIB, 8 * MIB), 64 * MIB);
+        assert_eq!(limit(MIB, 20 * MIB), 54 * MIB);
+        assert_eq!(limit(MIB, 500 * MIB), 40 * MIB);
+        assert_eq!(limit(100 * MIB, 200 * MIB), 224 * MIB);
+        assert_eq!(limit(u64::MAX, u64::MAX), u64::MAX);
     }
 }

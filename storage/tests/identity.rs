@@ -2,9 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, OpenError};
 
@@ -144,29 +142,23 @@ fn a_second_opening_is_refused() {
 }
 
 #[test]
-fn another_process_holds_the_lock() {
-    if let Some(dir) = std::env::var_os("RATEQUEUE_TEST_HOLD") {
-        let _data = DataDir::open(dir).unwrap();
-        println!("\nheld");
-        let _ = std::io::stdin().read_line(&mut String::new());
-        return;
-    }
+fn the_founding_is_kept_replaced_and_forgotten_and_a_change_of_it_is_seen() {
     let dir = tempfile::tempdir().unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "another_process_holds_the_lock", "--nocapture"])
-        .env("RATEQUEUE_TEST_HOLD", dir.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
-    assert!(output.lines().any(|line| line.unwrap() == "held"));
-    let error = DataDir::open(dir.path()).unwrap_err();
-    assert!(matches!(error, OpenError::Locked { holder: Some(pid), .. } if pid == child.id()), "{error}");
-    assert!(error.needs_operator());
-    // Not even a killed process keeps the lock.
-    child.kill().unwrap();
-    child.wait().unwrap();
-    DataDir::open(dir.path()).unwrap();
-    let _ = std::io::stdout().flush();
+    let open = || DataDir::open(dir.path()).unwrap();
+    assert_eq!(open().founding().unwrap(), None);
+    for text in ["{\"nodes\":[1]}", "{\"nodes\":[1,2]}"] {
+        // It comes before the identity, and the folder of a start that got no further is still a new one.
+        open().write_founding(Some(text)).unwrap();
+        let data = open();
+        assert_eq!((data.identity(), data.founding().unwrap().as_deref()), (None, Some(text)));
+    }
+
+    let path = dir.path().join("founding.json");
+    let changed = fs::read_to_string(&path).unwrap().replace("1,2", "1,3");
+    fs::write(&path, changed).unwrap();
+    let error = open().founding().unwrap_err();
+    assert!(matches!(&error, OpenError::Damaged { detail, .. } if detail.contains("checksum")), "{error}");
+    open().write_founding(None).unwrap();
+    open().write_founding(None).unwrap();
+    assert_eq!(open().founding().unwrap(), None);
 }

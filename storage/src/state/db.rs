@@ -12,7 +12,7 @@ use crate::descriptors::is_out_of_descriptors;
 use crate::file::{create_dir_durable, sync_dir, sync_parent};
 
 /// sled's log, where all records are.
-const FILE_DB: &str = "db";
+pub(super) const FILE_DB: &str = "db";
 /// Folder of pages that are too large for the log.
 const DIR_BLOBS: &str = "blobs";
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
-use super::db::{Db, guarded, io_error};
+use super::db::{Db, FILE_DB, guarded, io_error};
 use super::writer::{Base, SlotWriter};
 use super::{SlotError, StateError};
 use crate::caps;
@@ -370,6 +371,15 @@ impl StateStore {
     /// When the system does not tell.
     pub fn free_bytes_at(&self, dir: &Path) -> io::Result<u64> {
         self.inner.options.space.free_bytes(dir)
+    }
+
+    /// Bytes on the disk of the file that holds the records of all slots, and what is unused in it. 0 when the system does not
+    /// tell.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        let file = fs::metadata(self.inner.dir.join(FILE_DB));
+        // In units of 512 bytes, whatever the file system.
+        file.map_or(0, |file| file.blocks().saturating_mul(512))
     }
 
     /// Closes sled. Later calls fail.
