@@ -33,6 +33,9 @@ const ALONE: Timing = Timing {
     election_max: Duration::from_secs(12),
 };
 
+/// Between two answers with the metrics: a text serves everybody for a second, but it is long to send.
+const SCRAPES_APART: Duration = Duration::from_millis(50);
+
 /// What a node must be told; everything else has a default.
 #[derive(Debug, Clone)]
 pub struct NodeOptions {
@@ -145,8 +148,8 @@ impl Node {
         let node = Self {
             options,
             stats: Stats::default(),
-            lists: Aside::default(),
-            scrapes: Aside::default(),
+            lists: Aside::new(Duration::ZERO),
+            scrapes: Aside::new(SCRAPES_APART),
             changes: Changes::default(),
             founding: Mutex::new(founding),
             data,
