@@ -1,6 +1,5 @@
 //! What can go wrong, by who has to do something about it.
 
-use ratequeue_limiter::LEVEL_MAX;
 use std::collections::BTreeSet;
 
 use ratequeue_storage::LogError;
@@ -108,35 +107,4 @@ pub enum SubmitError {
         /// The member, if it is known which.
         behind: Option<NodeId>,
     },
-}
-
-/// Whether the group works.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// It does.
-    Running,
-    /// It was stopped.
-    Stopped,
-    /// It has failed and will not work again in this process: the process has to end.
-    Failed(String),
-    /// The group follows rules that this version does not know. Starting again does not help, a newer version does.
-    Outdated(String),
-}
-
-impl Health {
-    /// What has ended the group, if it did not stop.
-    #[must_use]
-    pub fn failure(&self) -> Option<&str> {
-        match self {
-            Self::Running | Self::Stopped => None,
-            Self::Failed(why) | Self::Outdated(why) => Some(why),
-        }
-    }
-}
-
-/// What to say of a group at a level that this version does not know.
-pub(crate) fn outdated(level: u32) -> String {
-    format!(
-        "it is at feature level {level}, and this version knows up to {LEVEL_MAX}: install the version that the others run"
-    )
 }

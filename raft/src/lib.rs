@@ -27,59 +27,36 @@
 //! openraft is named here and nowhere else, and none of its types is stored or sent.
 
 pub mod caps;
-pub mod clock;
 pub mod link;
 
-mod abstain;
-mod apply;
-mod attach;
-mod batch;
 mod checkpoint;
-mod due;
+mod consensus;
 mod error;
-mod fetch;
-mod forward;
+mod format;
 mod group;
-mod level;
-mod lifecycle;
-mod load;
-mod log;
-mod members;
-mod membership;
-mod network;
+mod health;
 mod node;
-mod options;
 mod peers;
-mod proposal;
-mod proposer;
-mod receive;
-mod record;
+mod propose;
 mod replica;
-mod role;
-mod room;
-mod slots;
-mod snapshot;
-mod space;
-mod status;
 #[cfg(test)]
 mod suite;
-mod tick;
 mod time_left;
+mod timing;
 mod transport;
-mod types;
-mod wire;
 
-pub use attach::{Attachment, Woken};
-pub use checkpoint::CheckpointPolicy;
-pub use error::{FormError, Health, OpenError, SubmitError};
-pub use forward::Looked;
-pub use group::Group;
+pub use error::{FormError, OpenError, SubmitError};
+pub use group::{
+    Attachment, ChangeError, CheckpointStatus, Group, GroupOptions, GroupStatus, Looked, NodeRole, Progress,
+    VoterChange, Woken, tolerated_losses,
+};
+pub use health::Health;
 pub use link::{LinkError, LinkOptions, ProbeError};
-pub use members::{ChangeError, VoterChange, tolerated_losses};
 pub use node::{Address, NodeId};
-pub use options::{GroupOptions, Timing};
 pub use peers::{Calls, Peers};
-pub use proposal::Applied;
+pub use propose::proposal::Applied;
 pub use replica::EventBatch;
-pub use status::{CheckpointStatus, GroupStatus, NodeRole, Progress};
+pub use replica::clock;
+pub use replica::growth::CheckpointPolicy;
+pub use timing::Timing;
 pub use transport::{Lane, NoTransport, Responses, Target, Transport, TransportError};

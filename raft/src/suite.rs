@@ -18,18 +18,20 @@ use ratequeue_storage::{GroupName, LogOptions, LogStore, StateOptions, StateStor
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use crate::apply::Applier;
-use crate::checkpoint::{CheckpointPolicy, Checkpointer, Growth};
-use crate::clock::{LogClock, SystemClock};
-use crate::error::Health;
+use crate::checkpoint::load;
+use crate::checkpoint::slots::Slots;
+use crate::checkpoint::thread::Checkpointer;
+use crate::consensus::log::Log;
+use crate::consensus::state_machine::Applier;
+use crate::format::types::{RaftEntry, RaftLogId, RaftVote, Types};
 use crate::group::Group;
-use crate::load;
-use crate::log::Log;
-use crate::options::{GroupOptions, Timing};
+use crate::group::options::GroupOptions;
+use crate::health::Health;
 use crate::replica::Replica;
-use crate::slots::Slots;
+use crate::replica::clock::{LogClock, SystemClock};
+use crate::replica::growth::{CheckpointPolicy, CheckpointTrigger};
+use crate::timing::Timing;
 use crate::transport::NoTransport;
-use crate::types::{RaftEntry, RaftLogId, RaftVote, Types};
 use crate::{Address, SubmitError};
 
 /// The suite begins some of its logs at index 1, as no group ever does. A read from before that is one from there.
@@ -136,15 +138,15 @@ impl StoreBuilder<Types, AnyStart, Applier, (Checkpointer, TempDir)> for Builder
         let group = GroupName::new("suite").unwrap();
         let Ok(loaded) = load::load(&store, &group, &log).unwrap() else { panic!("the state is missing") };
         let slots = Slots::new(store, group, loaded.slots);
-        let (growth, woken) = Growth::new(CheckpointPolicy::default());
-        let clock = LogClock::new(Arc::new(SystemClock::default()), loaded.time);
-        let replica = Arc::new(Replica::new("suite".to_owned(), 0, loaded.machine, clock, growth));
+        let (checkpoints, requests) = CheckpointTrigger::new(CheckpointPolicy::default());
+        let clock = Arc::new(LogClock::new(Arc::new(SystemClock::default()), loaded.time));
+        let replica = Arc::new(Replica::new("suite".to_owned(), 0, loaded.machine, clock, checkpoints));
         let (done, _) = watch::channel(None);
         let health = watch::Sender::new(Health::Running);
         let checkpointer =
-            Checkpointer::start(Arc::clone(&replica), woken, Arc::clone(&slots), log.clone(), done, health).unwrap();
+            Checkpointer::start(Arc::clone(&replica), requests, Arc::clone(&slots), log.clone(), done, health).unwrap();
         let applier = Applier::new(Arc::clone(&replica), slots, log.clone(), watch::Sender::new(Health::Running));
-        let log = AnyStart { log: Log::new(log, replica), first: Arc::default() };
+        let log = AnyStart { log: Log::new(log, Arc::clone(&replica.clock)), first: Arc::default() };
         Ok(((checkpointer, dir), log, applier))
     }
 }

@@ -17,6 +17,7 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use tokio::sync::mpsc;
 
 pub use crate::link::Lane;
 use crate::node::{Address, NodeId};
@@ -95,4 +96,12 @@ impl Transport for NoTransport {
     ) -> BoxFuture<'static, Result<Responses, TransportError>> {
         Box::pin(std::future::ready(Err(Self::nobody())))
     }
+}
+
+/// A stream of what a channel brings.
+pub(crate) fn frames(receiver: mpsc::Receiver<Bytes>) -> BoxStream<'static, Bytes> {
+    Box::pin(futures::stream::unfold(receiver, |mut receiver| async move {
+        let frame = receiver.recv().await?;
+        Some((frame, receiver))
+    }))
 }

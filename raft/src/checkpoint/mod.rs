@@ -1,0 +1,5 @@
+//! The two checkpoint slots of a group, which have one owner: what each holds, and what the next one must contain.
+
+pub(crate) mod load;
+pub(crate) mod slots;
+pub(crate) mod thread;

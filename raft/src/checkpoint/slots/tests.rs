@@ -1,0 +1,398 @@
+//! Random runs of everything that writes the slots, over a real store and a real log. After every step at least one slot
+//! verifies and the log reaches back to it; every restart gives the state that the entries add up to.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use ratequeue_limiter::{
+    Acquire, Command, Condition, Cost, LeaseSpec, LimitName, LimitSpec, Load, LogTime, PutResource, QueueSpec,
+    RequestId, ResourceName, ResourceSpec, Rule, State, TrueUp,
+};
+use ratequeue_storage::{Entry, LogId, LogOptions, LogStore, ReadLimit, Slot, SpaceProbe, StateOptions};
+use tempfile::TempDir;
+
+use super::*;
+use crate::checkpoint::load;
+use crate::format::batch::{self, EntryBatch};
+use crate::replica::Machine;
+use crate::replica::clock::{LogClock, SystemClock};
+use crate::replica::growth::{CheckpointPolicy, CheckpointTrigger};
+
+/// Sequences of a run, and steps of a sequence.
+const SEQUENCES: u64 = 2_000;
+const STEPS: usize = 16;
+/// Sequences that share a store.
+const SEQUENCES_A_STORE: u64 = 40;
+
+/// A folder in memory where there is one: what is tested is not the disk.
+fn folder() -> TempDir {
+    let memory = PathBuf::from("/dev/shm");
+    tempfile::Builder::new().tempdir_in(if memory.is_dir() { memory } else { std::env::temp_dir() }).unwrap()
+}
+
+struct Disk {
+    dir: TempDir,
+    free: Arc<AtomicU64>,
+    store: StateStore,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let (dir, free) = (folder(), Arc::new(AtomicU64::new(u64::MAX)));
+        let store = Self::open(&dir, &free);
+        Self { dir, free, store }
+    }
+
+    fn open(dir: &TempDir, free: &Arc<AtomicU64>) -> StateStore {
+        let free = Arc::clone(free);
+        let space = SpaceProbe::new(move |_| Ok(free.load(Ordering::SeqCst)));
+        let options = StateOptions { pause: Duration::ZERO, cache_bytes: 4 * 1024 * 1024, space };
+        StateStore::open(dir.path().join("state"), options).unwrap().0
+    }
+}
+
+/// One node's copy of a group, and what it must be.
+struct Node<'a> {
+    disk: &'a Disk,
+    group: GroupName,
+    log: LogStore,
+    replica: Arc<Replica>,
+    slots: Arc<Slots>,
+    /// The state that the entries add up to, and those that the leader has beyond this node.
+    truth: State,
+    index: u64,
+    counts: BTreeMap<&'static str, u64>,
+}
+
+fn commands(index: u64, random: &mut StdRng) -> Vec<Command> {
+    let resource = ResourceName::new(&format!("r{}", random.random_range(0..4))).unwrap();
+    let limit = LimitSpec { rule: Rule::Concurrency { quota: 2 }, cost: Cost::One, true_up: TrueUp::Both };
+    let spec = ResourceSpec {
+        limits: BTreeMap::from([(LimitName::new("slots").unwrap(), limit)]),
+        queue: QueueSpec::default(),
+        lease: LeaseSpec::default(),
+    };
+    let request = RequestId::new(&format!("q{index}")).unwrap();
+    let put = PutResource { request: request.clone(), resource: resource.clone(), spec, condition: Condition::Any };
+    let acquire = Acquire {
+        request,
+        resource,
+        load: Load::Scalar(1),
+        priority: 5,
+        wait_ms: 5_000,
+        ttl_ms: Some(20_000),
+        metadata: BTreeMap::new(),
+    };
+    vec![if random.random_ratio(1, 3) { Command::PutResource(put) } else { Command::Acquire(acquire) }]
+}
+
+impl<'a> Node<'a> {
+    fn new(disk: &'a Disk, number: u64) -> Self {
+        let group = GroupName::new(format!("g{number}")).unwrap();
+        let (log, replica, slots) = Self::start(disk, &group);
+        let node = Self { disk, group, log, replica, slots, truth: State::new(), index: 0, counts: BTreeMap::new() };
+        // A log begins with entry 0.
+        node.append(batch::encode(LogTime(0), &[]).unwrap());
+        node
+    }
+
+    /// As `Group::open` does.
+    fn start(disk: &Disk, group: &GroupName) -> (LogStore, Arc<Replica>, Arc<Slots>) {
+        let path = disk.dir.path().join(format!("log-{group}"));
+        let (log, _) = LogStore::open(path, LogOptions::default()).unwrap();
+        let Ok(loaded) = load::load(&disk.store, group, &log).unwrap() else { panic!("no slot is whole") };
+        let (checkpoints, _requests) = CheckpointTrigger::new(CheckpointPolicy::default());
+        let clock = Arc::new(LogClock::new(Arc::new(SystemClock::default()), loaded.time));
+        let replica = Replica::new(group.to_string(), 1, loaded.machine, clock, checkpoints);
+        let slots = Slots::new(disk.store.clone(), group.clone(), loaded.slots);
+        (log, Arc::new(replica), slots)
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    fn id(index: u64) -> LogId {
+        LogId { term: 1, node: 1, index }
+    }
+
+    fn apply(&mut self, random: &mut StdRng) {
+        for _ in 0..random.random_range(1..6) {
+            self.index += 1;
+            let (stamp, commands) = (LogTime(self.index * 700_000), commands(self.index, random));
+            let payload = batch::encode(stamp, &commands).unwrap();
+            self.append(payload);
+            self.truth.apply(self.index, stamp, commands.clone());
+            self.replica.apply(Self::id(self.index), EntryBatch { stamp, commands });
+        }
+        self.count("applied");
+    }
+
+    fn append(&self, payload: Bytes) {
+        let (done, waiting) = std::sync::mpsc::channel();
+        let entry = Entry { id: Self::id(self.index), payload };
+        self.log.append(vec![entry], Box::new(move |result| done.send(result).unwrap())).unwrap();
+        waiting.recv().unwrap().unwrap();
+    }
+
+    fn checkpoint(&mut self) {
+        let made = self.slots.checkpoint(&self.replica, 3, &AtomicBool::new(false));
+        self.count(if made.is_ok() { "checkpoints" } else { "deferred for want of room" });
+        match made {
+            Ok(_) => self.purge(),
+            // A checkpoint that is made wrong is noticed by the writer. It must not be made at all.
+            Err(error) => assert!(error.is_deferred() && self.is_full(), "{error}"),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.disk.free.load(Ordering::SeqCst) < u64::MAX
+    }
+
+    /// As after every checkpoint.
+    fn purge(&self) {
+        let purged = self.log.state().purged;
+        if let Some(upto) = self.slots.older().and_then(|older| older.applied)
+            && Some(upto) > purged
+        {
+            self.log.purge(upto).unwrap();
+        }
+    }
+
+    /// The process dies in the middle of a checkpoint.
+    fn kill(&mut self, random: &mut StdRng) {
+        if let Ok((mut open, extent)) = self.slots.open(None) {
+            let mut machine = self.replica.machine.write();
+            machine.state.freeze(extent).unwrap();
+            let mut records = Vec::new();
+            for _ in 0..random.random_range(0..3) {
+                machine.state.drain(2, &mut records);
+            }
+            for (key, record) in records {
+                let (kind, id) = record::stored_key(key);
+                match record {
+                    Some(record) => open.writer.put(kind, id, &record::encode(&record).unwrap()).unwrap(),
+                    None => open.writer.delete(kind, id).unwrap(),
+                }
+            }
+        }
+        self.count("killed");
+        self.restart();
+    }
+
+    fn restart(&mut self) {
+        self.log.close().unwrap();
+        let (log, replica, slots) = Self::start(self.disk, &self.group);
+        (self.log, self.replica, self.slots) = (log, replica, slots);
+        let from = self.replica.machine.read().applied.map_or(0, |applied| applied.index + 1);
+        let limit = ReadLimit { entries_max: usize::MAX, bytes_max: usize::MAX };
+        for entry in self.log.read_bounded(from..self.index + 1, limit).unwrap() {
+            self.replica.apply(entry.id, batch::decode(&entry.payload).unwrap());
+        }
+        assert_eq!(self.replica.machine.write().state.digest(), self.truth.digest(), "after a restart");
+    }
+
+    /// A snapshot begins to come, ends at some point, and is installed or not.
+    fn receive(&mut self, random: &mut StdRng) {
+        let Ok(mut incoming) = self.slots.receive() else {
+            assert!(self.is_full());
+            return;
+        };
+        let ahead = random.random_range(0..4);
+        let mut leader = State::from_records(self.truth.to_records()).unwrap();
+        let mut entries = Vec::new();
+        for index in self.index + 1..=self.index + ahead {
+            let (stamp, commands) = (LogTime(index * 700_000), commands(index, random));
+            leader.apply(index, stamp, commands.clone());
+            entries.push((stamp, commands));
+        }
+
+        let records: Vec<_> = leader.to_records().collect();
+        let whole = random.random_ratio(1, 2);
+        let sent = if whole { records.len() } else { random.random_range(0..=records.len()) };
+        for (key, record) in &records[..sent] {
+            let (kind, id) = record::stored_key(*key);
+            if incoming.record(kind, id, &record::encode(record).unwrap()).is_err() {
+                assert!(self.is_full());
+                return;
+            }
+        }
+        let membership = membership::encode_stored(&self.replica.machine.read().membership).unwrap();
+        let applied = Some(Self::id(self.index + ahead));
+        let (records, digest) = (records.len() as u64, leader.digest());
+        let promised = Header { applied, membership, records, digest, sequence: 0, received: true };
+
+        if !whole || random.random_ratio(1, 3) {
+            self.count("broken off");
+            if whole {
+                // It has come whole, and openraft does not want it.
+                drop(incoming.finish(&promised).map(drop));
+            } else {
+                self.break_off(incoming);
+            }
+            return;
+        }
+        let Ok(received) = incoming.finish(&promised) else { panic!("the snapshot is whole") };
+        match received.commit() {
+            Ok((header, state, guard)) => {
+                self.count("installed");
+                let membership = self.replica.machine.read().membership.clone();
+                self.replica.replace(Machine { state, applied: header.applied, membership });
+                drop(guard);
+                self.index += ahead;
+                for (index, (stamp, commands)) in (self.index + 1 - ahead..).zip(entries) {
+                    self.truth.apply(index, stamp, commands);
+                }
+                self.log.purge(Self::id(self.index)).unwrap();
+            }
+            Err(error) => assert!(error.is_deferred() && self.is_full(), "{error}"),
+        }
+    }
+
+    /// A checkpoint is about to begin at the very moment at which a snapshot is given up.
+    fn break_off(&self, incoming: Incoming) {
+        let (slots, begun) = (Arc::clone(&self.slots), Arc::new(AtomicBool::new(false)));
+        let about = Arc::clone(&begun);
+        let next = std::thread::spawn(move || {
+            about.store(true, Ordering::SeqCst);
+            loop {
+                match slots.open(None) {
+                    Err(CheckpointError::Busy) => std::hint::spin_loop(),
+                    other => return other.map(drop),
+                }
+            }
+        });
+        while !begun.load(Ordering::SeqCst) {
+            std::hint::spin_loop();
+        }
+        drop(incoming);
+        let opened = next.join().unwrap();
+        let refused = matches!(&opened, Err(CheckpointError::State(error)) if error.is_storage_full());
+        assert!(opened.is_ok() || (refused && self.is_full()), "{opened:?}");
+    }
+
+    /// At least one slot verifies, once there was a checkpoint, and the log reaches back to it.
+    fn check(&self, step: &str) {
+        let first = self.log.state().first_index();
+        let mut reached = first == 0;
+        for slot in Slot::ALL {
+            match self.disk.store.read_slot(&self.group, slot, &mut StateSink::default()) {
+                Ok(header) => reached |= first <= header.applied.map_or(0, |applied| applied.index) + 1,
+                Err(SlotError::Empty) => {}
+                Err(error) => panic!("after {step}: slot {slot} counts, and: {error}"),
+            }
+        }
+        assert!(reached, "after {step}: no slot verifies that the log reaches back to");
+        if let Some(newest) = self.slots.newest() {
+            let header = self.disk.store.header(&self.group, newest.slot);
+            assert_eq!(header.as_ref(), Ok(&newest.header), "after {step}: what is known of the newest slot");
+        }
+    }
+}
+
+fn run(disk: &Disk, seed: u64, total: &mut BTreeMap<&'static str, u64>) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut node = Node::new(disk, seed);
+    for _ in 0..STEPS {
+        let step = match random.random_range(0..12) {
+            0..=3 => {
+                node.apply(&mut random);
+                "apply"
+            }
+            4..=6 => {
+                node.checkpoint();
+                "checkpoint"
+            }
+            7..=8 => {
+                node.receive(&mut random);
+                "receive"
+            }
+            9 => {
+                node.kill(&mut random);
+                "kill"
+            }
+            10 => {
+                node.restart();
+                "restart"
+            }
+            _ => {
+                let free = if node.is_full() { u64::MAX } else { 1_000_000 };
+                disk.free.store(free, Ordering::SeqCst);
+                "a change of the room"
+            }
+        };
+        node.check(step);
+    }
+    disk.free.store(u64::MAX, Ordering::SeqCst);
+    node.checkpoint();
+    node.restart();
+    node.check("the end");
+    node.log.close().unwrap();
+    for (what, n) in node.counts {
+        *total.entry(what).or_default() += n;
+    }
+}
+
+/// Every second sequence, so that two tests share the work.
+fn sequences(from: u64) {
+    let setting = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let (only, count) = (setting("RATEQUEUE_SLOTS_SEED"), setting("RATEQUEUE_SLOTS_SEQUENCES").unwrap_or(SEQUENCES));
+    let mut total = BTreeMap::new();
+    let mut disk = Disk::new();
+    for seed in (from..count).step_by(2).filter(|seed| only.is_none_or(|only| only == *seed)) {
+        if seed % SEQUENCES_A_STORE < 2 {
+            disk = Disk::new();
+        }
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&disk, seed, &mut total)));
+        assert!(outcome.is_ok(), "again: RATEQUEUE_SLOTS_SEED={seed} cargo test -p ratequeue-raft slots");
+    }
+    println!("{total:?}");
+    // A run that did little proves little.
+    for what in ["applied", "checkpoints", "deferred for want of room", "killed", "broken off", "installed"] {
+        let seen = total.get(what).copied().unwrap_or_default();
+        assert!(only.is_some() || seen * 4 >= count, "only {seen} times in {count} sequences: {what}");
+    }
+}
+
+#[test]
+fn a_slot_is_whole_whatever_happens_in_odd_sequences() {
+    sequences(1);
+}
+
+#[test]
+fn a_slot_is_whole_whatever_happens_in_even_sequences() {
+    sequences(0);
+}
+
+/// What this version could not follow does not become a checkpoint.
+#[test]
+fn a_state_of_a_higher_level_is_refused() {
+    let disk = Disk::new();
+    let slots = Slots::new(disk.store.clone(), GroupName::new("g".to_owned()).unwrap(), SlotTable::default());
+    let mut state = State::default();
+    state.apply(1, LogTime(1), vec![Command::RaiseLevel(LEVEL_MAX + 1)]);
+    let mut incoming = slots.receive().unwrap();
+    let records: Vec<_> = state.to_records().collect();
+    for (key, record) in &records {
+        let (kind, id) = record::stored_key(*key);
+        incoming.record(kind, id, &record::encode(record).unwrap()).unwrap();
+    }
+    let promised = Header {
+        applied: None,
+        membership: Vec::new(),
+        records: records.len() as u64,
+        digest: incoming.digest(),
+        sequence: 0,
+        received: true,
+    };
+    let refused = incoming.finish(&promised);
+    assert!(matches!(refused, Err(CheckpointError::Outdated(level)) if level == LEVEL_MAX + 1), "{refused:?}");
+    assert!(slots.newest().is_none());
+}

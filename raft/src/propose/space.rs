@@ -1,0 +1,71 @@
+//! How much room is left on the disk, asked for now and then.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use ratequeue_storage::SpaceLimit;
+
+use crate::caps;
+use crate::checkpoint::slots::Slots;
+
+/// How much room is left, by what may still be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Room {
+    /// Nothing may be written any more.
+    Gone,
+    /// Only what ends leases.
+    Scarce,
+    /// Nothing new is taken on. The reserve is for the log, and for the next checkpoint.
+    Low,
+    /// Everything.
+    Enough,
+}
+
+/// Free space on the file system of a group's log and checkpoints.
+pub(crate) struct Space {
+    log_dir: PathBuf,
+    slots: Arc<Slots>,
+    last: Mutex<Last>,
+}
+
+/// The last look.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    room: Room,
+    at: Option<Instant>,
+}
+
+impl Space {
+    pub fn new(log_dir: PathBuf, slots: Arc<Slots>) -> Self {
+        Self { log_dir, slots, last: Mutex::new(Last { room: Room::Enough, at: None }) }
+    }
+
+    /// How much room there is, as of a moment ago. A system that does not tell is taken at the last answer.
+    pub fn room(&self) -> Room {
+        let now = Instant::now();
+        let mut last = self.last.lock();
+        if last.at.is_some_and(|at| now.saturating_duration_since(at) < caps::SPACE_CHECK_INTERVAL) {
+            return last.room;
+        }
+
+        last.at = Some(now);
+        if let Ok(free) = self.slots.store().free_bytes_at(&self.log_dir) {
+            let bytes = self.slots.bytes();
+            let limit = SpaceLimit::for_checkpoint(bytes).beside_store(bytes, self.slots.store().disk_bytes());
+            let room = match free {
+                free if free < caps::FREE_BYTES_LAST => Room::Gone,
+                free if free < caps::FREE_BYTES_SCARCE => Room::Scarce,
+                free if limit.is_full(free, last.room < Room::Enough) => Room::Low,
+                _ => Room::Enough,
+            };
+            if room != last.room {
+                let (group, reserve) = (self.slots.group(), limit.free_bytes_min);
+                tracing::warn!(%group, free, reserve, ?room, "disk space");
+            }
+            last.room = room;
+        }
+        last.room
+    }
+}
