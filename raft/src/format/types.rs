@@ -48,7 +48,7 @@ impl RaftTypeConfig for Types {
     type ErrorSource = BoxedErrorSource;
 }
 
-/// The content of an entry, encoded ([`crate::batch`]).
+/// The content of an entry, encoded ([`crate::format::batch`]).
 #[derive(Clone)]
 pub(crate) struct Data {
     pub bytes: Bytes,
