@@ -74,7 +74,9 @@ pub use checkpoint::CheckpointPolicy;
 pub use error::{FormError, Health, OpenError, SubmitError};
 pub use forward::Looked;
 pub use group::Group;
-pub use link::{LinkError, LinkOptions, ProbeError};
+pub use link::{
+    Host, HostName, HostPort, InvalidHost, LinkError, LinkOptions, ListenAddress, ListenError, Listeners, ProbeError,
+};
 pub use members::{ChangeError, VoterChange, tolerated_losses};
 pub use node::{Address, NodeId};
 pub use options::{GroupOptions, Timing};

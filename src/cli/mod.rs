@@ -1,6 +1,7 @@
 //! The command line.
 
 mod acquire;
+mod addresses;
 mod cluster;
 mod completions;
 mod duration;
@@ -100,7 +101,11 @@ pub fn run() -> Result<Exit, Failed> {
 /// Runs a client command; one thread is enough for it.
 fn block_on(command: impl Future<Output = Result<Exit, Failed>>) -> Result<Exit, Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failed::new(Exit::Failed, format!("cannot start: {error}")))?.block_on(command)
+    let runtime = runtime.map_err(|error| Failed::new(Exit::Failed, format!("cannot start: {error}")))?;
+    let ended = runtime.block_on(command);
+    // A name that is still being looked up holds up nobody.
+    runtime.shutdown_background();
+    ended
 }
 
 /// The name of a resource, as an argument.

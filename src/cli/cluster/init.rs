@@ -50,9 +50,6 @@ pub async fn init(place: &File, file: &ClusterFile) -> Result<(), Failed> {
     refuse_new_regions(place, file, &asked).await?;
     let cluster_id = adopt_all(file, &asked).await?;
     refuse_unreached(file, &asked, &cluster_id).await?;
-    if is_formed(&asked, GLOBAL) {
-        place.move_members(file).await?;
-    }
     wait_ready(place, file).await
 }
 
