@@ -84,16 +84,47 @@ pub(super) struct Tries {
     asked: BTreeSet<String>,
     /// False for good once one of them may have had an effect.
     no_effect: bool,
+    /// True while no node could even be connected to.
+    is_alone: bool,
+    haste: Option<Haste>,
+}
+
+/// What a dead node may cost.
+#[derive(Debug, Clone, Copy)]
+struct Haste {
+    /// An attempt, while there is a node that was not asked.
+    attempt: Duration,
+    /// Until then a node is looked for that can be connected to.
+    until: Instant,
+    nodes: usize,
 }
 
 impl Tries {
     pub fn new(until: Instant) -> Self {
-        Self { until, backoff: Backoff(PAUSE_MIN), asked: BTreeSet::new(), no_effect: true }
+        let asked = BTreeSet::new();
+        Self { until, backoff: Backoff(PAUSE_MIN), asked, no_effect: true, is_alone: true, haste: None }
+    }
+
+    /// The same, at so many nodes: with less time for one of them while there is another, and for finding one at all.
+    pub fn hasty(self, attempt: Duration, until: Instant, nodes: usize) -> Self {
+        Self { haste: Some(Haste { attempt, until, nodes }), ..self }
     }
 
     /// How long the next attempt may take.
     pub fn timeout(&self, call: &Call<'_>) -> Duration {
-        try_timeout(call.share, call.hold, self.until.saturating_duration_since(Instant::now()))
+        let timeout = try_timeout(call.share, call.hold, self.until.saturating_duration_since(Instant::now()));
+        match self.haste {
+            Some(haste) if self.asked.len() + 1 < haste.nodes => timeout.min(call.hold + haste.attempt),
+            Some(_) | None => timeout,
+        }
+    }
+
+    /// When it is given up: sooner while there is no node at all.
+    fn give_up_at(&self) -> Instant {
+        match self.haste {
+            Some(haste) if self.is_alone && self.asked.len() >= haste.nodes => haste.until.min(self.until),
+            Some(_) | None => self.until,
+        }
     }
 
     /// Waits until the call may be repeated.
@@ -111,6 +142,7 @@ impl Tries {
             return Err(trouble.error);
         };
         self.no_effect &= trouble.cause.no_effect();
+        self.is_alone &= trouble.cause == Cause::NotConnected;
         self.asked.insert(url.to_owned());
 
         let subject = call.subject.as_deref();
@@ -120,7 +152,7 @@ impl Tries {
             Node::Silent => client.nodes.silent(url),
         }
 
-        let left = self.until.saturating_duration_since(Instant::now());
+        let left = self.give_up_at().saturating_duration_since(Instant::now());
         if left <= LAST_TRY_MIN {
             let unavailable = Unavailable::new(self.no_effect, &trouble.error, client.nodes.all());
             return Err(ClientError::Unavailable(unavailable));
@@ -140,8 +172,7 @@ impl Tries {
 
 impl Client {
     /// Makes attempts at one node after the other until one is answered for good, or the time is up.
-    pub(super) async fn tries(&self, call: &Call<'_>, until: Instant) -> Result<Answer, ClientError> {
-        let mut tries = Tries::new(until);
+    pub(super) async fn tries(&self, call: &Call<'_>, mut tries: Tries) -> Result<Answer, ClientError> {
         loop {
             let url = self.nodes.first(call.subject.as_deref());
             match self.attempt(call, &url, tries.timeout(call)).await {
