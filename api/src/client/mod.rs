@@ -12,6 +12,7 @@
 //! ```text
 //!   acquire.rs   from the first call to a held lease, or to one that is given up
 //!   held.rs      a lease that extends itself
+//!   look.rs      calls that look at leases and at how resources stand
 //!   cluster.rs   calls that form a cluster and change its members
 //!   retry.rs     after which failures a call is repeated, where, and how soon
 //!   attempt.rs   one call to one node
@@ -38,6 +39,7 @@ mod attempt;
 mod cluster;
 mod error;
 mod held;
+mod look;
 mod nodes;
 mod retry;
 mod urls;
