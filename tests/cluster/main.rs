@@ -10,6 +10,7 @@
 //!   rolling.rs     all are restarted, one by one       pause.rs     a leader that stood still
 //!   partition.rs   a node is cut off, 20 times         garbage.rs   strangers at the peer port
 //!   hung_up.rs     callers die in line                metrics.rs   what can be summed over nodes
+//!   status.rs      what `cluster status` shows        up.rs        a whole cluster on one machine
 //!   regions/       several regions
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
@@ -33,4 +34,6 @@ mod partition;
 mod pause;
 mod regions;
 mod rolling;
+mod status;
 mod turn;
+mod up;
