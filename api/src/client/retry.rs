@@ -84,6 +84,8 @@ pub(super) struct Tries {
     asked: BTreeSet<String>,
     /// False for good once one of them may have had an effect.
     no_effect: bool,
+    /// What the last attempt came to that had time for an answer.
+    why: Option<ClientError>,
     /// True while no node could even be connected to.
     is_alone: bool,
     haste: Option<Haste>,
@@ -102,7 +104,7 @@ struct Haste {
 impl Tries {
     pub fn new(until: Instant) -> Self {
         let asked = BTreeSet::new();
-        Self { until, backoff: Backoff(PAUSE_MIN), asked, no_effect: true, is_alone: true, haste: None }
+        Self { until, backoff: Backoff(PAUSE_MIN), asked, no_effect: true, why: None, is_alone: true, haste: None }
     }
 
     /// The same, at so many nodes: with less time for one of them while there is another, and for finding one at all.
@@ -143,6 +145,10 @@ impl Tries {
         };
         self.no_effect &= trouble.cause.no_effect();
         self.is_alone &= trouble.cause == Cause::NotConnected;
+        let had_no_time = trouble.cause == Cause::TimedOut && trouble.lived < TRY_MIN;
+        if !had_no_time || self.why.is_none() {
+            self.why = Some(trouble.error);
+        }
         self.asked.insert(url.to_owned());
 
         let subject = call.subject.as_deref();
@@ -154,12 +160,19 @@ impl Tries {
 
         let left = self.give_up_at().saturating_duration_since(Instant::now());
         if left <= LAST_TRY_MIN {
-            let unavailable = Unavailable::new(self.no_effect, &trouble.error, client.nodes.all());
-            return Err(ClientError::Unavailable(unavailable));
+            return Err(self.unavailable(client));
         }
         let pause = if self.is_at_once(client, node, trouble.cause) { Duration::ZERO } else { self.backoff.pause() };
         tokio::time::sleep(pause.min(left - LAST_TRY_MIN)).await;
         Ok(())
+    }
+
+    fn unavailable(&self, client: &Client) -> ClientError {
+        let all = client.nodes.all();
+        ClientError::Unavailable(match &self.why {
+            Some(why) => Unavailable::new(self.no_effect, why, all),
+            None => Unavailable::silent(self.no_effect, "no node was asked", all),
+        })
     }
 
     /// A place in line is kept for who comes back. And where nothing happened, a node that was not asked yet may know better,
