@@ -34,7 +34,7 @@ STAYING = {"make run": "Ctrl-C stops it", "make cluster": "Ctrl-C stops them"}
 # What runs this script.
 LEFT_OUT = {"make test"}
 
-START_SECONDS = 90
+START_SECONDS = 120
 STOP_SECONDS = 60
 BLOCK_SECONDS = 180
 END = "--- end of block"

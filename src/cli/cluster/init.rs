@@ -5,7 +5,7 @@
 //! every later comer. So two runs at once, and a run after one that broke off, end with the same cluster.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use futures::future::try_join_all;
@@ -20,7 +20,7 @@ use crate::exit::{Exit, Failed};
 use crate::ops::founding;
 
 /// How long the nodes are given to agree on leaders.
-const READY_WITHIN: std::time::Duration = std::time::Duration::from_secs(15);
+const READY_WITHIN: Duration = Duration::from_secs(15);
 
 /// Forms the cluster that a file describes, once; repeating it does nothing
 #[derive(Debug, Args)]
@@ -32,13 +32,13 @@ pub struct Init {
 impl Init {
     pub async fn run(self) -> Result<Exit, Failed> {
         let file = self.file.read()?;
-        init(&self.file.nodes(&file), &file).await?;
+        init(&self.file.nodes(&file), &file, READY_WITHIN).await?;
         Ok(Exit::Done)
     }
 }
 
-/// Has the nodes form the cluster, and waits until every group has a leader.
-pub async fn init(nodes: &Nodes, file: &ClusterFile) -> Result<(), Failed> {
+/// Has the nodes form the cluster, and waits for so long until every group has a leader.
+pub async fn init(nodes: &Nodes, file: &ClusterFile, within: Duration) -> Result<(), Failed> {
     let asked = nodes.ask().await?;
     let silent: Vec<_> = asked.iter().filter_map(|asked| asked.view.as_ref().err().map(|why| (asked, why))).collect();
     if let Some((first, why)) = silent.first() {
@@ -54,7 +54,7 @@ pub async fn init(nodes: &Nodes, file: &ClusterFile) -> Result<(), Failed> {
     if is_formed(&asked, GLOBAL) {
         move_members(nodes, file).await?;
     }
-    wait_ready(nodes, &file.name).await
+    wait_ready(nodes, &file.name, within).await
 }
 
 /// A node without data beside a formed cluster has lost it, or the formed one came from elsewhere: both are for people. While
@@ -175,8 +175,8 @@ fn describe_missed(((id, peer), from): (&(u64, String), &Vec<(u64, String)>)) ->
     format!("node {id} does not answer nodes {ids:?} at its peer address {peer} ({reason})")
 }
 
-async fn wait_ready(nodes: &Nodes, cluster: &str) -> Result<(), Failed> {
-    let deadline = Instant::now() + READY_WITHIN;
+async fn wait_ready(nodes: &Nodes, cluster: &str, within: Duration) -> Result<(), Failed> {
+    let deadline = Instant::now() + within;
     loop {
         let asked = nodes.ask().await?;
         let waiting: Vec<_> = asked.iter().filter(|asked| !is_ready(asked)).map(|asked| asked.node.id).collect();

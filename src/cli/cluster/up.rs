@@ -18,7 +18,9 @@ use crate::config::ClusterFile;
 use crate::exit::{Exit, Failed};
 
 /// How long the processes are given to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How long they are given to find leaders: all of them share one machine, and end when this fails.
+const FORM_WITHIN: Duration = Duration::from_secs(60);
 /// How long the processes are given to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 
@@ -41,7 +43,7 @@ impl Up {
         let mut children = self.start(&file)?;
         let running = async {
             self.wait_answering(&nodes).await?;
-            init::init(&nodes, &file).await?;
+            init::init(&nodes, &file, FORM_WITHIN).await?;
             print(&self.describe(&file));
             std::future::pending().await
         };
