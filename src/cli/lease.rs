@@ -15,11 +15,8 @@ const PAGE_ITEMS: u64 = 500;
 /// Leases: list, get, release
 #[derive(Debug, Subcommand)]
 pub enum Lease {
-    /// Lists the leases of a resource: those that are held, then the line
     List(List),
-    /// Shows a lease, also one that has ended a moment ago
     Get(Get),
-    /// Gives leases back, or places in line up, in the place of their callers
     Release(Release),
 }
 

@@ -48,9 +48,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs one node for trying out: one region, its state in a folder
     Dev(server::Dev),
-    /// Runs a node of a cluster: the same line for the first start, a restart, and after a crash
     Node(server::NodeArgs),
     /// Forms a cluster, shows it, changes its members
     #[command(subcommand)]
@@ -58,14 +56,11 @@ enum Command {
     /// Limits as files: apply, get, list, delete
     #[command(subcommand)]
     Resource(resource::Resource),
-    /// Shows how resources stand: who holds, who waits, what is used
     Stats(stats::Stats),
     /// Leases: list, get, release
     #[command(subcommand)]
     Lease(lease::Lease),
-    /// Acquires, runs a command while holding the lease, and releases
     Acquire(acquire::Acquire),
-    /// Prints shell completions
     Completions(completions::Completions),
     /// Prints the description of the HTTP API (OpenAPI 3.1, JSON)
     Openapi,

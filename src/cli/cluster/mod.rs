@@ -33,23 +33,14 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// Forms a cluster, shows it, changes its members
 #[derive(Debug, Subcommand)]
 pub enum Cluster {
-    /// Forms the cluster that a file describes, once; repeating it does nothing
     Init(init::Init),
-    /// Runs every node of a file on this machine, until Ctrl-C; for trying out
     Up(up::Up),
-    /// Shows regions, groups, leaders, voters, lag
     Status(status::Status),
-    /// Adds a node: it catches up first, then votes
     AddNode(members::AddNode),
-    /// Removes a node
     RemoveNode(members::RemoveNode),
-    /// Puts a new node in the place of one that is lost
     ReplaceNode(members::ReplaceNode),
-    /// Gives the votes of the global group to the members that should have them
     Rebalance(members::Rebalance),
-    /// Hands leadership of a group to another node
     TransferLeader(leader::TransferLeader),
-    /// Hands over everything that a node leads, before it is stopped
     Drain(leader::Drain),
 }
 

@@ -140,7 +140,7 @@ fn members(nodes: &Nodes, all: &[Asked]) -> String {
             match (&asked.view, asked.group(name)) {
                 _ if !is_member(asked, all) => row.extend(no_cells("no member")),
                 (Err(_), _) => row.extend(no_cells("down")),
-                (Ok(_), None) => row.extend(no_cells("not formed")),
+                (Ok(_), None) => row.extend(no_cells("no cluster")),
                 (Ok(_), Some(group)) => row.extend(cells(name, group, asked, all)),
             }
             rows.push(row);

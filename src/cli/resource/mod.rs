@@ -20,13 +20,9 @@ pub use list::all;
 /// Limits as files: apply, get, list, delete
 #[derive(Debug, Subcommand)]
 pub enum Resource {
-    /// Creates and changes resources as files say
     Apply(apply::Apply),
-    /// Shows all of a resource, and how it stands
     Get(get::Get),
-    /// Lists resources
     List(list::List),
-    /// Deletes resources: waiting leases end, held ones are forgotten
     Delete(delete::Delete),
 }
 
