@@ -21,8 +21,8 @@ const RUNS: usize = 200;
 /// Processes at once: some wait while others hold.
 const AT_ONCE: usize = 16;
 const SLOTS: u64 = 4;
-/// The last instant: by then most have ended.
-const LAST_MS: u64 = 800;
+/// The last instant: by then most have ended. Early ones are more frequent.
+const LAST: Duration = Duration::from_secs(4);
 
 /// How far a process was when it was interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,7 +78,7 @@ async fn nothing_is_left_behind_at_200_random_instants() {
     let (turns, mut running) = (Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
     for run in 0..RUNS {
         let sent = [Signal::INT, Signal::TERM, Signal::HUP][random.random_range(0..3)];
-        let after = Duration::from_micros(random.random_range(0..LAST_MS * 1_000));
+        let after = LAST.mul_f64(random.random::<f64>().powi(3));
         let note: PathBuf = node.tree().path().join(format!("run-{run}"));
         let (client, turns) = (client.clone(), Arc::clone(&turns));
         running.spawn(async move {

@@ -209,11 +209,12 @@ async fn resource_get_list_and_delete() {
 async fn more_resources_than_fit_on_a_page_are_listed() {
     let node = Node::start().await;
     let client = &node.client;
-    let limits: Value = concurrency(1);
-    let resources =
-        (0..601).map(|n| (format!("r{n:04}"), json!({"limits": limits}))).collect::<serde_json::Map<_, _>>();
-    let file = node.tree().file("many.json", &json!({"resources": resources}).to_string());
-    ended(&against(client, &["resource", "apply", "-f", file.to_str().unwrap()]).await, 0);
+    let mut creating = tokio::task::JoinSet::new();
+    for n in 0..601 {
+        let client = client.clone();
+        creating.spawn(async move { drop(client.create(&format!("r{n:04}"), concurrency(1)).await) });
+    }
+    creating.join_all().await;
     let list = ended(&against(client, &["resource", "list", "--json"]).await, 0);
     let list: Vec<Value> = serde_json::from_str(&list).unwrap();
     assert_eq!(list.len(), 601);

@@ -47,7 +47,7 @@ async fn a_node_that_is_in_no_cluster_says_so() {
     let status = cluster.cli(&["status"]).await;
     assert_eq!(status.status.code(), Some(1));
     // In the group of their region, and in the global one.
-    assert_eq!(stdout(&status).matches("not in a cluster yet").count(), 6, "{}", stdout(&status));
+    assert_eq!(stdout(&status).matches("no cluster").count(), 6, "{}", stdout(&status));
 }
 
 #[tokio::test]
