@@ -24,7 +24,7 @@ use self::place::{File, Place};
 use crate::exit::{Exit, Failed};
 
 /// How long one node is given to do what it is asked for.
-const NODE_PATIENCE: Duration = Duration::from_secs(2);
+const NODE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a leader is looked for.
 const LEADER_WITHIN: Duration = Duration::from_secs(10);
 /// Pause between two looks at something that takes its time.

@@ -89,7 +89,7 @@ impl Nodes {
     pub async fn ask(&self) -> Result<Vec<Asked>, Failed> {
         let mut asking = Vec::new();
         for node in self.nodes.iter().cloned() {
-            let client = Client::new(&node.http, self.api_key.clone(), NODE_PATIENCE).map_err(failed)?;
+            let client = client_of(&node.http, self.api_key.clone())?;
             asking.push(async move {
                 let view = look(&client).await;
                 Asked { node, client, view }
@@ -155,6 +155,12 @@ impl Nodes {
             }
         }
     }
+}
+
+/// The client of one node. It says why it cannot connect before [`look`] gives it up.
+pub fn client_of(url: &str, api_key: Option<String>) -> Result<Client, Failed> {
+    let client = Client::new(url, api_key, NODE_PATIENCE).map_err(failed)?;
+    client.hasty(DEAD_AFTER * 4 / 5).map_err(failed)
 }
 
 /// What a node says of the cluster; why it does not otherwise.

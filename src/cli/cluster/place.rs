@@ -8,7 +8,7 @@ use ratequeue_api::client::Client;
 use ratequeue_api::cluster::{ClusterView, NodeView};
 
 use super::NODE_PATIENCE;
-use super::nodes::{FILE, Nodes, look};
+use super::nodes::{FILE, Nodes, client_of, look};
 use crate::cli::{DEFAULT_URL, failed};
 use crate::config::ClusterFile;
 use crate::exit::{Exit, Failed};
@@ -71,10 +71,9 @@ impl Place {
         Client::new(urls, None, NODE_PATIENCE).map_err(failed)?;
         let urls = urls.split(',').map(|url| url.trim().trim_end_matches('/'));
         let asking = urls.map(async |url| {
-            let client = Client::new(url, self.api_key.clone(), NODE_PATIENCE).map_err(|error| error.to_string());
-            let view = match &client {
-                Ok(client) => look(client).await,
-                Err(error) => Err(error.clone()),
+            let view = match client_of(url, self.api_key.clone()) {
+                Ok(client) => look(&client).await,
+                Err(failed) => Err(failed.text),
             };
             (url, view)
         });
