@@ -37,6 +37,7 @@ check: setup-test ## Writes nothing: format, lints, layering, generated files, d
 test: setup-test ## Runs every test, those of the Python package too
 	scripts/level-1.sh
 	$(CARGO) test --workspace --locked
+	scripts/readme.py
 	scripts/full-disk.sh
 	sdk/python/check.sh
 

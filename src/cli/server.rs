@@ -1,6 +1,5 @@
 //! `ratequeue dev` and `ratequeue node`: the server.
 
-use std::io::IsTerminal;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,18 +11,14 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 
 use super::addresses::{Addresses, Advertised, from_here};
-use super::duration;
 use super::signals::Signals;
+use super::{duration, listeners, log, parent};
 use crate::calls::Passed;
 use crate::config::{ClusterFile, view};
 use crate::descriptors::Descriptors;
 use crate::exit::{Exit, Failed};
 use crate::http::server::{self, Server};
 use crate::node::{Node, NodeOptions, StartError};
-
-/// What is logged unless `RATEQUEUE_LOG` says otherwise. openraft would warn of each heartbeat to a node that is down, and
-/// call the end of its own core an error; what ends a group is logged by us.
-const LOG_DEFAULT: &str = "warn,openraft=off,ratequeue=info,ratequeue_raft=info,ratequeue_storage=info";
 
 /// Threads of consensus, one a core: two at least, so that a long entry holds up no heartbeat ...
 const CONSENSUS_THREADS_MIN: usize = 2;
@@ -61,6 +56,9 @@ pub struct NodeArgs {
     /// At SIGTERM, how long /readyz says 503 while calls are still taken, before the node stops
     #[arg(long, env = "RATEQUEUE_DRAIN", default_value = "2s", value_parser = duration::parse, value_name = "TIME")]
     drain: Duration,
+    /// The process that started it, with which it ends: for `cluster up`
+    #[arg(long, hide = true, value_name = "PID")]
+    parent: Option<u32>,
 }
 
 impl Dev {
@@ -91,6 +89,7 @@ fn welcome(url: &str, data: &std::path::Path) -> String {
 
 impl NodeArgs {
     pub fn run(self) -> Result<Exit, Failed> {
+        self.parent.map_or(Ok(()), parent::end_with)?;
         let file = ClusterFile::read(&self.cluster)?;
         let usage = |text: String| Failed::new(Exit::Usage, text);
         let Some((region, node)) = file.node(self.id) else {
@@ -116,12 +115,7 @@ fn serve(
     drain: Duration,
     describe: impl FnOnce(HostPort, Handle) -> (NodeOptions, String),
 ) -> Result<Exit, Failed> {
-    let filter = std::env::var("RATEQUEUE_LOG").unwrap_or_else(|_| LOG_DEFAULT.to_owned());
-    let filter = tracing_subscriber::EnvFilter::try_new(&filter)
-        .map_err(|error| Failed::new(Exit::Usage, format!("RATEQUEUE_LOG is {filter:?}: {error}")))?;
-    let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
-
+    log::install()?;
     let descriptors = Descriptors::acquire(nodes.saturating_sub(1)).map_err(|text| Failed::new(Exit::Usage, text))?;
     tracing::info!(open_files = descriptors.limit, connections = descriptors.connections, "the most there may be");
     let cannot_start_threads = |error: std::io::Error| Failed::new(Exit::Failed, format!("cannot start: {error}"));
@@ -130,17 +124,21 @@ fn serve(
 
     let ended = runtime.block_on(async {
         let mut signals = Signals::install()?;
-        let listeners = tokio::select! {
+        let listening = tokio::select! {
             bound = server::bind(&http) => bound.map_err(|text| Failed::new(Exit::Failed, text))?,
             _ = signals.next() => return Ok(Exit::Done),
         };
-        let listens = from_here(&http, listeners.address());
+        listeners::warn_if_open(&http, listening.address().ip(), "--http");
+        let listens = from_here(&http, listening.address());
         let listens = listens.map_err(|error| Failed::new(Exit::Failed, error.to_string()))?;
         let (options, text) = describe(listens.clone(), consensus.handle().clone());
+        if let Some(ip) = options.peer.ip().filter(|_| nodes > 1) {
+            listeners::warn_if_open(&options.peer, ip, "--peer");
+        }
         let (told, data_shown) = (&options.own.http, data.display());
         tracing::info!(address = %listens, told, data = %data_shown, "listening, and opening the data folder");
         let server = Arc::new(Server::new(options.id, descriptors));
-        let serving = tokio::spawn(Arc::clone(&server).run(listeners));
+        let serving = tokio::spawn(Arc::clone(&server).run(listening));
 
         let Some(node) = open(options, data, &mut signals).await? else { return Ok(Exit::Done) };
         super::print(&text);

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ratequeue_api::client::Client;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::cluster::{Cluster, GLOBAL, REGION, done, failed, stdout};
@@ -48,7 +47,7 @@ async fn a_node_that_is_in_no_cluster_says_so() {
     let status = cluster.cli(&["status"]).await;
     assert_eq!(status.status.code(), Some(1));
     // In the group of their region, and in the global one.
-    assert_eq!(stdout(&status).matches("not in a cluster yet").count(), 6, "{}", stdout(&status));
+    assert_eq!(stdout(&status).matches("no cluster").count(), 6, "{}", stdout(&status));
 }
 
 #[tokio::test]
@@ -257,77 +256,6 @@ async fn what_is_wrong_in_a_cluster_file_is_said_with_its_place() {
         }
     }
     assert!(!Path::new("never-made").exists());
-}
-
-#[tokio::test]
-async fn status_shows_every_node_and_fails_when_one_is_down() {
-    let _turn = Turn::shared();
-    let mut cluster = Cluster::formed(3).await;
-    let leader = cluster.leader().await;
-    let table = done(&cluster.cli(&["status"]).await);
-    let lines: Vec<&str> = table.lines().collect();
-    assert!(lines[0].starts_with("GROUP") && lines[0].contains("LEADER") && lines.len() == 7, "{table}");
-    for (group, first) in [(REGION, 1), (GLOBAL, 4)] {
-        let leader = cluster.leader_of(group).await;
-        for (nth, id) in (1..=3).enumerate() {
-            let cells: Vec<&str> = lines[first + nth].split_whitespace().collect();
-            let role = if id == leader { "leader" } else { "follower" };
-            let (id, url, leader) = (id.to_string(), cluster.node(id).url(), leader.to_string());
-            assert_eq!(cells[..7], [group, id.as_str(), REGION, url.as_str(), "ok", role, leader.as_str()], "{table}");
-        }
-    }
-
-    let down = cluster.follower().await;
-    cluster.node_mut(down).kill().await;
-    let output = cluster.cli(&["status"]).await;
-    assert_eq!(output.status.code(), Some(1));
-    let table = stdout(&output);
-    let line = table.lines().find(|line| line.split_whitespace().nth(1) == Some(&down.to_string())).unwrap();
-    assert!(line.contains("down: "), "{table}");
-    // It may have led the global group.
-    cluster.leader_of(GLOBAL).await;
-    let output = cluster.cli(&["status", "--json"]).await;
-    assert_eq!(output.status.code(), Some(1));
-    let nodes: Value = serde_json::from_str(&stdout(&output)).unwrap();
-    assert_eq!(nodes.as_array().unwrap().len(), 3);
-    for node in nodes.as_array().unwrap() {
-        let is_down = node["id"] == down;
-        assert_eq!((node["healthy"] == true, node["error"].is_string()), (!is_down, is_down), "{node}");
-        assert_eq!(node["view"]["groups"][REGION]["leader"] == leader, !is_down, "{node}");
-    }
-}
-
-#[tokio::test]
-async fn up_runs_a_whole_cluster_and_takes_it_down_again() {
-    let _turn = Turn::shared();
-    let cluster = Cluster::described(3);
-    let data = cluster.tree().path().join("up");
-    let mut up = Command::new(env!("CARGO_BIN_EXE_ratequeue"));
-    up.args(["cluster", "up", "--cluster"]).arg(&cluster.file).arg("--data").arg(&data);
-    let mut up = up.stdout(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-    let mut lines = BufReader::new(up.stdout.take().unwrap()).lines();
-    let mut said = String::new();
-    while !said.contains("Ctrl-C stops them") {
-        let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
-        said += &(line.expect("it comes up in time").unwrap().unwrap_or_else(|| panic!("it has ended: {said}")) + "\n");
-    }
-    for member in cluster.members.values() {
-        assert!(said.contains(&member.url()), "{said}");
-        member.client.create(&format!("by-{}", member.id), concurrency(1)).await;
-        member.client.granted(&format!("by-{}", member.id), json!({})).await;
-    }
-    let pids: Vec<Pid> = (1..=3).map(|id| pid_of(&data.join(format!("node-{id}")))).collect();
-    let pid = Pid::from_raw(i32::try_from(up.id().unwrap()).unwrap()).unwrap();
-    kill_process(pid, Signal::TERM).unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(30), up.wait()).await.expect("it ends").unwrap();
-    assert_eq!(ended.code(), Some(0));
-    assert!(pids.iter().all(|pid| test_kill_process(*pid).is_err()), "a process is left: {pids:?}");
-}
-
-/// The process that has locked a data folder.
-fn pid_of(data: &Path) -> Pid {
-    let text = fs::read_to_string(data.join("lock")).unwrap();
-    Pid::from_raw(text.trim().parse().unwrap()).unwrap()
 }
 
 #[tokio::test]

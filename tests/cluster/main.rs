@@ -11,6 +11,7 @@
 //!   partition.rs   a node is cut off, 20 times         garbage.rs   strangers at the peer port
 //!   hung_up.rs     callers die in line                metrics.rs   what can be summed over nodes
 //!   names.rs       nodes by name that move            told.rs      what nodes tell of where they are
+//!   status.rs      what `cluster status` shows        up.rs        a whole cluster on one machine
 //!   regions/       several regions
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
@@ -35,5 +36,7 @@ mod partition;
 mod pause;
 mod regions;
 mod rolling;
+mod status;
 mod told;
 mod turn;
+mod up;

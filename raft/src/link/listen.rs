@@ -75,6 +75,16 @@ impl ListenAddress {
         }
     }
 
+    /// The address, where there is one: a name may have any.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Everywhere(_) => Some(Ipv6Addr::UNSPECIFIED.into()),
+            Self::At(address) => Some(address.ip()),
+            Self::Named(..) => None,
+        }
+    }
+
     fn may_come(&self, error: &io::Error) -> bool {
         matches!(self, Self::Named(..))
             && matches!(error.kind(), io::ErrorKind::Other | io::ErrorKind::AddrNotAvailable)
