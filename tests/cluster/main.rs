@@ -10,7 +10,7 @@
 //!   rolling.rs     all are restarted, one by one       pause.rs     a leader that stood still
 //!   partition.rs   a node is cut off, 20 times         garbage.rs   strangers at the peer port
 //!   hung_up.rs     callers die in line                metrics.rs   what can be summed over nodes
-//!   regions/       several regions
+//!   founding.rs    what the founders agree on          regions/     several regions
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
@@ -19,6 +19,7 @@ mod bootstrap;
 mod cluster;
 mod failover;
 mod forward;
+mod founding;
 mod garbage;
 #[path = "../harness/mod.rs"]
 mod harness;
