@@ -39,22 +39,33 @@ async fn a_node_in_another_region_than_the_file_says_is_not_founded_with() {
 }
 
 #[tokio::test]
-async fn a_node_that_was_adopted_to_join_never_founds_a_cluster() {
+async fn nodes_that_were_adopted_to_join_never_found_a_cluster() {
     let _turn = Turn::shared();
     let mut cluster = Cluster::formed(2).await;
     let id = is_one_cluster(&cluster).await;
-    // An `add-node` that broke off after its first step.
-    cluster.describe_in("us", 3).start().await;
-    adopt(&cluster, 3, id.as_str().unwrap(), None).await.is(200);
-
-    // A file that has only the new region would make a second global group under the same id.
+    // Nodes of a new region, with a file that has only that region.
+    for node in [3, 4] {
+        cluster.describe_in("us", node);
+    }
     let text = fs::read_to_string(&cluster.file).unwrap();
     let (head, us) = (text.lines().next().unwrap(), &text[text.find("[regions.us]").unwrap()..]);
     let partial = cluster.tree().file("partial.toml", &format!("{head}\n{us}"));
+    let dir = cluster.tree().path().to_owned();
+    for node in [3, 4] {
+        let place = cluster.node(node).place;
+        cluster.members.insert(node, Member::new(node, place, &partial, &dir, None));
+        cluster.node_mut(node).start().await;
+        // An `add-node` that broke off after its first step.
+        adopt(&cluster, node, id.as_str().unwrap(), None).await.is(200);
+    }
+
+    // They would make a second global group under the same id.
     let output = run(&["cluster", "init", "--cluster", partial.to_str().unwrap()], &[]).await;
     failed(&output, 1, &["adopted to join a cluster", "empty data folder"]);
-    let groups = cluster.at(3).get("/v1/cluster").await.is(200).body["groups"].clone();
-    assert_eq!((&groups["us"]["voters"], &groups[GLOBAL]["voters"]), (&json!([]), &json!([])));
+    for node in [3, 4] {
+        let groups = cluster.at(node).get("/v1/cluster").await.is(200).body["groups"].clone();
+        assert_eq!((&groups["us"]["voters"], &groups[GLOBAL]["voters"]), (&json!([]), &json!([])));
+    }
 }
 
 /// The command, and then a node, are lost between the steps of a founding.
