@@ -271,6 +271,8 @@ def measure(binary: Path, procedure: Procedure) -> float:
                 cluster.forget(procedure.leaves)
             checks.is_settled(cluster)
             return took
+    except Breach as breach:
+        raise Breach(f"{procedure.name}: {breach}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -329,8 +331,12 @@ def main() -> int:
         print(f"kill.py: {wish.binary} is not a program: run cargo build, or give --binary", file=sys.stderr)
         return 2
     points = select(points, wish.points, wish.only, wish.seed)
-    took = {each.name: measure(wish.binary, each) for each in PROCEDURES
-            if any(point.procedure is each for point in points)}
+    try:
+        took = {each.name: measure(wish.binary, each) for each in PROCEDURES
+                if any(point.procedure is each for point in points)}
+    except Breach as breach:
+        print(f"BREACH without any kill: {breach}")
+        return 1
     print("undisturbed, s: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in took.items()), flush=True)
 
     results: list[Result] = []

@@ -102,7 +102,8 @@ def _steps_of_change(of: Procedure) -> list[Step]:
         return (joins is None or joins in group["voters"]) and (leaves is None or leaves not in group["voters"])
 
     def is_joint(group: View) -> bool:
-        return not group["settled"] and (joins in group["voters"] or bool(leaves and group["learners"]))
+        """Half way from the old voters to the new ones: all of them vote."""
+        return not group["settled"] and (joins or leaves) in group["voters"]
 
     members = {name: list(nodes) for name, nodes in of.before.items()}
     if joins:
@@ -118,10 +119,12 @@ def _steps_of_change(of: Procedure) -> list[Step]:
     steps = [Step("recorded", lambda views: any_view(views, recorded))]
     if joins:
         adopted = Step("adopted", lambda views: joins in views and views[joins]["cluster_id"] is not None)
-        steps = [adopted, *steps, Step("region-learner", _in_group(of.region, lambda group: joins in group["learners"]))]
+        steps = [adopted, *steps]
+    if joins and of.region in of.before:
+        steps.append(Step("region-learner", _in_group(of.region, lambda group: joins in group["learners"])))
     if of.leads:
         steps.append(Step("region-handed-over", _in_group(of.region, lambda group: group["leader"] != of.leads)))
-    if not (leaves and not members[of.region]):
+    if members[of.region]:
         steps += [Step("region-joint", _in_group(of.region, is_joint)),
                   Step("region-voted", _in_group(of.region, lambda group: group["settled"] and is_changed(group)))]
     if of.leads:
