@@ -17,7 +17,7 @@ Leases = dict[str, str]
 
 
 def settled_faults(cluster: Cluster) -> list[str]:
-    """What is not as the file has it: one cluster, one group a region, every vote where it should be, nothing under way."""
+    """What is not as the file has it: one cluster, one group a region, every vote in its place, nothing under way."""
     nodes = sorted(cluster.regions)
     views = cluster.views(nodes)
     faults = [f"node {node} does not answer" for node in nodes if node not in views]
@@ -43,15 +43,17 @@ def _group_faults(views: dict[int, View], name: str, members: list[int], voters:
     learners = sorted(set(members) - set(voters))
     for node, group in groups.items():
         if group["voters"] != voters or group["learners"] != learners or not group["settled"]:
+            settled = "" if group["settled"] else ", not settled"
             faults.append(f"node {node} has in group {name} the voters {group['voters']} and the learners "
-                          f"{group['learners']}{'' if group['settled'] else ', not settled'}, not {voters} and {learners}")
-    if len(leaders := {(group["leader"], group["term"]) for group in groups.values()}) != 1 or None in next(iter(leaders)):
+                          f"{group['learners']}{settled}, not {voters} and {learners}")
+    leaders = {(group["leader"], group["term"]) for group in groups.values()}
+    if len(leaders) != 1 or any(leader is None for leader, _ in leaders):
         faults.append(f"group {name} has as leaders, in terms: {sorted(map(str, leaders))}")
     by_index: dict[int, set[str]] = {}
     for group in groups.values():
         by_index.setdefault(group["applied_index"], set()).add(group["digest"])
-    faults += [f"group {name} has two states at index {index}" for index, digests in by_index.items() if len(digests) > 1]
-    return faults
+    return faults + [f"group {name} has two states at index {index}"
+                     for index, digests in by_index.items() if len(digests) > 1]
 
 
 def is_settled(cluster: Cluster) -> None:
@@ -105,9 +107,9 @@ def hold(cluster: Cluster, placements: list[str]) -> Leases:
     """Takes the only slot of a resource of each placement, for good."""
     held: Leases = {}
     for placement in placements:
-        node = cluster.running()[0]
-        create(cluster, node, f"kept-{placement}", placement)
-        answer = _answered(cluster, node, "POST", f"/v1/resources/kept-{placement}/acquire", {"ttl_ms": _TTL_MS}, (200,))
+        node, name = cluster.running()[0], f"kept-{placement}"
+        create(cluster, node, name, placement)
+        answer = _answered(cluster, node, "POST", f"/v1/resources/{name}/acquire", {"ttl_ms": _TTL_MS}, (200,))
         held[placement] = answer["id"]
     return held
 
@@ -119,8 +121,8 @@ def is_held(cluster: Cluster, leases: Leases) -> None:
             state = _answered(cluster, node, "GET", f"/v1/leases/{lease}", None, (200, 404, 410)).get("state")
             if state != "held":
                 raise Breach(f"node {node} says that the lease of kept-{placement} is {state}")
-        answer = _answered(cluster, cluster.running()[0], "POST", f"/v1/resources/kept-{placement}/acquire", {}, (200, 429))
-        if "id" in answer:
+        path = f"/v1/resources/kept-{placement}/acquire"
+        if "id" in _answered(cluster, cluster.running()[0], "POST", path, {}, (200, 429)):
             raise Breach(f"the slot of kept-{placement} was given away a second time")
 
 

@@ -3,10 +3,10 @@
 
     scripts/members/grow.py --binary target/debug/ratequeue [--seed N] [--victims N]
 
-Nodes are added one by one until three regions have three each, and removed one by one until the first region is left.
-After every step nodes are killed, one at a time: while one is dead names are created, `global` resources are acquired, and
-those of every region that has a majority of its own. Then it is started again. No lease may be lost, and never may more be held
-than the limit admits, as the callers count. Ends with 1 on a breach.
+Nodes are added one by one until three regions have three each, and removed one by one until the first is left.
+After every step nodes are killed, one at a time: while one is dead names are created, `global` resources are acquired,
+and those of every region that has a majority of its own. Then it is started again. No lease may be lost, and never may
+more be held than the limit admits, as the callers count. It ends with 1 on a breach.
 """
 from __future__ import annotations
 
@@ -110,11 +110,11 @@ class Run:
         if checks.tolerated(self._cluster)[GLOBAL] < 1:
             raise Breach(f"after {step} the global group tolerates no loss")
         nodes = sorted(self._cluster.regions)
-        count = len(nodes) if self._victims is None else min(self._victims, len(nodes))
+        self._chance.shuffle(nodes)
+        # The one that leads is among the first in any case.
         leader = self._cluster.leader(GLOBAL)
-        # The leader is the first of them in any case.
-        others = self._chance.sample([node for node in nodes if node != leader], count)
-        for node in ([leader] if leader else []) + others[:count - 1]:
+        nodes.sort(key=lambda node: node != leader)
+        for node in nodes[:self._victims]:
             self._kill(step, node)
         voters = self._cluster.views([1])[1]["groups"][GLOBAL]["voters"]
         print(f"{time.monotonic() - self._begun:6.1f} s {step:9} global voters {voters}, {self.kills} kills, "
@@ -147,11 +147,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=Path, default=Path("target/debug/ratequeue"))
     parser.add_argument("--seed", type=int, default=1, help="in which order nodes are killed, and whom callers call")
-    parser.add_argument("--victims", type=int, metavar="N", help="so many nodes after every step, with the global leader; else all")
+    parser.add_argument("--victims", type=int, metavar="N",
+                        help="so many nodes after every step, the global leader first; else all")
     parser.add_argument("--keep", action="store_true", help="keep the folder after a breach")
     wish = parser.parse_args()
     if not os.access(wish.binary, os.X_OK):
-        print(f"grow.py: {wish.binary} is not a program: run cargo build, or give --binary", file=sys.stderr)
+        print(f"grow.py: {wish.binary} is not a program: run cargo build, or give --binary",
+              file=sys.stderr)
         return 2
     folder, breach = Path(tempfile.mkdtemp(prefix="ratequeue-grow-")), ""
     with Cluster(wish.binary, folder) as cluster:

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Kills the command and every node at every step of the procedures that change the members of a cluster.
 
-    scripts/members/kill.py --binary target/debug/ratequeue [--seed N] [--points N] [--only NAME...] [--jobs N]
+    scripts/members/kill.py --binary target/debug/ratequeue [--seed N] [--points N | --only NAME...] [--down S]
 
 A point is a procedure, a moment and a victim. The moment is a step that the nodes show (`recorded`, `region-joint`, ...)
-or a part of the time that the procedure takes when nobody disturbs it. The victim is the command, one of the nodes, or the
-node that leads the global group then; it gets SIGKILL as soon as the step is seen. After it the node is started again and the
-command is repeated. It must succeed, or name the command that does; and then there must be one cluster with the members that were
-meant, no group that tolerates fewer losses than before, work in every region, and every lease that was held.
+or a part of the time that the procedure takes when nobody disturbs it. The victim is the command, one of the nodes, or
+the node that leads the global group then; it gets SIGKILL as soon as the step is seen. After it the node is started
+again and the command is repeated. It must succeed, or name the command that does; and then there must be one cluster
+with the members that were meant, no group that tolerates fewer losses than before, work in every region, and every
+lease that was held.
 
 It ends with 1 when a point is a breach, or when too many steps were not hit.
 """
@@ -23,14 +24,14 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import checks
-from nodes import GLOBAL, Breach, Caller, Cluster, Command, View, leader_of
-from procedures import PROCEDURES, Procedure, Views
+from nodes import GLOBAL, Breach, Cluster, Command
+from procedures import PROCEDURES, Procedure
+from watch import COMMAND, LEADER, Strike, Watch
 
 # The sweep: kills at so many moments, evenly spread over the time that the procedure takes.
 MOMENTS = 15
@@ -42,7 +43,6 @@ AFTER_END_S = 1.0
 REPEATS_MAX = 4
 # Of the points that wait for a step, so many must have killed at it.
 HITS_MIN = 0.8
-COMMAND, LEADER = "command", "leader"
 
 
 @dataclass(frozen=True)
@@ -76,60 +76,6 @@ def all_points() -> list[Point]:
     return points
 
 
-class Watch:
-    """Looks at every node without a pause, and acts once, as soon as a step is seen."""
-
-    def __init__(self, cluster: Cluster, is_seen: Callable[[Views], bool], act: Callable[[Views], None]) -> None:
-        self.breach = ""
-        self.acted = threading.Event()
-        self._cluster, self._is_seen, self._act = cluster, is_seen, act
-        self._views: Views = {}
-        self._lock = threading.Lock()
-        self._ending = threading.Event()
-        self._threads = [threading.Thread(target=self._look, args=(node,), daemon=True) for node in cluster.running()]
-
-    def __enter__(self) -> Watch:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _look(self, node: int) -> None:
-        caller = Caller(self._cluster.place(node), 2.0)
-        while not self._ending.is_set():
-            try:
-                status, view = caller.call("GET", "/v1/cluster")
-            except OSError:
-                time.sleep(0.01)
-                continue
-            if status == 200:
-                self._take(node, view)
-        caller.close()
-
-    def _take(self, node: int, view: View) -> None:
-        with self._lock:
-            self._views[node] = view
-            self._look_for_two()
-            if not self.acted.is_set() and self._is_seen(self._views):
-                self._act(dict(self._views))
-                self.acted.set()
-
-    def _look_for_two(self) -> None:
-        """Never two clusters, and never two leaders of a group in one term."""
-        ids = {view["cluster_id"] for view in self._views.values()} - {None}
-        if len(ids) > 1:
-            self.breach = f"the nodes are part of {len(ids)} clusters"
-        leading = Counter((name, group["term"]) for view in self._views.values()
-                          for name, group in view["groups"].items() if group["role"] == "leader")
-        for (name, term), count in leading.items():
-            if count > 1:
-                self.breach = f"group {name} has {count} leaders in term {term}"
-
-
 def prepare(cluster: Cluster, procedure: Procedure) -> checks.Leases:
     """The cluster as it is before the procedure, and what is held in it."""
     for region, nodes in procedure.before.items():
@@ -159,25 +105,6 @@ def succeed(command: Command) -> None:
         raise Breach(f"`{command.line}` has ended with {code}: {text}")
 
 
-class Strike:
-    """The kill of a point."""
-
-    def __init__(self, cluster: Cluster, point: Point, command: Command) -> None:
-        self.killed: int | None = None
-        self._cluster, self._victim, self._command = cluster, point.victim, command
-
-    def __call__(self, views: Views) -> None:
-        if self._victim == COMMAND:
-            self._command.kill()
-            return
-        if self._victim == LEADER:
-            # Before there is one, the node that will form the group.
-            self.killed = leader_of(views, GLOBAL) or min(self._cluster.running())
-        else:
-            self.killed = int(self._victim.removeprefix("node-"))
-        self._cluster.kill(self.killed)
-
-
 def run_procedure(cluster: Cluster, point: Point, whole_s: float, down_s: float) -> tuple[str, str]:
     """Runs the command, and kills at the moment; whether that was hit, and how the command ended."""
     step = next((step for step in point.procedure.steps if step.name == point.moment), None)
@@ -186,7 +113,7 @@ def run_procedure(cluster: Cluster, point: Point, whole_s: float, down_s: float)
     with Watch(cluster, lambda views: ready.is_set() and step is not None and step.is_seen(views),
                lambda views: strikes[0](views)) as watch:
         command = cluster.command(*point.procedure.words)
-        strikes.append(Strike(cluster, point, command))
+        strikes.append(Strike(cluster, point.victim, command))
         ready.set()
         if step is None:
             time.sleep(whole_s * int(point.moment.removeprefix("at-")) / MOMENTS)
@@ -232,13 +159,13 @@ def repeat(cluster: Cluster, words: tuple[str, ...]) -> int:
     raise Breach("a dead end: " + " / ".join(said))
 
 
-def run_point(binary: Path, point: Point, whole_s: float, seed: int, keep: bool) -> Result:
+def run_point(wish: argparse.Namespace, point: Point, whole_s: float) -> Result:
     result, begun = Result(point), time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="ratequeue-members-"))
-    down_s = random.Random(f"{seed} {point.name}").choice(DOWN_S)
+    down_s = wish.down or random.Random(f"{wish.seed} {point.name}").choice(DOWN_S)
     procedure = point.procedure
     try:
-        with Cluster(binary, folder) as cluster:
+        with Cluster(wish.binary, folder) as cluster:
             leases = prepare(cluster, procedure)
             before = checks.tolerated(cluster)
             result.kill, result.first = run_procedure(cluster, point, whole_s, down_s)
@@ -251,9 +178,9 @@ def run_point(binary: Path, point: Point, whole_s: float, seed: int, keep: bool)
             checks.is_at_work(cluster)
             checks.is_held(cluster, leases)
     except Breach as breach:
-        result.breach = f"{breach}" + (f" (logs: {folder})" if keep else "")
+        result.breach = f"{breach}" + (f" (logs: {folder})" if wish.keep else "")
     result.seconds = time.monotonic() - begun
-    if not (keep and result.breach):
+    if not (wish.keep and result.breach):
         shutil.rmtree(folder, ignore_errors=True)
     return result
 
@@ -277,19 +204,27 @@ def measure(binary: Path, procedure: Procedure) -> float:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def select(points: list[Point], count: int | None, only: list[str], seed: int) -> list[Point]:
-    """The points that are asked for, by name, or so many of them, as many of each procedure."""
-    if only:
-        chosen = [point for point in points if any(re.fullmatch(name, point.name) for name in only)]
-        if not chosen:
-            sys.exit(f"no point is called {' or '.join(only)}: see --list")
-        return chosen
-    if count is None or count >= len(points):
+def measure_all(binary: Path, points: list[Point]) -> dict[str, float]:
+    """How long each procedure takes in which a point is at a part of the time."""
+    swept = {point.procedure.name for point in points if point.moment.startswith("at-")}
+    took = {each.name: measure(binary, each) for each in PROCEDURES if each.name in swept}
+    if took:
+        print("undisturbed, s: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in took.items()), flush=True)
+    return took
+
+
+def select(points: list[Point], wish: argparse.Namespace) -> list[Point]:
+    """The points that are asked for by name; or so many that wait for a step, as many of each procedure; or all."""
+    if wish.only:
+        return [point for point in points if any(re.fullmatch(name, point.name) for name in wish.only)]
+    if wish.points is None:
         return points
-    by_procedure = [[point for point in points if point.procedure is each] for each in PROCEDURES]
+    stepped = [point for point in points if not point.moment.startswith("at-")]
+    by_procedure = [[point for point in stepped if point.procedure is each] for each in PROCEDURES]
     for group in by_procedure:
-        random.Random(seed).shuffle(group)
-    return [group[n] for n in range(len(points)) for group in by_procedure if n < len(group)][:count]
+        random.Random(wish.seed).shuffle(group)
+    rounds = range(max(map(len, by_procedure)))
+    return [group[n] for n in rounds for group in by_procedure if n < len(group)][:wish.points]
 
 
 def show(results: list[Result]) -> bool:
@@ -313,49 +248,62 @@ def show(results: list[Result]) -> bool:
     return not breaches
 
 
-def main() -> int:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=Path, default=Path("target/debug/ratequeue"))
     parser.add_argument("--seed", type=int, default=1, help="which points, and how long victims stay away")
-    parser.add_argument("--points", type=int, metavar="N", help="so many points, spread over the procedures; else all")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these points: names, or patterns for them")
-    parser.add_argument("--jobs", type=int, default=2, help="clusters at the same time")
+    parser.add_argument("--points", type=int, metavar="N",
+                        help="so many that wait for a step, spread over the procedures; else all")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME",
+                        help="these points: names, or patterns for them")
+    parser.add_argument("--down", type=float, metavar="S", help="how long every victim stays away; else 0.1 to 2.5 s")
+    parser.add_argument("--jobs", type=int, default=3, help="clusters at the same time")
     parser.add_argument("--keep", action="store_true", help="keep the folders of points that are breaches")
     parser.add_argument("--list", action="store_true", help="print the names of all points")
-    wish = parser.parse_args()
-    points = all_points()
-    if wish.list:
-        print("\n".join(point.name for point in points))
-        return 0
-    if not os.access(wish.binary, os.X_OK):
-        print(f"kill.py: {wish.binary} is not a program: run cargo build, or give --binary", file=sys.stderr)
-        return 2
-    points = select(points, wish.points, wish.only, wish.seed)
-    try:
-        took = {each.name: measure(wish.binary, each) for each in PROCEDURES
-                if any(point.procedure is each for point in points)}
-    except Breach as breach:
-        print(f"BREACH without any kill: {breach}")
-        return 1
-    print("undisturbed, s: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in took.items()), flush=True)
+    return parser.parse_args()
 
+
+def run_all(wish: argparse.Namespace, points: list[Point]) -> list[Result]:
+    took = measure_all(wish.binary, points)
     results: list[Result] = []
     lock = threading.Lock()
 
     def run(point: Point) -> None:
-        result = run_point(wish.binary, point, took[point.procedure.name], wish.seed, wish.keep)
+        result = run_point(wish, point, took.get(point.procedure.name, 0.0))
         with lock:
             results.append(result)
             how = "BREACH" if result.breach else "ok"
-            print(f"{len(results):4}/{len(points)} {result.seconds:5.1f} s {how:6} {point.name} ({result.kill}; the command: "
-                  f"{result.first[:100]}; {result.repeats} more)", flush=True)
+            print(f"{len(results):4}/{len(points)} {result.seconds:5.1f} s {how:6} {point.name} ({result.kill}; "
+                  f"the command: {result.first[:100]}; {result.repeats} more)", flush=True)
 
     with ThreadPoolExecutor(wish.jobs) as pool:
         list(pool.map(run, points))
+    return results
+
+
+def main() -> int:
+    wish = arguments()
+    points = all_points()
+    if wish.list:
+        print("\n".join(point.name for point in points))
+        return 0
+    points = select(points, wish)
+    wrong = "" if points else f"no point is called {' or '.join(wish.only)}: see --list"
+    if not os.access(wish.binary, os.X_OK):
+        wrong = f"{wish.binary} is not a program: run cargo build, or give --binary"
+    if wrong:
+        print(f"kill.py: {wrong}", file=sys.stderr)
+        return 2
+    try:
+        results = run_all(wish, points)
+    except Breach as breach:
+        print(f"BREACH without any kill: {breach}")
+        return 1
     is_well = show(results)
     breaches = [result.point.name for result in results if result.breach]
     if breaches:
-        print(f"again: {sys.argv[0]} --seed {wish.seed} --keep --only {' '.join(breaches)}")
+        down = f" --down {wish.down}" if wish.down else ""
+        print(f"again: {sys.argv[0]} --seed {wish.seed}{down} --keep --only {' '.join(breaches)}")
     return 0 if is_well else 1
 
 

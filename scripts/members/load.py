@@ -22,7 +22,7 @@ _WAIT_MS = 5_000
 
 
 class Load:
-    """Callers of one resource for each placement. Nothing fails for them: what has no answer is repeated with its key."""
+    """Callers of one resource for each placement. What has no answer they repeat, with its key."""
 
     def __init__(self, cluster: Cluster, seed: int) -> None:
         self.breaches: list[str] = []
@@ -35,7 +35,8 @@ class Load:
 
     def add(self, placement: str) -> None:
         ending = threading.Event()
-        threads = [threading.Thread(target=self._call, args=(placement, ending, n), daemon=True) for n in range(CALLERS)]
+        threads = [threading.Thread(target=self._call, args=(placement, ending, nth), daemon=True)
+                   for nth in range(CALLERS)]
         self._callers[placement] = (ending, threads)
         for thread in threads:
             thread.start()
@@ -69,7 +70,7 @@ class Load:
                 self._held[placement] += 1
                 self.held_max[placement] = max(self.held_max[placement], self._held[placement])
                 if self._held[placement] > QUOTA:
-                    self.breaches.append(f"{self._held[placement]} leases of {placement} were held at once, not {QUOTA}")
+                    self.breaches.append(f"{self._held[placement]} leases of {placement} were held at once")
             time.sleep(_HOLD_S)
             with self._lock:
                 self._held[placement] -= 1
@@ -102,7 +103,8 @@ class Load:
                 return
             time.sleep(_PAUSE_S)
 
-    def _anywhere(self, chance: random.Random, method: str, path: str, body: Any, key: str | None) -> tuple[int, Any]:
+    def _anywhere(self, chance: random.Random, method: str, path: str, body: Any,
+                  key: str | None) -> tuple[int, Any]:
         """One call, at any of the nodes of the file, dead ones too."""
         caller = Caller(self._cluster.place(chance.choice(sorted(self._cluster.regions))), _CALL_MAX_S)
         try:
