@@ -121,6 +121,8 @@ def is_held(cluster: Cluster, leases: Leases) -> None:
             state = _answered(cluster, node, "GET", f"/v1/leases/{lease}", None, (200, 404, 410)).get("state")
             if state != "held":
                 raise Breach(f"node {node} says that the lease of kept-{placement} is {state}")
+        # Its time to live has a maximum, which a long run exceeds.
+        _answered(cluster, cluster.running()[0], "POST", f"/v1/leases/{lease}/extend", {"ttl_ms": _TTL_MS}, (200,))
         path = f"/v1/resources/kept-{placement}/acquire"
         if "id" in _answered(cluster, cluster.running()[0], "POST", path, {}, (200, 429)):
             raise Breach(f"the slot of kept-{placement} was given away a second time")
