@@ -234,7 +234,9 @@ impl Admission<'_> {
         }
         let report = RegionReport::of(self.node, &self.book, region).await;
         if report.is_lost() {
-            return Ok(true);
+            // It may come back after all, with the nodes that are left to it.
+            let (now, rest) = (self.book.region(region), self.book.without(id).region(region));
+            return if shrink { Ok(true) } else { refuse_fewer(id, region, &now, &rest).map(|()| true) };
         }
         let Some(group) = report.group() else {
             let formed = report.nodes.iter().filter_map(|(_, view)| view.as_ref().ok()?.groups.get(region));

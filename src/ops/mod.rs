@@ -105,7 +105,8 @@ pub enum Refused {
     },
     /// The region has nodes whose group does not decide anything.
     #[error(
-        "region {region} has nodes already ({nodes:?}), and its group has no leader: bring them back, then repeat this"
+        "region {region} has nodes already ({nodes:?}), and its group has no leader: bring them back, then repeat this. If they \
+         are lost for good, take them out first: `ratequeue cluster remove-node --id N` for each of them"
     )]
     NoLeader {
         /// The region.
@@ -164,7 +165,10 @@ pub enum Refused {
         voters: Vec<NodeId>,
     },
     /// The node to be replaced is none that votes.
-    #[error("node {node} does not vote in group {region}: use add-node for the new one")]
+    #[error(
+        "node {node} does not vote in group {region}: use add-node for the new one, and remove-node for node {node} if it is a \
+         member still"
+    )]
     NoVoter {
         /// The node.
         node: NodeId,

@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::cluster::{Cluster, GLOBAL, REGION, done, failed, stdout};
-use crate::harness::{Answer, concurrency, eventually, run};
+use crate::harness::{concurrency, eventually, run};
 use crate::load::Load;
 use crate::member::Member;
 use crate::turn::Turn;
 
 /// The ids of the clusters that the nodes say they are part of.
-async fn cluster_ids(cluster: &Cluster) -> Vec<Value> {
+pub async fn cluster_ids(cluster: &Cluster) -> Vec<Value> {
     let mut ids = Vec::new();
     for member in cluster.running() {
         ids.push(member.client.get("/v1/cluster").await.is(200).body["cluster_id"].clone());
@@ -26,7 +26,7 @@ async fn cluster_ids(cluster: &Cluster) -> Vec<Value> {
 }
 
 /// All nodes are part of one cluster; which.
-async fn is_one_cluster(cluster: &Cluster) -> Value {
+pub async fn is_one_cluster(cluster: &Cluster) -> Value {
     let ids = cluster_ids(cluster).await;
     assert!(ids.iter().all(|id| id.is_string() && *id == ids[0]), "they are not one cluster: {ids:?}");
     ids[0].clone()
@@ -92,7 +92,7 @@ async fn a_cluster_is_formed_only_when_all_its_nodes_run() {
 }
 
 /// No node is in a group that has members.
-async fn is_not_formed(cluster: &Cluster) {
+pub async fn is_not_formed(cluster: &Cluster) {
     for member in cluster.running() {
         let view = member.client.get("/v1/cluster").await;
         let groups = view.is(200).body["groups"].as_object().unwrap().clone();
@@ -311,95 +311,4 @@ async fn all_nodes_may_stop_at_once_and_come_back() {
         (groups.len() == 3 && groups.values().all(|group| group["leader"] == groups[&1]["leader"])).then_some(())
     })
     .await;
-}
-
-/// Adopts a node over HTTP, as the commands do.
-async fn adopt(cluster: &Cluster, id: u64, cluster_id: &str, founding: Option<Value>) -> Answer {
-    let mut body = json!({"name": cluster.name, "cluster_id": cluster_id, "node": id, "region": cluster.region_of(id)});
-    if let Some(founding) = founding {
-        body["founding"] = founding;
-    }
-    cluster.at(id).post("/v1/cluster/adopt", body).await
-}
-
-#[tokio::test]
-async fn a_node_in_another_region_than_the_file_says_is_not_founded_with() {
-    let _turn = Turn::shared();
-    let mut cluster = Cluster::described(3);
-    let (place, dir) = (cluster.node(3).place, cluster.tree().path().to_owned());
-    let text = fs::read_to_string(&cluster.file).unwrap();
-    let line = text.lines().find(|line| line.contains("id = 3")).unwrap().to_owned();
-    let other = text.replace(&line, "") + &format!("[regions.us]\nnodes = [\n{line}\n]\n");
-    let other = cluster.tree().file("other.toml", &other);
-    cluster.members.insert(3, Member::new(3, place, &other, &dir, None));
-    cluster.start().await;
-    failed(&cluster.cli(&["init"]).await, 1, &["node 3", "region us, not eu", "nothing was formed"]);
-    is_not_formed(&cluster).await;
-}
-
-#[tokio::test]
-async fn a_node_that_was_adopted_to_join_never_founds_a_cluster() {
-    let _turn = Turn::shared();
-    let mut cluster = Cluster::formed(2).await;
-    let id = is_one_cluster(&cluster).await;
-    // An `add-node` that broke off after its first step.
-    cluster.describe_in("us", 3).start().await;
-    adopt(&cluster, 3, id.as_str().unwrap(), None).await.is(200);
-
-    // A file that has only the new region would make a second global group under the same id.
-    let text = fs::read_to_string(&cluster.file).unwrap();
-    let (head, us) = (text.lines().next().unwrap(), &text[text.find("[regions.us]").unwrap()..]);
-    let partial = cluster.tree().file("partial.toml", &format!("{head}\n{us}"));
-    let output = run(&["cluster", "init", "--cluster", partial.to_str().unwrap()], &[]).await;
-    failed(&output, 1, &["adopted to join a cluster", "empty data folder"]);
-    let groups = cluster.at(3).get("/v1/cluster").await.is(200).body["groups"].clone();
-    assert_eq!((&groups["us"]["voters"], &groups[GLOBAL]["voters"]), (&json!([]), &json!([])));
-}
-
-/// The command, and then a node, are lost between the steps of a founding.
-#[tokio::test]
-async fn a_founding_that_broke_off_goes_on_where_it_stopped() {
-    let _turn = Turn::shared();
-    let mut cluster = Cluster::started(3).await;
-    let nodes: Vec<Value> = (1..=3)
-        .map(|id| {
-            let member = cluster.node(id);
-            json!({"id": id, "region": REGION, "http": member.url(), "peer": member.place.peer.to_string()})
-        })
-        .collect();
-    let founding = json!({"nodes": nodes, "voters_per_region": null, "round_trip_ms": 0});
-    let id = "0123456789abcdef0123456789abcdef";
-    for node in [1, 2] {
-        adopt(&cluster, node, id, Some(founding.clone())).await.is(200);
-    }
-    // One of those that were adopted loses its folder, which is still without meaning.
-    cluster.node_mut(2).kill().await;
-    fs::remove_dir_all(&cluster.node(2).data).unwrap();
-    cluster.node_mut(2).start().await;
-    is_not_formed(&cluster).await;
-
-    cluster.init().await;
-    assert_eq!(is_one_cluster(&cluster).await, id);
-    cluster.at(3).create("works", concurrency(1)).await;
-}
-
-/// Nobody has to watch: the nodes form the cluster once all of them know of it.
-#[tokio::test]
-async fn nodes_that_all_agree_form_the_cluster_by_themselves() {
-    let _turn = Turn::shared();
-    let cluster = Cluster::started(3).await;
-    let mut init = Command::new(env!("CARGO_BIN_EXE_ratequeue"));
-    let mut init = init.args(["cluster", "init", "--cluster"]).arg(&cluster.file).kill_on_drop(true).spawn().unwrap();
-    eventually("all are adopted", || async {
-        let ids = cluster_ids(&cluster).await;
-        ids.iter().all(Value::is_string).then_some(())
-    })
-    .await;
-    init.start_kill().unwrap();
-    init.wait().await.unwrap();
-    for member in cluster.members.values() {
-        member.ready().await;
-    }
-    cluster.leader_of(GLOBAL).await;
-    cluster.at(2).create("works", concurrency(1)).await;
 }

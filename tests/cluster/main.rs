@@ -12,7 +12,7 @@
 //!   hung_up.rs     callers die in line                metrics.rs   what can be summed over nodes
 //!   names.rs       nodes by name that move            told.rs      what nodes tell of where they are
 //!   status.rs      what `cluster status` shows        up.rs        a whole cluster on one machine
-//!   regions/       several regions
+//!   founding.rs    what the founders agree on          regions/     several regions
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
@@ -21,6 +21,7 @@ mod bootstrap;
 mod cluster;
 mod failover;
 mod forward;
+mod founding;
 mod garbage;
 #[path = "../harness/mod.rs"]
 mod harness;
