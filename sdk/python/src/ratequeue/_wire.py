@@ -15,8 +15,10 @@ from urllib.parse import quote
 from .errors import (
     AuthError,
     ConfigurationError,
+    Conflict,
     LeaseLost,
     LoadTooLarge,
+    NotFound,
     QueueFull,
     RateQueueError,
     Rejected,
@@ -112,7 +114,7 @@ class NoAnswer:
 
 
 @dataclass(frozen=True)
-class Ask:
+class AcquireRequest:
     """An acquire, checked. Its key and body stay the same for as long as it is tried."""
 
     resource: str
@@ -122,6 +124,8 @@ class Ask:
     """The body without ``hold_ms``."""
     wait: float
     """Seconds to wait in line."""
+    patience: Optional[float] = None
+    """Seconds for which it goes on when no node decides it; None is as long as the client does."""
 
     def call(self, hold_ms: int) -> Call:
         return Call(
@@ -156,7 +160,7 @@ class LeaseView:
     retry_after: float
 
 
-def ask(
+def acquire_request(
     resource: str,
     load: Load,
     timeout: Optional[float],
@@ -164,7 +168,8 @@ def ask(
     ttl: Optional[float],
     key: Optional[str],
     metadata: Optional[Mapping[str, str]],
-) -> Ask:
+    patience: Optional[float] = None,
+) -> AcquireRequest:
     """Checks the arguments of an acquire.
 
     Raises :class:`ConfigurationError` with the name of the argument and what is allowed.
@@ -182,7 +187,14 @@ def ask(
         key = new_key()
     elif not isinstance(key, str) or not _KEY.match(key):
         raise ConfigurationError("idempotency_key: give 1 to 128 visible ASCII characters")
-    return Ask(resource, key, fields["load"], fields, wait_ms / 1000)
+    patience = None if patience is None else check_patience(patience)
+    return AcquireRequest(resource, key, fields["load"], fields, wait_ms / 1000, patience)
+
+
+def check_patience(patience: float) -> float:
+    if not is_number(patience) or not patience > 0:
+        raise ConfigurationError(f"patience is {patience!r}: give seconds, more than 0")
+    return patience
 
 
 def _check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -339,17 +351,16 @@ _ONE_CALL = "Leave idempotency_key out, or use each key for one acquire only."
 _ADVICE = {
     "unauthenticated": "Give api_key, or set RATEQUEUE_API_KEY.",
     "forbidden": "Use an API key that allows this.",
-    "resource-not-found": "Create it first, with client.resources.put.",
-    "limit-exceeded": "Give a timeout to wait in line, or try again after retry_after.",
-    "queue-full": "Try again after retry_after, or raise queue.max_waiting of the resource.",
-    "wait-timeout": "Give a longer timeout, or raise queue.max_wait_ms of the resource.",
     "load-exceeds-capacity": "Split the work into smaller loads, or raise the limit.",
     "lease-ended": "Acquire again, with a new idempotency_key if you gave one.",
     "lease-expired": "Stop the work, and acquire again. If it happens often, give a longer ttl.",
-    "idempotency-conflict": _ONE_CALL,
-    "version-conflict": "Read the resource again, and repeat the change.",
-    "storage-full": "Free space on the disk of the node; it goes on by itself.",
-    OVERLOADED: "Try again in a moment.",
+}
+# What is said in place of the server's own words, which are about its HTTP API. All others end with what to do.
+_SAID_HERE = {
+    "resource-not-found": "There is no such resource. Create it with client.resources.put.",
+    "limit-exceeded": "Not now, and the call was not to wait. Give a timeout to wait in line, or try again after retry_after.",
+    "queue-full": "Not now, and as many wait as may. Try again after retry_after, or raise queue.max_waiting of the resource.",
+    "wait-timeout": "It was not its turn in time. Give a longer timeout, or raise queue.max_wait_ms of the resource.",
 }
 # What to do about a lease that has ended, by how.
 _ADVICE_ENDED = {
@@ -370,6 +381,11 @@ _KINDS: dict[str, type[RateQueueError]] = {
     "lease-expired": LeaseLost,
     "lease-not-held": LeaseLost,
     "lease-not-found": LeaseLost,
+    "resource-not-found": NotFound,
+    "resource-deleted": NotFound,
+    "version-conflict": Conflict,
+    "placement-conflict": Conflict,
+    "idempotency-conflict": Conflict,
 }
 
 
@@ -383,7 +399,10 @@ def error(answer: Answer) -> RateQueueError:
     code: str = problem["code"]
     state = "expired" if code == "lease-expired" else _text(problem.get("state"))
     about = f"{problem['resource']}: " if problem.get("resource") else ""
-    text = problem.get("detail") or problem.get("title") or code
+    violated = tuple(problem.get("violated") or ())
+    text = _SAID_HERE.get(code) or problem.get("detail") or problem.get("title") or code
+    if violated:
+        text = f"{text} In the way: {', '.join(violated)}."
     status, request = answer.status, problem.get("request_id")
     if _KINDS.get(code) is LeaseLost:
         return ended(f"{about}{text}", code, state, status, request)
@@ -393,7 +412,7 @@ def error(answer: Answer) -> RateQueueError:
         return _BLOCKED[code](
             message,
             retry_after=None if after is None else after / 1000,
-            violated=problem.get("violated") or (),
+            violated=violated,
             code=code,
             status=status,
             request_id=request,
