@@ -17,6 +17,7 @@ import time
 import ratequeue
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+AGAIN_AFTER = 15.0
 AT_MOST = 0.25
 """Seconds after which a child is ended, at most."""
 TTL = 300
@@ -48,9 +49,20 @@ def main(url: str, name: str, count: int, seed: int) -> collections.Counter[str]
             work(url, name)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         time.sleep(chance.uniform(0, AT_MOST))
-        os.kill(child, SIGNALS[nth % len(SIGNALS)])
-        ends[str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))] += 1
+        ends[str(end(child, SIGNALS[nth % len(SIGNALS)]))] += 1
     return ends
+
+
+def end(child: int, how: signal.Signals) -> int:
+    """Sends a signal, and once more if that is swallowed: Python does so while it collects an object. Gives the exit code."""
+    while True:
+        os.kill(child, how)
+        deadline = time.monotonic() + AGAIN_AFTER
+        while time.monotonic() < deadline:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.005)
 
 
 if __name__ == "__main__":
