@@ -16,7 +16,7 @@ import pytest
 
 import ratequeue
 import ratequeue.aio
-from ratequeue import _admin, _settings, _usage, _wire
+from ratequeue import _admin, _answers, _settings, _usage, _wire
 from ratequeue._clock import including_sleep
 from ratequeue._flows import margin
 from ratequeue._local import LocalLimiter
@@ -276,8 +276,8 @@ def test_settings() -> None:
 )
 def test_what_no_node_answers_is_said_so(body: bytes) -> None:
     answer = _wire.Answer("http://a", 429, {}, body, 0.0)
-    assert "does not answer like a RateQueue node" in str(_wire.error(answer))
-    for read in (_wire.page, _wire.lease):
+    assert "does not answer like a RateQueue node" in str(_answers.error(answer))
+    for read in (_answers.page, _answers.lease):
         with pytest.raises(ratequeue.RateQueueError, match="does not answer like"):
             read(answer)
 
@@ -308,7 +308,7 @@ def test_errors_survive_pickling() -> None:
     ],
 )
 def test_how_a_lease_ended_is_said(body: bytes, state: Optional[str], advice: str) -> None:
-    lost = _wire.error(_wire.Answer("http://a", 410, {}, body, 0.0))
+    lost = _answers.error(_wire.Answer("http://a", 410, {}, body, 0.0))
     assert isinstance(lost, ratequeue.LeaseLost)
     assert lost.state == state
     with pytest.raises(ratequeue.LeaseLost, match=advice):
@@ -410,7 +410,7 @@ def test_each_message_says_once_what_to_do() -> None:
     }
     for code, detail in problems.items():
         body = json.dumps({"code": code, "detail": detail, "violated": ["slots"] if code == "limit-exceeded" else None})
-        text = str(_wire.error(_wire.Answer("http://a", 409, {}, body.encode(), 0.0)))
+        text = str(_answers.error(_wire.Answer("http://a", 409, {}, body.encode(), 0.0)))
         assert not re.search("PUT|wait_ms", text)
         assert (
             len(re.findall("(?i)create it|read it again|read the resource again|try again|a new key|free", text)) == 1

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, TypeVar
 
-from . import _admin, _limited, _wire, otel
+from . import _admin, _answers, _limited, _wire, otel
 from ._acquire import BaseAcquire, none_if_refused, owing, reraise
 from ._admin import Resource
 from ._defaults import Defaults, after_fork
@@ -176,7 +176,7 @@ class AsyncClient:
     async def _pages(self, page: Callable[[Optional[str]], Call]) -> AsyncIterator[dict[str, Any]]:
         cursor: Optional[str] = None
         while True:
-            items, cursor = _wire.page(await self._answer(page(cursor)))
+            items, cursor = _answers.page(await self._answer(page(cursor)))
             for item in items:
                 yield item
             if cursor is None:
@@ -248,7 +248,7 @@ class AsyncClient:
     async def _read(self, call: Call) -> dict[str, Any]:
         answer = await self._answer(call)
         self._core.know_limits(answer)
-        return _wire.view(answer)
+        return _answers.view(answer)
 
     async def _answer(self, call: Call) -> Answer:
         runner = await self._in_loop()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, TypeVar
 
-from . import _admin, _limited, _wire, otel
+from . import _admin, _answers, _limited, _wire, otel
 from ._acquire import BaseAcquire, none_if_refused, owing, reraise
 from ._admin import Resource
 from ._defaults import Defaults, after_fork
@@ -208,7 +208,7 @@ class Client:
     def _pages(self, page: Callable[[Optional[str]], Call]) -> Iterator[dict[str, Any]]:
         cursor: Optional[str] = None
         while True:
-            items, cursor = _wire.page(self._answer(page(cursor)))
+            items, cursor = _answers.page(self._answer(page(cursor)))
             yield from items
             if cursor is None:
                 return
@@ -279,7 +279,7 @@ class Client:
     def _read(self, call: Call) -> dict[str, Any]:
         answer = self._answer(call)
         self._core.know_limits(answer)
-        return _wire.view(answer)
+        return _answers.view(answer)
 
     def _answer(self, call: Call) -> Answer:
         return self._runner.run(self._core.call(call))

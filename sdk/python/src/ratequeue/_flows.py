@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional
 
-from . import _admin, _clock, _retry, _wire
+from . import _admin, _answers, _clock, _retry, _wire
+from ._answers import LeaseView
 from ._local import Local, LocalLimiter
 from ._nodes import Nodes
 from ._recent import Recent
 from ._retry import Background, Cut, Flow, Pause, Progress
 from ._settings import OnUnavailable, Settings
-from ._wire import AcquireRequest, Answer, Call, LeaseView, Load
+from ._wire import AcquireRequest, Answer, Call, Load
 from .errors import LeaseLost, RateQueueError, Rejected, Unavailable, WaitTimeout
 
 log = logging.getLogger("ratequeue")
@@ -176,14 +177,14 @@ class Core:
                 # A place in line is an effect, whatever the last tries came to.
                 if attempt.lease_id is not None and error.no_effect:
                     error.no_effect, error.code = False, None
-                if error.code == _wire.OVERLOADED and error.no_effect and request.wait <= 0:
+                if error.code == _answers.OVERLOADED and error.no_effect and request.wait <= 0:
                     raise Rejected(
                         str(error), code=error.code, status=error.status, request_id=error.request_id
                     ) from error
                 raise
             except RateQueueError as error:
                 attempt.unclear = attempt.unclear or error._unclear
-                if error.code in _wire.ENDS or not attempt.leaves_behind:
+                if error.code in _answers.ENDS or not attempt.leaves_behind:
                     attempt.decided()
                 raise
             try:
@@ -212,7 +213,7 @@ class Core:
 
     def lease(self, request: AcquireRequest, answer: Answer) -> LeaseView:
         """The lease that an acquire's answer shows. From now on its group is asked about where its resource is."""
-        lease = _wire.lease(answer)
+        lease = _answers.lease(answer)
         place = self.nodes.first(_wire.about_resource(request.resource))
         self.nodes.prefer(_wire.about_lease(lease.id), place, self.clock())
         return lease
@@ -230,7 +231,7 @@ class Core:
             again = _wire.extend(lease.id, request.fields.get("ttl_ms"))
             try:
                 answer = yield from self.call(again, left / 2 if left > 0 else 1.0)
-                ttl = _wire.lease(answer).expires_in
+                ttl = _answers.lease(answer).expires_in
                 until = answer.sent + ttl - margin(ttl)
             except Unavailable:
                 if left <= 0:
@@ -350,7 +351,7 @@ class Core:
         """Raises :class:`Unavailable` when no node answered within these seconds."""
         try:
             answer = yield from self.call(_wire.release(lease_id, used), seconds, self.clock() + seconds)
-            state = _wire.release_state(answer)
+            state = _answers.release_state(answer)
             if state not in (None, "released", "cancelled"):
                 log.log(QUIET if lost else logging.WARNING, "lease %s ended before its work did (%s)", lease_id, state)
                 return False
@@ -383,5 +384,5 @@ class Core:
         budget = max(0.0, trusted_until - self.clock())
         # A third of what is left, so that of three nodes two may hang.
         answer = yield from self.call(_wire.extend(lease_id, ttl_ms), budget, part=3)
-        ttl = _wire.lease(answer).expires_in
+        ttl = _answers.lease(answer).expires_in
         return answer.sent + ttl - margin(ttl)

@@ -17,7 +17,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Callable, Optional, TypeVar, Union
 
-from . import _wire
+from . import _answers
 from ._nodes import Nodes
 from ._wire import Answer, Call, NoAnswer
 from .errors import RateQueueError, Unavailable
@@ -131,11 +131,11 @@ def call(
             nodes.prefer(request.subject, reply.leader, clock())
             if reply.status < 300:
                 return reply
-            failure = said = _wire.error(reply)
-            if not _wire.repeatable(failure):
+            failure = said = _answers.error(reply)
+            if not _answers.repeatable(failure):
                 failure._unclear = not no_effect
                 raise failure
-            if request.hold and _wire.from_gateway(failure):
+            if request.hold and _answers.from_gateway(failure):
                 raise Cut(url, clock() - sent)
             nothing_happened = isinstance(failure, Unavailable) and failure.no_effect
             nodes.move_on(request.subject, url)
@@ -150,7 +150,7 @@ def call(
                 request = request.again or request
         no_effect = no_effect and nothing_happened
         # Where nothing happened, a node that was not asked yet is asked at once; but not one of those that have too much to do.
-        overloaded = failure.code == _wire.OVERLOADED
+        overloaded = failure.code == _answers.OVERLOADED
         seconds = 0.0 if nothing_happened and untried and not overloaded else next(pause)
         # The time for which a call was held open does not count, and from the first failure on the budget runs.
         deadline = min(deadline, clock() + left)
