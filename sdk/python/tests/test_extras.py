@@ -221,12 +221,12 @@ def test_celery_waits_as_often_as_it_takes(client: ratequeue.Client, make: Make)
     app = celery.Celery("test", broker="memory://", backend="cache+memory://")
     tries: list[str] = []
     ran: list[int] = []
-    holder = client.acquire(name)
+    holders: list[ratequeue.Lease] = []
 
     def load(text: str) -> int:
         tries.append(text)
         if len(tries) == 6:
-            holder.__exit__(None, None, None)
+            holders.pop().release()
         return 1
 
     class Limited(RateQueueTask, celery.Task):  # type: ignore[misc]
@@ -243,7 +243,7 @@ def test_celery_waits_as_often_as_it_takes(client: ratequeue.Client, make: Make)
         return text.upper()
 
     with start_worker(app, pool="threads", concurrency=1, perform_ping_check=False, loglevel="ERROR"):
-        holder.__enter__()
+        holders.append(client.acquire(name).open())
         assert work.delay("late").get(timeout=60) == "LATE"
     assert len(tries) == 7
     assert ran == [0, 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
@@ -11,8 +12,11 @@ import pytest
 
 import ratequeue
 from ratequeue import _settings, _wire
-from ratequeue._flows import Attempt, Core, margin
+from ratequeue._answers import LeaseView
+from ratequeue._flows import Attempt, Core, Grant, margin
+from ratequeue._lease import State
 from ratequeue._retry import Background, Flow, Pause, Reply, Send
+from ratequeue._runner import Runner
 from ratequeue._settings import OnUnavailable
 from ratequeue._wire import Answer, NoAnswer
 
@@ -274,3 +278,21 @@ def test_a_release_tells_of_a_lease_that_had_ended() -> None:
     for state, kept in (("released", True), ("cancelled", True), ("lapsed", False), ("recalled", False)):
         played = Played(lambda send, state=state: answer(send, {"id": "g.1", "state": state}))  # type: ignore
         assert played.run(played.core.release("g.1", None, played.now + 10)) is kept
+
+
+@pytest.mark.parametrize("caller_first", [True, False])
+def test_of_two_extensions_at_once_the_shorter_counts(caller_first: bool) -> None:
+    played = Played(lambda send: answer(send, HELD))
+    request = _wire.acquire_request("r", 1, None, 5, None, None, None)
+    view = LeaseView("g.1", "r", "held", 7, {}, 60, 0, 0, 0)
+    state = State(Runner(played.core), request, Grant(view, played.now + 50), threading.Event())
+    beat, own = state.extend(), state.extend()
+    asked = {flow: next(flow) for flow in (beat, own)}
+    for flow, ms in ((own, 2000), (beat, 60_000))[:: 1 if caller_first else -1]:
+        sent = asked[flow]
+        assert isinstance(sent, Send)
+        with pytest.raises(StopIteration) as ended:
+            flow.send(replace(answer(sent, {**HELD, "expires_in_ms": ms}), sent=played.now))
+        assert ended.value.value is False
+    assert state.trusted_until < played.now + 2
+    state.runner.forget()

@@ -26,6 +26,8 @@ log = logging.getLogger("ratequeue")
 BEAT_AFTER = 1 / 3
 """A lease is extended when this part of its time has passed."""
 BEAT_MIN = 0.01
+EXTENSIONS_MAX = 3
+"""How often a caller's extension is repeated while another is under way."""
 
 
 class Event(Protocol):
@@ -53,7 +55,9 @@ class State(Generic[E]):
         self.released = False
         self.why = "its time to live ran out before it could be extended"
         self.pid = os.getpid()
-        self._extending: list[object] = []
+        # Extensions: those under way, and the one that was begun last.
+        self._under_way: list[object] = []
+        self._latest: Optional[object] = None
         runner.owed[self] = self.release
 
     @property
@@ -76,21 +80,21 @@ class State(Generic[E]):
             self.grant.free()
         return None
 
-    def extend(self, ttl_ms: Optional[int]) -> Flow[None]:
-        """Extends it, by its own time to live or from now on by this one."""
-        if ttl_ms is not None:
-            self.ttl_ms = ttl_ms
+    def extend(self) -> Flow[bool]:
+        """Extends it by its time to live. Gives False when another extension was under way at the same time."""
         if self.grant.degraded:
-            return
-        nth, alone = object(), not self._extending
-        self._extending.append(nth)
+            return True
+        this, alone = object(), not self._under_way
+        self._under_way.append(this)
+        self._latest = this
         try:
             until = yield from self.core.extend(self.id, self.ttl_ms, self.trusted_until)
-            alone = alone and self._extending == [nth]
         finally:
-            self._extending.remove(nth)
+            self._under_way.remove(this)
+        alone = alone and self._latest is this
         # Of several at once it is not known which the server decided last.
         self.trusted_until = until if alone else min(until, self.trusted_until)
+        return alone
 
 
 class BaseLease(Generic[E]):
@@ -271,13 +275,22 @@ class Heart(Generic[E]):
         self._cancel()
 
     def extend(self, ttl_ms: Optional[int]) -> Flow[None]:
-        """Extends the lease for its caller. Raises what is in the way; the beats go on if it is not lost."""
+        """Extends the lease for its caller, from now on by this time to live. Raises what is in the way; unless it is lost, the
+        beats go on.
+        """
+        if ttl_ms is not None:
+            self._state.ttl_ms = ttl_ms
+        # No new beat meanwhile. One may be under way, and then its deadline may be the one that holds.
+        self._cancel()
         try:
-            yield from self._state.extend(ttl_ms)
+            for _ in range(EXTENSIONS_MAX):
+                if (yield from self._state.extend()):
+                    break
         except LeaseLost as error:
             self._lose(error)
             raise
-        self.start()
+        finally:
+            self.start()
 
     def _cancel(self) -> None:
         timers, self._timers = self._timers, []
@@ -300,7 +313,7 @@ class Heart(Generic[E]):
 
     def _beat(self) -> Flow[None]:
         try:
-            yield from self._state.extend(None)
+            yield from self._state.extend()
         except LeaseLost as error:
             self._lose(error)
         except RateQueueError as error:
