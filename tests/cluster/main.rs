@@ -10,6 +10,7 @@
 //!   rolling.rs     all are restarted, one by one       pause.rs     a leader that stood still
 //!   partition.rs   a node is cut off, 20 times         garbage.rs   strangers at the peer port
 //!   hung_up.rs     callers die in line                metrics.rs   what can be summed over nodes
+//!   names.rs       nodes by name that move            told.rs      what nodes tell of where they are
 //!   regions/       several regions
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
@@ -28,9 +29,11 @@ mod load;
 mod member;
 mod members;
 mod metrics;
+mod names;
 mod netns;
 mod partition;
 mod pause;
 mod regions;
 mod rolling;
+mod told;
 mod turn;
