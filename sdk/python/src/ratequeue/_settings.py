@@ -115,7 +115,8 @@ def _url(text: str) -> str:
             raise ConfigurationError(
                 f"base_url: a URL with a {what} is refused: give it as {address}, the client adds /v1 and what follows"
             )
-    return text.rstrip("/")
+    # As nodes write their addresses: a name means the same in any case.
+    return text.rstrip("/").lower()
 
 
 def fallback(choice: OnUnavailable) -> OnUnavailable:
