@@ -231,9 +231,7 @@ async fn nodes_are_found_by_their_names_wherever_they_move() {
     named.cluster.node_mut(leader).kill().await;
     let next = named.cluster.leader().await;
     assert_eq!(named.cluster.at(next).lease(&kept).await.is(200).str("state"), "held");
-    let term = named.cluster.groups().await[&next]["term"].clone();
     let worker = Worker::start(&named, next);
     worker.goes_on(5).await;
     worker.stop().await;
-    assert_eq!(named.cluster.groups().await[&next]["term"], term, "no heartbeat waits for a name server");
 }
