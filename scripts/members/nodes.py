@@ -19,7 +19,7 @@ from call import Caller  # noqa: E402
 
 GLOBAL = "global"
 _CALL_MAX_S = 10.0
-_START_MAX_S = 30.0
+_START_MAX_S = 60.0
 _COMMAND_MAX_S = 100.0
 _POLL_EVERY_S = 0.05
 # Below those that the system gives to connections: they are free whenever a node comes back.
