@@ -210,7 +210,8 @@ pub enum ChangeRequest {
     Remove {
         /// The member.
         node: u64,
-        /// A group may tolerate the loss of fewer nodes afterwards.
+        /// A group may tolerate the loss of fewer nodes afterwards, and a region that is lost be given up with all that lives
+        /// there.
         #[serde(default)]
         shrink: bool,
     },

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import checks
 from load import QUOTA, Load
-from nodes import GLOBAL, Breach, Cluster
+from nodes import GLOBAL, Breach, Cluster, end_on_signals
 from procedures import losses
 
 FIRST = "eu"
@@ -151,6 +151,7 @@ def main() -> int:
                         help="so many nodes after every step, the global leader first; else all")
     parser.add_argument("--keep", action="store_true", help="keep the folder after a breach")
     wish = parser.parse_args()
+    end_on_signals()
     if not os.access(wish.binary, os.X_OK):
         print(f"grow.py: {wish.binary} is not a program: run cargo build, or give --binary",
               file=sys.stderr)
@@ -162,6 +163,8 @@ def main() -> int:
             run.all()
         except Breach as found:
             breach = str(found)
+        except KeyboardInterrupt:
+            breach = "it was ended from outside"
     if not (breach and wish.keep):
         shutil.rmtree(folder, ignore_errors=True)
     print("\nplacement   granted  held at most, of " + str(QUOTA))

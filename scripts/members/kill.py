@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import checks
-from nodes import GLOBAL, Breach, Cluster, Command
+from nodes import GLOBAL, Breach, Cluster, Command, end_on_signals
 from procedures import PROCEDURES, Procedure
 from watch import COMMAND, LEADER, Strike, Watch
 
@@ -277,12 +277,18 @@ def run_all(wish: argparse.Namespace, points: list[Point]) -> list[Result]:
                   f"the command: {result.first[:100]}; {result.repeats} more)", flush=True)
 
     with ThreadPoolExecutor(wish.jobs) as pool:
-        list(pool.map(run, points))
+        try:
+            list(pool.map(run, points))
+        except BaseException:
+            # Those that run take down their own clusters.
+            pool.shutdown(cancel_futures=True)
+            raise
     return results
 
 
 def main() -> int:
     wish = arguments()
+    end_on_signals()
     points = all_points()
     if wish.list:
         print("\n".join(point.name for point in points))
@@ -299,6 +305,8 @@ def main() -> int:
     except Breach as breach:
         print(f"BREACH without any kill: {breach}")
         return 1
+    except KeyboardInterrupt:
+        return 130
     is_well = show(results)
     breaches = [result.point.name for result in results if result.breach]
     if breaches:

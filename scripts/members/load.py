@@ -15,7 +15,7 @@ CALLERS = 5
 _CALL_MAX_S = 10.0
 _HOLD_S = 0.02
 _PAUSE_S = 0.05
-_GO_ON_MAX_S = 30.0
+_GO_ON_MAX_S = 120.0
 # Longer than a run: a lease ends because it is released, or it was lost.
 _TTL_MS = 900_000
 _WAIT_MS = 5_000

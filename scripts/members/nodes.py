@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from call import Caller  # noqa: E402
 
 GLOBAL = "global"
 _CALL_MAX_S = 10.0
-_START_MAX_S = 30.0
+_START_MAX_S = 60.0
 _COMMAND_MAX_S = 100.0
 _POLL_EVERY_S = 0.05
 # Below those that the system gives to connections: they are free whenever a node comes back.
@@ -188,6 +189,14 @@ def leader_of(views: dict[int, View], group: str) -> int | None:
     leading = [(view["groups"][group]["term"], node) for node, view in views.items()
                if view["groups"].get(group, {}).get("role") == "leader"]
     return max(leading)[1] if leading else None
+
+
+def end_on_signals() -> None:
+    """SIGTERM then ends this process as Ctrl-C does: through every finally, so that no node is left."""
+    def end(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def eventually(what: str, is_so: Callable[[], bool], within_s: float) -> None:

@@ -234,9 +234,7 @@ impl Admission<'_> {
         }
         let report = RegionReport::of(self.node, &self.book, region).await;
         if report.is_lost() {
-            // It may come back after all, with the nodes that are left to it.
-            let (now, rest) = (self.book.region(region), self.book.without(id).region(region));
-            return if shrink { Ok(true) } else { refuse_fewer(id, region, &now, &rest).map(|()| true) };
+            return if shrink { Ok(true) } else { self.refuse_giving_up(id, region).map(|()| true) };
         }
         let Some(group) = report.group() else {
             let formed = report.nodes.iter().filter_map(|(_, view)| view.as_ref().ok()?.groups.get(region));
@@ -257,6 +255,15 @@ impl Admission<'_> {
         let healthy = report.healthy(region).collect();
         refuse_no_majority(id, region, &rest, &healthy)?;
         if shrink { Ok(false) } else { refuse_fewer(id, region, &now, &rest).map(|()| false) }
+    }
+
+    /// A region that is silent may come back after all: with too few nodes then, or with none of what lives there.
+    fn refuse_giving_up(&self, id: NodeId, region: &str) -> Result<(), Refused> {
+        let (now, rest) = (self.book.region(region), self.book.without(id).region(region));
+        if rest.is_empty() && self.member.has_names(region) {
+            return Err(Refused::LastOfRegion { node: id, region: region.to_owned() });
+        }
+        refuse_fewer(id, region, &now, &rest)
     }
 
     /// The global group can go on without a node.

@@ -128,6 +128,17 @@ pub enum Refused {
         /// Its region.
         region: String,
     },
+    /// A region that may come back would be given up.
+    #[error(
+        "node {node} is the last of region {region}, where resources live, and does not answer: bring it back. To give up the \
+         region with all that lives there, repeat this with --shrink"
+    )]
+    LastOfRegion {
+        /// The node.
+        node: NodeId,
+        /// Its region.
+        region: String,
+    },
     /// It is the last node of the cluster.
     #[error("node {0} is the only node of the cluster: it cannot be removed")]
     LastNode(NodeId),

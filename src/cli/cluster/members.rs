@@ -37,7 +37,7 @@ pub struct RemoveNode {
     /// Which node
     #[arg(long, value_name = "N")]
     id: u64,
-    /// Also when a group then tolerates the loss of fewer nodes
+    /// Also when a group then tolerates the loss of fewer nodes, or a lost region is given up with all that lives there
     #[arg(long)]
     shrink: bool,
     #[command(flatten)]
