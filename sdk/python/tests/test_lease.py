@@ -211,6 +211,23 @@ def test_what_is_held_when_a_loop_ends_is_released(ratequeue_node: Node, client:
     assert lease.released
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_lease_that_is_dropped_after_its_loop_is_released(
+    ratequeue_node: Node, client: ratequeue.Client, make: Make
+) -> None:
+    name = make(slots=1)
+    own = rq.AsyncClient(ratequeue_node.url)
+    # Closed without shutting down its asynchronous generators, unlike by asyncio.run.
+    loop = asyncio.new_event_loop()
+    lease = loop.run_until_complete(own.acquire(name, ttl=TTL).open())
+    loop.close()
+    assert client.stats(name)["held"] == 1
+    del lease, loop
+    eventually("it is released", is_free(client, name))
+    del own
+    gc.collect()
+
+
 def test_a_release_in_the_background_outlives_asyncio_run(own_node: Node) -> None:
     process = own_node.process
     assert process is not None

@@ -20,6 +20,7 @@ from ._runner import MakeFlow, Runner, Timer
 from ._settings import OnWait
 from ._shards import Shards
 from ._threads import Blocking
+from ._timers import in_thread
 
 T = TypeVar("T")
 
@@ -48,10 +49,14 @@ class InLoop(Runner):
 
     def call_soon(self, call: Callable[[], object]) -> None:
         loop = self._loop()
-        # In a loop that is closed nothing is done any more. What is owed there is given back at the end of the process.
-        if loop is not None:
-            with contextlib.suppress(RuntimeError):
+        try:
+            if loop is not None:
                 loop.call_soon_threadsafe(call)
+                return
+        except RuntimeError:
+            # It was closed.
+            pass
+        in_thread(call)
 
     async def open(self) -> None:
         await self._until_shutdown.__anext__()
@@ -75,15 +80,22 @@ class InLoop(Runner):
         """Carries a flow out even when the caller is cancelled once more; waits for it so many seconds."""
         await asyncio.wait({self.in_background(make)}, timeout=timeout)
 
-    def in_background(self, make: MakeFlow) -> asyncio.Task[Any]:
+    def in_background(self, make: MakeFlow) -> Any:
+        loop = self._loop()
+        if loop is None or loop.is_closed():
+            return in_thread(functools.partial(self._give_back, {make: make}, time.monotonic() + GIVE_UP_TIMEOUT))
         return self._keep(self._run_to_the_end(make))
 
     def end(self, until: float) -> None:
         if self.owed:
-            blocking = Blocking(self.core)
-            blocking.owed, self.owed = self.owed, {}
-            blocking.end(until)
-            blocking.close()
+            owed, self.owed = self.owed, {}
+            self._give_back(owed, until)
+
+    def _give_back(self, owed: dict[object, MakeFlow], until: float) -> None:
+        blocking = Blocking(self.core)
+        blocking.owed = owed
+        blocking.end(until)
+        blocking.close()
 
     async def _run_to_the_end(self, make: MakeFlow) -> None:
         try:
