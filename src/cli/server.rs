@@ -141,8 +141,7 @@ fn serve(
         let serving = tokio::spawn(Arc::clone(&server).run(listening));
 
         let Some(node) = open(options, data, &mut signals).await? else { return Ok(Exit::Done) };
-        super::print(&text);
-        run(node, &server, serving, signals, drain).await
+        run(node, &server, serving, signals, drain, &text).await
     });
     // What is left when it ended early, like a folder that is being opened, ends with the process.
     runtime.shutdown_background();
@@ -184,10 +183,13 @@ async fn run(
     serving: JoinHandle<()>,
     mut signals: Signals,
     drain: Duration,
+    text: &str,
 ) -> Result<Exit, Failed> {
     let router = crate::http::router(Arc::clone(&node));
     let passed: Arc<dyn Calls> = Arc::new(Passed::new(router.clone()));
     server.open(router);
+    // Who reads it calls at once.
+    super::print(text);
     let watching = {
         let (node, passed) = (Arc::clone(&node), Arc::downgrade(&passed));
         tokio::spawn(async move {
