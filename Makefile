@@ -5,7 +5,7 @@ HTTP ?= 127.0.0.1:7600
 DATA ?= ratequeue-data
 CONFIG ?= cluster-configs/one-region.toml
 
-.PHONY: help setup setup-test setup-sdk run cluster check test sdk fix golden bench
+.PHONY: help setup setup-test setup-sdk run cluster check test members sdk fix golden bench
 
 help: ## Shows the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -37,8 +37,15 @@ check: setup-test ## Writes nothing: format, lints, layering, generated files, d
 test: setup-test ## Runs every test, those of the Python package too
 	scripts/level-1.sh
 	$(CARGO) test --workspace --locked
+	scripts/readme.py
 	scripts/full-disk.sh
+	scripts/members/kill.py --points 24 --seed 1
 	sdk/python/check.sh
+
+members: setup-test ## Kills at every step of changes of members, and while regions come and go; an hour and more
+	$(CARGO) build --locked
+	scripts/members/kill.py
+	scripts/members/grow.py
 
 sdk: setup-sdk ## Checks the Python package against real nodes
 	$(CARGO) build --locked

@@ -42,6 +42,12 @@ need_mount() {
   command -v unshare >/dev/null || install unshare util-linux
 }
 
+# For the commands of README.md, which use --json: scripts/readme.py.
+need_curl() {
+  command -v curl >/dev/null || install curl curl
+  curl --help all | grep -q -- '--json' || { say "$(curl --version | head -n 1) is too old for README.md: install 7.82 or newer"; exit 1; }
+}
+
 need_python() {
   command -v python3 >/dev/null || install python3 python3
   python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv python3-venv
@@ -51,7 +57,7 @@ need_python() {
 
 case "${1:-}" in
   build) need_cargo ;;
-  test) need_cargo; need_faketime; need_ip; need_regions; need_mount; need_python ;;
+  test) need_cargo; need_faketime; need_ip; need_regions; need_mount; need_python; need_curl ;;
   sdk) need_cargo; need_python ;;
   *) say "usage: scripts/setup.sh build|test|sdk"; exit 2 ;;
 esac

@@ -270,7 +270,10 @@ pub async fn ask_node(regions: &Regions, node: &NodeView, call: &Call, within: D
     let frame = answered.map_err(|error| error.to_string())?;
     match codec::decode(keys::NODE_ANSWER, &frame).map_err(|error| error.to_string())? {
         Answer::Response { status, body, .. } if status == StatusCode::OK.as_u16() => Ok(body),
-        Answer::Response { status, .. } => Err(format!("it answered with status {status}")),
+        Answer::Response { status, body, .. } => {
+            let problem = serde_json::from_slice::<Problem>(&body).ok();
+            Err(problem.map_or_else(|| format!("it answered with status {status}"), |problem| problem.detail))
+        }
         Answer::Misrouted => Err("it sent the call back".to_owned()),
     }
 }

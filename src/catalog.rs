@@ -238,13 +238,14 @@ mod tests {
     #[tokio::test]
     async fn claims_without_a_resource_are_taken_back_when_they_are_old() {
         let folder = tempfile::tempdir().unwrap();
-        let http = "127.0.0.1:7600".parse().unwrap();
-        let cluster = ClusterFile::alone("test", "local", http);
+        let http: ratequeue_raft::HostPort = "127.0.0.1:7600".parse().unwrap();
+        let cluster = ClusterFile::alone("test", "local", &http);
         let options = NodeOptions {
             cluster,
             region: "local".to_owned(),
             id: 1,
-            peer: http,
+            own: crate::config::view(1, "local", &http, &http),
+            peer: http.into(),
             consensus: tokio::runtime::Handle::current(),
         };
         let node = Node::open(options, folder.path()).await.unwrap();

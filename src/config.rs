@@ -1,11 +1,11 @@
 //! The file that describes a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use ratequeue_api::cluster::NodeView;
+use ratequeue_raft::HostPort;
 use serde::Deserialize;
 
 use crate::exit::{Exit, Failed};
@@ -50,10 +50,10 @@ pub struct RegionConfig {
 pub struct NodeConfig {
     /// Its id, from 1 on; never used twice in the life of a cluster.
     pub id: u64,
-    /// Where it answers HTTP.
-    pub http: SocketAddr,
-    /// Where it talks to other nodes.
-    pub peer: SocketAddr,
+    /// Where others reach it over HTTP.
+    pub http: HostPort,
+    /// Where other nodes reach it.
+    pub peer: HostPort,
 }
 
 /// The group across regions.
@@ -71,8 +71,7 @@ pub struct GlobalConfig {
 impl NodeConfig {
     /// The node as the API shows it.
     pub fn view(&self, region: &str) -> NodeView {
-        let (http, peer) = (format!("http://{}", self.http), self.peer.to_string());
-        NodeView { id: self.id, region: region.to_owned(), http, peer }
+        view(self.id, region, &self.http, &self.peer)
     }
 }
 
@@ -89,10 +88,10 @@ impl ClusterFile {
         Ok(file)
     }
 
-    /// A cluster of one node, which talks to no other.
-    pub fn alone(name: &str, region: &str, http: SocketAddr) -> Self {
-        let peer = SocketAddr::new(http.ip(), 0);
-        let region_config = RegionConfig { nodes: vec![NodeConfig { id: 1, http, peer }] };
+    /// A cluster of one node, which listens for no other.
+    pub fn alone(name: &str, region: &str, http: &HostPort) -> Self {
+        let node = NodeConfig { id: 1, http: http.clone(), peer: http.clone() };
+        let region_config = RegionConfig { nodes: vec![node] };
         let regions = BTreeMap::from([(region.to_owned(), region_config)]);
         Self { name: name.to_owned(), regions, global: GlobalConfig::default() }
     }
@@ -125,7 +124,7 @@ impl ClusterFile {
                 if ids.len() > NODES_MAX {
                     return Err(format!("a cluster has at most {NODES_MAX} nodes"));
                 }
-                for address in [node.http, node.peer] {
+                for address in [&node.http, &node.peer] {
                     if !addresses.insert(address) {
                         return Err(format!("region {region}: the address {address} is there twice"));
                     }
@@ -160,6 +159,29 @@ impl ClusterFile {
     }
 }
 
+/// A node as the API shows it.
+pub fn view(id: u64, region: &str, http: &HostPort, peer: &HostPort) -> NodeView {
+    NodeView { id, region: region.to_owned(), http: format!("http://{http}"), peer: peer.to_string() }
+}
+
+/// Checks a node as somebody else describes it.
+///
+/// # Errors
+/// What is wrong, and what is allowed there.
+pub fn check_view(node: &NodeView) -> Result<(), String> {
+    let http = node
+        .http
+        .strip_prefix("http://")
+        .ok_or_else(|| format!("http is {:?}: it must be like http://node-1.example:7600", node.http))?;
+    for (field, text) in [("http", http), ("peer", &node.peer)] {
+        text.parse::<HostPort>().map_err(|error| format!("{field}: {error}"))?;
+    }
+    if !is_name(&node.region) {
+        return Err(format!("region is {:?}: it must be the name of one", node.region));
+    }
+    Ok(())
+}
+
 /// The grammar of the names of clusters and regions.
 fn is_name(text: &str) -> bool {
     let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
@@ -181,6 +203,25 @@ mod tests {
     fn a_typing_error_names_its_line_and_the_allowed_keys() {
         let error = read(&format!("name = 'a'\n[regions.b]\nnodse = [{NODE}]\n")).unwrap_err();
         assert!(error.contains("line 3") && error.contains("expected `nodes`"), "{error}");
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        let file =
+            |http: &str| read(&format!("name = 'a'\n[regions.b]\nnodes = [{}]", NODE.replace("127.0.0.1:1", http)));
+        let node = file("Ratequeue-0.ratequeue:7600").unwrap().node(1).unwrap().1.view("b");
+        assert_eq!(node.http, "http://ratequeue-0.ratequeue:7600");
+        assert_eq!(check_view(&node), Ok(()));
+        for (http, part) in
+            [("0.0.0.0:7600", "every interface"), ("127.0.0.1:0", "1 to 65535"), ("node-1", "has no port")]
+        {
+            let error = file(http).unwrap_err();
+            assert!(error.contains(part) && error.contains("line 3"), "{http}: {error}");
+            let view = NodeView { http: format!("http://{http}"), ..node.clone() };
+            assert!(check_view(&view).unwrap_err().contains(part), "{http}");
+        }
+        assert!(check_view(&NodeView { http: "a:1".to_owned(), ..node.clone() }).unwrap_err().contains("http://"));
+        assert!(check_view(&NodeView { region: "a b".to_owned(), ..node }).unwrap_err().contains("region"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! RateQueue: a replicated rate limiter that is also a waiting line. The server and its command line.
 //!
 //! ```text
-//!   cli/     what the user types: dev, node, resource, acquire, completions
+//!   cli/     what the user types, one file a command
 //!   http/    what callers send: handlers that translate
 //!   stats/   what a node remembers of what it did, and the metrics
 //!   node.rs     a node: its data folder, its two groups

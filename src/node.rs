@@ -1,17 +1,16 @@
 //! A node: its identity, its two groups, and what it knows about itself and the others.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use ratequeue_api::cluster::Founding;
+use ratequeue_api::cluster::{Founding, NodeView};
 use ratequeue_limiter::LEVEL_MAX;
 use ratequeue_raft::{
-    Address, Calls, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, NoTransport, NodeId, Peers,
-    Timing, Transport,
+    Address, Calls, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, ListenAddress, NoTransport,
+    NodeId, Peers, Timing, Transport,
 };
 use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateError, StateOptions, StateStore};
 use tokio::runtime::Handle;
@@ -45,8 +44,10 @@ pub struct NodeOptions {
     pub region: String,
     /// Its id.
     pub id: NodeId,
+    /// What it tells of itself: where others reach it.
+    pub own: NodeView,
     /// Where it listens for the other nodes.
-    pub peer: SocketAddr,
+    pub peer: ListenAddress,
     /// Where its groups and its peer link run: threads that nothing else may occupy. It has to outlive the node.
     pub consensus: Handle,
 }
@@ -164,7 +165,7 @@ impl Node {
             None => {}
         }
         if let (true, Some(member)) = (alone, node.member()) {
-            let place = member.regions.nodes().get(&node.options.id).map(address).unwrap_or_default();
+            let place = address(&node.options.own);
             for group in member.groups() {
                 group.form(BTreeMap::from([(node.options.id, place.clone())])).await?;
             }
@@ -240,7 +241,7 @@ impl Node {
             Ok::<_, StartError>(group)
         };
         let (region, global) = tokio::try_join!(open(&options.region, near), open(GLOBAL, far))?;
-        let regions = Regions::new(options.region.clone(), options.cluster.clone(), global.clone(), peers);
+        let regions = Regions::new(options.own.clone(), options.cluster.clone(), global.clone(), peers);
         let moved_aside = opened.moved_aside.is_some();
         Ok(Member { identity, region, global, regions: Arc::new(regions), moved_aside })
     }
@@ -279,7 +280,7 @@ impl Node {
             node: identity.node,
             incarnation: identity.incarnation,
             feature_level: LEVEL_MAX,
-            listen: self.options.peer,
+            listen: self.options.peer.clone(),
         };
         Ok(Peers::start(options).await?)
     }
@@ -345,6 +346,11 @@ impl Node {
     /// Takes back the names of creations that broke off, for as long as the node runs.
     pub async fn sweep(&self) {
         self.joined().await.sweep().await;
+    }
+
+    /// Tells the address book where this node is, for as long as the node runs.
+    pub async fn tell_address(&self) {
+        ops::tell_address(self).await;
     }
 
     /// Carries out the changes of members that this node leads, for as long as the node runs.

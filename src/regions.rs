@@ -2,7 +2,12 @@
 //!
 //! Every node is a member of the global group, as a voter or a learner, and the address of a member says where the node is,
 //! how it is called, and in which region: `PEER HTTP REGION`, and what is under way with it (`crate::ops`). So the membership of the global group is the address book,
-//! replicated to every node. What is not in it yet, before the cluster is formed, comes from the node's own cluster file.
+//! replicated to every node. Where somebody is, is decided here, the same for HTTP and the peer link:
+//!
+//! ```text
+//!   this node       what it tells of itself: its flags, the environment, its file, in this order (`cli/addresses.rs`)
+//!   another node    what the book says, which is what that node told (`ops/address.rs`); before it is in the book, the file
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,13 +31,13 @@ const PING_LIMIT: Duration = Duration::from_secs(1);
 const REACH_ATTEMPTS: u32 = 2;
 /// Pause between two such attempts.
 const REACH_PAUSE: Duration = Duration::from_millis(200);
-/// How often a node looks whether there are other regions by now.
-const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// How often a node looks who is where by now, and whether there are other regions.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The regions of the cluster.
 #[derive(Debug)]
 pub struct Regions {
-    own: String,
+    own: NodeView,
     file: ClusterFile,
     global: Group,
     /// `None` in a cluster of one node.
@@ -94,14 +99,19 @@ fn views(nodes: &BTreeMap<NodeId, Address>) -> BTreeMap<NodeId, NodeView> {
 }
 
 impl Regions {
-    pub fn new(own: String, file: ClusterFile, global: Group, peers: Option<Peers>) -> Self {
+    /// The regions as the node `own` knows them, which tells of itself what is in it.
+    pub fn new(own: NodeView, file: ClusterFile, global: Group, peers: Option<Peers>) -> Self {
         Self { own, file, global, peers, contacts: watch::Sender::default() }
     }
 
     /// Every node of the cluster, as the latest entry of the global group's log has it: whom to talk to. That entry may be taken
     /// back; what is decided for good asks [`Regions::members`].
     pub fn nodes(&self) -> BTreeMap<NodeId, NodeView> {
-        self.or_of_file(views(&self.global.addresses()))
+        let mut nodes = self.or_of_file(views(&self.global.addresses()));
+        if let Some(own) = nodes.get_mut(&self.own.id) {
+            own.clone_from(&self.own);
+        }
+        nodes
     }
 
     /// The members of the global group that this node has applied; none before it is formed.
@@ -116,6 +126,9 @@ impl Regions {
 
     /// Where a node answers HTTP.
     pub fn url_of(&self, node: NodeId) -> Option<String> {
+        if node == self.own.id {
+            return Some(self.own.http.clone());
+        }
         let known = self.global.address_of(node);
         let known = known.and_then(|address| address.0.split(' ').nth(1).map(str::to_owned));
         known.or_else(|| self.file.node(node).map(|(region, node)| node.view(region).http))
@@ -123,18 +136,18 @@ impl Regions {
 
     /// The names of all regions.
     pub fn names(&self) -> BTreeSet<String> {
-        self.nodes().into_values().map(|node| node.region).chain([self.own.clone()]).collect()
+        self.nodes().into_values().map(|node| node.region).chain([self.own.region.clone()]).collect()
     }
 
     /// Whether there is a region of this name: one that was taken out is gone only once that is applied here.
     pub fn has(&self, region: &str) -> bool {
-        self.own == region || self.or_of_file(self.members()).values().any(|node| node.region == region)
+        self.own.region == region || self.or_of_file(self.members()).values().any(|node| node.region == region)
     }
 
     /// All regions but this node's.
     pub fn others(&self) -> BTreeSet<String> {
         let mut names = self.names();
-        names.remove(&self.own);
+        names.remove(&self.own.region);
         names
     }
 

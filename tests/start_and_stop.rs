@@ -125,3 +125,37 @@ async fn a_second_signal_ends_a_node_at_once() {
     node.start_again().await;
     assert_eq!(node.client.lease(&lease.id()).await.is(200).str("state"), "held", "and nothing is lost");
 }
+
+/// What a node that is alone says of where it is: the leader in its answers, and in the cluster view.
+async fn says_it_is_at(client: &Client, url: &str) {
+    let told = || async {
+        let view = client.get("/v1/cluster").await;
+        let node = view.is(200).body["regions"]["local"]["nodes"][0]["http"].clone();
+        let answer = client.get("/v1/resources/r").await;
+        (node == url && answer.is(200).header("ratequeue-leader") == Some(url)).then_some(())
+    };
+    eventually(&format!("it says that it is at {url}"), told).await;
+}
+
+#[tokio::test]
+async fn a_node_says_where_it_is_now_and_not_where_it_was() {
+    let mut node = Node::start().await;
+    let client = node.client.clone();
+    client.create("r", concurrency(1)).await;
+    let first = client.url();
+    says_it_is_at(&client, &first).await;
+
+    // Port 0 is another one.
+    node.stop().await;
+    node.start_again().await;
+    assert_ne!(client.url(), first);
+    says_it_is_at(&client, &client.url()).await;
+}
+
+#[tokio::test]
+async fn a_node_says_what_it_is_told_to_say() {
+    let start = Start::with(&["dev", "--advertise", "Box.example:7600"]);
+    let node = start.run().await;
+    node.client.create("r", concurrency(1)).await;
+    says_it_is_at(&node.client, "http://box.example:7600").await;
+}

@@ -76,9 +76,9 @@ pub struct NodeView {
     pub id: u64,
     /// Its region.
     pub region: String,
-    /// Where it answers HTTP.
+    /// Where others reach it over HTTP: `http://`, a DNS name, an IPv4 or an `[IPv6]` address, and a port.
     pub http: String,
-    /// Where it talks to other nodes.
+    /// Where other nodes reach it: the same without `http://`. A node that is alone does not listen there.
     pub peer: String,
 }
 
@@ -210,9 +210,16 @@ pub enum ChangeRequest {
     Remove {
         /// The member.
         node: u64,
-        /// A group may tolerate the loss of fewer nodes afterwards.
+        /// A group may tolerate the loss of fewer nodes afterwards, and a region that is lost be given up with all that lives
+        /// there.
         #[serde(default)]
         shrink: bool,
+    },
+    /// Gives a member other addresses, at which it answers already. Every node asks for this itself, when it is started with
+    /// other addresses than the address book has for it.
+    Move {
+        /// The member, as it is to be found from now on.
+        node: NodeView,
     },
     /// Gives the votes of the global group to the members that should have them.
     Rebalance {},

@@ -111,8 +111,9 @@ pub const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Members of a group. With their addresses they fit into one entry of the log, and their connections into the link's.
 pub const MEMBERS_MAX: usize = 64;
 
-/// The address of a member, in bytes.
-pub const ADDRESS_BYTES_MAX: usize = 256;
+/// The address of a member, in bytes: two names of hosts of the greatest length with their ports, and what else the address
+/// book keeps of a node.
+pub const ADDRESS_BYTES_MAX: usize = 640;
 
 /// How long a change of members waits for another one to end.
 pub const CHANGE_PATIENCE: Duration = Duration::from_secs(5);

@@ -17,11 +17,12 @@ class Caller:
         self._socket: socket.socket | None = None
         self._unread = b""
 
-    def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    def call(self, method: str, path: str, body: Any = None, key: str | None = None) -> tuple[int, Any]:
         """The status and the body of the answer: JSON as what it says, anything else as text."""
         content = b"" if body is None else json.dumps(body).encode()
-        head = (f"{method} {path} HTTP/1.1\r\nHost: {self.place}\r\nContent-Type: application/json\r\n"
-                f"Content-Length: {len(content)}\r\n\r\n")
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self.place}\r\nContent-Type: application/json\r\n"
+        head += f"Idempotency-Key: {key}\r\n" if key else ""
+        head += f"Content-Length: {len(content)}\r\n\r\n"
         try:
             return self._exchange(head.encode() + content)
         except BaseException:

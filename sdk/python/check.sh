@@ -37,7 +37,7 @@ if [ "$wanted" != "$(cat .venv/installed 2>/dev/null)" ]; then
 fi
 
 # These wait most of the time, for a minute of the clock and for answers that come late or never: they go on beside the others.
-beside="tests/test_failover.py tests/test_conformance.py tests/test_hung.py tests/test_cut.py"
+beside="tests/test_failover.py tests/test_conformance.py tests/test_hung.py tests/test_cut.py tests/test_ends.py"
 for test in $beside; do
   .venv/bin/python -m pytest -s -p no:cacheprovider "$test" >"$work/$(basename "$test").txt" 2>&1 &
   jobs+=($!)

@@ -1,29 +1,34 @@
 //! `ratequeue acquire`: runs a command while holding a lease.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use ratequeue_api::client::{Acquisition, Client, ClientError, Held};
-use ratequeue_api::{AcquireRequest, ErrorCode, Lease, Load, ReleaseRequest, Released};
+use ratequeue_api::{AcquireRequest, Lease, Load, ReleaseRequest, Released};
 use tokio::process::{Child, Command};
 
+use super::completions::resource_names;
 use super::signals::{Ending, Signals};
-use super::{Server, duration, failed, pass_on, resource_name};
-use crate::exit::{Exit, Failed};
+use super::{Server, duration, failed, resource_name};
+use crate::exit::{self, Exit, Failed};
+
+/// A time to live that is shorter than asked for by more than this was lowered, and did not only pass on the way.
+const SHORTENED_BY_MS: u64 = 5_000;
 
 /// Acquires, runs a command while holding the lease, and releases.
 ///
-/// Exits with the exit code of the command, 75 when the wait ran out, or 76 when the lease was lost and the command was ended
-/// for that: with SIGTERM, and SIGKILL if it goes on for longer than --grace. Ctrl-C and SIGTERM before the command runs give up
-/// the place in line, and the exit code is 130 or 143. The command finds RATEQUEUE_LEASE_ID and RATEQUEUE_FENCING_TOKEN in
-/// its environment.
+/// The command finds RATEQUEUE_LEASE_ID and RATEQUEUE_FENCING_TOKEN in its environment. When the lease is lost it is ended: with
+/// SIGTERM, and SIGKILL if it goes on for longer than --grace. SIGTERM and SIGHUP are passed on to it; before it runs, they and
+/// Ctrl-C give up the place in line.
 #[derive(Debug, Args)]
+#[command(after_help = exit::acquire_help())]
 pub struct Acquire {
     /// The resource
-    #[arg(value_parser = resource_name)]
+    #[arg(value_parser = resource_name, add = resource_names())]
     resource: String,
     /// How much: a number, or one for each dimension: input=1200,output=800
     #[arg(long, default_value = "1", value_parser = parse_load, value_name = "N")]
@@ -43,6 +48,9 @@ pub struct Acquire {
     /// How long a command may take to end after SIGTERM, when the lease is lost
     #[arg(long, default_value = "10s", value_parser = duration::parse, value_name = "TIME")]
     grace: Duration,
+    /// Says nothing while it waits, only why it fails
+    #[arg(short, long)]
+    quiet: bool,
     #[command(flatten)]
     server: Server,
     /// The command and its arguments
@@ -59,7 +67,7 @@ enum OnLost {
     Run,
 }
 
-fn parse_load(text: &str) -> Result<Load, String> {
+pub fn parse_load(text: &str) -> Result<Load, String> {
     if let Ok(n) = text.parse() {
         return Ok(Load::One(n));
     }
@@ -89,6 +97,7 @@ impl Acquire {
             report_release(held.release_unused().await);
             return Err(Failed::new(Exit::LeaseLost, "the lease was lost before the command could be run"));
         }
+        self.say_if_shortened(held.lease());
         let child = match self.spawn(&held) {
             Ok(child) => child,
             Err(error) => {
@@ -121,7 +130,7 @@ impl Acquire {
         let mut acquisition = client.acquisition(&self.resource, &self.request(), &Client::new_key());
         let mut is_told = false;
         let on_wait = |lease: &Lease| {
-            if !is_told {
+            if !is_told && !self.quiet {
                 is_told = true;
                 let position = lease.position.unwrap_or_default();
                 eprintln!("ratequeue: waiting for {}, number {position} in line", self.resource);
@@ -137,7 +146,7 @@ impl Acquire {
         if !matches!(outcome, Ok(Turn::Held(_))) {
             give_up(&mut acquisition).await;
         }
-        outcome.map_err(refused)
+        outcome.map_err(failed)
     }
 
     /// Waits for the command to end, and ends it when the lease is lost.
@@ -154,7 +163,7 @@ impl Acquire {
                     is_lost = true;
                     if self.on_lost == OnLost::Stop {
                         eprintln!("ratequeue: the lease is lost, the command is ended");
-                        pass_on(&child, "TERM");
+                        Ending::Terminate.pass_on(&child);
                         kill_at = Some(Instant::now() + self.grace);
                     } else {
                         eprintln!("ratequeue: the lease is lost while the command still runs");
@@ -166,7 +175,7 @@ impl Acquire {
                     return Ok(Exit::LeaseLost);
                 }
                 ending = signals.next() => match ending {
-                    Ending::Terminate => pass_on(&child, "TERM"),
+                    Ending::Terminate | Ending::Hangup => ending.pass_on(&child),
                     // The terminal sends it to the command too.
                     Ending::Interrupt => {}
                 }
@@ -181,7 +190,23 @@ impl Acquire {
             .env("RATEQUEUE_LEASE_ID", &held.lease().id)
             .env("RATEQUEUE_FENCING_TOKEN", held.lease().fencing_token.unwrap_or_default().to_string())
             .spawn()
-            .map_err(|error| Failed::new(Exit::Failed, format!("{program} cannot be run: {error}")))
+            .map_err(|error| {
+                let exit = if error.kind() == ErrorKind::NotFound { exit::NOT_FOUND } else { exit::CANNOT_RUN };
+                Failed::new(exit, format!("{program} cannot be run: {error}"))
+            })
+    }
+
+    /// The server lowers a time to live to the resource's maximum.
+    fn say_if_shortened(&self, lease: &Lease) {
+        let (Some(asked), Some(got)) = (self.ttl.map(duration::ms), lease.expires_in_ms) else { return };
+        if !self.quiet && got.saturating_add(SHORTENED_BY_MS) < asked {
+            let (got, asked) = (got.div_ceil(1_000), duration::show(asked));
+            eprintln!(
+                "ratequeue: the lease has a time to live of {got} s, not {asked}: {} allows no more. It is extended while the \
+                 command runs",
+                self.resource
+            );
+        }
     }
 }
 
@@ -210,19 +235,6 @@ async fn until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
-}
-
-fn refused(error: ClientError) -> Failed {
-    use ErrorCode::{LimitExceeded, QueueFull, Unknown, WaitTimeout};
-
-    if let ClientError::Problem(problem) = &error
-        // Also a 429 of a later version says: not now.
-        && (matches!(problem.code, WaitTimeout | LimitExceeded | QueueFull)
-            || (problem.code == Unknown && problem.status == 429))
-    {
-        return Failed::new(Exit::WaitRanOut, error.to_string());
-    }
-    failed(error)
 }
 
 /// The exit code of a command; 128 and the signal's number for one that a signal ended, as shells say it.

@@ -19,8 +19,21 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     let max = ratequeue_limiter::caps::DURATION_MS_MAX;
     match ms {
         Some(ms) if ms <= max => Ok(Duration::from_millis(ms)),
-        _ => Err("it must be a whole number, and at most 31d".to_owned()),
+        Some(_) => Err("it must be at most 31d".to_owned()),
+        None => Err("it must be a whole number, and at most 31d".to_owned()),
     }
+}
+
+/// Writes milliseconds as [`parse`] reads them, in the largest unit that is exact.
+pub fn show(ms: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let unit = UNITS.into_iter().find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{ms}ms"), |(unit, name)| format!("{}{name}", ms / unit))
+}
+
+/// Writes a measured time for people: whole seconds from ten on.
+pub fn about(ms: u64) -> String {
+    if ms < 10_000 { format!("{ms}ms") } else { format!("{}s", ms / 1_000) }
 }
 
 /// Whole milliseconds of a duration that [`parse`] made.
@@ -31,6 +44,16 @@ pub fn ms(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shown_is_read_back() {
+        for (ms, text) in
+            [(0, "0ms"), (999, "999ms"), (1_500, "1500ms"), (90_000, "90s"), (3_600_000, "1h"), (172_800_000, "2d")]
+        {
+            assert_eq!(show(ms), text);
+            assert_eq!(parse(text), Ok(Duration::from_millis(ms)));
+        }
+    }
 
     #[test]
     fn units_are_needed_and_known() {

@@ -1,29 +1,24 @@
 //! `ratequeue dev` and `ratequeue node`: the server.
 
-use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use ratequeue_raft::Calls;
+use ratequeue_raft::{Calls, HostPort, ListenAddress};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 
-use super::duration;
+use super::addresses::{Addresses, Advertised, from_here};
 use super::signals::Signals;
+use super::{duration, listeners, log, parent};
 use crate::calls::Passed;
-use crate::config::ClusterFile;
+use crate::config::{ClusterFile, view};
 use crate::descriptors::Descriptors;
 use crate::exit::{Exit, Failed};
 use crate::http::server::{self, Server};
 use crate::node::{Node, NodeOptions, StartError};
-
-/// What is logged unless `RATEQUEUE_LOG` says otherwise. openraft would warn of each heartbeat to a node that is down, and
-/// call the end of its own core an error; what ends a group is logged by us.
-const LOG_DEFAULT: &str = "warn,openraft=off,ratequeue=info,ratequeue_raft=info,ratequeue_storage=info";
 
 /// Threads of consensus, one a core: two at least, so that a long entry holds up no heartbeat ...
 const CONSENSUS_THREADS_MIN: usize = 2;
@@ -33,9 +28,12 @@ const CONSENSUS_THREADS_MAX: usize = 8;
 /// Runs one node for trying out: one region, its state in a folder
 #[derive(Debug, Args)]
 pub struct Dev {
-    /// Where to listen
+    /// Where to listen: HOST:PORT, or :PORT for every interface
     #[arg(long, env = "RATEQUEUE_HTTP", default_value = "127.0.0.1:7600", value_name = "ADDRESS")]
-    http: SocketAddr,
+    http: ListenAddress,
+    /// The host under which callers reach it, and the port, when they differ from where it listens
+    #[arg(long, env = "RATEQUEUE_ADVERTISE", value_name = "HOST[:PORT]")]
+    advertise: Option<Advertised>,
     /// The folder for its state; made if it does not exist
     #[arg(long, env = "RATEQUEUE_DATA", default_value = "ratequeue-data", value_name = "DIR")]
     data: PathBuf,
@@ -53,25 +51,27 @@ pub struct NodeArgs {
     /// The folder for its state; made if it does not exist
     #[arg(long, env = "RATEQUEUE_DATA", value_name = "DIR")]
     data: PathBuf,
-    /// Where to listen, when it differs from the address in the file
-    #[arg(long, env = "RATEQUEUE_HTTP", value_name = "ADDRESS")]
-    http: Option<SocketAddr>,
-    /// Where to listen for the other nodes, when it differs from the address in the file
-    #[arg(long, env = "RATEQUEUE_PEER", value_name = "ADDRESS")]
-    peer: Option<SocketAddr>,
+    #[command(flatten)]
+    addresses: Addresses,
     /// At SIGTERM, how long /readyz says 503 while calls are still taken, before the node stops
     #[arg(long, env = "RATEQUEUE_DRAIN", default_value = "2s", value_parser = duration::parse, value_name = "TIME")]
     drain: Duration,
+    /// The process that started it, with which it ends: for `cluster up`
+    #[arg(long, hide = true, value_name = "PID")]
+    parent: Option<u32>,
 }
 
 impl Dev {
     pub fn run(self) -> Result<Exit, Failed> {
         let data = self.data.clone();
-        serve(self.http, self.data, 1, Duration::ZERO, |address, consensus| {
-            let url = format!("http://{address}");
-            let cluster = ClusterFile::alone("dev", "local", address);
-            let options = NodeOptions { cluster, region: "local".to_owned(), id: 1, peer: address, consensus };
-            (options, welcome(&url, &data))
+        serve(self.http, self.data, 1, Duration::ZERO, |listens, consensus| {
+            let text = welcome(&format!("http://{listens}"), &data);
+            let told = self.advertise.map_or_else(|| listens.clone(), |advertised| advertised.or(listens.clone()));
+            let cluster = ClusterFile::alone("dev", "local", &told);
+            let own = view(1, "local", &told, &told);
+            // It is alone, and listens for no other node.
+            let peer = told.into();
+            (NodeOptions { cluster, region: "local".to_owned(), id: 1, own, peer, consensus }, text)
         })
     }
 }
@@ -89,37 +89,33 @@ fn welcome(url: &str, data: &std::path::Path) -> String {
 
 impl NodeArgs {
     pub fn run(self) -> Result<Exit, Failed> {
+        self.parent.map_or(Ok(()), parent::end_with)?;
         let file = ClusterFile::read(&self.cluster)?;
         let usage = |text: String| Failed::new(Exit::Usage, text);
         let Some((region, node)) = file.node(self.id) else {
             let text = format!("{} has no node {}: it has {:?}", self.cluster.display(), self.id, file.ids());
             return Err(usage(text));
         };
-        let (region, http) = (region.to_owned(), self.http.unwrap_or(node.http));
-        let peer = self.peer.unwrap_or(node.peer);
+        let (region, places) = (region.to_owned(), self.addresses.of(node));
+        let own = view(self.id, &region, &places.http, &places.peer);
         let nodes = file.ids().len();
-        serve(http, self.data, nodes, self.drain, |address, consensus| {
-            let options = NodeOptions { cluster: file, region, id: self.id, peer, consensus };
-            (options, format!("RateQueue node {} listens on http://{address}.\n", self.id))
+        serve(places.listen_http, self.data, nodes, self.drain, |listens, consensus| {
+            let options = NodeOptions { cluster: file, region, id: self.id, own, peer: places.listen_peer, consensus };
+            (options, format!("RateQueue node {} listens on http://{listens}.\n", self.id))
         })
     }
 }
 
-/// Runs a node of a cluster of so many until it is told to stop. `describe` is given the address it got, which port 0 leaves
-/// open.
+/// Runs a node of a cluster of so many until it is told to stop. `describe` is given where it is found from this machine, which
+/// port 0 leaves open.
 fn serve(
-    http: SocketAddr,
+    http: ListenAddress,
     data: PathBuf,
     nodes: usize,
     drain: Duration,
-    describe: impl FnOnce(SocketAddr, Handle) -> (NodeOptions, String),
+    describe: impl FnOnce(HostPort, Handle) -> (NodeOptions, String),
 ) -> Result<Exit, Failed> {
-    let filter = std::env::var("RATEQUEUE_LOG").unwrap_or_else(|_| LOG_DEFAULT.to_owned());
-    let filter = tracing_subscriber::EnvFilter::try_new(&filter)
-        .map_err(|error| Failed::new(Exit::Usage, format!("RATEQUEUE_LOG is {filter:?}: {error}")))?;
-    let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
-
+    log::install()?;
     let descriptors = Descriptors::acquire(nodes.saturating_sub(1)).map_err(|text| Failed::new(Exit::Usage, text))?;
     tracing::info!(open_files = descriptors.limit, connections = descriptors.connections, "the most there may be");
     let cannot_start_threads = |error: std::io::Error| Failed::new(Exit::Failed, format!("cannot start: {error}"));
@@ -128,16 +124,24 @@ fn serve(
 
     let ended = runtime.block_on(async {
         let mut signals = Signals::install()?;
-        let listener = server::bind(http).await.map_err(|text| Failed::new(Exit::Failed, text))?;
-        let address = listener.local_addr().map_err(|error| Failed::new(Exit::Failed, error.to_string()))?;
-        let (options, text) = describe(address, consensus.handle().clone());
-        tracing::info!(%address, data = %data.display(), "listening, and opening the data folder");
+        let listening = tokio::select! {
+            bound = server::bind(&http) => bound.map_err(|text| Failed::new(Exit::Failed, text))?,
+            _ = signals.next() => return Ok(Exit::Done),
+        };
+        listeners::warn_if_open(&http, listening.address().ip(), "--http");
+        let listens = from_here(&http, listening.address());
+        let listens = listens.map_err(|error| Failed::new(Exit::Failed, error.to_string()))?;
+        let (options, text) = describe(listens.clone(), consensus.handle().clone());
+        if let Some(ip) = options.peer.ip().filter(|_| nodes > 1) {
+            listeners::warn_if_open(&options.peer, ip, "--peer");
+        }
+        let (told, data_shown) = (&options.own.http, data.display());
+        tracing::info!(address = %listens, told, data = %data_shown, "listening, and opening the data folder");
         let server = Arc::new(Server::new(options.id, descriptors));
-        let serving = tokio::spawn(Arc::clone(&server).run(listener));
+        let serving = tokio::spawn(Arc::clone(&server).run(listening));
 
         let Some(node) = open(options, data, &mut signals).await? else { return Ok(Exit::Done) };
-        super::print(&text);
-        run(node, &server, serving, signals, drain).await
+        run(node, &server, serving, signals, drain, &text).await
     });
     // What is left when it ended early, like a folder that is being opened, ends with the process.
     runtime.shutdown_background();
@@ -179,14 +183,24 @@ async fn run(
     serving: JoinHandle<()>,
     mut signals: Signals,
     drain: Duration,
+    text: &str,
 ) -> Result<Exit, Failed> {
     let router = crate::http::router(Arc::clone(&node));
     let passed: Arc<dyn Calls> = Arc::new(Passed::new(router.clone()));
     server.open(router);
+    // Who reads it calls at once.
+    super::print(text);
     let watching = {
         let (node, passed) = (Arc::clone(&node), Arc::downgrade(&passed));
         tokio::spawn(async move {
-            tokio::join!(node.count(), node.answer(passed), node.watch_regions(), node.sweep(), node.change_members())
+            tokio::join!(
+                node.count(),
+                node.answer(passed),
+                node.watch_regions(),
+                node.sweep(),
+                node.change_members(),
+                node.tell_address()
+            )
         })
     };
 

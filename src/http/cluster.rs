@@ -18,6 +18,7 @@ use ratequeue_raft::{ChangeError, Group, NodeRole, SubmitError};
 use super::answer;
 use super::extract::{Json, Named};
 use super::problem::Failure;
+use crate::config::check_view;
 use crate::node::{Node, NotJoined};
 use crate::ops::{self, Refused};
 
@@ -55,7 +56,10 @@ fn regions(node: &Node) -> BTreeMap<String, RegionView> {
     let mut regions: BTreeMap<String, RegionView> = BTreeMap::new();
     let nodes: Vec<NodeView> = match node.member() {
         Some(member) => member.regions.nodes().into_values().collect(),
-        None => node.options.cluster.views().collect(),
+        None => {
+            let own = &node.options.own;
+            node.options.cluster.views().map(|view| if view.id == own.id { own.clone() } else { view }).collect()
+        }
     };
     for view in nodes {
         regions.entry(view.region.clone()).or_default().nodes.push(view);
@@ -156,14 +160,9 @@ fn named<'a>(node: &'a Node, group: &str) -> Result<&'a Group, Failure> {
     })
 }
 
-/// Refuses a node whose address the book cannot keep.
+/// Refuses a node that nobody could reach at its addresses.
 fn check_node(node: &NodeView) -> Result<(), Failure> {
-    let plain = |text: &str| !text.is_empty() && text.len() <= 80 && text.bytes().all(|c| c.is_ascii_graphic());
-    if plain(&node.peer) && plain(&node.http) && plain(&node.region) {
-        return Ok(());
-    }
-    let detail = "peer must be like 127.0.0.1:7701, http like http://127.0.0.1:7601, and region the name of one.";
-    Err(Failure::bad_request(detail))
+    check_view(node).map_err(|error| Failure::bad_request(format!("Node {}: {error}.", node.id)))
 }
 
 /// Asks for a change of members, and how far it is: repeating it does nothing else. The leaders carry it out by themselves. On the
@@ -177,8 +176,11 @@ fn check_node(node: &NodeView) -> Result<(), Failure> {
     )
 )]
 pub async fn change(State(node): State<Arc<Node>>, Json(body): Json<ChangeRequest>) -> Result<Response, Failure> {
-    if let ChangeRequest::Add { node } | ChangeRequest::Replace { with: node, .. } = &body {
-        check_node(node)?;
+    match &body {
+        ChangeRequest::Add { node } | ChangeRequest::Replace { with: node, .. } | ChangeRequest::Move { node } => {
+            check_node(node)?;
+        }
+        ChangeRequest::Remove { .. } | ChangeRequest::Rebalance {} => {}
     }
     // On its own, so that what was checked is recorded also when the caller hangs up.
     let admitting = tokio::spawn(async move { Ok(ops::admit(&node, node.joined_member()?, &body).await) });

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ratequeue_api::{ErrorCode, Problem, path};
+use ratequeue_api::{ErrorCode, Problem};
 use ratequeue_limiter::{Blocked, LeaseState, Refusal, ResourceName};
 use ratequeue_raft::SubmitError;
 
@@ -53,8 +53,7 @@ impl Failure {
     }
 
     pub fn resource_not_found(name: &str) -> Self {
-        let detail = format!("No resource is named {name}. Create it with PUT /v1/resources/{}.", path::segment(name));
-        Self::new(ErrorCode::ResourceNotFound, detail).about(name)
+        Self::new(ErrorCode::ResourceNotFound, format!("No resource is named {name}.")).about(name)
     }
 
     pub fn lives_elsewhere(name: &ResourceName, here: &str, wanted: &str) -> Self {
@@ -111,14 +110,11 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let text = format!("{refusal}.");
         match &refusal {
-            Refusal::ResourceNotFound => {
-                Self::new(ErrorCode::ResourceNotFound, "No resource has this name. Create it with PUT first.")
-            }
+            Refusal::ResourceNotFound => Self::new(ErrorCode::ResourceNotFound, "No resource has this name."),
             Refusal::InvalidResource(_) => Self::new(ErrorCode::InvalidResource, text),
-            Refusal::VersionConflict { version: Some(version) } => Self::new(
-                ErrorCode::VersionConflict,
-                format!("The resource exists, in version {version}. Read it again and repeat the change."),
-            ),
+            Refusal::VersionConflict { version: Some(version) } => {
+                Self::new(ErrorCode::VersionConflict, format!("The resource exists, in version {version}."))
+            }
             Refusal::VersionConflict { version: None } => {
                 Self::new(ErrorCode::VersionConflict, "The resource does not exist.")
             }
@@ -128,14 +124,16 @@ impl From<Refusal> for Failure {
             Refusal::TooManyLeases => {
                 Self::new(ErrorCode::TooManyRequests, "This group has as many leases as it may have. Release some.")
             }
-            Refusal::LimitExceeded(blocked) => {
-                Self::blocked(ErrorCode::LimitExceeded, "It cannot be granted now, and wait_ms is 0.", blocked)
-            }
+            Refusal::LimitExceeded(blocked) => Self::blocked(
+                ErrorCode::LimitExceeded,
+                "It cannot be granted now, and the call does not wait.",
+                blocked,
+            ),
             Refusal::QueueFull(blocked) => {
                 Self::blocked(ErrorCode::QueueFull, "It cannot be granted now, and the line is full.", blocked)
             }
             Refusal::WaitTimeout(blocked) => {
-                Self::blocked(ErrorCode::WaitTimeout, "It was not its turn before wait_ms ran out.", blocked)
+                Self::blocked(ErrorCode::WaitTimeout, "It was not its turn before its time to wait ran out.", blocked)
             }
             Refusal::LoadExceedsCapacity { .. } => Self::new(ErrorCode::LoadExceedsCapacity, text),
             Refusal::DimensionNeeded { .. } | Refusal::Malformed(_) => Self::bad_request(text),

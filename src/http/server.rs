@@ -10,7 +10,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -24,10 +23,10 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ratequeue_api::ErrorCode;
-use ratequeue_raft::NodeId;
+use ratequeue_raft::{ListenAddress, Listeners, NodeId};
 use ratequeue_storage::is_out_of_descriptors;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::explain::ExplainingStream;
@@ -69,12 +68,12 @@ pub const HEALTH: [&str; 3] = ["/healthz", "/startupz", "/readyz"];
 ///
 /// # Errors
 /// A text for the person who started the node.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| {
-        if error.kind() == io::ErrorKind::AddrInUse {
+pub async fn bind(address: &ListenAddress) -> Result<Listeners, String> {
+    address.bind().await.map_err(|error| {
+        if error.source.kind() == io::ErrorKind::AddrInUse {
             format!("{address} is in use by another process: stop it, or choose another address with --http")
         } else {
-            format!("cannot listen on {address}: {error}")
+            error.to_string()
         }
     })
 }
@@ -106,12 +105,12 @@ impl Server {
     }
 
     /// Serves until it is closed, then lets the calls that are under way end.
-    pub async fn run(self: Arc<Self>, listener: TcpListener) {
+    pub async fn run(self: Arc<Self>, listeners: Listeners) {
         let mut closing = self.closing.subscribe();
         let mut is_accepting = true;
         loop {
             let accepted = tokio::select! {
-                accepted = self.accept(&listener) => accepted,
+                accepted = self.accept(&listeners) => accepted,
                 _ = closing.wait_for(|closing| *closing) => break,
             };
             match accepted {
@@ -133,15 +132,15 @@ impl Server {
             }
         }
 
-        drop((listener, closing));
+        drop((listeners, closing));
         // Each connection watches it, to its end.
         if tokio::time::timeout(STOP_TIMEOUT, self.closing.closed()).await.is_err() {
             tracing::warn!("some calls did not end in time");
         }
     }
 
-    async fn accept(&self, listener: &TcpListener) -> io::Result<(TcpStream, Place)> {
-        let (stream, _) = listener.accept().await?;
+    async fn accept(&self, listeners: &Listeners) -> io::Result<(TcpStream, Place)> {
+        let (stream, _) = listeners.accept().await?;
         // One that has been closed already refuses it, which is no reason to accept no other.
         if let Err(error) = prepare(&stream) {
             tracing::debug!(%error, "a connection could not be prepared");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ratequeue_api::cluster::{ChangeAnswer, ChangeRequest, ClusterView, NodeView};
 use ratequeue_raft::{NodeId, tolerated_losses};
 
-use super::book::{Book, Change, Entry};
+use super::book::{Book, Change, Entry, moved};
 use super::survey::{RegionReport, ask, ask_all};
 use super::{Refused, global, global_voters};
 use crate::catalog::GLOBAL;
@@ -24,6 +24,7 @@ pub async fn admit(node: &Node, member: &Member, request: &ChangeRequest) -> Res
         ChangeRequest::Add { node } => admission.add(node).await,
         ChangeRequest::Replace { node, with } => admission.replace(*node, with).await,
         ChangeRequest::Remove { node, shrink } => admission.remove(*node, *shrink).await,
+        ChangeRequest::Move { node } => admission.relocate(node).await,
         ChangeRequest::Rebalance {} => admission.rebalance().await,
     }
 }
@@ -126,6 +127,28 @@ impl Admission<'_> {
         self.record(entry.node.clone(), Change::Leaving { gone, shrink }).await
     }
 
+    /// What is under way with the member goes on.
+    async fn relocate(&self, to: &NodeView) -> Result<ChangeAnswer, Refused> {
+        let is_there = |text: &str| done(format!("node {} {text} at {}, peer {}", to.id, to.http, to.peer));
+        let entry = self.book.get(to.id).ok_or(Refused::NoMember(to.id))?;
+        self.refuse_other_region(to, &entry.node.region)?;
+        if entry.node == *to {
+            return Ok(is_there("is"));
+        }
+        if to.id != self.node.options.id {
+            self.check_reach(to).await?;
+        }
+
+        let _one_at_a_time = self.node.changes.writing.lock().await;
+        let group = &self.member.global;
+        group.linearize().await?;
+        let members = group.members_applied();
+        let from = members.get(&to.id).ok_or(Refused::NoMember(to.id))?;
+        group.set_address(to.id, moved(from, to)).await?;
+        tracing::info!(node = to.id, http = to.http, peer = to.peer, "a member has moved");
+        Ok(is_there("is now"))
+    }
+
     async fn rebalance(&self) -> Result<ChangeAnswer, Refused> {
         if self.book.changes().next().is_some() {
             return Ok(self.progress());
@@ -211,7 +234,7 @@ impl Admission<'_> {
         }
         let report = RegionReport::of(self.node, &self.book, region).await;
         if report.is_lost() {
-            return Ok(true);
+            return if shrink { Ok(true) } else { self.refuse_giving_up(id, region).map(|()| true) };
         }
         let Some(group) = report.group() else {
             let formed = report.nodes.iter().filter_map(|(_, view)| view.as_ref().ok()?.groups.get(region));
@@ -232,6 +255,15 @@ impl Admission<'_> {
         let healthy = report.healthy(region).collect();
         refuse_no_majority(id, region, &rest, &healthy)?;
         if shrink { Ok(false) } else { refuse_fewer(id, region, &now, &rest).map(|()| false) }
+    }
+
+    /// A region that is silent may come back after all: with too few nodes then, or with none of what lives there.
+    fn refuse_giving_up(&self, id: NodeId, region: &str) -> Result<(), Refused> {
+        let (now, rest) = (self.book.region(region), self.book.without(id).region(region));
+        if rest.is_empty() && self.member.has_names(region) {
+            return Err(Refused::LastOfRegion { node: id, region: region.to_owned() });
+        }
+        refuse_fewer(id, region, &now, &rest)
     }
 
     /// The global group can go on without a node.

@@ -1,6 +1,6 @@
 //! The address book, and the changes that are recorded in it.
 //!
-//! An address is `PEER HTTP REGION`. While a member comes or goes a fourth word says so, and versions that do not know it pass
+//! An address is `PEER HTTP REGION`, which each node tells of itself (`address.rs`). While a member comes or goes a fourth word says so, and versions that do not know it pass
 //! over it:
 //!
 //! | word | the member |
@@ -91,6 +91,12 @@ impl Entry {
     }
 }
 
+/// The address of a member that is found elsewhere from now on. What is under way with it stays, whatever it is.
+pub fn moved(from: &Address, to: &NodeView) -> Address {
+    let rest = from.0.splitn(4, ' ').nth(3).map(|rest| format!(" {rest}")).unwrap_or_default();
+    Address(address(to).0 + &rest)
+}
+
 impl Book {
     /// The book that these members of the global group make.
     pub fn of(members: &BTreeMap<NodeId, Address>) -> Self {
@@ -161,6 +167,15 @@ mod tests {
             let entry = Entry { node: node(), change };
             assert_eq!(entry.address().0, format!("p:2 http://h:1 eu{word}"));
             assert_eq!(Book::of(&[(7, entry.address())].into()).get(7), Some(&entry));
+        }
+    }
+
+    #[test]
+    fn what_is_under_way_stays_when_a_node_moves() {
+        let elsewhere = NodeView { http: "http://i:1".to_owned(), peer: "q:2".to_owned(), ..node() };
+        for word in ["", " joining,4", " leaving,gone,shrink", " sleeping at night"] {
+            let from = Address(format!("p:2 http://h:1 eu{word}"));
+            assert_eq!(moved(&from, &elsewhere).0, format!("q:2 http://i:1 eu{word}"));
         }
     }
 

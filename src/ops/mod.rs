@@ -1,6 +1,7 @@
 //! Changes of the members of a cluster, decided and carried out by its leaders.
 //!
 //! ```text
+//!  address    every node tells the global group's leader where it is, when the book says otherwise
 //!  admit      the global group's leader checks a request against the committed members, and records it in the address book
 //!  region     the leader of the node's region gives it a vote there, or takes it
 //!  global     the global group's leader gives the votes of that group anew, and takes the record away
@@ -12,6 +13,7 @@
 //!
 //! Before there is a book, the nodes that found the cluster form its groups: see [`founding`].
 
+mod address;
 mod admit;
 mod book;
 pub mod founding;
@@ -26,6 +28,7 @@ use parking_lot::Mutex;
 use ratequeue_api::cluster::{ChangeKind, ChangeView};
 use ratequeue_raft::{ChangeError, FormError, Group, NodeId, SubmitError, VoterChange};
 
+pub use address::tell as tell_address;
 pub use admit::admit;
 pub use votes::global_voters;
 
@@ -46,6 +49,9 @@ pub struct Changes {
     progress: Mutex<Option<String>>,
     /// Held while a request is checked and recorded, so that the next one sees the record.
     admitting: tokio::sync::Mutex<()>,
+    /// Held while the leader of the global group takes a step, and while a member's address is replaced: both read a record of
+    /// the book and write it anew.
+    writing: tokio::sync::Mutex<()>,
 }
 
 /// Why a change of members is refused, or a step of one cannot be taken now.
@@ -99,7 +105,8 @@ pub enum Refused {
     },
     /// The region has nodes whose group does not decide anything.
     #[error(
-        "region {region} has nodes already ({nodes:?}), and its group has no leader: bring them back, then repeat this"
+        "region {region} has nodes already ({nodes:?}), and its group has no leader: bring them back, then repeat this. If they \
+         are lost for good, take them out first: `ratequeue cluster remove-node --id N` for each of them"
     )]
     NoLeader {
         /// The region.
@@ -116,6 +123,17 @@ pub enum Refused {
          another node to the region first"
     )]
     OnlyVoter {
+        /// The node.
+        node: NodeId,
+        /// Its region.
+        region: String,
+    },
+    /// A region that may come back would be given up.
+    #[error(
+        "node {node} is the last of region {region}, where resources live, and does not answer: bring it back. To give up the \
+         region with all that lives there, repeat this with --shrink"
+    )]
+    LastOfRegion {
         /// The node.
         node: NodeId,
         /// Its region.
@@ -158,7 +176,10 @@ pub enum Refused {
         voters: Vec<NodeId>,
     },
     /// The node to be replaced is none that votes.
-    #[error("node {node} does not vote in group {region}: use add-node for the new one")]
+    #[error(
+        "node {node} does not vote in group {region}: use add-node for the new one, and remove-node for node {node} if it is a \
+         member still"
+    )]
     NoVoter {
         /// The node.
         node: NodeId,
@@ -178,6 +199,9 @@ pub enum Refused {
     /// An id names one node for ever.
     #[error("a node id is never used twice: give the new node another id, and put it into the file")]
     SameId,
+    /// The node is no member of the cluster.
+    #[error("node {0} is no member of the cluster: add it first, with `ratequeue cluster add-node`")]
+    NoMember(NodeId),
     /// A node that founds a cluster does not agree on it.
     #[error("{0}")]
     NotFounded(String),
@@ -244,6 +268,7 @@ async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refused> {
         return founding::step(node, member).await;
     }
     let own = region::step(member).await?;
+    let _one_at_a_time = node.changes.writing.lock().await;
     let all = global::step(node, member).await?;
     Ok(all.or(own))
 }

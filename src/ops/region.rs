@@ -55,9 +55,10 @@ fn next(group: &Group, book: &Book) -> Option<Step> {
             Change::Leaving { .. } | Change::Founding => {}
         }
     }
-    // One whose joining was taken back in the same moment as it was carried out.
+    // One that was taken out of the cluster while this group could not be asked, or whose joining was taken back in the same
+    // moment as it was carried out. What that costs was weighed when it was asked for.
     let mut members = status.voters.keys().chain(status.learners.keys());
-    members.find(|id| book.get(**id).is_none()).map(|id| Step::Leave(*id, false))
+    members.find(|id| book.get(**id).is_none()).map(|id| Step::Leave(*id, true))
 }
 
 /// A region has one group for ever: a second one would grant everything once more. So its first node forms it only when the

@@ -6,19 +6,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ratequeue_api::client::Client;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 use crate::cluster::{Cluster, GLOBAL, REGION, done, failed, stdout};
-use crate::harness::{Answer, concurrency, eventually, run};
+use crate::harness::{concurrency, eventually, run};
 use crate::load::Load;
 use crate::member::Member;
 use crate::turn::Turn;
 
 /// The ids of the clusters that the nodes say they are part of.
-async fn cluster_ids(cluster: &Cluster) -> Vec<Value> {
+pub async fn cluster_ids(cluster: &Cluster) -> Vec<Value> {
     let mut ids = Vec::new();
     for member in cluster.running() {
         ids.push(member.client.get("/v1/cluster").await.is(200).body["cluster_id"].clone());
@@ -27,7 +26,7 @@ async fn cluster_ids(cluster: &Cluster) -> Vec<Value> {
 }
 
 /// All nodes are part of one cluster; which.
-async fn is_one_cluster(cluster: &Cluster) -> Value {
+pub async fn is_one_cluster(cluster: &Cluster) -> Value {
     let ids = cluster_ids(cluster).await;
     assert!(ids.iter().all(|id| id.is_string() && *id == ids[0]), "they are not one cluster: {ids:?}");
     ids[0].clone()
@@ -48,7 +47,7 @@ async fn a_node_that_is_in_no_cluster_says_so() {
     let status = cluster.cli(&["status"]).await;
     assert_eq!(status.status.code(), Some(1));
     // In the group of their region, and in the global one.
-    assert_eq!(stdout(&status).matches("not in a cluster yet").count(), 6, "{}", stdout(&status));
+    assert_eq!(stdout(&status).matches("no cluster").count(), 6, "{}", stdout(&status));
 }
 
 #[tokio::test]
@@ -93,7 +92,7 @@ async fn a_cluster_is_formed_only_when_all_its_nodes_run() {
 }
 
 /// No node is in a group that has members.
-async fn is_not_formed(cluster: &Cluster) {
+pub async fn is_not_formed(cluster: &Cluster) {
     for member in cluster.running() {
         let view = member.client.get("/v1/cluster").await;
         let groups = view.is(200).body["groups"].as_object().unwrap().clone();
@@ -260,77 +259,6 @@ async fn what_is_wrong_in_a_cluster_file_is_said_with_its_place() {
 }
 
 #[tokio::test]
-async fn status_shows_every_node_and_fails_when_one_is_down() {
-    let _turn = Turn::shared();
-    let mut cluster = Cluster::formed(3).await;
-    let leader = cluster.leader().await;
-    let table = done(&cluster.cli(&["status"]).await);
-    let lines: Vec<&str> = table.lines().collect();
-    assert!(lines[0].starts_with("GROUP") && lines[0].contains("LEADER") && lines.len() == 7, "{table}");
-    for (group, first) in [(REGION, 1), (GLOBAL, 4)] {
-        let leader = cluster.leader_of(group).await;
-        for (nth, id) in (1..=3).enumerate() {
-            let cells: Vec<&str> = lines[first + nth].split_whitespace().collect();
-            let role = if id == leader { "leader" } else { "follower" };
-            let (id, url, leader) = (id.to_string(), cluster.node(id).url(), leader.to_string());
-            assert_eq!(cells[..7], [group, id.as_str(), REGION, url.as_str(), "ok", role, leader.as_str()], "{table}");
-        }
-    }
-
-    let down = cluster.follower().await;
-    cluster.node_mut(down).kill().await;
-    let output = cluster.cli(&["status"]).await;
-    assert_eq!(output.status.code(), Some(1));
-    let table = stdout(&output);
-    let line = table.lines().find(|line| line.split_whitespace().nth(1) == Some(&down.to_string())).unwrap();
-    assert!(line.contains("down: "), "{table}");
-    // It may have led the global group.
-    cluster.leader_of(GLOBAL).await;
-    let output = cluster.cli(&["status", "--json"]).await;
-    assert_eq!(output.status.code(), Some(1));
-    let nodes: Value = serde_json::from_str(&stdout(&output)).unwrap();
-    assert_eq!(nodes.as_array().unwrap().len(), 3);
-    for node in nodes.as_array().unwrap() {
-        let is_down = node["id"] == down;
-        assert_eq!((node["healthy"] == true, node["error"].is_string()), (!is_down, is_down), "{node}");
-        assert_eq!(node["view"]["groups"][REGION]["leader"] == leader, !is_down, "{node}");
-    }
-}
-
-#[tokio::test]
-async fn up_runs_a_whole_cluster_and_takes_it_down_again() {
-    let _turn = Turn::shared();
-    let cluster = Cluster::described(3);
-    let data = cluster.tree().path().join("up");
-    let mut up = Command::new(env!("CARGO_BIN_EXE_ratequeue"));
-    up.args(["cluster", "up", "--cluster"]).arg(&cluster.file).arg("--data").arg(&data);
-    let mut up = up.stdout(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-    let mut lines = BufReader::new(up.stdout.take().unwrap()).lines();
-    let mut said = String::new();
-    while !said.contains("Ctrl-C stops them") {
-        let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
-        said += &(line.expect("it comes up in time").unwrap().unwrap_or_else(|| panic!("it has ended: {said}")) + "\n");
-    }
-    for member in cluster.members.values() {
-        assert!(said.contains(&member.url()), "{said}");
-        member.client.create(&format!("by-{}", member.id), concurrency(1)).await;
-        member.client.granted(&format!("by-{}", member.id), json!({})).await;
-    }
-    let pids: Vec<Pid> = (1..=3).map(|id| pid_of(&data.join(format!("node-{id}")))).collect();
-    let pid = Pid::from_raw(i32::try_from(up.id().unwrap()).unwrap()).unwrap();
-    kill_process(pid, Signal::TERM).unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(30), up.wait()).await.expect("it ends").unwrap();
-    assert_eq!(ended.code(), Some(0));
-    assert!(pids.iter().all(|pid| test_kill_process(*pid).is_err()), "a process is left: {pids:?}");
-}
-
-/// The process that has locked a data folder.
-fn pid_of(data: &Path) -> Pid {
-    let text = fs::read_to_string(data.join("lock")).unwrap();
-    Pid::from_raw(text.trim().parse().unwrap()).unwrap()
-}
-
-#[tokio::test]
 async fn all_nodes_may_move_at_once() {
     let _turn = Turn::shared();
     let mut cluster = Cluster::formed(3).await;
@@ -344,8 +272,7 @@ async fn all_nodes_may_move_at_once() {
     for id in 1..=3 {
         cluster.node(id).ready().await;
     }
-    // The book has the old addresses until they are written into it.
-    done(&cluster.cli(&["init"]).await);
+    // They find each other by the file, and each writes its own new address into the book.
     let leader = cluster.leader().await;
     eventually("the new address of the leader is told", || async {
         let answer = cluster.at(3).lease(&lease).await;
@@ -384,95 +311,4 @@ async fn all_nodes_may_stop_at_once_and_come_back() {
         (groups.len() == 3 && groups.values().all(|group| group["leader"] == groups[&1]["leader"])).then_some(())
     })
     .await;
-}
-
-/// Adopts a node over HTTP, as the commands do.
-async fn adopt(cluster: &Cluster, id: u64, cluster_id: &str, founding: Option<Value>) -> Answer {
-    let mut body = json!({"name": cluster.name, "cluster_id": cluster_id, "node": id, "region": cluster.region_of(id)});
-    if let Some(founding) = founding {
-        body["founding"] = founding;
-    }
-    cluster.at(id).post("/v1/cluster/adopt", body).await
-}
-
-#[tokio::test]
-async fn a_node_in_another_region_than_the_file_says_is_not_founded_with() {
-    let _turn = Turn::shared();
-    let mut cluster = Cluster::described(3);
-    let (place, dir) = (cluster.node(3).place, cluster.tree().path().to_owned());
-    let text = fs::read_to_string(&cluster.file).unwrap();
-    let line = text.lines().find(|line| line.contains("id = 3")).unwrap().to_owned();
-    let other = text.replace(&line, "") + &format!("[regions.us]\nnodes = [\n{line}\n]\n");
-    let other = cluster.tree().file("other.toml", &other);
-    cluster.members.insert(3, Member::new(3, place, &other, &dir, None));
-    cluster.start().await;
-    failed(&cluster.cli(&["init"]).await, 1, &["node 3", "region us, not eu", "nothing was formed"]);
-    is_not_formed(&cluster).await;
-}
-
-#[tokio::test]
-async fn a_node_that_was_adopted_to_join_never_founds_a_cluster() {
-    let _turn = Turn::shared();
-    let mut cluster = Cluster::formed(2).await;
-    let id = is_one_cluster(&cluster).await;
-    // An `add-node` that broke off after its first step.
-    cluster.describe_in("us", 3).start().await;
-    adopt(&cluster, 3, id.as_str().unwrap(), None).await.is(200);
-
-    // A file that has only the new region would make a second global group under the same id.
-    let text = fs::read_to_string(&cluster.file).unwrap();
-    let (head, us) = (text.lines().next().unwrap(), &text[text.find("[regions.us]").unwrap()..]);
-    let partial = cluster.tree().file("partial.toml", &format!("{head}\n{us}"));
-    let output = run(&["cluster", "init", "--cluster", partial.to_str().unwrap()], &[]).await;
-    failed(&output, 1, &["adopted to join a cluster", "empty data folder"]);
-    let groups = cluster.at(3).get("/v1/cluster").await.is(200).body["groups"].clone();
-    assert_eq!((&groups["us"]["voters"], &groups[GLOBAL]["voters"]), (&json!([]), &json!([])));
-}
-
-/// The command, and then a node, are lost between the steps of a founding.
-#[tokio::test]
-async fn a_founding_that_broke_off_goes_on_where_it_stopped() {
-    let _turn = Turn::shared();
-    let mut cluster = Cluster::started(3).await;
-    let nodes: Vec<Value> = (1..=3)
-        .map(|id| {
-            let member = cluster.node(id);
-            json!({"id": id, "region": REGION, "http": member.url(), "peer": member.place.peer.to_string()})
-        })
-        .collect();
-    let founding = json!({"nodes": nodes, "voters_per_region": null, "round_trip_ms": 0});
-    let id = "0123456789abcdef0123456789abcdef";
-    for node in [1, 2] {
-        adopt(&cluster, node, id, Some(founding.clone())).await.is(200);
-    }
-    // One of those that were adopted loses its folder, which is still without meaning.
-    cluster.node_mut(2).kill().await;
-    fs::remove_dir_all(&cluster.node(2).data).unwrap();
-    cluster.node_mut(2).start().await;
-    is_not_formed(&cluster).await;
-
-    cluster.init().await;
-    assert_eq!(is_one_cluster(&cluster).await, id);
-    cluster.at(3).create("works", concurrency(1)).await;
-}
-
-/// Nobody has to watch: the nodes form the cluster once all of them know of it.
-#[tokio::test]
-async fn nodes_that_all_agree_form_the_cluster_by_themselves() {
-    let _turn = Turn::shared();
-    let cluster = Cluster::started(3).await;
-    let mut init = Command::new(env!("CARGO_BIN_EXE_ratequeue"));
-    let mut init = init.args(["cluster", "init", "--cluster"]).arg(&cluster.file).kill_on_drop(true).spawn().unwrap();
-    eventually("all are adopted", || async {
-        let ids = cluster_ids(&cluster).await;
-        ids.iter().all(Value::is_string).then_some(())
-    })
-    .await;
-    init.start_kill().unwrap();
-    init.wait().await.unwrap();
-    for member in cluster.members.values() {
-        member.ready().await;
-    }
-    cluster.leader_of(GLOBAL).await;
-    cluster.at(2).create("works", concurrency(1)).await;
 }

@@ -10,7 +10,9 @@
 //!   rolling.rs     all are restarted, one by one       pause.rs     a leader that stood still
 //!   partition.rs   a node is cut off, 20 times         garbage.rs   strangers at the peer port
 //!   hung_up.rs     callers die in line                metrics.rs   what can be summed over nodes
-//!   regions/       several regions
+//!   names.rs       nodes by name that move            told.rs      what nodes tell of where they are
+//!   status.rs      what `cluster status` shows        up.rs        a whole cluster on one machine
+//!   founding.rs    what the founders agree on          regions/     several regions
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
@@ -19,6 +21,7 @@ mod bootstrap;
 mod cluster;
 mod failover;
 mod forward;
+mod founding;
 mod garbage;
 #[path = "../harness/mod.rs"]
 mod harness;
@@ -28,9 +31,13 @@ mod load;
 mod member;
 mod members;
 mod metrics;
+mod names;
 mod netns;
 mod partition;
 mod pause;
 mod regions;
 mod rolling;
+mod status;
+mod told;
 mod turn;
+mod up;

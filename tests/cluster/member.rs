@@ -15,6 +15,9 @@ use crate::harness::{Answer, Client, eventually};
 /// The program as it is.
 pub const CURRENT: &str = env!("CARGO_BIN_EXE_ratequeue");
 
+/// What a shell does before it becomes a program that is to find other names: `$0` and `$1` are the files.
+const WITH_NAMES: &str = r#"mount --bind "$0" /etc/hosts && mount --bind "$1" /etc/resolv.conf && shift && exec "$@""#;
+
 /// How long a process may take to end.
 const END_WITHIN: Duration = Duration::from_secs(30);
 /// What is shown of a log when a test fails.
@@ -32,6 +35,8 @@ pub struct Member {
     log: PathBuf,
     /// The network namespace it lives in, if not in ours.
     within: Option<String>,
+    /// What it finds as `/etc/hosts` and as `/etc/resolv.conf`, when it lives in a namespace.
+    pub names: Option<[PathBuf; 2]>,
     /// Further arguments of its next starts.
     pub args: Vec<String>,
     /// What it runs from its next start on.
@@ -50,6 +55,7 @@ impl Member {
             file: file.to_owned(),
             log: dir.join(format!("node-{id}.log")),
             within,
+            names: None,
             args: Vec::new(),
             program: PathBuf::from(CURRENT),
             child: None,
@@ -60,13 +66,18 @@ impl Member {
         self.client.url()
     }
 
-    fn command(&self) -> Command {
+    /// The program where this node lives, with nothing of this process's own settings.
+    pub fn program(&self) -> Command {
         let mut command = match &self.within {
             None => Command::new(&self.program),
             Some(namespace) => {
                 let mut command = Command::new("ip");
-                // `ip` becomes the node: the process id is the node's.
-                command.args(["netns", "exec", namespace]).arg(&self.program);
+                // `ip` becomes the node: the process id is the node's. It gives it mounts of its own.
+                command.args(["netns", "exec", namespace]);
+                if let Some([hosts, resolver]) = &self.names {
+                    command.args(["sh", "-c", WITH_NAMES]).args([hosts, resolver]);
+                }
+                command.arg(&self.program);
                 command
             }
         };
@@ -76,10 +87,15 @@ impl Member {
             }
         }
         // A variable, which programs that do not know it ignore.
-        command.env_remove("RUST_BACKTRACE").env("RATEQUEUE_DRAIN", "0");
+        command.env_remove("RUST_BACKTRACE").env("RATEQUEUE_DRAIN", "0").stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.program();
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
         command.args(["node", "--id", &self.id.to_string(), "--cluster"]).arg(&self.file).arg("--data").arg(&self.data);
-        command.args(&self.args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        command.args(&self.args).stdout(Stdio::null()).stderr(log);
         command
     }
 

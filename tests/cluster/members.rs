@@ -129,6 +129,11 @@ async fn a_change_that_would_cost_the_majority_is_refused() {
     done(&cluster.cli(&["remove-node", "--shrink", "--id", &dead]).await);
     cluster.at(leader).create("goes-on", concurrency(1)).await;
     failed(&cluster.cli(&["remove-node", "--id", "9"]).await, 2, &["no node 9"]);
+
+    // The file still has it. It is no member, and nothing is wrong with the others.
+    let table = done(&cluster.cli(&["status"]).await);
+    let row = table.lines().find(|line| line.starts_with(&format!("{dead} "))).unwrap();
+    assert!(row.contains("no member") && !table.contains("down"), "{table}");
 }
 
 #[tokio::test]

@@ -101,9 +101,22 @@ impl Network {
         IpAddr::from(Ipv4Addr::new(198, 18, 0, id))
     }
 
-    /// Where a node listens.
+    /// Where a node listens: it is the host of its id, unless it was relocated.
     pub fn place(&self, id: u8) -> Place {
         Place { http: SocketAddr::new(self.http_ip(id), 7600), peer: SocketAddr::new(Self::peer_ip(id), 7700) }
+    }
+
+    /// Gives a node, whose namespace has the addresses of host `from`, those of host `to` in their place.
+    pub fn relocate(&self, id: u8, from: u8, to: u8) {
+        let name = self.namespace(id);
+        let addresses = |host: u8| {
+            [(format!("{}/24", Self::peer_ip(host)), "peer"), (format!("{}/28", self.http_ip(host)), "http")]
+        };
+        for (change, host) in [("del", from), ("add", to)] {
+            for (address, device) in addresses(host) {
+                ip(&format!("-n {name} addr {change} {address} dev {device}")).unwrap();
+            }
+        }
     }
 
     /// Cuts a node off from the others.

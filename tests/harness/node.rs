@@ -142,7 +142,8 @@ impl Start {
 /// The URL in the first line that a node prints.
 fn url_in(line: &str) -> Option<String> {
     let (_, rest) = line.split_once("listens on http://")?;
-    let end = rest.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ':'))).unwrap_or(rest.len());
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-' | '[' | ']');
+    let end = rest.find(|c: char| !is_part(c)).unwrap_or(rest.len());
     Some(format!("http://{}", rest.get(..end)?.trim_end_matches('.')))
 }
 

@@ -94,7 +94,7 @@ impl Client {
                 request: request.clone(),
             },
             left: Left::Nothing,
-            tries: Tries::new(now + self.patience),
+            tries: self.first_tries(Duration::from_millis(request.wait_ms)),
             wait_until: now + Duration::from_millis(request.wait_ms) + WAIT_GRACE,
         }
     }
@@ -292,7 +292,7 @@ impl Ask {
     /// Finds the lease that the key has got. The call is the acquire again: there is no other way to ask for a key.
     async fn find(&self) -> Result<Option<String>, ClientError> {
         let call = self.call(Duration::ZERO, false)?;
-        let answer = match self.client.tries(&call, Instant::now() + GIVE_UP_MAX).await {
+        let answer = match self.client.tries(&call, Tries::new(Instant::now() + GIVE_UP_MAX)).await {
             Ok(answer) => answer,
             Err(error) if error.is_end_of_acquire() => return Ok(None),
             Err(error) => return Err(error),

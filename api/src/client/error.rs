@@ -39,6 +39,12 @@ impl Unavailable {
         Self { no_effect, code: last.code(), why, nodes }
     }
 
+    /// What came of the last attempt.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
     /// No answer came, for this reason.
     pub(super) fn silent(no_effect: bool, why: impl Into<String>, nodes: String) -> Self {
         Self { no_effect, code: None, why: why.into(), nodes }

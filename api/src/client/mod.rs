@@ -12,6 +12,7 @@
 //! ```text
 //!   acquire.rs   from the first call to a held lease, or to one that is given up
 //!   held.rs      a lease that extends itself
+//!   look.rs      calls that look at leases and at how resources stand
 //!   cluster.rs   calls that form a cluster and change its members
 //!   retry.rs     after which failures a call is repeated, where, and how soon
 //!   attempt.rs   one call to one node
@@ -38,6 +39,7 @@ mod attempt;
 mod cluster;
 mod error;
 mod held;
+mod look;
 mod nodes;
 mod retry;
 mod urls;
@@ -47,6 +49,7 @@ use attempt::{Call, Share};
 pub use error::{ClientError, Unavailable};
 pub use held::Held;
 use nodes::Nodes;
+use retry::Tries;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -58,6 +61,8 @@ pub struct Client {
     nodes: Arc<Nodes>,
     api_key: Option<String>,
     patience: Duration,
+    /// How long a call goes on that reaches no node at all, and how long it waits for one node while there is another.
+    haste: Option<Duration>,
 }
 
 impl Client {
@@ -68,15 +73,17 @@ impl Client {
     /// host and a port.
     pub fn new(urls: &str, api_key: Option<String>, patience: Duration) -> Result<Self, ClientError> {
         let urls = urls::parse(urls)?;
-        // A proxy of the environment is for the web, and would get between a worker and its nodes.
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| ClientError::Configuration(error.to_string()))?;
+        let http = http(CONNECT_TIMEOUT)?;
+        Ok(Self { http, nodes: Arc::new(Nodes::new(urls)), api_key, patience, haste: None })
+    }
 
-        Ok(Self { http, nodes: Arc::new(Nodes::new(urls)), api_key, patience })
+    /// The same client for somebody who waits at a terminal: a dead node costs a call no more than `haste`, whether it is one
+    /// of several or the only one. What is held or in line is not given up any sooner for it.
+    ///
+    /// # Errors
+    /// As for [`Client::new`].
+    pub fn hasty(self, haste: Duration) -> Result<Self, ClientError> {
+        Ok(Self { http: http(haste.min(CONNECT_TIMEOUT))?, haste: Some(haste), ..self })
     }
 
     /// An idempotency key that nobody else has.
@@ -177,7 +184,17 @@ impl Client {
     ) -> Result<A, ClientError> {
         let key = Self::new_key();
         let call = Call::new(method, path, &key, body, share)?;
-        self.tries(&call, Instant::now() + self.patience).await?.read()
+        self.tries(&call, self.first_tries(Duration::ZERO)).await?.read()
+    }
+
+    /// The attempts of a call before which nothing was got, and which may wait so long for a node to come back.
+    fn first_tries(&self, wait: Duration) -> Tries {
+        let now = Instant::now();
+        let tries = Tries::new(now + self.patience);
+        match self.haste {
+            Some(haste) => tries.hasty(haste, now + haste.max(wait.min(self.patience)), self.nodes.len()),
+            None => tries,
+        }
     }
 
     async fn release_within(
@@ -188,7 +205,7 @@ impl Client {
     ) -> Result<Released, ClientError> {
         let (path, key) = (format!("/v1/leases/{}/release", path::segment(lease)), Self::new_key());
         let call = Call::new(Method::POST, &path, &key, Some(request), Share::Half)?;
-        self.tries(&call, Instant::now() + budget).await?.read()
+        self.tries(&call, Tries::new(Instant::now() + budget)).await?.read()
     }
 
     /// Extends a lease; gives also when the attempt was sent that was answered.
@@ -200,7 +217,14 @@ impl Client {
     ) -> Result<(Lease, Instant), ClientError> {
         let (path, key) = (format!("/v1/leases/{}/extend", path::segment(lease)), Self::new_key());
         let call = Call::new(Method::POST, &path, &key, Some(request), Share::Third)?;
-        let answer = self.tries(&call, Instant::now() + budget).await?;
+        let answer = self.tries(&call, Tries::new(Instant::now() + budget)).await?;
         Ok((answer.read()?, answer.sent))
     }
+}
+
+fn http(connect_timeout: Duration) -> Result<reqwest::Client, ClientError> {
+    // A proxy of the environment is for the web, and would get between a worker and its nodes.
+    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let http = builder.connect_timeout(connect_timeout).build();
+    http.map_err(|error| ClientError::Configuration(error.to_string()))
 }

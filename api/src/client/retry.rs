@@ -84,16 +84,49 @@ pub(super) struct Tries {
     asked: BTreeSet<String>,
     /// False for good once one of them may have had an effect.
     no_effect: bool,
+    /// What the last attempt came to that had time for an answer.
+    why: Option<ClientError>,
+    /// True while no node could even be connected to.
+    is_alone: bool,
+    haste: Option<Haste>,
+}
+
+/// What a dead node may cost.
+#[derive(Debug, Clone, Copy)]
+struct Haste {
+    /// An attempt, while there is a node that was not asked.
+    attempt: Duration,
+    /// Until then a node is looked for that can be connected to.
+    until: Instant,
+    nodes: usize,
 }
 
 impl Tries {
     pub fn new(until: Instant) -> Self {
-        Self { until, backoff: Backoff(PAUSE_MIN), asked: BTreeSet::new(), no_effect: true }
+        let asked = BTreeSet::new();
+        Self { until, backoff: Backoff(PAUSE_MIN), asked, no_effect: true, why: None, is_alone: true, haste: None }
+    }
+
+    /// The same, at so many nodes: with less time for one of them while there is another, and for finding one at all.
+    pub fn hasty(self, attempt: Duration, until: Instant, nodes: usize) -> Self {
+        Self { haste: Some(Haste { attempt, until, nodes }), ..self }
     }
 
     /// How long the next attempt may take.
     pub fn timeout(&self, call: &Call<'_>) -> Duration {
-        try_timeout(call.share, call.hold, self.until.saturating_duration_since(Instant::now()))
+        let timeout = try_timeout(call.share, call.hold, self.until.saturating_duration_since(Instant::now()));
+        match self.haste {
+            Some(haste) if self.asked.len() + 1 < haste.nodes => timeout.min(call.hold + haste.attempt),
+            Some(_) | None => timeout,
+        }
+    }
+
+    /// When it is given up: sooner while there is no node at all.
+    fn give_up_at(&self) -> Instant {
+        match self.haste {
+            Some(haste) if self.is_alone && self.asked.len() >= haste.nodes => haste.until.min(self.until),
+            Some(_) | None => self.until,
+        }
     }
 
     /// Waits until the call may be repeated.
@@ -111,6 +144,11 @@ impl Tries {
             return Err(trouble.error);
         };
         self.no_effect &= trouble.cause.no_effect();
+        self.is_alone &= trouble.cause == Cause::NotConnected;
+        let had_no_time = trouble.cause == Cause::TimedOut && trouble.lived < TRY_MIN;
+        if !had_no_time || self.why.is_none() {
+            self.why = Some(trouble.error);
+        }
         self.asked.insert(url.to_owned());
 
         let subject = call.subject.as_deref();
@@ -120,14 +158,21 @@ impl Tries {
             Node::Silent => client.nodes.silent(url),
         }
 
-        let left = self.until.saturating_duration_since(Instant::now());
+        let left = self.give_up_at().saturating_duration_since(Instant::now());
         if left <= LAST_TRY_MIN {
-            let unavailable = Unavailable::new(self.no_effect, &trouble.error, client.nodes.all());
-            return Err(ClientError::Unavailable(unavailable));
+            return Err(self.unavailable(client));
         }
         let pause = if self.is_at_once(client, node, trouble.cause) { Duration::ZERO } else { self.backoff.pause() };
         tokio::time::sleep(pause.min(left - LAST_TRY_MIN)).await;
         Ok(())
+    }
+
+    fn unavailable(&self, client: &Client) -> ClientError {
+        let all = client.nodes.all();
+        ClientError::Unavailable(match &self.why {
+            Some(why) => Unavailable::new(self.no_effect, why, all),
+            None => Unavailable::silent(self.no_effect, "no node was asked", all),
+        })
     }
 
     /// A place in line is kept for who comes back. And where nothing happened, a node that was not asked yet may know better,
@@ -140,8 +185,7 @@ impl Tries {
 
 impl Client {
     /// Makes attempts at one node after the other until one is answered for good, or the time is up.
-    pub(super) async fn tries(&self, call: &Call<'_>, until: Instant) -> Result<Answer, ClientError> {
-        let mut tries = Tries::new(until);
+    pub(super) async fn tries(&self, call: &Call<'_>, mut tries: Tries) -> Result<Answer, ClientError> {
         loop {
             let url = self.nodes.first(call.subject.as_deref());
             match self.attempt(call, &url, tries.timeout(call)).await {

@@ -9,12 +9,13 @@ const URLS_MAX: usize = 64;
 /// What a URL of a node looks like.
 const EXAMPLE: &str = "give one like http://127.0.0.1:7600, several separated by commas";
 
-/// Parses the URLs of nodes, separated by commas.
+/// Parses the URLs of nodes, separated by commas. They come out as nodes write them, in lower case: they have no path, and a name
+/// means the same in any.
 ///
 /// # Errors
 /// [`ClientError::Configuration`] for what can never lead to a node.
 pub(super) fn parse(urls: &str) -> Result<Vec<String>, ClientError> {
-    let urls: Vec<String> = urls.split(',').map(|url| url.trim().trim_end_matches('/').to_owned()).collect();
+    let urls: Vec<String> = urls.split(',').map(|url| url.trim().trim_end_matches('/').to_ascii_lowercase()).collect();
     if urls.len() > URLS_MAX {
         return Err(ClientError::Configuration(format!("at most {URLS_MAX} URLs")));
     }
@@ -59,6 +60,7 @@ mod tests {
     fn urls_of_nodes_are_taken() {
         let urls = parse("http://127.0.0.1:7600/, http://node-1:80,http://[::1]:7600").unwrap();
         assert_eq!(urls, ["http://127.0.0.1:7600", "http://node-1:80", "http://[::1]:7600"]);
+        assert_eq!(parse("http://Node-1.Example:7600").unwrap(), ["http://node-1.example:7600"]);
     }
 
     #[test]

@@ -112,6 +112,18 @@ impl Group {
         Ok(())
     }
 
+    /// Gives a member another address. Returns once that is in the log of a majority.
+    ///
+    /// # Errors
+    /// [`ChangeError`], also for a node that is no member; on another node than the leader [`SubmitError::NotLeader`].
+    pub async fn set_address(&self, node: NodeId, address: Address) -> Result<(), ChangeError> {
+        let status = self.status();
+        if !status.voters.contains_key(&node) && !status.learners.contains_key(&node) {
+            return Err(ChangeError::Refused(format!("node {node} is no member of group {}", self.name())));
+        }
+        self.add_learners([(node, address)].into()).await
+    }
+
     /// A node that has said that it cannot follow the group, and what it can.
     fn first_behind<'a>(&self, mut nodes: impl Iterator<Item = &'a NodeId>) -> Option<(NodeId, u32)> {
         let level = self.level();

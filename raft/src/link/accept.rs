@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -13,16 +13,17 @@ use tracing::debug;
 use super::caps;
 use super::endpoint::Shared;
 use super::handshake::{Greeted, HandshakeError, welcome};
+use super::listen::Listeners;
 use super::{serve, stream};
 
 /// Accepts until the link is shut down.
-pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener) {
+pub(crate) async fn run(shared: Arc<Shared>, listeners: Listeners) {
     let ungreeted = Arc::new(Ungreeted::default());
     loop {
         let accepted = tokio::select! {
             biased;
             () = shared.stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = listeners.accept() => accepted,
         };
         match accepted {
             Ok((tcp, from)) => {

@@ -21,8 +21,35 @@ pub const HANDSHAKE_BYTES_MAX: usize = 2_048;
 /// How long a handshake may take, on either side.
 pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// How long opening a TCP connection may take, name look-up included.
+/// How long opening a TCP connection to one address may take.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// The name of a host, as text (RFC 1035, section 2.3.4, without the dot and the length bytes of the wire).
+pub const HOST_NAME_BYTES_MAX: usize = 253;
+
+/// One part of the name of a host.
+pub const HOST_LABEL_BYTES_MAX: usize = 63;
+
+/// Addresses of one name that are used; further ones are left out.
+pub const HOST_ADDRESSES_MAX: usize = 8;
+
+/// Places where a peer is looked for: that of the address book, and that of this node's file.
+pub const PLACES_MAX: usize = 2;
+
+/// Names that are looked up at a time, each on a thread of its own. One more fails, and is tried again like any other.
+pub const LOOKUPS_MAX: usize = 64;
+
+/// How long a look-up is waited for. It may go on for longer.
+pub const LOOKUP_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// For how long the answer to a look-up that nobody waits for any more is kept for the next who asks.
+pub const LATE_ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// Pause between two attempts to listen on a name that does not resolve to this machine yet.
+pub const LISTEN_PAUSE: Duration = Duration::from_millis(500);
+
+/// Connections that the system keeps until they are accepted.
+pub const LISTEN_BACKLOG: i32 = 1_024;
 
 /// A call's time limit is cut to this.
 pub const CALL_TIME_MAX: Duration = Duration::from_secs(3_600);

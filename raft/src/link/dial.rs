@@ -18,7 +18,7 @@ use super::handshake::{Greeted, HandshakeError, greet, probe as probe_handshake}
 use super::lane::Lane;
 use super::queue::{CallQueue, Outgoing};
 use super::status::PeerInfo;
-use super::stream::{self, Sink, Source};
+use super::stream::{Dialing, Sink, Source};
 use super::{NodeId, caps};
 
 /// Serves a lane until nobody wants it any more, or the peer is removed.
@@ -37,7 +37,7 @@ async fn keep(shared: &Shared, peer: &Peer, lane: Lane) {
     let queue = peer.queues.get(lane);
     let mut failures: u32 = 0;
     loop {
-        let reason = match connect(shared, peer, lane, failures).await {
+        let reason = match connect(shared, peer, lane).await {
             Ok((greeted, current)) => {
                 queue.connected(greeted.rtt);
                 let began = Instant::now();
@@ -75,20 +75,10 @@ fn backoff(failures: u32) -> Duration {
     doubled.min(caps::BACKOFF_MAX).mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
-/// After each failure in a row the next of the peer's addresses is tried. The greeting tells whether it is the peer.
-async fn connect(
-    shared: &Shared,
-    peer: &Peer,
-    lane: Lane,
-    failures: u32,
-) -> Result<(Greeted, CancellationToken), HandshakeError> {
-    let addresses: Vec<&str> = peer.address.split(',').collect();
-    let nth = usize::try_from(failures).unwrap_or_default() % addresses.len();
-    let address = addresses.get(nth).copied().unwrap_or_default();
-    let timed_out = |_| HandshakeError::TimedOut;
-    let halves = timeout(caps::CONNECT_TIME_MAX, stream::dial(address)).await.map_err(timed_out)??;
-    let greeting = greet(halves, &shared.me, peer.node, lane, &shared.known);
-    let (greeted, current) = timeout(caps::HANDSHAKE_TIME_MAX, greeting).await.map_err(timed_out)??;
+/// Tries the addresses of the peer, until one of them greets as the peer.
+async fn connect(shared: &Shared, peer: &Peer, lane: Lane) -> Result<(Greeted, CancellationToken), HandshakeError> {
+    let greet_at = |halves| greet(halves, &shared.me, peer.node, lane, &shared.known);
+    let (greeted, current) = first_that_greets(&peer.address, greet_at).await?;
     let Greeted { peer: said, .. } = &greeted;
     *peer.met.lock() = Some(PeerInfo { incarnation: said.incarnation, feature_level: said.feature_level });
     Ok((greeted, current))
@@ -96,13 +86,31 @@ async fn connect(
 
 /// Looks whether a node is there at `address`, on a connection of its own.
 pub(crate) async fn probe(shared: &Shared, node: NodeId, address: &str) -> Result<(), ProbeError> {
-    let late = |_| HandshakeError::Io(io::Error::new(io::ErrorKind::TimedOut, "no connection in time"));
-    let probed = async {
-        let halves = timeout(caps::CONNECT_TIME_MAX, stream::dial(address)).await.map_err(late)??;
-        let probed = timeout(caps::HANDSHAKE_TIME_MAX, probe_handshake(halves, &shared.me, node)).await;
-        probed.map_err(|_| HandshakeError::TimedOut)?
-    };
-    probed.await.map_err(ProbeError)
+    first_that_greets(address, |halves| probe_handshake(halves, &shared.me, node)).await.map_err(ProbeError)
+}
+
+/// What the greeting comes to at the first address where it succeeds. Otherwise why it failed: what another node says who has
+/// that address now tells more than a connection that did not come about.
+async fn first_that_greets<T, G: Future<Output = Result<T, HandshakeError>>>(
+    places: &str,
+    greet_at: impl Fn((Source, Sink)) -> G,
+) -> Result<T, HandshakeError> {
+    let mut dialing = Dialing::to(places).await?;
+    let mut failed: Option<HandshakeError> = None;
+    while let Some(halves) = dialing.next().await {
+        let greeted = match halves {
+            Ok(halves) => {
+                timeout(caps::HANDSHAKE_TIME_MAX, greet_at(halves)).await.unwrap_or(Err(HandshakeError::TimedOut))
+            }
+            Err(error) => Err(error.into()),
+        };
+        match greeted {
+            Ok(greeted) => return Ok(greeted),
+            Err(error) if failed.is_none() || !matches!(error, HandshakeError::Io(_)) => failed = Some(error),
+            Err(_) => {}
+        }
+    }
+    Err(failed.unwrap_or(HandshakeError::TimedOut))
 }
 
 /// Uses a connection until it ends, and says why.

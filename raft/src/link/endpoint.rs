@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,6 +19,7 @@ use super::frame::body_bytes_max;
 use super::handshake::Me;
 use super::known::Known;
 use super::lane::{EachLane, Lane};
+use super::listen::ListenAddress;
 use super::queue::{CallQueue, Entered};
 use super::status::{PeerInfo, PeerStatus};
 use super::warn::Warnings;
@@ -37,7 +37,7 @@ pub struct LinkOptions {
     /// The feature level that this node supports; told to the others.
     pub feature_level: u32,
     /// Where to listen. Port 0 lets the system choose: see [`Link::address`].
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
 }
 
 /// This node's end of the connections to all other nodes. Cheap to clone; the tasks behind it end with
@@ -75,15 +75,14 @@ impl Link {
     /// Listens, and serves what other nodes ask from then on.
     ///
     /// # Errors
-    /// [`LinkError`] when the options are not valid or the address cannot be listened on.
+    /// [`LinkError`] when the options are not valid or the address cannot be listened on; for a name see [`ListenAddress::bind`].
     pub async fn start(options: LinkOptions, service: Arc<dyn Service>) -> Result<Self, LinkError> {
         let LinkOptions { cluster_id: cluster, node, incarnation, feature_level, listen } = options;
         if cluster.is_empty() || cluster.len() > caps::CLUSTER_ID_BYTES_MAX {
             return Err(LinkError::ClusterId { bytes: cluster.len() });
         }
-        let failed = |source| LinkError::Listen { address: listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let listeners = listen.bind().await?;
+        let address = listeners.address();
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
             me: Me { cluster, node, incarnation, feature_level },
@@ -95,7 +94,7 @@ impl Link {
             runtime: Handle::current(),
             warnings: Warnings::default(),
         });
-        shared.spawn(accept::run(Arc::clone(&shared), listener));
+        shared.spawn(accept::run(Arc::clone(&shared), listeners));
         Ok(Self { shared, address, _stop: Arc::new(stop.drop_guard()) })
     }
 
@@ -104,8 +103,9 @@ impl Link {
         self.address
     }
 
-    /// Makes `node` callable at `address`: `host:port`, or several of them with commas, which are tried in turn. When it was known at another one, calls that are open there
-    /// fail with [`Lost::Removed`] or [`NotSent::NoPeer`].
+    /// Makes `node` callable at `address`: `host:port`, or several of them with commas. Names are looked up at every connect, and
+    /// all that they resolve to is tried. When it was known at another address, calls that are open there fail with
+    /// [`Lost::Removed`] or [`NotSent::NoPeer`].
     pub fn set_peer(&self, node: NodeId, address: impl Into<String>) {
         let address = address.into();
         let mut peers = self.shared.peers.write();

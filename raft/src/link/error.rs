@@ -1,9 +1,9 @@
 //! Why a call, or the link itself, failed.
 
 use std::io;
-use std::net::SocketAddr;
 
 use super::handshake::HandshakeError;
+use super::listen::ListenError;
 
 /// Why a call has no answer. The three cases differ in what the other node may have done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,11 +98,6 @@ pub enum LinkError {
         bytes: usize,
     },
     /// The system does not let us listen.
-    #[error("cannot listen for other nodes on {address}: {source}")]
-    Listen {
-        /// The address asked for.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error("cannot listen for other nodes on {}: {}", .0.address, .0.source)]
+    Listen(#[from] ListenError),
 }

@@ -21,7 +21,8 @@
 //!   in a handshake that it is alive now, in its latest known incarnation.
 //! - Whatever the other side sends costs it its connection at most; all memory and time that it can claim is bounded
 //!   ([`caps`]).
-//! - While a peer is down, calls to it fail at once.
+//! - While a peer is down, calls to it fail at once. A name that does not resolve counts as down.
+//! - Names are looked up at every connect, on threads of their own: never on one that runs the link.
 //!
 //! # What it leaves out
 //! Retries, what a request means, who is a member of a group. Nodes are not authenticated and nothing is encrypted: until
@@ -36,10 +37,13 @@ mod error;
 mod frame;
 mod greeting;
 mod handshake;
+mod host;
 mod known;
 mod lane;
+mod listen;
 mod outbox;
 mod queue;
+mod resolve;
 mod serve;
 mod status;
 mod stream;
@@ -53,7 +57,9 @@ use futures::future::BoxFuture;
 
 pub use endpoint::{Link, LinkOptions};
 pub use error::{CallError, LinkError, Lost, NotSent, ProbeError};
+pub use host::{Host, HostName, HostPort, InvalidHost};
 pub use lane::Lane;
+pub use listen::{ListenAddress, ListenError, Listeners};
 pub use status::{LaneState, LaneStatus, PeerInfo, PeerStatus};
 
 use crate::node::NodeId;

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import httpx
 
+import ratequeue
 from ratequeue.aio import AsyncClient
 from ratequeue.testing import Node
 
 RATIO_MAX = 1.5
-RESOURCE = {
+RESOURCE: ratequeue.ResourceSettings = {
     "limits": {
         "slots": {"kind": "concurrency", "quota": 1000},
         "tpm": {"kind": "rate", "quota": 10**12, "window_ms": 60000},

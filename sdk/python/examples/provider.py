@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import ratequeue
+
 SLOTS = 3
 UNITS = 6000
 WINDOW = 2.0
@@ -100,7 +102,7 @@ def running() -> Iterator[Provider]:
         thread.join()
 
 
-LIMITS = {
+LIMITS: dict[str, ratequeue.LimitSettings] = {
     # A window longer than the provider's, by the time that may pass between a grant and the provider's own counting.
     "tpm": {"kind": "rate", "quota": UNITS, "window_ms": int((WINDOW + LATE) * 1000)},
     "slots": {"kind": "concurrency", "quota": SLOTS},

@@ -30,21 +30,30 @@ def nowhere(nth: int) -> str:
 
 
 class Cluster:
-    """Nodes from 1 on, in regions of so many; three in one by default. Any of them may be killed and started again."""
+    """Nodes from 1 on, in regions of so many; three in one by default. Any of them may be killed and started again.
 
-    def __init__(self, folder: Path, regions: Optional[Mapping[str, int]] = None) -> None:
+    Those that are ``named`` know each other as ``localhost``.
+    """
+
+    def __init__(self, folder: Path, regions: Optional[Mapping[str, int]] = None, named: bool = False) -> None:
         self._folder = folder
         regions = regions or {"eu": 3}
         count = sum(regions.values())
         high, low = (os.getpid() & 0xFFFF).to_bytes(2, "big")
         ip = f"127.{next(_NTH)}.{high}.{low}"
-        self.urls = {n: f"http://{ip}:{_HTTP + n}" for n in range(1, count + 1)}
+        if named:
+            # There is one such name only: the ports are those of this process.
+            ip, shift = "localhost", 1000 + os.getpid() % 800 * 10
+        else:
+            shift = 0
+        http, peer = _HTTP + shift, _PEER + shift
+        self.urls = {n: f"http://{ip}:{http + n}" for n in range(1, count + 1)}
         self.file = folder / "cluster.toml"
         text = 'name = "test"\n'
         ids = iter(self.urls)
         for region, size in regions.items():
             nodes = "".join(
-                f'  {{ id = {n}, http = "{ip}:{_HTTP + n}", peer = "{ip}:{_PEER + n}" }},\n'
+                f'  {{ id = {n}, http = "{ip}:{http + n}", peer = "{ip}:{peer + n}" }},\n'
                 for n in itertools.islice(ids, size)
             )
             text += f"[regions.{region}]\nnodes = [\n{nodes}]\n"

@@ -7,7 +7,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 import pytest
 from cluster import Cluster
@@ -36,7 +36,7 @@ def make(client: ratequeue.Client) -> Callable[..., str]:
     def make(slots: int = 1, **fields: Any) -> str:
         name = f"test-{next(_numbers)}"
         limits = fields.pop("limits", {"slots": {"kind": "concurrency", "quota": slots}})
-        client.resources.put(name, {"limits": limits, **fields})
+        client.resources.put(name, cast(ratequeue.ResourceSettings, {"limits": limits, **fields}))
         return name
 
     return make

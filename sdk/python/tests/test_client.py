@@ -101,7 +101,7 @@ def test_refusals(client: ratequeue.Client, make: Make) -> None:
     small = make(limits={"tpm": {"kind": "rate", "quota": 10, "window_ms": 1000}})
     with pytest.raises(ratequeue.LoadTooLarge, match="Split"), client.acquire(small, 11):
         pass
-    with pytest.raises(ratequeue.ConfigurationError, match=r"resources\.put"), client.acquire("no-such"):
+    with pytest.raises(ratequeue.NotFound, match=r"resources\.put"), client.acquire("no-such"):
         pass
 
 
@@ -124,26 +124,34 @@ def ctrl_c() -> Iterator[None]:
 
 def test_a_pool_that_was_interrupted_is_left(client: ratequeue.Client, make: Make) -> None:
     name = make()
-    (before, _), *_ = client._shards._pools
-    request = before.request
+    (before, _), *_ = client._runner._shards._pools
+    request = before.handle_request
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         request(*args, **kwargs)
         raise KeyboardInterrupt
 
-    before.request = interrupted  # type: ignore[method-assign]
+    closed = threading.Event()
+    close = before.close
+
+    def closing() -> None:
+        close()
+        closed.set()
+
+    before.handle_request = interrupted  # type: ignore[method-assign]
+    before.close = closing  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt), client.acquire(name):
         pass
     assert client.stats(name)["held"] == 0
-    assert before not in [pool for pool, _ in client._shards._pools]
-    eventually("it is closed", lambda: before.is_closed)
+    assert before not in [pool for pool, _ in client._runner._shards._pools]
+    assert closed.wait(10)
 
 
 def test_a_closed_client_keeps_no_connections(ratequeue_node: Node, make: Make) -> None:
     client = ratequeue.Client(ratequeue_node.url)
     client.close()
     with client.acquire(make()):
-        assert client._shards._pools == []
+        assert client._runner._shards._pools == []
     client.close()
 
 
@@ -164,14 +172,14 @@ def test_ctrl_c_gives_the_place_up(client: ratequeue.Client, make: Make) -> None
 
 def test_ctrl_c_in_the_middle_of_a_release_releases(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=1)
-    send = client._send
+    send = client._runner._send
 
     def interrupted(effect: Any) -> Any:
-        client._send = send  # type: ignore
+        client._runner._send = send  # type: ignore
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), client.acquire(name):
-        client._send = interrupted  # type: ignore
+        client._runner._send = interrupted  # type: ignore
     assert client.stats(name)["held"] == 0
 
 
@@ -206,11 +214,8 @@ def test_a_heartbeat_outlives_the_ttl(client: ratequeue.Client, make: Make) -> N
 
 def test_trust_ends_before_the_server_gives_the_lease_to_others(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=1)
-    asked = client.acquire(name, ttl=1)
-    with asked as lease:
-        assert asked._held is not None
-        _, _, heart = asked._held
-        heart.stop()
+    with client.acquire(name, ttl=1) as lease:
+        lease._heart.stop()
         with client.acquire(name) as next_lease:
             assert next_lease.fencing_token > 0
             with pytest.raises(ratequeue.LeaseLost, match="longer ttl"):
@@ -325,7 +330,7 @@ def test_many_threads_share_a_client(client: ratequeue.Client, make: Make) -> No
 
 def test_closing_ends_the_background_thread(ratequeue_node: Node, make: Make) -> None:
     with ratequeue.Client(ratequeue_node.url) as client, client.acquire(make()):
-        thread = client._timers._thread
+        thread = client._runner._timers._thread
         assert thread is not None
         assert thread.is_alive()
     assert not thread.is_alive()
@@ -351,8 +356,8 @@ def test_a_fork_has_connections_of_its_own_and_no_leases(client: ratequeue.Clien
         copy = os.fork()
         if copy == 0:
             # Leaving the block in the child must not release the parent's lease.
-            lease._closing()
-            os._exit(0 if lease._closing() is None else 1)
+            lease.release()
+            os._exit(0)
         assert os.waitpid(copy, 0)[1] == 0
         assert client.stats(name)["held"] == 1
         lease.check()
@@ -387,15 +392,15 @@ def test_admin(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=3)
     assert client.resources.get(name)["limits"]["slots"]["quota"] == 3
     assert client.resources.patch(name, {"limits": {"slots": {"quota": 5}}}, if_version=1)["version"] == 2
-    with pytest.raises(ratequeue.ConfigurationError) as conflict:
+    with pytest.raises(ratequeue.Conflict) as conflict:
         client.resources.patch(name, {"limits": {"slots": {"quota": 6}}}, if_version=1)
     assert conflict.value.code == "version-conflict"
-    with pytest.raises(ratequeue.ConfigurationError) as there:
+    with pytest.raises(ratequeue.Conflict) as there:
         client.resources.put(name, {"limits": {"slots": {"kind": "concurrency", "quota": 1}}}, create_only=True)
     assert there.value.code == "version-conflict"
     assert name in [resource["name"] for resource in client.resources.list()]
     client.resources.delete(name)
-    with pytest.raises(ratequeue.ConfigurationError) as gone:
+    with pytest.raises(ratequeue.NotFound) as gone:
         client.resources.get(name)
     assert gone.value.code == "resource-not-found"
 
@@ -416,8 +421,7 @@ def test_the_key_makes_a_repetition_the_same_lease(client: ratequeue.Client, mak
 def test_without_a_node(own_node: Node) -> None:
     part = ratequeue.local(0.5)
     with ratequeue.Client(own_node.url, patience=1.5) as client:
-        limits = {"slots": {"kind": "concurrency", "quota": 4}}
-        client.resources.put("r", {"limits": limits})
+        client.resources.put("r", {"limits": {"slots": {"kind": "concurrency", "quota": 4}}})
         with client.acquire("r", on_unavailable=part) as lease:
             assert not lease.degraded
         own_node.kill()
@@ -485,7 +489,7 @@ def test_spans(ratequeue_node: Node, make: Make) -> None:
         assert dict(span.attributes or {})["ratequeue.lease_id"] == lease.id
         with client.try_acquire(name) as other:
             assert other is None
-        with pytest.raises(ratequeue.ConfigurationError), client.acquire("no-such"):
+        with pytest.raises(ratequeue.NotFound), client.acquire("no-such"):
             pass
         _, refused, failed = spans.get_finished_spans()
         assert dict(refused.attributes or {})["ratequeue.refused"] == "limit-exceeded"

@@ -90,14 +90,13 @@ def test_the_wait_ends_in_time(client: ratequeue.Client, make: Make, ratequeue_n
 def test_the_same_with_asyncio(client: ratequeue.Client, make: Make, ratequeue_node: Node) -> None:
     async def play(url: str) -> None:
         name = make()
-        holder = client.acquire(name)
         async with AsyncClient(url, patience=1) as own:
 
             async def wait() -> str:
                 async with own.acquire(name, timeout=6):
                     return "granted"
 
-            holder.__enter__()
+            holder = client.acquire(name).open()
             granted = asyncio.create_task(wait())
             cancelled = asyncio.create_task(wait())
             await asyncio.sleep(2.5)
@@ -107,7 +106,7 @@ def test_the_same_with_asyncio(client: ratequeue.Client, make: Make, ratequeue_n
                 eventually, "the place is given up", lambda: client.stats(name)["queue_depth"] == 1, 1
             )
             await asyncio.sleep(1)
-            holder.__exit__(None, None, None)
+            holder.release()
             assert await granted == "granted"
 
     async def run(urls: list[str]) -> None:
@@ -120,16 +119,16 @@ def test_the_same_with_asyncio(client: ratequeue.Client, make: Make, ratequeue_n
 def test_ctrl_c_between_cuts_gives_the_place_up(client: ratequeue.Client, make: Make, ratequeue_node: Node) -> None:
     name = make()
     with balancing(ratequeue_node.url, "eof", 1.0) as balancer, ratequeue.Client(balancer.url) as own:
-        run = own._send
+        run = own._runner._send
 
         def interrupted(effect: Any) -> Any:
             reply = run(effect)
             if balancer.cuts == 2:
-                own._send = run  # type: ignore
+                own._runner._send = run  # type: ignore
                 raise KeyboardInterrupt
             return reply
 
-        own._send = interrupted  # type: ignore
+        own._runner._send = interrupted  # type: ignore
         with client.acquire(name):
             with pytest.raises(KeyboardInterrupt), own.acquire(name, timeout=30):
                 pass

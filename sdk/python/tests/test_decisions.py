@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
+import re
 import threading
+from collections.abc import AsyncIterator
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any, Optional
 
@@ -12,13 +16,14 @@ import pytest
 
 import ratequeue
 import ratequeue.aio
-from ratequeue import _admin, _settings, _usage, _wire
+from ratequeue import _admin, _answers, _settings, _usage, _wire
+from ratequeue._clock import including_sleep
 from ratequeue._flows import margin
 from ratequeue._local import LocalLimiter
 from ratequeue._nodes import SUBJECTS_MAX, Nodes
 from ratequeue._retry import PAUSE_MAX, pauses, try_timeout
 from ratequeue._shards import CALLS_PER_POOL, Shards
-from ratequeue._timers import Timers
+from ratequeue._timers import CANCELLED_MIN, Timers
 
 
 @pytest.mark.parametrize(
@@ -52,7 +57,7 @@ from ratequeue._timers import Timers
 def test_a_wrong_argument_is_named(argument: str, value: Any, allowed: str) -> None:
     given = {"resource": "r", "load": 1, "timeout": None, "priority": 5, "ttl": None, "key": None, "metadata": None}
     with pytest.raises(ratequeue.ConfigurationError, match=allowed):
-        _wire.ask(**{**given, argument: value})
+        _wire.acquire_request(**{**given, argument: value})
 
 
 def test_seconds_become_milliseconds_rounded_up() -> None:
@@ -152,7 +157,7 @@ def test_the_margin_is_small_and_never_all() -> None:
 def test_the_local_limiter_keeps_to_its_part() -> None:
     limiter = LocalLimiter()
     limits = {"tpm": {"kind": "rate", "quota": 100, "window_ms": 1000}, "slots": {"kind": "concurrency", "quota": 4}}
-    limiter.resize(limits, 0.5)
+    limiter.resize(limits, Fraction(1, 2))
     wait, first = limiter.acquire(30, 0.0)
     assert wait == 0
     assert limiter.acquire(30, 0.1)[0] == pytest.approx(0.9)
@@ -163,13 +168,37 @@ def test_the_local_limiter_keeps_to_its_part() -> None:
     assert limiter.acquire(51, 5.0)[0] == float("inf")
 
 
+@pytest.mark.parametrize("quota", [49, 98, 103, 107, 161, 187, 196, 1_000_003])
+def test_one_part_of_as_many_as_the_quota_is_one(quota: int) -> None:
+    part = ratequeue.local(1 / quota)
+    limiter = LocalLimiter()
+    limiter.resize({"slots": {"kind": "concurrency", "quota": quota}}, part.fraction)
+    assert limiter.acquire(1, 0.0)[0] == 0
+    assert limiter.acquire(1, 0.0)[0] > 0
+
+
+def test_a_part_is_as_exact_as_it_was_given() -> None:
+    assert ratequeue.local(0.29).fraction * 100 == 29
+    assert ratequeue.local(Fraction(1, 3)).fraction == Fraction(1, 3)
+    assert ratequeue.local(1).fraction == 1
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{}, {"slots": {}}, {"slots": {"kind": "concurrency"}}, {"rpm": {"kind": "rate", "quota": 1}}, 5, {"a": 1}],
+)
+def test_what_are_no_limits_is_told(limits: Any) -> None:
+    with pytest.raises(ratequeue.ConfigurationError, match="kind and quota"):
+        ratequeue.local(0.5, limits)
+
+
 def test_the_local_limiter_frees_what_it_charged() -> None:
     limiter = LocalLimiter()
     slots = {"kind": "concurrency", "quota": 1}
-    limiter.resize({"slots": slots}, 1)
+    limiter.resize({"slots": slots}, Fraction(1))
     wait, before = limiter.acquire(1, 0.0)
     assert wait == 0
-    limiter.resize({"others": slots}, 1)
+    limiter.resize({"others": slots}, Fraction(1))
     assert limiter.acquire(1, 0.0)[0] == 0
     limiter.release(before)
     assert limiter.acquire(1, 0.0)[0] > 0
@@ -177,8 +206,11 @@ def test_the_local_limiter_frees_what_it_charged() -> None:
 
 def test_settings() -> None:
     assert _settings.urls(" http://a/ , http://b,http://a,") == ("http://a", "http://b")
+    for url in ("a:7600", "http://a:7600/", "http://a:7600/v1", "a:7600/v1/"):
+        assert _settings.urls(url) == ("http://a:7600",)
+    assert _settings.urls("https://a/v1,[::1]:7600") == ("https://a", "http://[::1]:7600")
     no_urls = [
-        "localhost:7600",
+        "ftp://a:7600",
         "http://",
         "http://a:76x0",
         "http://a:99999",
@@ -188,16 +220,17 @@ def test_settings() -> None:
         with pytest.raises(ratequeue.ConfigurationError, match="is no URL"):
             ratequeue.Client(url)
     for url, what in (
-        ("http://a:7600/v1", "a path"),
+        ("http://a:7600/v2", "a path"),
+        ("http://a:7600/v1/resources", "a path"),
         ("http://a:7600//x/", "a path"),
         ("http://a:7600?hidden", "a query"),
         ("http://a:7600/?hidden", "a query"),
         ("http://a:7600/v1?hidden", "a query"),
         ("http://a:7600#hidden", "a fragment"),
         ("http://a:7600/#", "a fragment"),
-        ("http://b,http://a:7600/v1", "a path"),
+        ("http://b,http://a:7600/v2", "a path"),
     ):
-        advice = f"a URL with {what} is refused: give it as http://a:7600, .* /v1"
+        advice = f"a URL with {what} is refused: give it as http://a:7600, "
         with pytest.raises(ratequeue.ConfigurationError, match=advice) as refused:
             ratequeue.Client(url)
         assert "hidden" not in str(refused.value)
@@ -222,8 +255,11 @@ def test_settings() -> None:
     own = _settings.settings("http://a", " hidden\n", 1, "deny", True, None, "http://me:hidden@b")
     assert own.headers["authorization"] == "Bearer hidden"
     assert "hidden" not in repr(own)
+    assert own.headers["user-agent"] == f"ratequeue-python/{ratequeue.__version__}"
+    assert repr(ratequeue.Client(["a", "b"], api_key="hidden")) == "<Client of http://a, http://b>"
+    assert repr(ratequeue.aio.AsyncClient("a")) == "<AsyncClient of http://a>"
     with pytest.raises(ratequeue.ConfigurationError, match="'deny', 'allow'"):
-        ratequeue.Client("http://a", on_unavailable="ignore")
+        ratequeue.Client("http://a", on_unavailable="ignore")  # type: ignore[arg-type]
     for fraction in (0, True, "a"):
         with pytest.raises(ratequeue.ConfigurationError, match="over 0"):
             ratequeue.local(fraction)  # type: ignore[arg-type]
@@ -240,8 +276,8 @@ def test_settings() -> None:
 )
 def test_what_no_node_answers_is_said_so(body: bytes) -> None:
     answer = _wire.Answer("http://a", 429, {}, body, 0.0)
-    assert "does not answer like a RateQueue node" in str(_wire.error(answer))
-    for read in (_wire.page, _wire.lease):
+    assert "does not answer like a RateQueue node" in str(_answers.error(answer))
+    for read in (_answers.page, _answers.lease):
         with pytest.raises(ratequeue.RateQueueError, match="does not answer like"):
             read(answer)
 
@@ -250,6 +286,8 @@ def test_errors_survive_pickling() -> None:
     errors = [
         ratequeue.Rejected("not now", retry_after=1.5, violated=["slots"], code="limit-exceeded", status=429),
         ratequeue.LeaseLost("over", code="lease-ended", status=410, state="lapsed"),
+        ratequeue.WaitTimeout("too late", retry_after=1.5, code="wait-timeout", status=429),
+        ratequeue.Unavailable("nobody", no_effect=True),
     ]
     for error in errors:
         again = pickle.loads(pickle.dumps(error))
@@ -270,7 +308,7 @@ def test_errors_survive_pickling() -> None:
     ],
 )
 def test_how_a_lease_ended_is_said(body: bytes, state: Optional[str], advice: str) -> None:
-    lost = _wire.error(_wire.Answer("http://a", 410, {}, body, 0.0))
+    lost = _answers.error(_wire.Answer("http://a", 410, {}, body, 0.0))
     assert isinstance(lost, ratequeue.LeaseLost)
     assert lost.state == state
     with pytest.raises(ratequeue.LeaseLost, match=advice):
@@ -298,6 +336,85 @@ def test_timers_fire_in_order_and_can_be_cancelled() -> None:
     assert done.wait(30)
     timers.close()
     assert fired == ["first", "second"]
+
+
+def test_cancelled_timers_do_not_pile_up() -> None:
+    timers = Timers()
+    kept = [timers.call_later(900, lambda: None) for _ in range(10)]
+    for _ in range(1000):
+        timers.call_later(900, lambda: None).cancel()
+        assert len(timers) <= len(kept) + CANCELLED_MIN + 1
+    fired = threading.Event()
+    timers.call_later(0.01, fired.set)
+    assert fired.wait(30)
+    timers.close()
+
+
+def test_the_clock_goes_on_while_the_machine_sleeps() -> None:
+    # As on a Mac: time.monotonic is another clock, which stops.
+    mac = SimpleNamespace(CLOCK_MONOTONIC=6, clock_gettime=lambda clock: {6: 9.0}[clock], monotonic=lambda: 1.0)
+    assert including_sleep(mac, "darwin")() == 9.0
+    linux = SimpleNamespace(CLOCK_BOOTTIME=7, clock_gettime=lambda clock: {7: 8.0}[clock], monotonic=lambda: 1.0)
+    assert including_sleep(linux, "linux")() == 8.0
+    assert including_sleep(SimpleNamespace(monotonic=lambda: 1.0), "win32")() == 1.0
+
+
+@pytest.mark.parametrize("limited", [ratequeue.limited, ratequeue.aio.limited])
+def test_options_are_checked_at_the_decoration(limited: Any) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'laod'"):
+        limited("r", laod=3)
+    with pytest.raises(ratequeue.ConfigurationError, match="on_unavailable is 'alow'"):
+        limited("r", on_unavailable="alow")
+    for option, value in (("timeout", -1), ("priority", 10), ("ttl", 0), ("patience", 0), ("metadata", {"a": 1})):
+        with pytest.raises(ratequeue.ConfigurationError, match=option):
+            limited("r", **{option: value})
+
+
+class Called:
+    """A callable without a name."""
+
+    def __call__(self) -> int:
+        return 1
+
+
+class Awaited:
+    async def __call__(self) -> int:
+        return 1
+
+
+class Generated:
+    async def __call__(self) -> AsyncIterator[int]:
+        yield 1
+
+
+def test_what_cannot_be_limited_is_told_what_can() -> None:
+    for what in (Generated(), Generated.__call__, functools.partial(Generated.__call__, Generated())):
+        for limited in (ratequeue.limited, ratequeue.aio.limited):
+            with pytest.raises(ratequeue.ConfigurationError, match="use acquire in it"):
+                limited("r")(what)
+    with pytest.raises(ratequeue.ConfigurationError, match=r"Called object .* use limited from ratequeue$"):
+        ratequeue.aio.limited("r")(Called())  # type: ignore[type-var]
+    with pytest.raises(ratequeue.ConfigurationError, match=r"Awaited object .* ratequeue\.aio"):
+        ratequeue.limited("r")(Awaited())
+    ratequeue.limited("r")(Called())
+    ratequeue.aio.limited("r")(Awaited())
+
+
+def test_each_message_says_once_what_to_do() -> None:
+    problems = {
+        "resource-not-found": "No resource is named r. Create it with PUT /v1/resources/r.",
+        "version-conflict": "The resource exists, in version 2. Read it again and repeat the change.",
+        "limit-exceeded": "It cannot be granted now, and wait_ms is 0. In the way: slots. Try again in about 1 ms.",
+        "idempotency-conflict": "This Idempotency-Key was used for another request. Make a new key for each new request.",
+        "storage-full": "The disk of this node is nearly full, so nothing new is granted. Free some space.",
+    }
+    for code, detail in problems.items():
+        body = json.dumps({"code": code, "detail": detail, "violated": ["slots"] if code == "limit-exceeded" else None})
+        text = str(_answers.error(_wire.Answer("http://a", 409, {}, body.encode(), 0.0)))
+        assert not re.search("PUT|wait_ms", text)
+        assert (
+            len(re.findall("(?i)create it|read it again|read the resource again|try again|a new key|free", text)) == 1
+        )
 
 
 def test_pools_are_small_and_few() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from typing import Any, Callable
 
@@ -13,6 +14,7 @@ import pytest
 import requests
 from celery.contrib.testing.worker import start_worker
 from cluster import nowhere
+from waiting import eventually
 
 import ratequeue
 from ratequeue.aio import AsyncClient
@@ -94,6 +96,83 @@ def test_requests(client: ratequeue.Client, make: Make, api: provider.Provider) 
         assert held(client, name) == 0
 
 
+def read_all(response: requests.Response) -> None:
+    assert response.content
+
+
+def read_lines(response: requests.Response) -> None:
+    assert list(response.iter_lines())
+
+
+def read_raw(response: requests.Response) -> None:
+    while response.raw.read(7):
+        pass
+
+
+@pytest.mark.parametrize("read", [read_all, read_lines, read_raw, requests.Response.close])
+def test_requests_releases_at_the_end_of_a_body_that_is_streamed(
+    client: ratequeue.Client, make: Make, api: provider.Provider, read: Callable[[requests.Response], None]
+) -> None:
+    name = make(slots=1)
+    with requests.Session() as session:
+        session.mount("http://", RateQueueAdapter(name, client=client, timeout=0))
+        for _ in range(2):
+            response = session.post(api.url + PATH, json=CALL, stream=True)
+            assert held(client, name) == 1
+            read(response)
+            assert held(client, name) == 0
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_a_streamed_response_that_is_dropped_releases(
+    client: ratequeue.Client, make: Make, api: provider.Provider, ratequeue_node: Any
+) -> None:
+    name = make(slots=1)
+
+    def dropped(what: str) -> None:
+        gc.collect()
+        eventually(f"{what} is released", lambda: held(client, name) == 0)
+
+    with requests.Session() as session:
+        session.mount("http://", RateQueueAdapter(name, client=client, ttl=60))
+        response = session.post(api.url + PATH, json=CALL, stream=True)
+        assert held(client, name) == 1
+        with pytest.warns(ResourceWarning, match="was dropped"):
+            del response
+    dropped("requests")
+    with httpx.Client(transport=RateQueueTransport(name, client=client, ttl=60)) as http:
+        stream = http.send(http.build_request("POST", api.url + PATH, json=CALL), stream=True)
+        assert held(client, name) == 1
+        del stream
+        with pytest.warns(ResourceWarning, match="was dropped"):
+            gc.collect()
+        dropped("httpx")
+
+    async def run() -> None:
+        async with AsyncClient(ratequeue_node.url) as own:
+            transport = AsyncRateQueueTransport(name, client=own, ttl=60)
+            async with httpx.AsyncClient(transport=transport) as http:
+                request = http.build_request("POST", api.url + PATH, json=CALL)
+                await http.send(request, stream=True)
+                with pytest.warns(ResourceWarning, match="was dropped"):
+                    gc.collect()
+                await asyncio.to_thread(dropped, "httpx with asyncio")
+
+    asyncio.run(run())
+
+
+def test_httpx_releases_at_the_end_of_a_body_that_is_not_closed(
+    client: ratequeue.Client, make: Make, api: provider.Provider
+) -> None:
+    name = make(slots=1)
+    with httpx.Client(transport=RateQueueTransport(name, client=client, ttl=60)) as http:
+        response = http.send(http.build_request("POST", api.url + PATH, json=CALL), stream=True)
+        assert isinstance(response.stream, httpx.SyncByteStream)
+        assert b"".join(response.stream)
+        assert held(client, name) == 0
+        response.close()
+
+
 def test_langchain(client: ratequeue.Client, make: Make, ratequeue_node: Any) -> None:
     name = make(limits={"rpm": {"kind": "rate", "quota": 2, "window_ms": 60_000}})
 
@@ -142,12 +221,12 @@ def test_celery_waits_as_often_as_it_takes(client: ratequeue.Client, make: Make)
     app = celery.Celery("test", broker="memory://", backend="cache+memory://")
     tries: list[str] = []
     ran: list[int] = []
-    holder = client.acquire(name)
+    holders: list[ratequeue.Lease] = []
 
     def load(text: str) -> int:
         tries.append(text)
         if len(tries) == 6:
-            holder.__exit__(None, None, None)
+            holders.pop().release()
         return 1
 
     class Limited(RateQueueTask, celery.Task):  # type: ignore[misc]
@@ -164,7 +243,7 @@ def test_celery_waits_as_often_as_it_takes(client: ratequeue.Client, make: Make)
         return text.upper()
 
     with start_worker(app, pool="threads", concurrency=1, perform_ping_check=False, loglevel="ERROR"):
-        holder.__enter__()
+        holders.append(client.acquire(name).open())
         assert work.delay("late").get(timeout=60) == "LATE"
     assert len(tries) == 7
     assert ran == [0, 1]

@@ -20,6 +20,7 @@ from typing import Optional
 
 from cluster import Cluster
 
+import ratequeue
 from ratequeue import _wire
 from ratequeue.aio import AsyncClient, Lease
 
@@ -34,7 +35,7 @@ LARGE_TASKS = 10
 PREPARE = 5.0
 KILL_AFTER = (300, 600)
 """Calls after which the leader is killed."""
-RESOURCE = {
+RESOURCE: ratequeue.ResourceSettings = {
     "limits": {
         "slots": {"kind": "concurrency", "quota": SLOTS},
         "tpm": {"kind": "rate", "quota": UNITS, "window_ms": int(WINDOW * 1000)},
@@ -107,7 +108,7 @@ async def work(client: AsyncClient, provider: Provider, priority: int, units: in
 
 def granted_at(lease: Lease) -> float:
     """When the lease was granted, by the clock of this process: the server said how much of its time was left."""
-    return time.monotonic() - (TTL - lease._grant.view.expires_in)
+    return time.monotonic() - (TTL - lease._state.grant.view.expires_in)
 
 
 def preparation(units: int) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 from dataclasses import replace
 from typing import Any, Callable, Optional
 
@@ -10,8 +12,11 @@ import pytest
 
 import ratequeue
 from ratequeue import _settings, _wire
-from ratequeue._flows import Core, Progress, margin
-from ratequeue._retry import Aside, Flow, Pause, Reply, Send
+from ratequeue._answers import LeaseView
+from ratequeue._flows import Attempt, Core, Grant, margin
+from ratequeue._lease import State
+from ratequeue._retry import Background, Flow, Pause, Reply, Send
+from ratequeue._runner import Runner
 from ratequeue._settings import OnUnavailable
 from ratequeue._wire import Answer, NoAnswer
 
@@ -19,9 +24,10 @@ HELD = {"id": "g.1", "resource": "r", "state": "held", "fencing_token": 7, "expi
 WAITING = {"id": "g.1", "resource": "r", "state": "waiting", "position": 1}
 NO_QUORUM = {"code": "no-quorum", "title": "t"}
 UNKNOWN = {"code": "unknown-outcome", "title": "t"}
-VIEW = {
+RPM: dict[str, ratequeue.LimitSettings] = {"rpm": {"kind": "rate", "quota": 1, "window_ms": 60_000}}
+VIEW: dict[str, Any] = {
     "name": "r",
-    "limits": {"rpm": {"kind": "rate", "quota": 1, "window_ms": 60_000}},
+    "limits": RPM,
     "queue": {"max_wait_ms": 30_000},
 }
 
@@ -56,12 +62,12 @@ class Played:
                 self.now += effect.timeout if isinstance(reply, NoAnswer) and reply.late else self.takes
             elif isinstance(effect, Pause):
                 self.now += effect.seconds
-            elif isinstance(effect, Aside):
-                self.aside.append(effect.flow)
+            elif isinstance(effect, Background):
+                self.aside.append(effect.make())
 
-    def open(self, resource: str = "r", timeout: Optional[float] = None) -> Any:
-        ask = _wire.ask(resource, 1, timeout, 5, None, None, None)
-        return self.run(self.core.open(ask, Progress(), None))
+    def open(self, resource: str = "r", timeout: Optional[float] = None, patience: Optional[float] = None) -> Any:
+        request = _wire.acquire_request(resource, 1, timeout, 5, None, None, None, patience)
+        return self.run(self.core.open(request, Attempt(), None))
 
     def know(self, view: dict[str, Any]) -> None:
         self.core.know_limits(Answer("http://a", 200, {}, json.dumps(view).encode(), self.now))
@@ -80,6 +86,59 @@ def test_a_resource_without_a_quorum_leaves_the_others_limited() -> None:
     count = len(played.sent)
     assert played.open("us").degraded
     assert len(played.sent) == count
+
+
+def test_the_log_says_what_was_done(caplog: pytest.LogCaptureFixture) -> None:
+    for choice, said in (("allow", "without a limit"), (ratequeue.local(1, RPM), "limited in this process")):
+        played = Played(lambda send: answer(send, NO_QUORUM), choice)  # type: ignore[arg-type]
+        caplog.clear()
+        assert played.open().degraded
+        assert [said in message for message in caplog.messages] == [True]
+    played = Played(lambda send: answer(send, NO_QUORUM), ratequeue.local(1))
+    caplog.clear()
+    with pytest.raises(ratequeue.Unavailable):
+        played.open()
+    assert caplog.messages == []
+
+
+def test_limits_that_were_given_count_until_others_are_known() -> None:
+    given: dict[str, ratequeue.LimitSettings] = {"slots": {"kind": "concurrency", "quota": 2}}
+    played = Played(lambda send: answer(send, NO_QUORUM), ratequeue.local(0.5, given))
+    assert played.open(timeout=0).degraded
+    with pytest.raises(ratequeue.Rejected):
+        played.open(timeout=0)
+    played.know({"name": "r", "limits": {"slots": {"kind": "concurrency", "quota": 4}}})
+    assert played.open(timeout=0).degraded
+
+
+def test_a_grant_does_not_wait_for_the_limits_to_be_learned() -> None:
+    played = Played(lambda send: answer(send, HELD), ratequeue.local(1))
+    assert not played.open().degraded
+    assert [path.rpartition("/")[2] for _, path in played.sent] == ["acquire"]
+    assert len(played.aside) == 1
+
+
+def test_what_a_node_said_outlives_the_silence_of_others() -> None:
+    said = {"code": "no-quorum", "title": "t", "detail": "It is decided in us, which cannot be reached."}
+    replies: list[Any] = [said]
+    late = NoAnswer("http://a", "timed out", unsent=False, late=True)
+    played = Played(lambda send: answer(send, replies.pop(0)) if replies else late, patience=5)
+    began = played.now
+    with pytest.raises(ratequeue.Unavailable, match="decided in us, which cannot be reached") as unavailable:
+        played.open()
+    took = re.search(r"within ([0-9.]+) s", str(unavailable.value))
+    assert took
+    assert float(took.group(1)) == pytest.approx(played.now - began, rel=0.1)
+    assert unavailable.value.code is None
+
+
+def test_patience_of_one_call(caplog: pytest.LogCaptureFixture) -> None:
+    played = Played(lambda send: NoAnswer(send.url, "timed out", unsent=False, late=True))
+    for patience in (0.5, 1.0, 4.0):
+        began = played.now
+        with pytest.raises(ratequeue.Unavailable):
+            played.open(patience=patience)
+        assert played.now - began <= patience
 
 
 def test_waiting_here_ends_when_the_nodes_decide_again() -> None:
@@ -127,8 +186,14 @@ def test_a_place_in_line_is_given_up_when_no_node_decides_any_more() -> None:
 
 
 def test_a_first_call_without_an_answer_is_given_up_by_its_key() -> None:
-    for patience, timeout in ((20.0, None), (20.0, 0), (1.0, 5)):
-        played = Played(lambda send: NoAnswer(send.url, "timeout", unsent=False, late=True), patience=patience)
+    for choice, patience, timeout in (
+        ("deny", 20.0, None),
+        ("deny", 20.0, 0),
+        ("deny", 1.0, 5),
+        (ratequeue.local(1), 20.0, None),
+        (ratequeue.local(1), 20.0, 0),
+    ):
+        played = Played(lambda send: NoAnswer(send.url, "timeout", unsent=False, late=True), choice, patience)  # type: ignore[arg-type]
         with pytest.raises(ratequeue.Unavailable):
             played.open(timeout=timeout)
         played.play = lambda send: answer(send, HELD)
@@ -167,7 +232,7 @@ def test_it_is_tried_until_the_promised_time() -> None:
 
 def test_a_place_outlasts_two_nodes_that_hang() -> None:
     played = Played(lambda send: answer(send, WAITING))
-    ask = _wire.ask("r", 1, None, 5, None, None, None)
+    ask = _wire.acquire_request("r", 1, None, 5, None, None, None)
     call = ask.call(_wire.HOLD_MS_MAX)
     replies: list[bool] = [False, False, True]
 
@@ -213,3 +278,21 @@ def test_a_release_tells_of_a_lease_that_had_ended() -> None:
     for state, kept in (("released", True), ("cancelled", True), ("lapsed", False), ("recalled", False)):
         played = Played(lambda send, state=state: answer(send, {"id": "g.1", "state": state}))  # type: ignore
         assert played.run(played.core.release("g.1", None, played.now + 10)) is kept
+
+
+@pytest.mark.parametrize("caller_first", [True, False])
+def test_of_two_extensions_at_once_the_shorter_counts(caller_first: bool) -> None:
+    played = Played(lambda send: answer(send, HELD))
+    request = _wire.acquire_request("r", 1, None, 5, None, None, None)
+    view = LeaseView("g.1", "r", "held", 7, {}, 60, 0, 0, 0)
+    state = State(Runner(played.core), request, Grant(view, played.now + 50), threading.Event())
+    beat, own = state.extend(), state.extend()
+    asked = {flow: next(flow) for flow in (beat, own)}
+    for flow, ms in ((own, 2000), (beat, 60_000))[:: 1 if caller_first else -1]:
+        sent = asked[flow]
+        assert isinstance(sent, Send)
+        with pytest.raises(StopIteration) as ended:
+            flow.send(replace(answer(sent, {**HELD, "expires_in_ms": ms}), sent=played.now))
+        assert ended.value.value is False
+    assert state.trusted_until < played.now + 2
+    state.runner.forget()

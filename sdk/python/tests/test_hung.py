@@ -17,7 +17,10 @@ import ratequeue
 from ratequeue.aio import AsyncClient
 from ratequeue.testing import Node
 
-SLOT = {"limits": {"slots": {"kind": "concurrency", "quota": 1}}, "queue": {"max_wait_ms": 600_000}}
+SLOT: ratequeue.ResourceSettings = {
+    "limits": {"slots": {"kind": "concurrency", "quota": 1}},
+    "queue": {"max_wait_ms": 600_000},
+}
 
 
 class Waiter(threading.Thread):

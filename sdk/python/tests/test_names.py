@@ -7,7 +7,7 @@ import pytest
 import ratequeue
 
 NAMES = ["a+b=c~[1]", "azure/gpt-4.1-ptu", "models/gemini-1.5-pro", "user@example.com"]
-SLOTS = {"limits": {"slots": {"kind": "concurrency", "quota": 1}}}
+SLOTS: ratequeue.ResourceSettings = {"limits": {"slots": {"kind": "concurrency", "quota": 1}}}
 
 
 def test_names_are_encoded(client: ratequeue.Client) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import email
 import os
+import re
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +18,7 @@ import httpx
 import provider
 import pytest
 
+import ratequeue
 from ratequeue.testing import Node
 
 PACKAGE = Path(__file__).parents[1]
@@ -81,13 +85,28 @@ def test_the_snippet_runs_from_a_fresh_environment(ratequeue_node: Node, client:
     assert client.stats("openai-eu")["held"] == 0
 
 
-def test_the_wheel_has_the_package_and_its_types_and_nothing_else(tmp_path: Path) -> None:
-    build = "import hatchling.build as b, sys; print(b.build_wheel(sys.argv[1]))"
-    name = run(sys.executable, "-c", build, tmp_path, cwd=PACKAGE).split()[-1]
-    with zipfile.ZipFile(tmp_path / name) as wheel:
+def test_what_is_packed(tmp_path: Path) -> None:
+    build = "import hatchling.build as b, sys; print(b.build_wheel(sys.argv[1]), b.build_sdist(sys.argv[1]))"
+    wheel_name, sdist_name = run(sys.executable, "-c", build, tmp_path, cwd=PACKAGE).split()[-2:]
+    with zipfile.ZipFile(tmp_path / wheel_name) as wheel:
         inside = set(wheel.namelist())
+        (about,) = (name for name in inside if name.endswith("dist-info/METADATA"))
+        metadata = email.message_from_bytes(wheel.read(about))
+        (license_name,) = (name for name in inside if name.endswith("LICENSE"))
+        assert wheel.read(license_name) == (ROOT / "LICENSE").read_bytes()
     assert {"ratequeue/py.typed", "ratequeue/aio/__init__.py"} <= inside
     assert {path.split("/")[0].partition("-")[0] for path in inside} == {"ratequeue"}
+    assert metadata["Version"] == ratequeue.__version__
+    assert metadata["License-Expression"] == "Apache-2.0"
+    extras = set(metadata.get_all("Provides-Extra", [])) - {"test"}
+    readme = metadata.get_payload()
+    assert extras
+    assert all(f"ratequeue[{extra}]" in readme for extra in extras)
+    # A page of the package has no files beside it.
+    assert re.findall(r"\]\((?!https?://)[^)]*\)", str(readme)) == []
+    with tarfile.open(tmp_path / sdist_name) as sdist:
+        packed = {name.partition("/")[2] for name in sdist.getnames()}
+    assert {"LICENSE", "README.md", "examples/with_httpx.py", "src/ratequeue/py.typed"} <= packed
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (PACKAGE / "examples").glob("with_*.py")))

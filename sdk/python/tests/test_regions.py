@@ -17,9 +17,13 @@ class Watched(ratequeue.Client):
         super().__init__(url)
         self.asked: list[tuple[str, str]] = []
 
-    def _send(self, send: _retry.Send) -> _retry.Reply:
-        self.asked.append((send.url, send.call.path.rpartition("/")[2]))
-        return super()._send(send)
+        send = self._runner._send
+
+        def watched(effect: _retry.Send) -> _retry.Reply:
+            self.asked.append((effect.url, effect.call.path.rpartition("/")[2]))
+            return send(effect)
+
+        self._runner._send = watched  # type: ignore
 
 
 def test_calls_go_to_the_region_of_the_resource(tmp_path: Path) -> None:
@@ -30,7 +34,7 @@ def test_calls_go_to_the_region_of_the_resource(tmp_path: Path) -> None:
         with client:
             home = {"near": cluster.urls[1], "far": cluster.urls[2]}
             for name, region in (("near", "eu"), ("far", "us")):
-                slots = {"kind": "concurrency", "quota": 1}
+                slots: ratequeue.LimitSettings = {"kind": "concurrency", "quota": 1}
                 client.resources.put(name, {"placement": region, "limits": {"slots": slots}})
                 with client.acquire(name):
                     pass

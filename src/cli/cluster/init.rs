@@ -5,13 +5,13 @@
 //! every later comer. So two runs at once, and a run after one that broke off, end with the same cluster.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use futures::future::try_join_all;
 use ratequeue_api::cluster::{AdoptRequest, ChangeKind, ClusterView, NodeView, UnreachedNode};
 
-use super::{Asked, File, LOOK_PAUSE, is_formed};
+use super::{Asked, File, LOOK_PAUSE, Nodes, is_formed};
 use crate::catalog::GLOBAL;
 use crate::cli::{failed, print};
 use crate::config::ClusterFile;
@@ -19,7 +19,7 @@ use crate::exit::{Exit, Failed};
 use crate::ops::founding;
 
 /// How long the nodes are given to agree on leaders.
-const READY_WITHIN: std::time::Duration = std::time::Duration::from_secs(15);
+const READY_WITHIN: Duration = Duration::from_secs(15);
 
 /// Forms the cluster that a file describes, once; repeating it does nothing
 #[derive(Debug, Args)]
@@ -31,14 +31,14 @@ pub struct Init {
 impl Init {
     pub async fn run(self) -> Result<Exit, Failed> {
         let file = self.file.read()?;
-        init(&self.file, &file).await?;
+        init(&self.file.nodes(&file), &file, READY_WITHIN).await?;
         Ok(Exit::Done)
     }
 }
 
-/// Has the nodes form the cluster, and waits until every group has a leader.
-pub async fn init(place: &File, file: &ClusterFile) -> Result<(), Failed> {
-    let asked = place.ask(file).await?;
+/// Has the nodes form the cluster, and waits for so long until every group has a leader.
+pub async fn init(nodes: &Nodes, file: &ClusterFile, within: Duration) -> Result<(), Failed> {
+    let asked = nodes.ask().await?;
     let silent: Vec<_> = asked.iter().filter_map(|asked| asked.view.as_ref().err().map(|why| (asked, why))).collect();
     if let Some((first, why)) = silent.first() {
         let ids: Vec<_> = silent.iter().map(|(asked, _)| asked.node.id).collect();
@@ -47,13 +47,10 @@ pub async fn init(place: &File, file: &ClusterFile) -> Result<(), Failed> {
     }
 
     refuse_empty(&asked)?;
-    refuse_new_regions(place, file, &asked).await?;
+    refuse_new_regions(nodes, &asked).await?;
     let cluster_id = adopt_all(file, &asked).await?;
     refuse_unreached(file, &asked, &cluster_id).await?;
-    if is_formed(&asked, GLOBAL) {
-        place.move_members(file).await?;
-    }
-    wait_ready(place, file).await
+    wait_ready(nodes, &file.name, within).await
 }
 
 /// A node without data beside a formed cluster has lost it, or the formed one came from elsewhere: both are for people. While
@@ -87,13 +84,13 @@ fn refuse_empty(asked: &[Asked]) -> Result<(), Failed> {
 
 /// The global group is formed last. So once it is, a region without a group is a new one, or one whose nodes are not in this
 /// file: a second group of it would grant everything once more.
-async fn refuse_new_regions(place: &File, file: &ClusterFile, asked: &[Asked]) -> Result<(), Failed> {
+async fn refuse_new_regions(nodes: &Nodes, asked: &[Asked]) -> Result<(), Failed> {
     if !is_formed(asked, GLOBAL) {
         return Ok(());
     }
     // Asked once more, for another run may have formed both meanwhile.
-    let asked = place.ask(file).await?;
-    let Some(region) = file.regions.keys().find(|region| !is_formed(&asked, region)) else { return Ok(()) };
+    let asked = nodes.ask().await?;
+    let Some(region) = nodes.regions().into_iter().find(|region| !is_formed(&asked, region)) else { return Ok(()) };
     let text = format!(
         "the cluster is formed already, and region {region} is no part of it as this file has it: run `ratequeue cluster add-node \
          --id N` for each node of a new region, and keep the nodes of a region that is there in the file"
@@ -174,14 +171,14 @@ fn describe_missed(((id, peer), from): (&(u64, String), &Vec<(u64, String)>)) ->
     format!("node {id} does not answer nodes {ids:?} at its peer address {peer} ({reason})")
 }
 
-async fn wait_ready(place: &File, file: &ClusterFile) -> Result<(), Failed> {
-    let deadline = Instant::now() + READY_WITHIN;
+async fn wait_ready(nodes: &Nodes, cluster: &str, within: Duration) -> Result<(), Failed> {
+    let deadline = Instant::now() + within;
     loop {
-        let asked = place.ask(file).await?;
+        let asked = nodes.ask().await?;
         let waiting: Vec<_> = asked.iter().filter(|asked| !is_ready(asked)).map(|asked| asked.node.id).collect();
         if waiting.is_empty() {
             let id = asked.first().and_then(Asked::cluster_id).unwrap_or_default();
-            print(&format!("cluster {} ({id}) is formed: {} nodes\n", file.name, asked.len()));
+            print(&format!("cluster {cluster} ({id}) is formed: {} nodes\n", asked.len()));
             return Ok(());
         }
         if Instant::now() > deadline {

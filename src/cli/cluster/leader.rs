@@ -3,7 +3,7 @@
 use clap::Args;
 use ratequeue_api::cluster::TransferLeaderRequest;
 
-use super::{File, group_of, region_of};
+use super::Place;
 use crate::catalog::GLOBAL;
 use crate::cli::{failed, print};
 use crate::exit::{Exit, Failed};
@@ -18,7 +18,7 @@ pub struct TransferLeader {
     #[arg(long, value_name = "N")]
     to: Option<u64>,
     #[command(flatten)]
-    file: File,
+    place: Place,
 }
 
 /// Hands over everything that a node leads, before it is stopped
@@ -28,14 +28,14 @@ pub struct Drain {
     #[arg(long, value_name = "N")]
     id: u64,
     #[command(flatten)]
-    file: File,
+    place: Place,
 }
 
 impl TransferLeader {
     pub async fn run(self) -> Result<Exit, Failed> {
-        let file = self.file.read()?;
-        let group = group_of(&file, self.group.as_deref())?;
-        let leader = self.file.leader(&file, &group).await?;
+        let nodes = self.place.nodes().await?;
+        let group = nodes.group_of(self.group.as_deref())?;
+        let leader = nodes.leader(&group).await?;
         if self.to == Some(leader.node.id) {
             print(&format!("node {} leads group {group} already\n", leader.node.id));
             return Ok(Exit::Done);
@@ -49,11 +49,11 @@ impl TransferLeader {
 
 impl Drain {
     pub async fn run(self) -> Result<Exit, Failed> {
-        let file = self.file.read()?;
-        let region = region_of(&file, self.id)?;
+        let nodes = self.place.nodes().await?;
+        let region = nodes.region_of(self.id)?;
         let mut to = Vec::new();
-        for group in [region.as_str(), GLOBAL] {
-            let leader = self.file.leader(&file, group).await?;
+        for group in [region, GLOBAL] {
+            let leader = nodes.leader(group).await?;
             if leader.node.id == self.id {
                 let request = TransferLeaderRequest { group: group.to_owned(), to: None };
                 let answer = leader.client.transfer_leader(&request).await.map_err(failed)?;

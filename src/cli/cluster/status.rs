@@ -6,20 +6,19 @@ use clap::Args;
 use ratequeue_api::cluster::{ClusterView, GroupView, Role};
 use serde::Serialize;
 
-use super::{Asked, File};
+use super::{Asked, Nodes, Place};
 use crate::catalog::GLOBAL;
-use crate::cli::{print, table};
-use crate::config::ClusterFile;
+use crate::cli::output::{NONE, cell, json, print, table};
 use crate::exit::{Exit, Failed};
 
-/// Shows regions, groups, leaders, voters, lag
+/// Shows regions, groups, leaders, voters, lag; exits with 1 when a member is not healthy
 #[derive(Debug, Args)]
 pub struct Status {
     /// As JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    file: File,
+    place: Place,
 }
 
 /// What one node answered.
@@ -28,6 +27,8 @@ struct NodeStatus<'a> {
     id: u64,
     region: &'a str,
     http: &'a str,
+    /// Whether the cluster counts it among its nodes.
+    member: bool,
     healthy: bool,
     error: Option<&'a str>,
     view: Option<&'a ClusterView>,
@@ -35,26 +36,27 @@ struct NodeStatus<'a> {
 
 impl Status {
     pub async fn run(self) -> Result<Exit, Failed> {
-        let file = self.file.read()?;
-        let asked = self.file.ask(&file).await?;
+        let nodes = self.place.nodes().await?;
+        let all = nodes.ask().await?;
         if self.json {
-            let nodes: Vec<_> = asked.iter().map(NodeStatus::of).collect();
-            print(&(serde_json::to_string_pretty(&nodes).unwrap_or_default() + "\n"));
+            let nodes: Vec<_> = all.iter().map(|asked| NodeStatus::of(asked, &all)).collect();
+            print(&json(&nodes));
         } else {
-            let regions = if file.regions.len() > 1 { table(&regions(&file, &asked)) + "\n" } else { String::new() };
-            print(&(regions + &table(&groups(&file, &asked))));
+            let regions = if nodes.regions().len() > 1 { regions(&nodes, &all) + "\n" } else { String::new() };
+            print(&(regions + &groups(&nodes, &all) + "\n" + &members(&nodes, &all) + &silent(&all)));
         }
-        let healthy = asked.iter().all(is_healthy);
-        Ok(if healthy { Exit::Done } else { Exit::Failed })
+        let is_whole = all.iter().all(|asked| is_healthy(asked) || !is_member(asked, &all));
+        Ok(if is_whole { Exit::Done } else { Exit::Failed })
     }
 }
 
 impl<'a> NodeStatus<'a> {
-    fn of(asked: &'a Asked) -> Self {
+    fn of(asked: &'a Asked, all: &[Asked]) -> Self {
         Self {
             id: asked.node.id,
             region: &asked.node.region,
             http: &asked.node.http,
+            member: is_member(asked, all),
             healthy: is_healthy(asked),
             error: asked.view.as_ref().err().map(String::as_str),
             view: asked.view.as_ref().ok(),
@@ -67,68 +69,113 @@ fn is_healthy(asked: &Asked) -> bool {
     [asked.own_group(), asked.group(GLOBAL)].into_iter().all(|group| group.is_some_and(|group| group.leader.is_some()))
 }
 
+/// The cluster counts it among its nodes, or there is no cluster yet. A file may have others: one that was removed, or that is
+/// to be added.
+fn is_member(asked: &Asked, all: &[Asked]) -> bool {
+    let formed: Vec<&Asked> = all.iter().filter(|other| other.has_voters(GLOBAL)).collect();
+    formed.is_empty() || formed.iter().any(|other| other.knows(asked.node.id))
+}
+
 /// A row for each region.
-fn regions(file: &ClusterFile, all: &[Asked]) -> Vec<Vec<String>> {
-    let titles = ["REGION", "HEALTH", "NODES", "UP", "LEADER", "UNREACHABLE FROM"];
-    let mut rows = vec![titles.map(str::to_owned).to_vec()];
-    for region in file.regions.keys() {
-        let nodes: Vec<&Asked> = all.iter().filter(|asked| asked.node.region == *region).collect();
-        let up = nodes.iter().filter(|asked| asked.view.is_ok()).count();
-        let leader = nodes.iter().find(|asked| asked.leads(region)).map(|asked| asked.node.id);
+fn regions(nodes: &Nodes, all: &[Asked]) -> String {
+    let row = |region: &str| {
+        let own: Vec<&Asked> =
+            all.iter().filter(|asked| asked.node.region == region && is_member(asked, all)).collect();
+        let up = own.iter().filter(|asked| asked.view.is_ok()).count();
+        let leader = own.iter().find(|asked| asked.leads(region)).map(|asked| asked.node.id);
         let health = match (up, leader) {
             (0, _) => "lost",
             (_, None) => "no leader",
-            (up, Some(_)) if up < nodes.len() => "degraded",
+            (up, Some(_)) if up < own.len() => "degraded",
             _ => "ok",
         };
         let is_cut = |asked: &&Asked| {
             let view = asked.view.as_ref().ok().and_then(|view| view.regions.get(region));
-            asked.node.region != *region && view.is_some_and(|view| !view.reachable)
+            asked.node.region != region && view.is_some_and(|view| !view.reachable)
         };
         let cut: BTreeSet<&str> = all.iter().filter(is_cut).map(|asked| asked.node.region.as_str()).collect();
-        rows.push(vec![
-            region.clone(),
+        vec![
+            region.to_owned(),
             health.to_owned(),
-            nodes.len().to_string(),
+            own.len().to_string(),
             up.to_string(),
-            leader.map_or_else(|| "-".to_owned(), |leader| leader.to_string()),
-            if cut.is_empty() { "-".to_owned() } else { cut.into_iter().collect::<Vec<_>>().join(", ") },
-        ]);
-    }
-    rows
+            cell(leader),
+            if cut.is_empty() { NONE.to_owned() } else { cut.into_iter().collect::<Vec<_>>().join(", ") },
+        ]
+    };
+    let rows: Vec<_> = nodes.regions().into_iter().map(row).collect();
+    table(&["REGION", "HEALTH", "NODES", "UP", "LEADER", "UNREACHABLE FROM"], &rows)
+}
+
+/// A row for each group, as the node sees it that has heard of the latest leader.
+fn groups(nodes: &Nodes, all: &[Asked]) -> String {
+    let row = |name: &str| {
+        let views = all.iter().filter_map(|asked| asked.group(name).map(|group| (asked.leads(name), group)));
+        let view = views.max_by_key(|(leads, group)| (group.term, *leads)).map(|(_, group)| group);
+        vec![
+            name.to_owned(),
+            cell(view.and_then(|group| group.leader)),
+            cell(view.map(|group| group.term)),
+            cell(view.map(|group| ids(&group.voters))),
+            cell(view.map(|group| ids(&group.learners))),
+            cell(view.map(|group| group.feature_level)),
+        ]
+    };
+    let rows: Vec<_> = nodes.regions().into_iter().chain([GLOBAL]).map(row).collect();
+    table(&["GROUP", "LEADER", "TERM", "VOTERS", "LEARNERS", "LEVEL"], &rows)
+}
+
+fn ids(ids: &[u64]) -> String {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    if ids.is_empty() { NONE.to_owned() } else { ids.join(",") }
 }
 
 /// A row for each group of each node.
-fn groups(file: &ClusterFile, all: &[Asked]) -> Vec<Vec<String>> {
-    let titles =
-        ["GROUP", "NODE", "REGION", "HTTP", "HEALTH", "ROLE", "LEADER", "TERM", "LOG", "APPLIED", "LAG", "DIGEST"];
-    let mut rows = vec![titles.map(str::to_owned).to_vec()];
-    for name in file.regions.keys().map(String::as_str).chain([GLOBAL]) {
+fn members(nodes: &Nodes, all: &[Asked]) -> String {
+    let mut rows = Vec::new();
+    for name in nodes.regions().into_iter().chain([GLOBAL]) {
         for asked in all.iter().filter(|asked| name == GLOBAL || asked.node.region == name) {
             let node = &asked.node;
-            let mut row = vec![name.to_owned(), node.id.to_string(), node.region.clone(), node.http.clone()];
+            let mut row = vec![node.id.to_string(), node.region.clone(), node.http.clone(), name.to_owned()];
             match (&asked.view, asked.group(name)) {
-                (Err(why), _) => row.push(format!("down: {why}")),
-                (Ok(_), None) => row.push("not in a cluster yet".to_owned()),
+                _ if !is_member(asked, all) => row.extend(no_cells("no member")),
+                (Err(_), _) => row.extend(no_cells("down")),
+                (Ok(_), None) => row.extend(no_cells("no cluster")),
                 (Ok(_), Some(group)) => row.extend(cells(name, group, asked, all)),
             }
             rows.push(row);
         }
     }
-    rows
+    let titles =
+        ["NODE", "REGION", "HTTP", "GROUP", "HEALTH", "ROLE", "LEADER", "TERM", "LOG", "APPLIED", "LAG", "DIGEST"];
+    table(&titles, &rows)
 }
 
 fn cells(name: &str, group: &GroupView, asked: &Asked, all: &[Asked]) -> [String; 8] {
     [
         if group.leader.is_some() { "ok" } else { "no leader" }.to_owned(),
         role(group.role).to_owned(),
-        group.leader.map_or_else(|| "-".to_owned(), |leader| leader.to_string()),
+        cell(group.leader),
         group.term.to_string(),
         group.last_log_index.to_string(),
         group.applied_index.to_string(),
         lag(name, asked, all).to_string(),
         group.digest.clone(),
     ]
+}
+
+fn no_cells(health: &str) -> [String; 8] {
+    [health, NONE, NONE, NONE, NONE, NONE, NONE, NONE].map(str::to_owned)
+}
+
+/// Why nodes do not answer, below the tables.
+fn silent(all: &[Asked]) -> String {
+    let why = |asked: &Asked| {
+        let why = asked.view.as_ref().err()?;
+        Some(format!("node {} does not answer at {}: {why}\n", asked.node.id, asked.node.http))
+    };
+    let lines: String = all.iter().filter(|asked| is_member(asked, all)).filter_map(why).collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
 /// Entries that a node lacks, as its leader knows; as it knows itself when no leader answers.

@@ -1,6 +1,8 @@
 //! `ratequeue cluster up`: every node of a file as a process on this machine.
+//!
+//! The nodes end with it, however it ends: they ask the kernel for a signal at its death.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -8,15 +10,17 @@ use clap::Args;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::{File, LOOK_PAUSE, init};
-use crate::cli::print;
+use super::{File, LOOK_PAUSE, Nodes, init};
+use crate::cli::output::print;
+use crate::cli::signals::{Ending, Signals};
 use crate::config::ClusterFile;
 use crate::exit::{Exit, Failed};
 
 /// How long the processes are given to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// How long they are given to find leaders: all of them share one machine, and end when this fails.
+const FORM_WITHIN: Duration = Duration::from_secs(60);
 /// How long the processes are given to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 
@@ -33,21 +37,20 @@ pub struct Up {
 impl Up {
     pub async fn run(self) -> Result<Exit, Failed> {
         let file = self.file.read()?;
-        let cannot = |error: std::io::Error| Failed::new(Exit::Failed, error.to_string());
-        let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+        let nodes = self.file.nodes(&file);
+        refuse_taken(&file)?;
+        let mut signals = Signals::install()?;
         let mut children = self.start(&file)?;
         let running = async {
-            self.wait_answering(&file).await?;
-            init::init(&self.file, &file).await?;
+            self.wait_answering(&nodes).await?;
+            init::init(&nodes, &file, FORM_WITHIN).await?;
             print(&self.describe(&file));
             std::future::pending().await
         };
         let ended: Result<Exit, Failed> = tokio::select! {
             failed = running => failed,
-            _ = terminate.recv() => Ok(Exit::Done),
-            _ = interrupt.recv() => Ok(Exit::Done),
-            failed = all_end(&mut children, |id| self.line(id)) => Err(failed),
+            _ = signals.next() => Ok(Exit::Done),
+            failed = self.all_end(&mut children) => Err(failed),
         };
         stop(children).await;
         ended
@@ -60,7 +63,7 @@ impl Up {
         for id in file.ids() {
             let data = self.data.join(format!("node-{id}"));
             std::fs::create_dir_all(&data).map_err(|error| cannot(data.display().to_string(), error))?;
-            let log = self.data.join(format!("node-{id}.log"));
+            let log = self.log_of(id);
             let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log);
             let errors = errors.map_err(|error| cannot(log.display().to_string(), error))?;
             let child = Command::new(&program)
@@ -72,6 +75,7 @@ impl Up {
                 .arg(&data)
                 // Nobody looks whether it is ready before it stops.
                 .args(["--drain", "0"])
+                .args(["--parent", &std::process::id().to_string()])
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(errors)
@@ -90,13 +94,17 @@ impl Up {
         format!("ratequeue node --cluster {} --id {id} --data {}", self.file.cluster.display(), data.display())
     }
 
-    async fn wait_answering(&self, file: &ClusterFile) -> Result<(), Failed> {
+    fn log_of(&self, id: u64) -> PathBuf {
+        self.data.join(format!("node-{id}.log"))
+    }
+
+    async fn wait_answering(&self, nodes: &Nodes) -> Result<(), Failed> {
         let deadline = Instant::now() + ANSWER_WITHIN;
         loop {
-            let asked = self.file.ask(file).await?;
+            let asked = nodes.ask().await?;
             let Some(silent) = asked.iter().find(|asked| asked.view.is_err()) else { return Ok(()) };
             if Instant::now() > deadline {
-                let log = self.data.join(format!("node-{}.log", silent.node.id));
+                let log = self.log_of(silent.node.id);
                 let text = format!("node {} does not answer: see {}", silent.node.id, log.display());
                 return Err(Failed::new(Exit::Failed, text));
             }
@@ -118,23 +126,48 @@ impl Up {
             self.data.display()
         )
     }
+
+    /// Says when a node ends by itself, why, and how to start it again; resolves when none is left.
+    async fn all_end(&self, children: &mut [(u64, Child)]) -> Failed {
+        let mut ends: FuturesUnordered<_> =
+            children.iter_mut().map(|(id, child)| async move { (*id, child.wait().await) }).collect();
+        while let Some((id, status)) = ends.next().await {
+            let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+            let said = last_line(&self.log_of(id)).map(|line| format!(": {line}")).unwrap_or_default();
+            eprintln!("ratequeue: node {id} has ended ({how}){said}. Start it again with: {}", self.line(id));
+        }
+        Failed::new(Exit::Failed, "all nodes have ended")
+    }
 }
 
-/// Says when a node ends by itself, and how to start it again; resolves when none is left.
-async fn all_end(children: &mut [(u64, Child)], again: impl Fn(u64) -> String) -> Failed {
-    let mut ends: FuturesUnordered<_> =
-        children.iter_mut().map(|(id, child)| async move { (*id, child.wait().await) }).collect();
-    while let Some((id, status)) = ends.next().await {
-        let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        eprintln!("ratequeue: node {id} has ended ({how}). Start it again with: {}", again(id));
+/// Refuses to start what could not listen, before anything is started.
+fn refuse_taken(file: &ClusterFile) -> Result<(), Failed> {
+    for node in file.views() {
+        let http = node.http.strip_prefix("http://").unwrap_or(&node.http);
+        for (what, address) in [("http", http), ("peer", node.peer.as_str())] {
+            let Err(error) = std::net::TcpListener::bind(address) else { continue };
+            let text = format!(
+                "node {} cannot listen at its {what} address {address}: {error}. If the cluster runs already, `ratequeue cluster \
+                 status` shows it; otherwise end what has the port, or give the node another address in the file",
+                node.id
+            );
+            return Err(Failed::new(Exit::Failed, text));
+        }
     }
-    Failed::new(Exit::Failed, "all nodes have ended")
+    Ok(())
+}
+
+/// What a node said last: why it ended, if it ended by itself. One that was killed says nothing.
+fn last_line(log: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(log).ok()?;
+    let line = text.lines().last()?.strip_prefix("ratequeue: ")?;
+    Some(line.to_owned())
 }
 
 /// Asks all to stop, and ends those that do not.
 async fn stop(children: Vec<(u64, Child)>) {
     for (_, child) in &children {
-        crate::cli::pass_on(child, "TERM");
+        Ending::Terminate.pass_on(child);
     }
     for (id, mut child) in children {
         if tokio::time::timeout(STOP_WITHIN, child.wait()).await.is_err() {

@@ -173,7 +173,9 @@ async fn a_lost_region_is_taken_out_and_its_names_are_free() {
     cluster.node_mut(4).kill().await;
     cluster.describe_in(AP, 3);
     failed(&cluster.cli(&["status"]).await, 1, &[]);
-    failed(&cluster.cli(&["remove-node", "--id", "3"]).await, 1, &["tolerate the loss of 0", "--shrink"]);
+    // A node that is only away does not take along what lives there, unless that is meant.
+    let words = ["node 3 is the last of region ap-south-1", "bring it back", "--shrink"];
+    failed(&cluster.cli(&["remove-node", "--id", "3"]).await, 1, &words);
     let out = done(&cluster.cli(&["remove-node", "--id", "3", "--shrink"]).await);
     assert!(out.contains("node 3 is no member of the cluster"), "{out}");
     for door in [1, 2] {
@@ -193,6 +195,43 @@ async fn a_lost_region_is_taken_out_and_its_names_are_free() {
     done(&cluster.cli(&["add-node", "--id", "5"]).await);
     cluster.at(1).put("/v1/resources/c", json!({"placement": AP, "limits": concurrency(1)})).await.is(201);
     cluster.at(2).granted("c", json!({})).await;
+}
+
+/// What was decided about a region that could not be asked is carried out in it once it is back.
+#[tokio::test]
+async fn a_region_that_comes_back_has_left_out_the_node_that_was_removed_meanwhile() {
+    let _turn = Turn::shared();
+    let mut cluster = near(&[(EU, 1), (US, 3), (AP, 1)]).await;
+    let there = json!({"placement": US, "limits": concurrency(1)});
+    cluster.at(1).put("/v1/resources/theirs", there).await.is(201);
+    let lease = cluster.at(2).granted("theirs", json!({"ttl_ms": 600_000})).await.id();
+    for id in [2, 3, 4] {
+        cluster.node_mut(id).kill().await;
+    }
+    knows_to_be_lost(&cluster, 1, US).await;
+
+    // It may come back with the other two, which tolerate no loss.
+    let words = [US, "voters [2, 3]", "tolerate the loss of 0", "--shrink"];
+    failed(&cluster.cli(&["remove-node", "--id", "4"]).await, 1, &words);
+    done(&cluster.cli(&["remove-node", "--id", "4", "--shrink"]).await);
+    // Another node cannot take its place before they are back, unless they are given up.
+    cluster.describe_in(US, 6).start().await;
+    let words = ["bring them back", "lost for good", "`ratequeue cluster remove-node --id N`"];
+    failed(&cluster.cli(&["add-node", "--id", "6"]).await, 1, &words);
+    cluster.node_mut(6).kill().await;
+    cluster.forget(6);
+
+    for id in [2, 3, 4] {
+        cluster.node_mut(id).start().await;
+    }
+    eventually("the removed node votes no longer", || async {
+        let groups = cluster.groups_of(US).await;
+        [2, 3].iter().all(|id| groups.get(id).is_some_and(|group| group["voters"] == json!([2, 3]))).then_some(())
+    })
+    .await;
+    cluster.node_mut(4).kill().await;
+    assert_eq!(cluster.at(3).lease(&lease).await.is(200).str("state"), "held");
+    cluster.at(2).put("/v1/resources/goes-on", json!({"limits": concurrency(1)})).await.is(201);
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ async fn calls_go_on_after_the_peer_was_replaced_or_started_again() {
     two.shutdown().await;
     // The same node starts again, then another folder takes its place.
     for incarnation in [1, 2] {
+        let listen = ListenAddress::At(listen);
         let again = Link::start(LinkOptions { incarnation, listen, ..options(2) }, echo()).await.unwrap();
         call_until_answered(&one, Lane::Log).await;
         assert_eq!(one.peers()[0].met.unwrap().incarnation, incarnation);
@@ -163,6 +164,7 @@ async fn a_link_works_after_many_failed_attempts() {
         down_reason(&one, Lane::Control).await;
     }
     until("it is known to be down", || lane_state(&one, Lane::Control) == LaneState::Down).await;
+    let listen = ListenAddress::At(listen);
     let _two = Link::start(LinkOptions { listen, ..options(2) }, echo()).await.unwrap();
     call_until_answered(&one, Lane::Control).await;
 }

@@ -4,10 +4,11 @@ mod calls;
 mod damage;
 mod ends;
 mod limits;
+mod names;
 mod raw;
 mod refusals;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::{CallError, LaneState, Link, LinkOptions, NodeId, NotSent, Service};
+use super::{CallError, LaneState, Link, LinkOptions, ListenAddress, NodeId, NotSent, Service};
 
 pub(super) use super::Lane;
 
@@ -74,8 +75,8 @@ impl Drop for Gone {
     }
 }
 
-pub(super) fn local(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
+pub(super) fn local(port: u16) -> ListenAddress {
+    ListenAddress::At((Ipv4Addr::LOCALHOST, port).into())
 }
 
 pub(super) fn options(node: NodeId) -> LinkOptions {

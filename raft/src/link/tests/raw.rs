@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::super::frame::{Batch, Kind};
 use super::super::greeting::{Greeting, Message, WIRE_MAX, WIRE_MIN, decode, encode};
-use super::{GROUP, Lane, Link, local, within};
+use super::{GROUP, Ipv4Addr, Lane, Link, within};
 
 pub(super) struct Raw {
     pub(super) stream: TcpStream,
@@ -86,7 +86,7 @@ impl Raw {
 }
 
 pub(super) async fn listener() -> TcpListener {
-    TcpListener::bind(local(0)).await.unwrap()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap()
 }
 
 /// The bytes of requests with the numbers 1, 2, ... for the given session.

@@ -1,28 +1,20 @@
-"""Calls that make and look at resources, as they go over the wire. The two clients send them."""
+"""Calls that make and look at resources and their leases, as they go over the wire. The two clients send them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Optional, TypedDict
+from typing import Any, Optional
 from urllib.parse import quote
 
 from ._wire import Call, about_resource, check_name, new_key, resource_path
+from .errors import ConfigurationError
+
+PAGE = 1000
+"""Items of a list that are asked for at once."""
 
 Resource = dict[str, Any]
 """A resource as the HTTP API shows it: ``limits``, ``queue``, ``lease``, ``name``, ``version``, ..."""
-
-
-class QueueSettings(TypedDict, total=False):
-    """The ``queue`` of a resource. What is left out is the server's to choose; older servers refuse what they do not know."""
-
-    max_waiting: int
-    """How many callers may wait; 10,000 unless it was set."""
-    max_wait_ms: int
-    """For how long anybody may wait, in milliseconds; 60,000 unless it was set."""
-    claim_ms: int
-    """For how long a slot is kept for a caller that was silent when its turn came, 0 to 60,000 milliseconds; 5,000 unless it was
-    set. Not claimed in time its lease lapses; with 0, silent callers are passed over."""
 
 
 def _path(name: str) -> str:
@@ -62,5 +54,16 @@ def stats(name: str) -> Call:
 
 
 def page(cursor: Optional[str]) -> Call:
-    after = f"&cursor={quote(cursor, safe='')}" if cursor else ""
-    return Call("GET", f"/v1/resources?limit=1000{after}")
+    return Call("GET", f"/v1/resources?limit={PAGE}{_after(cursor)}")
+
+
+def leases(name: str, state: Optional[str], cursor: Optional[str]) -> Call:
+    if state not in (None, "held", "waiting"):
+        raise ConfigurationError(f"state is {state!r}: give 'held' or 'waiting', or leave it out for both")
+    only = "" if state is None else f"&state={state}"
+    path = f"{_path(name)}/leases?limit={PAGE}{only}{_after(cursor)}"
+    return Call("GET", path, subject=about_resource(name))
+
+
+def _after(cursor: Optional[str]) -> str:
+    return f"&cursor={quote(cursor, safe='')}" if cursor else ""

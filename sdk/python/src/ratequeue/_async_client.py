@@ -3,86 +3,91 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-import inspect
-import itertools
+import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from types import TracebackType
-from typing import Any, Callable, Generic, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Literal, Optional, TypeVar
 
-import httpx
-
-from . import _admin, _http, _limited, _wire, otel
+from . import _admin, _answers, _limited, _wire, otel
+from ._acquire import BaseAcquire, none_if_refused, owing, reraise
 from ._admin import Resource
-from ._client import ONE_BLOCK, gives_none, raises
 from ._defaults import Defaults, after_fork
-from ._flows import GIVE_UP_TIMEOUT, Core, Progress
-from ._lease import BaseLease, Heart
-from ._retry import Aside, Flow, Pause, Reply, Send
-from ._settings import PATIENCE, OnUnavailable, OnWait, Settings, Urls, fallback, settings
-from ._shards import Shards
-from ._wire import Answer, Ask, Call, Load
-from .errors import ConfigurationError, QueueFull, RateQueueError, Rejected
+from ._flows import Core, Grant
+from ._lease import BaseLease
+from ._loops import InLoop
+from ._resource import ResourceChanges, ResourceSettings
+from ._settings import PATIENCE, TRY_PATIENCE, OnUnavailable, OnWait, Urls, fallback, settings
+from ._wire import AcquireRequest, Answer, Call, Load
+from .errors import ConfigurationError, QueueFull, Rejected
 
-T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
 L = TypeVar("L")
 
 
 class Lease(BaseLease[asyncio.Event]):
     """A lease that is held; see :class:`~ratequeue._lease.BaseLease`. ``lost`` is an ``asyncio.Event``."""
 
+    def __init__(self, runner: InLoop, request: AcquireRequest, grant: Grant) -> None:
+        super().__init__(runner, request, grant, asyncio.Event())
+        self._runner = runner
 
-class Acquire(Generic[L]):
-    """An acquire that was asked for. Entering its block waits in line; leaving it releases."""
-
-    def __init__(
-        self,
-        client: Callable[[], AsyncClient],
-        ask: Callable[[], Ask],
-        on_unavailable: Optional[OnUnavailable],
-        on_wait: Optional[OnWait],
-        refused: Callable[[RateQueueError], L],
-    ) -> None:
-        self._make_client = client
-        self._make_ask = ask
-        self._on_unavailable = on_unavailable
-        self._on_wait = on_wait
-        self._refused = refused
-        self._entered = itertools.count()
-        self._held: Optional[tuple[Pool, Lease, Heart[asyncio.Event]]] = None
-
-    async def __aenter__(self) -> L:
-        # Counted in one step: several tasks may come at once, and only the first has a block to leave.
-        if next(self._entered):
-            raise ConfigurationError(ONE_BLOCK)
-        client = self._make_client()
-        ask = self._make_ask()
-        progress = Progress()
-        core = client._core
-        pool = await client._pool()
+    async def release(self) -> None:
+        """Gives it back. As :meth:`ratequeue.Lease.release`."""
+        make = self._ending()
+        if make is None:
+            return
         try:
-            with otel.acquiring(core.settings.tracer, ask) as granted:
-                grant = await pool.run(core.open(ask, progress, self._on_unavailable), self._on_wait)
+            kept = await self._runner.run(make())
+        except BaseException:
+            # Cancelled in the middle of it. Releasing twice does no harm, not releasing would.
+            await self._runner.finish(make)
+            self._ended(None)
+            raise
+        self._ended(kept)
+
+    async def extend(self, ttl: Optional[float] = None) -> None:
+        """Sets its deadline anew. As :meth:`ratequeue.Lease.extend`."""
+        await self._runner.run(self._extending(ttl))
+
+
+class Acquire(BaseAcquire["AsyncClient", L]):
+    """An acquire that was asked for. Entering its block waits in line; leaving it releases. :meth:`open` does without a block."""
+
+    async def open(self) -> L:
+        """Acquires without a block. As :meth:`ratequeue.Acquire.open`; what is held when its loop is shut down is released."""
+        client, request = self._begin()
+        runner = await client._in_loop()
+        core = runner.core
+        attempt, give_up = owing(runner, request)
+        lease: Optional[Lease] = None
+        try:
+            with otel.acquiring(core.settings.tracer, request) as granted:
+                grant = await runner.run(core.open(request, attempt, self._on_unavailable), self._on_wait)
                 granted(grant.view.id, grant.view.waited, grant.degraded)
-            lease = Lease(core, ask, grant, asyncio.Event())
-            heart = Heart(lease, pool.loop.call_later, pool.in_background)
-            self._held = (pool, lease, heart)
-            heart.start()
+            lease = Lease(runner, request, grant)
+            lease._heart.start()
         except BaseException as error:
             # Interrupted while it waited, by a cancellation, its own hook or a heartbeat that cannot start: the place in line goes
             # back, or the lease. Of what the server has decided there is none.
-            held, self._held = self._held, None
-            if held is not None:
-                held[2].stop()
-            if progress.sent:
-                await pool.finish(core.give_up(ask, progress), GIVE_UP_TIMEOUT)
+            if lease is not None:
+                lease._ending()
+                lease._ended(None)
+            if attempt.sent:
+                await runner.finish(give_up)
             if isinstance(error, (Rejected, QueueFull)):
                 return self._refused(error)
             raise
+        finally:
+            runner.owed.pop(attempt, None)
         return lease  # type: ignore[return-value]
+
+    async def __aenter__(self) -> L:
+        return self._enter(await self.open())
 
     async def __aexit__(
         self,
@@ -90,22 +95,9 @@ class Acquire(Generic[L]):
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        held, self._held = self._held, None
-        if held is None:
-            return
-        pool, lease, heart = held
-        heart.stop()
-        closing = lease._closing()
-        if closing is None:
-            return
-        try:
-            if await pool.run(closing, None) is False:
-                lease.lost.set()
-        except asyncio.CancelledError:
-            # Cancelled in the middle of it. Releasing twice does no harm, not releasing would.
-            again = lease._core.release(lease.id, lease._used, lease._trusted_until)
-            await pool.finish(again, GIVE_UP_TIMEOUT)
-            raise
+        lease: Optional[Lease] = self._leave()
+        if lease is not None:
+            await lease.release()
 
 
 class Resources:
@@ -117,7 +109,7 @@ class Resources:
     async def put(
         self,
         name: str,
-        resource: Mapping[str, Any],
+        resource: ResourceSettings,
         *,
         if_version: Optional[int] = None,
         create_only: bool = False,
@@ -126,10 +118,10 @@ class Resources:
         return await self._client._read(_admin.put(name, resource, if_version, create_only))
 
     async def get(self, name: str) -> Resource:
-        """A resource. Raises :class:`ConfigurationError` with the code ``resource-not-found``."""
+        """A resource. Raises :class:`NotFound`."""
         return await self._client._read(_admin.get(name))
 
-    async def patch(self, name: str, changes: Mapping[str, Any], *, if_version: Optional[int] = None) -> Resource:
+    async def patch(self, name: str, changes: ResourceChanges, *, if_version: Optional[int] = None) -> Resource:
         """Changes what ``changes`` names (a JSON merge patch; None removes), and gives the resource as it is then."""
         return await self._client._read(_admin.patch(name, changes, if_version))
 
@@ -139,13 +131,8 @@ class Resources:
 
     async def list(self) -> AsyncIterator[Resource]:
         """All resources in name order, read page by page."""
-        cursor: Optional[str] = None
-        while True:
-            items, cursor = _wire.page(await self._client._answer(_admin.page(cursor)))
-            for item in items:
-                yield item
-            if cursor is None:
-                return
+        async for item in self._client._pages(_admin.page):
+            yield item
 
 
 class AsyncClient:
@@ -167,7 +154,8 @@ class AsyncClient:
         proxy: Optional[str] = None,
     ) -> None:
         self._core = Core(settings(base_url, api_key, patience, on_unavailable, verify, tracer, proxy))
-        self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = weakref.WeakKeyDictionary()
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, InLoop] = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
         after_fork(self)
 
     @property
@@ -178,6 +166,21 @@ class AsyncClient:
     async def stats(self, resource: str) -> dict[str, Any]:
         """How a resource stands. See :meth:`ratequeue.Client.stats`."""
         return await self._read(_admin.stats(resource))
+
+    def leases(
+        self, resource: str, state: Optional[Literal["held", "waiting"]] = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Who holds a resource and who waits for it. See :meth:`ratequeue.Client.leases`."""
+        return self._pages(functools.partial(_admin.leases, resource, state))
+
+    async def _pages(self, page: Callable[[Optional[str]], Call]) -> AsyncIterator[dict[str, Any]]:
+        cursor: Optional[str] = None
+        while True:
+            items, cursor = _answers.page(await self._answer(page(cursor)))
+            for item in items:
+                yield item
+            if cursor is None:
+                return
 
     def acquire(
         self,
@@ -191,11 +194,14 @@ class AsyncClient:
         on_unavailable: Optional[OnUnavailable] = None,
         metadata: Optional[Mapping[str, str]] = None,
         on_wait: Optional[OnWait] = None,
+        patience: Optional[float] = None,
     ) -> Acquire[Lease]:
         """Acquires a lease for the length of an ``async with`` block. See :func:`ratequeue.acquire`."""
         choice = None if on_unavailable is None else fallback(on_unavailable)
-        ask = functools.partial(_wire.ask, resource, load, timeout, priority, ttl, idempotency_key, metadata)
-        return Acquire(lambda: self, ask, choice, on_wait, raises)
+        request = functools.partial(
+            _wire.acquire_request, resource, load, timeout, priority, ttl, idempotency_key, metadata, patience
+        )
+        return Acquire(lambda: self, request, choice, on_wait, reraise)
 
     def try_acquire(
         self,
@@ -207,22 +213,31 @@ class AsyncClient:
         idempotency_key: Optional[str] = None,
         on_unavailable: Optional[OnUnavailable] = None,
         metadata: Optional[Mapping[str, str]] = None,
+        patience: Optional[float] = TRY_PATIENCE,
     ) -> Acquire[Optional[Lease]]:
         """Acquires without waiting: the block gets the lease, or None when the limits do not allow it now."""
         choice = None if on_unavailable is None else fallback(on_unavailable)
-        ask = functools.partial(_wire.ask, resource, load, 0, priority, ttl, idempotency_key, metadata)
-        return Acquire(lambda: self, ask, choice, None, gives_none)
+        request = functools.partial(
+            _wire.acquire_request, resource, load, 0, priority, ttl, idempotency_key, metadata, patience
+        )
+        return Acquire(lambda: self, request, choice, None, none_if_refused)
 
-    def limited(self, resource: str, load: _limited.LoadOf = 1, **options: Any) -> Callable[[F], F]:
+    def limited(
+        self, resource: str, load: _limited.LoadOf = 1, **options: Unpack[_limited.Options]
+    ) -> Callable[[F], F]:
         """A decorator that holds a lease around each call. See :func:`ratequeue.aio.limited`."""
-        options = _limited.repeated(options)
-        return limited(lambda load: self.acquire(resource, load, **options), load)
+        given = _limited.checked("limited()", options, shared=False)
+        return limited(lambda load: self.acquire(resource, load, **given), load)
 
     async def aclose(self) -> None:
         """Closes the connections of the running loop, after the releases that are under way."""
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
-        if pool is not None:
-            await pool.aclose()
+        with self._lock:
+            runner = self._loops.pop(_running_loop(), None)
+        if runner is not None:
+            await runner.aclose()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {', '.join(self._core.settings.urls)}>"
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -233,144 +248,62 @@ class AsyncClient:
     async def _read(self, call: Call) -> dict[str, Any]:
         answer = await self._answer(call)
         self._core.know_limits(answer)
-        return _wire.view(answer)
+        return _answers.view(answer)
 
     async def _answer(self, call: Call) -> Answer:
-        pool = await self._pool()
-        return await pool.run(self._core.call(call), None)
+        runner = await self._in_loop()
+        return await runner.run(self._core.call(call))
 
-    async def _pool(self) -> Pool:
-        """The pool of the running loop."""
-        loop = asyncio.get_running_loop()
-        pool = self._pools.get(loop)
-        if pool is None or pool.closed:
+    async def _in_loop(self) -> InLoop:
+        """What carries out the calls of the running loop."""
+        loop = _running_loop()
+        with self._lock:
+            runner = self._loops.get(loop)
+            if runner is not None and not runner.closed:
+                return runner
             # What hangs on a loop keeps it in turn, also one that was closed without its asynchronous generators.
-            for other in [other for other in self._pools if other.is_closed()]:
-                del self._pools[other]
-            pool = self._pools[loop] = Pool(self._core, loop)
-            await pool.open()
-        return pool
+            for other in list(self._loops):
+                if other.is_closed():
+                    self._loops.pop(other, None)
+            runner = self._loops[loop] = InLoop(self._core, loop)
+        await runner.open()
+        return runner
 
     def _after_fork(self) -> None:
         # The parent goes on with its loops and connections. They are kept from being collected here, so that nothing is
         # said on them from this process.
-        _of_the_parent.append(self._pools)
+        _of_the_parent.append(self._loops)
+        for runner in list(self._loops.values()):
+            runner.forget()
         self._core.after_fork()
-        self._pools = weakref.WeakKeyDictionary()
+        self._loops = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
 
 
-class Pool:
-    """The connections and background tasks of a client in one event loop."""
-
-    def __init__(self, core: Core, loop: asyncio.AbstractEventLoop) -> None:
-        # The loop must not be kept alive by what hangs on it.
-        self._loop = weakref.ref(loop)
-        self._core = core
-        self._shards = Shards(functools.partial(_new_pool, core.settings))
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self.closed = False
-        self._until_shutdown = _until_shutdown(self._shards)
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        loop = self._loop()
-        assert loop is not None, "it runs"
-        return loop
-
-    async def open(self) -> None:
-        await self._until_shutdown.__anext__()
-
-    async def aclose(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=GIVE_UP_TIMEOUT)
-            for task in self._tasks:
-                task.cancel()
-        await self._until_shutdown.aclose()
-
-    async def run(self, flow: Flow[T], on_wait: Optional[OnWait]) -> T:
-        """Carries a flow out."""
-        with contextlib.closing(flow):
-            return await self._steps(flow, on_wait)
-
-    async def _steps(self, flow: Flow[T], on_wait: Optional[OnWait]) -> T:
-        reply: Reply = None
-        while True:
-            try:
-                effect = flow.send(reply)
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
-            reply = None
-            if isinstance(effect, Send):
-                reply = await self._send(effect)
-            elif isinstance(effect, Pause):
-                await asyncio.sleep(effect.seconds)
-            elif isinstance(effect, Aside):
-                self.in_background(effect.flow)
-            elif on_wait is not None:
-                told = on_wait(effect.position, effect.retry_after)
-                if inspect.isawaitable(told):
-                    await told
-
-    async def _send(self, send: Send) -> Reply:
-        shard = self._shards.take()
-        sent = self._core.clock()
-        try:
-            return _http.answer(send, await shard[0].request(**_http.request(send)), sent)
-        except httpx.HTTPError as error:
-            return _http.no_answer(send, error)
-        finally:
-            idle = self._shards.give(shard)
-            if idle is not None:
-                self._keep(idle.aclose())
-
-    async def finish(self, flow: Flow[Any], timeout: float) -> None:
-        """Carries a flow out even when the caller is cancelled; waits for it so many seconds."""
-        task = self._keep(self.run(flow, None))
-        await asyncio.wait({task}, timeout=timeout)
-
-    def in_background(self, flow: Flow[None]) -> None:
-        self._keep(self.run(flow, None))
-
-    def _keep(self, coroutine: Any) -> asyncio.Task[Any]:
-        # The loop itself keeps only weak references to its tasks.
-        task = self.loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-
-def _new_pool(settings: Settings) -> httpx.AsyncClient:
-    return httpx.AsyncClient(**_http.options(settings, httpx.AsyncHTTPTransport))
-
-
-async def _until_shutdown(shards: Shards[httpx.AsyncClient]) -> AsyncGenerator[None, None]:
-    """Closes connections when it is closed, and that is also when the loop shuts down its asynchronous generators."""
+def _running_loop() -> asyncio.AbstractEventLoop:
     try:
-        yield
-    finally:
-        for pool in shards.clear():
-            await pool.aclose()
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "ratequeue.aio needs a running asyncio loop, and there is none here: call it in a coroutine under asyncio.run. "
+            "With trio use the blocking client in a thread: await trio.to_thread.run_sync(...)"
+        ) from None
 
 
 def limited(acquire: Callable[[Load], Acquire[Lease]], load: _limited.LoadOf) -> Callable[[F], F]:
     """Wraps a coroutine function so that each call holds a lease."""
 
     def decorate(function: F) -> F:
-        if not inspect.iscoroutinefunction(function):
-            raise ConfigurationError(f"{function.__name__} is no coroutine function: use limited from ratequeue")
+        _limited.refuse_generators(function)
+        if not _limited.is_coroutine(function):
+            raise ConfigurationError(
+                f"{_limited.name_of(function)} is no coroutine function: use limited from ratequeue"
+            )
 
         @functools.wraps(function)
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            async with acquire(_limited.load_of(load, args, kwargs)) as lease:
-                token = _limited._current.set(lease)
-                try:
-                    return await function(*args, **kwargs)
-                finally:
-                    _limited._current.reset(token)
+            async with acquire(_limited.load_of(load, args, kwargs)):
+                return await function(*args, **kwargs)
 
         return wrapper  # type: ignore[return-value]
 

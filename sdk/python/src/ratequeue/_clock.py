@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 import time
-
-# Time that this machine spent suspended counts for the server, so it must count here. Linux has a clock for that; the
-# monotonic clock of other systems mostly includes it.
-_BOOT = getattr(time, "CLOCK_BOOTTIME", None)
+from typing import Any, Callable
 
 
-def now() -> float:
-    """Seconds since some start. Never goes back, and goes on while the machine sleeps."""
-    return time.monotonic() if _BOOT is None else time.clock_gettime(_BOOT)
+def including_sleep(source: Any, platform: str) -> Callable[[], float]:
+    """A clock that goes on while the machine sleeps: that time counts for the server, so it must count here.
+
+    Linux has one for that. On macOS it is ``CLOCK_MONOTONIC``, and ``time.monotonic`` is another one, which stops in sleep.
+    Elsewhere ``time.monotonic`` is the best there is.
+    """
+    if hasattr(source, "CLOCK_BOOTTIME"):
+        return lambda: float(source.clock_gettime(source.CLOCK_BOOTTIME))
+    if platform == "darwin" and hasattr(source, "CLOCK_MONOTONIC"):
+        return lambda: float(source.clock_gettime(source.CLOCK_MONOTONIC))
+    monotonic: Callable[[], float] = source.monotonic
+    return monotonic
+
+
+now = including_sleep(time, sys.platform)
+"""Seconds since some start. Never goes back."""

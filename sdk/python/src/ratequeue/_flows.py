@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional
 
-from . import _admin, _clock, _retry, _wire
+from . import _admin, _answers, _clock, _retry, _wire
+from ._answers import LeaseView
 from ._local import Local, LocalLimiter
 from ._nodes import Nodes
 from ._recent import Recent
-from ._retry import Aside, Cut, Flow, Pause, Tell
+from ._retry import Background, Cut, Flow, Pause, Progress
 from ._settings import OnUnavailable, Settings
-from ._wire import Answer, Ask, Call, LeaseView, Load
+from ._wire import AcquireRequest, Answer, Call, Load
 from .errors import LeaseLost, RateQueueError, Rejected, Unavailable, WaitTimeout
 
 log = logging.getLogger("ratequeue")
@@ -33,7 +34,9 @@ RELEASE_FOR = 3.0
 CUT_TO = 0.75
 """The part of the time that a call lived before it was cut, for which the next one is held open."""
 GIVE_UP_TIMEOUT = 2.0
-"""Seconds for which an interrupted acquire tries to give its place back."""
+"""Seconds for which an interrupted acquire, the end of a loop and the end of the process wait for what is given back."""
+QUIET = logging.DEBUG
+"""What has been said before is not said again."""
 LIMITS_FOR = 60.0
 """Seconds for which known limits are not asked for again."""
 LIMITS_MAX = 1024
@@ -56,8 +59,8 @@ class Grant:
     """Frees what it was charged in this process, at the end of the block."""
 
 
-@dataclass
-class Progress:
+@dataclass(eq=False)
+class Attempt:
     """How far an acquire got, for giving it up."""
 
     sent: bool = False
@@ -73,12 +76,6 @@ class Progress:
     def decided(self) -> None:
         """There is nothing to give up."""
         self.sent, self.lease_id, self.unclear = False, None, False
-
-    def handed_over(self) -> Progress:
-        """The same, for who gives it up from here on; here there is nothing to give up any more."""
-        taken = replace(self)
-        self.decided()
-        return taken
 
 
 class Core:
@@ -107,42 +104,51 @@ class Core:
 
     # Acquire
 
-    def open(self, ask: Ask, progress: Progress, choice: Optional[OnUnavailable]) -> Flow[Grant]:
+    def open(self, request: AcquireRequest, attempt: Attempt, choice: Optional[OnUnavailable]) -> Flow[Grant]:
         """Acquires, or does what the caller chose for the case that no node can decide it."""
         choice = self.settings.on_unavailable if choice is None else choice
+        patience = self.settings.patience if request.patience is None else request.patience
         began = self.clock()
         try:
             if choice == "deny":
-                return (yield from self.acquire(ask, progress, began, self.settings.patience, _wire.HOLD_MS_MAX))
-            return (yield from self._open(ask, progress, began, choice))
+                return (yield from self.acquire(request, attempt, began, patience, _wire.HOLD_MS_MAX))
+            return (yield from self._open(request, attempt, began, choice, patience))
         except RateQueueError:
-            if progress.leaves_behind:
-                yield Aside(self.give_up(ask, progress.handed_over(), self.settings.patience))
-            progress.decided()
+            yield from self._leave_behind(request, attempt)
             raise
 
-    def _open(self, ask: Ask, progress: Progress, began: float, choice: OnUnavailable) -> Flow[Grant]:
+    def _leave_behind(self, request: AcquireRequest, attempt: Attempt) -> Flow[None]:
+        """Has given up in the background what there may be. Whoever interrupts this gives it up as well, which does no harm."""
+        if attempt.leaves_behind:
+            yield Background(functools.partial(self.give_up, request, replace(attempt), self.settings.patience))
+        attempt.decided()
+
+    def _open(
+        self, request: AcquireRequest, attempt: Attempt, began: float, choice: OnUnavailable, patience: float
+    ) -> Flow[Grant]:
         """Asks the nodes, and stands in for them while they do not decide."""
-        budget = min(self.settings.patience, FALLBACK_AFTER)
+        budget = min(patience, FALLBACK_AFTER)
         why: Optional[Unavailable] = None
         while True:
-            if self.clock() >= self.down_until(ask.resource):
+            if self.clock() >= self.down_until(request.resource):
                 try:
-                    grant = yield from self.acquire(ask, progress, began, budget, _wire.HOLD_MS_WAY_OUT)
+                    grant = yield from self.acquire(request, attempt, began, budget, _wire.HOLD_MS_WAY_OUT)
                 except Unavailable as unavailable:
                     why = unavailable
                     with self._lock:
-                        self._down_until.keep(ask.resource, self.clock() + DOWN_FOR)
-                    log.warning("no node decides for %s, going on without: %s", ask.resource, unavailable)
+                        self._down_until.keep(request.resource, self.clock() + DOWN_FOR)
                 else:
                     if isinstance(choice, Local):
-                        yield from self.learn_limits(ask.resource)
+                        # Not before the grant is used, which is not to wait for that.
+                        yield Background(functools.partial(self.learn_limits, request.resource))
                     return grant
-            stand_in = yield from self.degraded(ask, began, choice, why)
+            stand_in = yield from self.degraded(request, began, choice, why)
             if stand_in is not None:
-                if progress.leaves_behind:
-                    # A node may have granted it as well, or may yet.
-                    yield Aside(self.give_up(ask, progress.handed_over(), self.settings.patience))
+                if why is not None:
+                    how = "limited in this process" if isinstance(choice, Local) else "without a limit"
+                    log.warning("no node decides for %s, going on %s: %s", request.resource, how, why)
+                # A node may have granted it as well, or may yet.
+                yield from self._leave_behind(request, attempt)
                 return stand_in
 
     def down_until(self, resource: str) -> float:
@@ -150,67 +156,69 @@ class Core:
         with self._lock:
             return self._down_until.get(resource, float("-inf"))
 
-    def acquire(self, ask: Ask, progress: Progress, began: float, budget: float, hold_ms_max: int) -> Flow[Grant]:
+    def acquire(
+        self, request: AcquireRequest, attempt: Attempt, began: float, budget: float, hold_ms_max: int
+    ) -> Flow[Grant]:
         """Acquires, and waits in line for as long as the caller asked for, across calls and nodes."""
         # The first call is not held open, so that who must wait learns the lease's id and place at once.
         hold_ms = 0
         cut: Optional[Cut] = None
         while True:
-            progress.sent = True
-            until = min(began + ask.wait + TROUBLE, self.clock() + hold_ms / 1000 + budget)
+            attempt.sent = True
+            until = min(began + request.wait + TROUBLE, self.clock() + hold_ms / 1000 + budget)
             try:
-                answer = yield from self.call(ask.call(hold_ms), budget, until)
+                answer = yield from self.call(request.call(hold_ms), budget, until)
             except Cut as broken:
                 # At once, and without being held open: it may be its turn, and the place is kept for who comes back.
                 cut, hold_ms = broken, 0
                 continue
             except Unavailable as error:
-                progress.unclear = progress.unclear or not error.no_effect
+                attempt.unclear = attempt.unclear or not error.no_effect
                 # A place in line is an effect, whatever the last tries came to.
-                if progress.lease_id is not None and error.no_effect:
+                if attempt.lease_id is not None and error.no_effect:
                     error.no_effect, error.code = False, None
-                if error.code == _wire.OVERLOADED and error.no_effect and ask.wait <= 0:
+                if error.code == _answers.OVERLOADED and error.no_effect and request.wait <= 0:
                     raise Rejected(
                         str(error), code=error.code, status=error.status, request_id=error.request_id
                     ) from error
                 raise
             except RateQueueError as error:
-                progress.unclear = progress.unclear or error._unclear
-                if error.code in _wire.ENDS or not progress.leaves_behind:
-                    progress.decided()
+                attempt.unclear = attempt.unclear or error._unclear
+                if error.code in _answers.ENDS or not attempt.leaves_behind:
+                    attempt.decided()
                 raise
             try:
-                lease = self.lease(ask, answer)
+                lease = self.lease(request, answer)
             except LeaseLost:
-                progress.decided()
+                attempt.decided()
                 raise
             except RateQueueError:
                 # Whoever answered that may have granted it.
-                progress.unclear = True
+                attempt.unclear = True
                 raise
-            progress.lease_id = lease.id
+            attempt.lease_id = lease.id
             if lease.state == "held":
-                return (yield from self.settle(ask, lease, answer.sent))
-            if self.clock() > began + ask.wait + TROUBLE - LAST_POLL:
-                raise WaitTimeout(f"{ask.resource}: still in line after {ask.wait:g} s. Give a longer timeout.")
-            yield Tell(lease.position, lease.retry_after)
+                return (yield from self.settle(request, lease, answer.sent))
+            if self.clock() > began + request.wait + TROUBLE - LAST_POLL:
+                raise WaitTimeout(f"{request.resource}: still in line after {request.wait:g} s. Give a longer timeout.")
+            yield Progress(lease.position, lease.retry_after)
             if cut is not None and cut.url == answer.url:
                 # The node is well, so that the call was cut on the way to it, and will be again after as long.
-                log.debug("%s: %s", ask.resource, cut)
+                log.debug("%s: %s", request.resource, cut)
                 hold_ms_max = min(hold_ms_max, max(_wire.HOLD_MS_MIN, int(cut.lived * CUT_TO * 1000)))
                 if cut.lived < _wire.HOLD_MS_MIN / 1000:
                     yield Pause(_wire.HOLD_MS_MIN / 1000 - cut.lived)
             cut = None
             hold_ms = hold_ms_max
 
-    def lease(self, ask: Ask, answer: Answer) -> LeaseView:
+    def lease(self, request: AcquireRequest, answer: Answer) -> LeaseView:
         """The lease that an acquire's answer shows. From now on its group is asked about where its resource is."""
-        lease = _wire.lease(answer)
-        place = self.nodes.first(_wire.about_resource(ask.resource))
+        lease = _answers.lease(answer)
+        place = self.nodes.first(_wire.about_resource(request.resource))
         self.nodes.prefer(_wire.about_lease(lease.id), place, self.clock())
         return lease
 
-    def settle(self, ask: Ask, lease: LeaseView, sent: float) -> Flow[Grant]:
+    def settle(self, request: AcquireRequest, lease: LeaseView, sent: float) -> Flow[Grant]:
         """How long a granted lease may be trusted.
 
         The server says what is left when it answers. So this side counts from before it sent the one call that was answered:
@@ -220,10 +228,10 @@ class Core:
         until = sent + lease.expires_in - margin(lease.expires_in)
         left = until - self.clock()
         if left < lease.expires_in / 3:
-            again = _wire.extend(lease.id, ask.fields.get("ttl_ms"))
+            again = _wire.extend(lease.id, request.fields.get("ttl_ms"))
             try:
                 answer = yield from self.call(again, left / 2 if left > 0 else 1.0)
-                ttl = _wire.lease(answer).expires_in
+                ttl = _answers.lease(answer).expires_in
                 until = answer.sent + ttl - margin(ttl)
             except Unavailable:
                 if left <= 0:
@@ -232,54 +240,58 @@ class Core:
             raise LeaseLost(f"{lease.resource}: the lease was over before it could be used. Give a longer ttl.")
         return Grant(lease, until)
 
-    def give_up(self, ask: Ask, progress: Progress, budget: float = GIVE_UP_TIMEOUT) -> Flow[None]:
+    def give_up(self, request: AcquireRequest, attempt: Attempt, budget: float) -> Flow[None]:
         """Gives back what an acquire may have got: a place in line, or a lease that nobody works under."""
-        if not progress.sent:
+        if not attempt.sent:
             return
         try:
-            if progress.lease_id is None:
+            if attempt.lease_id is None:
                 # Its first call was never answered. Only the server knows, and the key is how to ask.
-                answer = yield from self.call(ask.call(0), budget)
-                progress.lease_id = self.lease(ask, answer).id
-            yield from self.call(_wire.release(progress.lease_id, ask.nothing_used), budget)
-            progress.decided()
+                answer = yield from self.call(request.call(0), budget)
+                attempt.lease_id = self.lease(request, answer).id
+            yield from self.call(_wire.release(attempt.lease_id, request.nothing_used), budget)
+            attempt.decided()
         except RateQueueError as error:
-            log.debug("nothing to give up for %s: %s", ask.resource, error)
+            log.debug("nothing to give up for %s: %s", request.resource, error)
 
     # Without the server
 
     def degraded(
-        self, ask: Ask, began: float, choice: OnUnavailable, why: Optional[Unavailable]
+        self, request: AcquireRequest, began: float, choice: OnUnavailable, why: Optional[Unavailable]
     ) -> Flow[Optional[Grant]]:
         """Stands in for the server, as the caller chose. Gives None when it waited here until the nodes may be asked again."""
         if not isinstance(choice, Local):
-            return self.stand_in(ask, 0.0, None)
-        limiter, wait_max = self._limiter(ask.resource, choice.fraction)
+            return self.stand_in(request, 0.0, None)
+        limiter, wait_max = self._limiter(request.resource, choice)
         if limiter is None:
-            known = "its limits are not known here yet"
-            raise why or Unavailable(f"{ask.resource}: no node decides, and {known}. Try again in a moment.")
-        until = began + min(ask.wait, wait_max)
+            raise why or Unavailable(
+                f"{request.resource}: no node decides, and its limits are not known here yet. Try again in a moment, or give "
+                "limits to local()."
+            )
+        until = began + min(request.wait, wait_max)
         while True:
-            wait, charged = limiter.acquire(ask.load, self.clock())
+            wait, charged = limiter.acquire(request.load, self.clock())
             if wait <= 0:
-                return self.stand_in(ask, self.clock() - began, functools.partial(limiter.release, charged))
+                return self.stand_in(request, self.clock() - began, functools.partial(limiter.release, charged))
             if wait == float("inf"):
                 raise why or Unavailable(
-                    f"{ask.resource}: no node decides, and the load does not fit this process's part of the limits. "
+                    f"{request.resource}: no node decides, and the load does not fit this process's part of the limits. "
                     "Try again in a moment, or give a larger fraction."
                 )
-            if ask.wait <= 0:
-                raise Rejected(f"{ask.resource}: not now (no node decides, limited locally).", retry_after=wait)
+            if request.wait <= 0:
+                raise Rejected(f"{request.resource}: not now (no node decides, limited locally).", retry_after=wait)
             left = until - self.clock()
             if left <= 0:
-                raise WaitTimeout(f"{ask.resource}: not in time (no node decides, limited locally).", retry_after=wait)
-            down_for = self.down_until(ask.resource) - self.clock()
+                raise WaitTimeout(
+                    f"{request.resource}: not in time (no node decides, limited locally).", retry_after=wait
+                )
+            down_for = self.down_until(request.resource) - self.clock()
             if down_for <= 0:
                 return None
             yield Pause(min(wait, left, down_for))
 
-    def stand_in(self, ask: Ask, waited: float, free: Optional[Callable[[], None]]) -> Grant:
-        view = LeaseView(f"degraded.{ask.key}", ask.resource, "held", 0, {}, float("inf"), waited, 0, 0.0)
+    def stand_in(self, request: AcquireRequest, waited: float, free: Optional[Callable[[], None]]) -> Grant:
+        view = LeaseView(f"degraded.{request.key}", request.resource, "held", 0, {}, float("inf"), waited, 0, 0.0)
         return Grant(view, float("inf"), degraded=True, free=free)
 
     def learn_limits(self, resource: str) -> Flow[None]:
@@ -300,51 +312,53 @@ class Core:
             with self._lock:
                 self._limits.keep(body["name"], (self.clock(), body))
 
-    def _limiter(self, resource: str, fraction: float) -> tuple[Optional[LocalLimiter], float]:
+    def _limiter(self, resource: str, choice: Local) -> tuple[Optional[LocalLimiter], float]:
         """The limiter of a resource, and the seconds for which anybody may wait; None while its limits are not known."""
         with self._lock:
             known = self._limits.get(resource)
-            if known is None:
+            view: Optional[Mapping[str, Any]] = None if known is None else known[1]
+            if view is None and choice.limits is not None:
+                view = {"limits": choice.limits}
+            if view is None:
                 return None, 0.0
-            _, view = known
             limiter = self._limiters.get(resource) or LocalLimiter()
             self._limiters.keep(resource, limiter)
-            limiter.resize(view["limits"], fraction)
+            limiter.resize(view["limits"], choice.fraction)
             wait_ms_max = (view.get("queue") or {}).get("max_wait_ms")
             return limiter, float("inf") if wait_ms_max is None else wait_ms_max / 1000
 
     # The end of a lease
 
-    def release(
-        self, lease_id: str, used: Optional[Load], trusted_until: float, patience: Optional[float] = None
-    ) -> Flow[bool]:
-        """Releases a lease. Gives False when it had been lost. Never raises: the work is done.
+    def release(self, lease_id: str, used: Optional[Load], trusted_until: float, lost: bool = False) -> Flow[bool]:
+        """Releases a lease. Gives False when it had been lost; ``lost`` is whether that was said before. Never raises: the work is
+        done.
 
         When no node answers, the lease ends by itself soon; there is no point in trying for longer.
         """
-        patience = self.settings.patience if patience is None else patience
-        budget = min(patience, max(1.0, trusted_until - self.clock() + 1.0))
+        budget = min(self.settings.patience, max(1.0, trusted_until - self.clock() + 1.0))
         try:
-            return (yield from self._release(lease_id, used, min(budget, RELEASE_FOR)))
+            return (yield from self._release(lease_id, used, min(budget, RELEASE_FOR), lost))
         except Unavailable as error:
             if budget > RELEASE_FOR:
-                yield Aside(self._release_later(lease_id, used, budget - RELEASE_FOR))
+                yield Background(functools.partial(self._release_later, lease_id, used, budget - RELEASE_FOR))
+            elif lost:
+                return False
             else:
                 log.warning("lease %s could not be released, it ends by itself: %s", lease_id, error)
         return True
 
-    def _release(self, lease_id: str, used: Optional[Load], seconds: float) -> Flow[bool]:
+    def _release(self, lease_id: str, used: Optional[Load], seconds: float, lost: bool = False) -> Flow[bool]:
         """Raises :class:`Unavailable` when no node answered within these seconds."""
         try:
             answer = yield from self.call(_wire.release(lease_id, used), seconds, self.clock() + seconds)
-            state = _wire.release_state(answer)
+            state = _answers.release_state(answer)
             if state not in (None, "released", "cancelled"):
-                log.warning("lease %s ended before its work did (%s)", lease_id, state)
+                log.log(QUIET if lost else logging.WARNING, "lease %s ended before its work did (%s)", lease_id, state)
                 return False
-        except LeaseLost as lost:
-            if lost.code == "lease-not-found":
+        except LeaseLost as error:
+            if error.code == "lease-not-found":
                 return True
-            log.warning("lease %s ended before its work did: %s", lease_id, lost)
+            log.log(QUIET if lost else logging.WARNING, "lease %s ended before its work did: %s", lease_id, error)
             return False
         except Unavailable:
             raise
@@ -352,7 +366,7 @@ class Core:
             if used is not None:
                 # What it holds is given back in any case.
                 log.warning("what was reported for lease %s was refused, its load stays charged: %s", lease_id, error)
-                return (yield from self._release(lease_id, None, seconds))
+                return (yield from self._release(lease_id, None, seconds, lost))
             log.warning("lease %s could not be released, it ends by itself: %s", lease_id, error)
         return True
 
@@ -370,5 +384,5 @@ class Core:
         budget = max(0.0, trusted_until - self.clock())
         # A third of what is left, so that of three nodes two may hang.
         answer = yield from self.call(_wire.extend(lease_id, ttl_ms), budget, part=3)
-        ttl = _wire.lease(answer).expires_in
+        ttl = _answers.lease(answer).expires_in
         return answer.sent + ttl - margin(ttl)

@@ -1,8 +1,8 @@
-"""How httpx is used: one place for its options and its errors."""
+"""How httpx is used: its transports, without its clients, which log each request. One place for its options and its errors."""
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Callable, TypeVar
 
 import httpx
 
@@ -14,30 +14,30 @@ from .errors import ConfigurationError
 CONNECT_TIMEOUT = 2.0
 KEEPALIVE = 60.0
 """Seconds for which an idle connection is kept; the server closes it after 75."""
+T = TypeVar("T")
 
 
-def options(settings: Settings, transport: Callable[..., Any]) -> dict[str, Any]:
+def transport(settings: Settings, make: Callable[..., T]) -> T:
+    """A pool of connections. Nodes are near, and the API key is theirs alone: a proxy of the environment, meant for other hosts, is
+    not asked."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE)
-    # Nodes are near, and the API key is theirs alone: a proxy of the environment, meant for other hosts, is not asked.
-    how = {"verify": settings.tls, "limits": limits, "trust_env": False}
-    if settings.proxy is not None:
-        how["transport"] = transport(proxy=httpx.Proxy(settings.proxy), **how)
-    return {"headers": settings.headers, "timeout": None, **how}
+    proxy = None if settings.proxy is None else httpx.Proxy(settings.proxy)
+    return make(verify=settings.tls, limits=limits, trust_env=False, proxy=proxy)
 
 
-def request(send: Send) -> dict[str, Any]:
+def request(send: Send, settings: Settings) -> httpx.Request:
     connect = min(CONNECT_TIMEOUT, send.timeout)
-    return {
-        "method": send.call.method,
-        "url": send.url + send.call.path,
-        "content": send.call.body,
-        "headers": send.call.headers,
-        "timeout": httpx.Timeout(send.timeout, connect=connect, pool=None),
-    }
+    return httpx.Request(
+        send.call.method,
+        send.url + send.call.path,
+        content=send.call.body,
+        headers={**settings.headers, **send.call.headers},
+        extensions={"timeout": httpx.Timeout(send.timeout, connect=connect, pool=None).as_dict()},
+    )
 
 
-def answer(send: Send, response: httpx.Response, sent: float) -> Answer:
-    return Answer(send.url, response.status_code, response.headers, response.content, sent)
+def answer(send: Send, response: httpx.Response, content: bytes, sent: float) -> Answer:
+    return Answer(send.url, response.status_code, response.headers, content, sent)
 
 
 def no_answer(send: Send, error: httpx.HTTPError) -> NoAnswer:

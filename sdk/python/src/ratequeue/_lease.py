@@ -1,16 +1,24 @@
-"""A lease, and the heartbeat that keeps it. One implementation for threads and for asyncio."""
+"""A lease, and the heartbeat that keeps it. One implementation for threads and for asyncio.
+
+The handle that the caller has and the heart that beats in the background share the state of the lease, and the heart knows nothing
+of the handle. So a handle that nobody has any more is collected; then the heart stops, and the lease is released.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import warnings
+import weakref
 from collections.abc import Mapping
-from typing import Any, Callable, Generic, Optional, Protocol, TypeVar
+from functools import partial
+from typing import Any, Generic, Optional, Protocol, TypeVar
 
 from . import _usage, _wire
 from ._flows import Core, Grant
 from ._retry import Flow
-from ._wire import Ask, Load
+from ._runner import MakeFlow, Runner, Timer
+from ._wire import AcquireRequest, Load
 from .errors import LeaseLost, RateQueueError
 
 log = logging.getLogger("ratequeue")
@@ -18,6 +26,8 @@ log = logging.getLogger("ratequeue")
 BEAT_AFTER = 1 / 3
 """A lease is extended when this part of its time has passed."""
 BEAT_MIN = 0.01
+EXTENSIONS_MAX = 3
+"""How often a caller's extension is repeated while another is under way."""
 
 
 class Event(Protocol):
@@ -27,63 +37,120 @@ class Event(Protocol):
     def is_set(self) -> bool: ...
 
 
-class Timer(Protocol):
-    def cancel(self) -> Any: ...
-
-
-CallLater = Callable[[float, Callable[[], object]], Timer]
-Background = Callable[[Flow[None]], object]
 E = TypeVar("E", bound=Event)
 
 
+class State(Generic[E]):
+    """What the handle of a lease and its heart share."""
+
+    def __init__(self, runner: Runner, request: AcquireRequest, grant: Grant, lost: E) -> None:
+        self.runner = runner
+        self.core: Core = runner.core
+        self.request = request
+        self.grant = grant
+        self.lost = lost
+        self.ttl_ms: Optional[int] = request.fields.get("ttl_ms")
+        self.trusted_until = grant.trusted_until
+        self.used: Optional[Load] = None
+        self.released = False
+        self.why = "its time to live ran out before it could be extended"
+        self.pid = os.getpid()
+        # Extensions: those under way, and the one that was begun last.
+        self._under_way: list[object] = []
+        self._latest: Optional[object] = None
+        runner.owed[self] = self.release
+
+    @property
+    def id(self) -> str:
+        return self.grant.view.id
+
+    def release(self) -> Flow[bool]:
+        self.released = True
+        return self.core.release(self.id, self.used, self.trusted_until, self.lost.is_set())
+
+    def ending(self) -> Optional[MakeFlow]:
+        """What gives it back, once."""
+        self.released = True
+        if self.pid != os.getpid() or self not in self.runner.owed:
+            return None
+        if not self.grant.degraded:
+            return self.release
+        del self.runner.owed[self]
+        if self.grant.free is not None:
+            self.grant.free()
+        return None
+
+    def extend(self) -> Flow[bool]:
+        """Extends it by its time to live. Gives False when another extension was under way at the same time."""
+        if self.grant.degraded:
+            return True
+        this, alone = object(), not self._under_way
+        self._under_way.append(this)
+        self._latest = this
+        try:
+            until = yield from self.core.extend(self.id, self.ttl_ms, self.trusted_until)
+        finally:
+            self._under_way.remove(this)
+        alone = alone and self._latest is this
+        # Of several at once it is not known which the server decided last.
+        self.trusted_until = until if alone else min(until, self.trusted_until)
+        return alone
+
+
 class BaseLease(Generic[E]):
-    """A lease that is held. It is given back at the end of its block.
+    """A lease that is held, until the end of its block or :meth:`release`.
 
     Everything that relies on it (:attr:`fencing_token`, :meth:`check`, :meth:`report`, :meth:`report_from`) raises
-    :class:`~ratequeue.LeaseLost` once it may no longer be relied on.
+    :class:`~ratequeue.LeaseLost` once it may no longer be relied on, and after its release.
     """
 
-    def __init__(self, core: Core, ask: Ask, grant: Grant, lost: E) -> None:
-        self._core = core
-        self._ask = ask
-        self._grant = grant
-        self._used: Optional[Load] = None
-        self._trusted_until = grant.trusted_until
-        self._why = "its time to live ran out before it could be extended"
-        self._pid = os.getpid()
-        self.lost = lost
-        """An event that is set once the lease may no longer be relied on."""
+    def __init__(self, runner: Runner, request: AcquireRequest, grant: Grant, lost: E) -> None:
+        self._state = State(runner, request, grant, lost)
+        self._heart = Heart(self._state)
+        # Not at the end of the process: what is owed then is given back in any case.
+        self._dropped = weakref.finalize(self, _drop, self._state, self._heart)
+        self._dropped.atexit = False
 
     @property
     def id(self) -> str:
         """The id of the lease, the same for its whole life."""
-        return self._grant.view.id
+        return self._state.id
 
     @property
     def resource(self) -> str:
         """The resource it was granted for."""
-        return self._grant.view.resource
+        return self._state.grant.view.resource
+
+    @property
+    def lost(self) -> E:
+        """An event that is set once the lease may no longer be relied on, but not by its release."""
+        return self._state.lost
+
+    @property
+    def released(self) -> bool:
+        """Whether it was released, or its release has begun."""
+        return self._state.released
 
     @property
     def waited(self) -> float:
         """Seconds for which it waited in line."""
-        return self._grant.view.waited
+        return self._state.grant.view.waited
 
     @property
     def charged(self) -> Mapping[str, int]:
-        """What each limit was charged, without zeros."""
-        return self._grant.view.charged
+        """What it was charged, by limit; empty when :attr:`degraded`."""
+        return self._state.grant.view.charged
 
     @property
     def degraded(self) -> bool:
-        """True when no node granted it: it stands in while none can be reached (``on_unavailable``)."""
-        return self._grant.degraded
+        """True when no node decided it, but ``on_unavailable`` did."""
+        return self._state.grant.degraded
 
     @property
     def expires_in(self) -> float:
-        """Seconds for which it may still be relied on, if it is not extended; 0.0 when it is lost, 31 days when degraded."""
-        left = min(self._trusted_until - self._core.clock(), _wire.DURATION_MS_MAX / 1000)
-        return 0.0 if self.lost.is_set() else max(0.0, left)
+        """Seconds for which it may be relied on, if it is not extended; 0.0 when it is lost or released, 31 days when degraded."""
+        left = min(self._state.trusted_until - self._state.core.clock(), _wire.DURATION_MS_MAX / 1000)
+        return 0.0 if self.lost.is_set() or self.released else max(0.0, left)
 
     @property
     def fencing_token(self) -> int:
@@ -93,27 +160,33 @@ class BaseLease(Generic[E]):
         :class:`~ratequeue.LeaseLost`.
         """
         self.check()
-        return self._grant.view.fencing_token
+        return self._state.grant.view.fencing_token
 
     def check(self) -> None:
         """Raises :class:`~ratequeue.LeaseLost` once the lease may no longer be relied on."""
-        if not self.lost.is_set() and self._core.clock() >= self._trusted_until:
+        state = self._state
+        if state.released:
+            raise LeaseLost(
+                f"the lease {self.id} of {self.resource} was released. Use it before the end of its block, or acquire again.",
+                state="released",
+            )
+        if not self.lost.is_set() and state.core.clock() >= state.trusted_until:
             self.lost.set()
         if self.lost.is_set():
             raise LeaseLost(
-                f"the lease {self.id} of {self.resource} is lost: {self._why}. Stop the work, and acquire again; "
+                f"the lease {self.id} of {self.resource} is lost: {state.why}. Stop the work, and acquire again; "
                 "if the work takes long, give a longer ttl."
             )
 
     def report(self, used: Load) -> None:
-        """Says how much was used in all, in the unit of the load; it is told to the server at the end of the block.
+        """Says how much was used in all, in the unit of the load; it is told to the server when the lease is released.
 
         Less than the load is given back, more is charged. The last report counts. Raises
         :class:`~ratequeue.ConfigurationError` for what is no load, :class:`~ratequeue.LeaseLost`.
         """
         used = _wire.check_load("used", used)
         self.check()
-        self._used = used
+        self._state.used = used
 
     def report_from(self, response: Any) -> Optional[Load]:
         """Reports the usage that an answer of OpenAI, Anthropic or LangChain carries, and gives it.
@@ -121,54 +194,103 @@ class BaseLease(Generic[E]):
         None, and nothing is reported, when the answer carries none (OpenAI's streams carry it with
         ``stream_options={"include_usage": True}``, in the last chunk). Raises :class:`~ratequeue.LeaseLost`.
         """
-        used = _usage.used(response, self._ask.load)
+        used = _usage.used(response, self._state.request.load)
         if used is None:
-            log.warning("the answer says nothing about usage, so the whole load of lease %s stays charged", self.id)
             self.check()
+            log.warning("the answer says nothing about usage, so the whole load of lease %s stays charged", self.id)
             return None
         self.report(used)
         return used
 
     def __repr__(self) -> str:
-        state = "lost" if self.lost.is_set() else "degraded" if self.degraded else "held"
-        return f"<{type(self).__name__} {self.id} of {self.resource}, {state}>"
+        lost = "lost" if self.lost.is_set() else "degraded" if self.degraded else "held"
+        return f"<{type(self).__name__} {self.id} of {self.resource}, {'released' if self.released else lost}>"
 
-    def _closing(self) -> Optional[Flow[bool]]:
-        """What is to be done at the end of the block."""
-        if self._pid != os.getpid():
-            # It belongs to the parent process.
-            return None
-        if self._grant.degraded:
-            if self._grant.free is not None:
-                self._grant.free()
-            return None
-        return self._core.release(self.id, self._used, self._trusted_until)
+    def _ending(self) -> Optional[MakeFlow]:
+        """What is to be carried out to release it; None when there is nothing to do, or not by this process."""
+        make = self._state.ending()
+        self._heart.stop()
+        if make is None:
+            self._dropped.detach()
+        return make
+
+    def _ended(self, kept: Optional[bool]) -> None:
+        """The release is done, or goes on in the background."""
+        self._state.runner.owed.pop(self._state, None)
+        self._dropped.detach()
+        if kept is False:
+            self.lost.set()
+
+    def _extending(self, ttl: Optional[float]) -> Flow[None]:
+        """What extends it, once; raises :class:`~ratequeue.LeaseLost`."""
+        self.check()
+        return self._heart.extend(None if ttl is None else _wire.milliseconds("ttl", ttl, 1))
+
+
+def _drop(state: State[Any], heart: Heart[Any]) -> None:
+    """The handle was collected: nobody can release the lease any more."""
+    if state.pid != os.getpid() or state not in state.runner.owed:
+        return
+    try:
+        state.runner.call_soon(partial(_let_go, state, heart))
+    finally:
+        warnings.warn(
+            f"the lease {state.id} of {state.grant.view.resource} was dropped, and is released now: use it in a with block, or "
+            "call release()",
+            ResourceWarning,
+            stacklevel=2,
+        )
+
+
+def _let_go(state: State[Any], heart: Heart[Any]) -> None:
+    heart.stop()
+    make = state.ending()
+    if make is not None:
+        state.runner.in_background(make)
+        state.runner.owed.pop(state, None)
 
 
 class Heart(Generic[E]):
     """Extends a lease in the background, and says when it is lost."""
 
-    def __init__(self, lease: BaseLease[E], call_later: CallLater, background: Background) -> None:
-        self._lease = lease
-        self._call_later = call_later
-        self._background = background
+    def __init__(self, state: State[E]) -> None:
+        self._state = state
         self._timers: list[Timer] = []
-        self._stopped = lease.degraded
+        self._stopped = state.grant.degraded
 
     def start(self) -> None:
         """Starts, or starts over with the lease's present deadline."""
         self._cancel()
         if self._stopped:
             return
-        left = self._lease._trusted_until - self._lease._core.clock()
+        state = self._state
+        left = state.trusted_until - state.core.clock()
         self._timers = [
-            self._call_later(max(left, 0.0), self._over),
-            self._call_later(max(left * BEAT_AFTER, BEAT_MIN), self._beat_due),
+            state.runner.call_later(max(left, 0.0), self._over),
+            state.runner.call_later(max(left * BEAT_AFTER, BEAT_MIN), self._beat_due),
         ]
 
     def stop(self) -> None:
         self._stopped = True
         self._cancel()
+
+    def extend(self, ttl_ms: Optional[int]) -> Flow[None]:
+        """Extends the lease for its caller, from now on by this time to live. Raises what is in the way; unless it is lost, the
+        beats go on.
+        """
+        if ttl_ms is not None:
+            self._state.ttl_ms = ttl_ms
+        # No new beat meanwhile. One may be under way, and then its deadline may be the one that holds.
+        self._cancel()
+        try:
+            for _ in range(EXTENSIONS_MAX):
+                if (yield from self._state.extend()):
+                    break
+        except LeaseLost as error:
+            self._lose(error)
+            raise
+        finally:
+            self.start()
 
     def _cancel(self) -> None:
         timers, self._timers = self._timers, []
@@ -176,37 +298,34 @@ class Heart(Generic[E]):
             timer.cancel()
 
     def _over(self) -> None:
-        if not self._stopped and self._lease._core.clock() >= self._lease._trusted_until:
+        if not self._stopped and self._state.core.clock() >= self._state.trusted_until:
             self._lose(None)
 
     def _beat_due(self) -> None:
         if self._stopped:
             return
         try:
-            self._background(self._beat())
+            self._state.runner.in_background(self._beat)
         except Exception as error:
             # Without a thread for it now, there may be one in a moment.
-            log.warning("lease %s could not be extended: %s", self._lease.id, error)
+            log.warning("lease %s could not be extended: %s", self._state.id, error)
             self._again()
 
     def _beat(self) -> Flow[None]:
-        lease = self._lease
-        ttl_ms: Optional[int] = lease._ask.fields.get("ttl_ms")
         try:
-            until = yield from lease._core.extend(lease.id, ttl_ms, lease._trusted_until)
+            yield from self._state.extend()
         except LeaseLost as error:
             self._lose(error)
         except RateQueueError as error:
             # There may be time for another try.
-            log.info("lease %s could not be extended: %s", lease.id, error)
+            log.info("lease %s could not be extended: %s", self._state.id, error)
             self._again()
         else:
-            lease._trusted_until = until
             self.start()
 
     def _again(self) -> None:
         """Beats once more while there is time; when there is none, the lease is about to be lost."""
-        if self._lease._core.clock() < self._lease._trusted_until:
+        if self._state.core.clock() < self._state.trusted_until:
             self.start()
 
     def _lose(self, why: Optional[LeaseLost]) -> None:
@@ -214,6 +333,6 @@ class Heart(Generic[E]):
             return
         self.stop()
         if why is not None:
-            self._lease._why = f"the server has ended it ({why.state or why.code})"
-        log.warning("lease %s of %s is lost", self._lease.id, self._lease.resource)
-        self._lease.lost.set()
+            self._state.why = f"the server has ended it ({why.state or why.code})"
+        log.warning("lease %s of %s is lost: %s", self._state.id, self._state.grant.view.resource, self._state.why)
+        self._state.lost.set()

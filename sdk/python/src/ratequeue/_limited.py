@@ -1,25 +1,55 @@
-"""What the decorators share: how the load follows from a call's arguments, and which lease is held around a function."""
+"""What the decorators share: their arguments, how the load follows from a call's, and which lease is held around what runs."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import weakref
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional, TypedDict, Union
 
+from . import _wire
 from ._lease import BaseLease
+from ._settings import OnUnavailable, OnWait, Urls, fallback
 from ._wire import Load
 from .errors import ConfigurationError
 
 LoadOf = Union[Load, Callable[..., Load]]
 """A load, or a function of the decorated function's arguments that gives one."""
 
-_current: ContextVar[Optional[BaseLease[Any]]] = ContextVar("ratequeue_lease", default=None)
+
+class Options(TypedDict, total=False):
+    """The arguments of acquires that are made over and over, by a client: those of :func:`ratequeue.acquire`, but for the key."""
+
+    timeout: Optional[float]
+    priority: int
+    ttl: Optional[float]
+    on_unavailable: OnUnavailable
+    metadata: Optional[Mapping[str, str]]
+    on_wait: Optional[OnWait]
+    patience: Optional[float]
 
 
-def repeated(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of acquires that are made over and over. Raises :class:`ConfigurationError`."""
+class SharedOptions(Options, total=False):
+    """The same by the shared client."""
+
+    api_key: Optional[str]
+    base_url: Urls
+
+
+def checked(who: str, options: Mapping[str, Any], shared: bool = True) -> dict[str, Any]:
+    """The arguments, checked before the first call. Raises TypeError and :class:`ConfigurationError`, as a call would."""
     if options.get("idempotency_key") is not None:
         raise ConfigurationError("idempotency_key: each call is an acquire of its own, so leave the key out here")
+    for name in options:
+        if name not in (SharedOptions if shared else Options).__annotations__ and name != "idempotency_key":
+            raise TypeError(f"{who} got an unexpected keyword argument {name!r}")
+    given = [options.get(name) for name in ("ttl", "metadata", "patience")]
+    ttl, metadata, patience = given
+    _wire.acquire_request("r", 1, options.get("timeout"), options.get("priority", 5), ttl, None, metadata, patience)
+    if options.get("on_unavailable") is not None:
+        fallback(options["on_unavailable"])
     return dict(options)
 
 
@@ -27,12 +57,59 @@ def load_of(load: LoadOf, args: Any, kwargs: Any) -> Load:
     return load(*args, **kwargs) if callable(load) else load
 
 
-def current_lease() -> BaseLease[Any]:
-    """The lease that is held around the function that runs, for its ``report``.
+def name_of(function: Any) -> str:
+    """What a function is called in messages; not every callable has a name."""
+    return getattr(function, "__qualname__", None) or repr(function)
 
-    Raises :class:`~ratequeue.ConfigurationError` outside of a function with ``@limited``.
+
+def is_coroutine(function: Any) -> bool:
+    """Whether calls of it are to be awaited: a coroutine function, or an object that is called like one."""
+    return any(map(inspect.iscoroutinefunction, _what_runs(function)))
+
+
+def refuse_generators(function: Any) -> None:
+    """The body of a generator runs after the call has ended, and the lease with it."""
+    for kind, is_kind in (("a", inspect.isgeneratorfunction), ("an asynchronous", inspect.isasyncgenfunction)):
+        if any(map(is_kind, _what_runs(function))):
+            raise ConfigurationError(f"{name_of(function)} is {kind} generator function: use acquire in it instead")
+
+
+def _what_runs(function: Any) -> tuple[Any, Any]:
+    """The function that a call runs may be wrapped in ``functools.partial``, or a method of what is called."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function, type(function).__dict__.get("__call__")
+
+
+_Current = Optional["weakref.ref[BaseLease[Any]]"]
+# Weakly: a context must not keep a lease that nobody has any more.
+_current: ContextVar[_Current] = ContextVar("ratequeue_lease", default=None)
+
+
+def enter(lease: BaseLease[Any]) -> _Current:
+    """Makes a lease the current one; gives the one before."""
+    before = _current.get()
+    _current.set(weakref.ref(lease))
+    return before
+
+
+def leave(lease: BaseLease[Any], before: _Current) -> None:
+    """Makes the one before the current one again, where this one is: a block may be left in another context."""
+    now = _current.get()
+    if now is not None and now() is lease:
+        _current.set(before)
+
+
+def current_lease() -> BaseLease[Any]:
+    """The lease of the innermost block of ``acquire`` or function with ``@limited`` that runs, for its ``report``.
+
+    Tasks and ``asyncio.to_thread`` see the one of where they were started, threads of a pool see none. Raises
+    :class:`~ratequeue.ConfigurationError` where there is none.
     """
-    lease = _current.get()
+    lease = None if (current := _current.get()) is None else current()
     if lease is None:
-        raise ConfigurationError("there is no current lease: call this in a function with @limited")
+        raise ConfigurationError(
+            "there is no current lease: call this in a block of acquire, or in a function with @limited; to a thread of a pool "
+            "pass the lease on, or submit contextvars.copy_context().run"
+        )
     return lease

@@ -1,4 +1,4 @@
-"""The limiter of last resort: in this process only, sized as a part of the last known limits.
+"""The limiter of last resort: in this process only, sized as a part of the last known limits, or of those that were given.
 
 It stands in while no node can be reached and the caller chose ``on_unavailable=local(fraction)``. Each process keeps to
 its own part, so ``fraction`` is 1 / (number of processes) for the whole to keep within the limits. A part of a rate is at
@@ -7,15 +7,19 @@ most ``quota * fraction`` in any window; a bucket is treated as such a window to
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Optional, Union
 
+from ._resource import LimitSettings
 from ._wire import Load, is_number
 from .errors import ConfigurationError
 
+DENOMINATOR_MAX = 10**9
 POLL = 0.05
 """Seconds until a concurrency limit is looked at again."""
 
@@ -24,18 +28,35 @@ POLL = 0.05
 class Local:
     """What :func:`local` gives: how large a part of the limits this process may use by itself."""
 
-    fraction: float
+    fraction: Fraction
+    limits: Optional[Mapping[str, Mapping[str, Any]]] = field(default=None, hash=False)
 
 
-def local(fraction: float) -> Local:
+def local(fraction: Union[float, Fraction], limits: Optional[Mapping[str, LimitSettings]] = None) -> Local:
     """For ``on_unavailable``: limit in this process, to this part (over 0, at most 1) of the last known limits.
 
-    Take 1 / (number of processes). While the limits are not known yet, or the part of one of them is less than the load,
-    the call fails as with ``"deny"``.
+    Take 1 / (number of processes); a float counts as the fraction with a denominator of up to 10**9 that is nearest to it, so that
+    ``1 / 49`` of 49 is 1. ``limits`` are those of the resource, as :meth:`ratequeue.Resources.put` takes them: they count until a
+    node has said what the limits are, so that a process can start while no node decides. While none are known, or the part of
+    one of them is less than the load, the call fails as with ``"deny"``.
     """
     if not is_number(fraction) or not 0 < fraction <= 1:
         raise ConfigurationError(f"local: the fraction is {fraction!r}: give a number over 0 and at most 1")
-    return Local(fraction)
+    return Local(Fraction(fraction).limit_denominator(DENOMINATOR_MAX), _checked(limits))
+
+
+def _checked(limits: Optional[Mapping[str, Any]]) -> Optional[Mapping[str, Mapping[str, Any]]]:
+    if limits is None:
+        return None
+    for name, limit in limits.items() if isinstance(limits, Mapping) and limits else [("", {})]:
+        limit = limit if isinstance(limit, Mapping) else {}
+        kind = limit.get("kind")
+        needed = {"rate": ("quota", "window_ms"), "concurrency": ("quota",)}.get(str(kind), ())
+        if not needed or not all(isinstance(limit.get(key), int) for key in needed):
+            raise ConfigurationError(
+                f"local: limits[{name!r}] is {limit!r}: give them as in resources.put: kind and quota, and window_ms for a rate"
+            )
+    return {name: dict(limit) for name, limit in limits.items()}
 
 
 def cost(limit: Mapping[str, Any], load: Load) -> int:
@@ -49,16 +70,16 @@ def cost(limit: Mapping[str, Any], load: Load) -> int:
 
 
 class _Limit:
-    def __init__(self, view: Mapping[str, Any], fraction: float) -> None:
+    def __init__(self, view: Mapping[str, Any], fraction: Fraction) -> None:
         self.view = view
         self.resize(view, fraction)
         self.used = 0
         self._charges: deque[tuple[float, int]] = deque()
 
-    def resize(self, view: Mapping[str, Any], fraction: float) -> None:
+    def resize(self, view: Mapping[str, Any], fraction: Fraction) -> None:
         self.view = view
         self.window = view.get("window_ms", 0) / 1000
-        self.quota = int(view["quota"] * fraction)
+        self.quota = math.floor(view["quota"] * fraction)
 
     @property
     def is_rate(self) -> bool:
@@ -94,8 +115,9 @@ class LocalLimiter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._limits: dict[str, _Limit] = {}
+        self._freed: deque[Charged] = deque()
 
-    def resize(self, limits: Mapping[str, Mapping[str, Any]], fraction: float) -> None:
+    def resize(self, limits: Mapping[str, Mapping[str, Any]], fraction: Fraction) -> None:
         """Takes on the last known limits. What is in use of those that keep their name and kind stays so."""
         with self._lock:
             before, self._limits = self._limits, {}
@@ -109,6 +131,9 @@ class LocalLimiter:
     def acquire(self, load: Load, now: float) -> tuple[float, Charged]:
         """Charges all limits and gives 0, or charges none and gives the seconds until another try is worth it."""
         with self._lock:
+            while self._freed:
+                for limit, amount in self._freed.popleft():
+                    limit.free(amount)
             costs = [(limit, cost(limit.view, load)) for limit in self._limits.values()]
             wait = max(limit.wait(amount, now) for limit, amount in costs)
             if wait > 0:
@@ -118,7 +143,8 @@ class LocalLimiter:
             return 0.0, costs
 
     def release(self, charged: Charged) -> None:
-        """Frees what an acquire charged, whatever limits there are by now."""
-        with self._lock:
-            for limit, amount in charged:
-                limit.free(amount)
+        """Frees what an acquire charged, whatever limits there are by now.
+
+        Takes no lock: the lease may be collected while this thread holds it.
+        """
+        self._freed.append(charged)

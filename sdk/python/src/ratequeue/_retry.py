@@ -1,7 +1,7 @@
 """Which node is asked next, when, and until when. No I/O and no clock of its own: a flow says what is to be done.
 
-A *flow* is a generator. It yields what it wants done (:class:`Send`, :class:`Pause`, :class:`Tell`, :class:`Aside`) and is sent
-the outcome. The clients carry it out, one with blocking calls and one with asyncio, so that every decision is made in one place.
+A *flow* is a generator. It yields what it wants done (:class:`Send`, :class:`Pause`, :class:`Progress`, :class:`Background`) and is
+sent the outcome. The clients carry it out, one with blocking calls and one with asyncio, so that decisions are made in one place.
 
 The rules are those of the Rust client, and in the table of ``sdk/conformance``: one key for the whole life of a call; on a
 connection that fails, on every 5xx, whoever answers it, and on ``too-many-requests``, the same call goes to the next node, which
@@ -15,9 +15,9 @@ from __future__ import annotations
 import random
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Callable, TypeVar, Union
+from typing import Any, Callable, Optional, TypeVar, Union
 
-from . import _wire
+from . import _answers
 from ._nodes import Nodes
 from ._wire import Answer, Call, NoAnswer
 from .errors import RateQueueError, Unavailable
@@ -46,18 +46,19 @@ class Pause:
 
 
 @dataclass(frozen=True)
-class Tell:
-    """Tell the caller where it stands in line."""
+class Progress:
+    """Progress the caller where it stands in line."""
 
     position: int
     retry_after: float
 
 
 @dataclass(frozen=True)
-class Aside:
-    """Carry this flow out in the background, and go on at once."""
+class Background:
+    """Carry a flow out in the background, and go on at once."""
 
-    flow: Generator[Any, Any, Any]
+    make: Callable[[], Generator[Any, Any, Any]]
+    """Makes the flow, also once more: what was broken off when its loop ended starts over."""
 
 
 class Cut(Exception):
@@ -73,7 +74,7 @@ class Cut(Exception):
         self.lived = lived
 
 
-Effect = Union[Send, Pause, Tell, Aside]
+Effect = Union[Send, Pause, Progress, Background]
 Reply = Union[Answer, NoAnswer, None]
 T = TypeVar("T")
 Flow = Generator[Effect, Reply, T]
@@ -104,10 +105,13 @@ def call(
     ``budget`` is in seconds, and does not count the time for which the server holds the call open; ``until`` is a time by
     the clock at which it ends in any case. Raises what the answer means, :class:`Cut`, or :class:`Unavailable` when the time is up.
     """
-    deadline = min(clock() + request.hold + budget, until)
+    began = clock()
+    deadline = min(began + request.hold + budget, until)
     left = budget
     pause = pauses()
     untried = set(nodes.urls)
+    # What a node said says more than the silence of another.
+    said: Optional[RateQueueError] = None
     # Once one try may have had an effect, the call as a whole may have.
     no_effect = True
     while True:
@@ -127,11 +131,11 @@ def call(
             nodes.prefer(request.subject, reply.leader, clock())
             if reply.status < 300:
                 return reply
-            failure = _wire.error(reply)
-            if not _wire.repeatable(failure):
+            failure = said = _answers.error(reply)
+            if not _answers.repeatable(failure):
                 failure._unclear = not no_effect
                 raise failure
-            if request.hold and _wire.from_gateway(failure):
+            if request.hold and _answers.from_gateway(failure):
                 raise Cut(url, clock() - sent)
             nothing_happened = isinstance(failure, Unavailable) and failure.no_effect
             nodes.move_on(request.subject, url)
@@ -146,32 +150,36 @@ def call(
                 request = request.again or request
         no_effect = no_effect and nothing_happened
         # Where nothing happened, a node that was not asked yet is asked at once; but not one of those that have too much to do.
-        overloaded = failure.code == _wire.OVERLOADED
+        overloaded = failure.code == _answers.OVERLOADED
         seconds = 0.0 if nothing_happened and untried and not overloaded else next(pause)
         # The time for which a call was held open does not count, and from the first failure on the budget runs.
         deadline = min(deadline, clock() + left)
         left = deadline - clock()
         if left <= TRY_TIMEOUT_MIN:
-            raise gave_up(nodes, failure, budget, no_effect, request)
+            raise gave_up(nodes, failure, said or failure, clock() - began, no_effect, request)
         seconds = min(seconds, left - TRY_TIMEOUT_MIN)
         left -= seconds
         if seconds:
             yield Pause(seconds)
 
 
-def gave_up(nodes: Nodes, last: RateQueueError, budget: float, no_effect: bool, request: Call) -> Unavailable:
+def gave_up(
+    nodes: Nodes, last: RateQueueError, said: RateQueueError, took: float, no_effect: bool, request: Call
+) -> Unavailable:
+    """The error of a call that no node decided; ``said`` is the last failure that a node had words for."""
     happened = "nothing happened" if no_effect else "it is not known whether the call took effect"
-    text = (
-        f"no node decided the call within {budget:.3g} s ({happened}). The last one said: {last}. "
-        f"Check that nodes run at {', '.join(nodes.urls)}"
-    )
+    texts = [f"no node decided the call within {took:.2g} s ({happened}). The last answer: {said}"]
+    if said is not last:
+        texts.append(f"After that: {last}")
+    if last.code is None:
+        texts.append(f"Check that nodes run at {', '.join(nodes.urls)}")
     error = Unavailable(
-        text,
+        ". ".join(text.rstrip(".") for text in texts) + ".",
         no_effect=no_effect,
         # Not a code that says that nothing happened, where that is not known.
         code=last.code if no_effect or not getattr(last, "no_effect", False) else None,
         status=last.status,
         request_id=request.headers.get("idempotency-key"),
     )
-    error.__cause__ = last
+    error.__cause__ = said
     return error

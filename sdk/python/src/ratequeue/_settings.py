@@ -8,12 +8,13 @@ import re
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Literal, Optional, Union
 
 import httpx
 
 from ._local import Local
-from ._wire import is_number
+from ._version import __version__
+from ._wire import check_patience
 from .errors import ConfigurationError
 
 URL_DEFAULT = "http://127.0.0.1:7600"
@@ -21,10 +22,13 @@ URLS_MAX = 64
 PATIENCE = 20.0
 """Seconds for which a call goes on when no node decides it. Well inside the 60 s for which the server remembers a key."""
 
+TRY_PATIENCE = 1.0
+"""The same for calls that are not to wait."""
+
 _API_KEY = re.compile(r"[!-~]+\Z")
 
 Urls = Union[str, Sequence[str], None]
-OnUnavailable = Union[str, Local]
+OnUnavailable = Union[Literal["deny", "allow"], Local]
 OnWait = Callable[[int, float], Any]
 
 
@@ -42,7 +46,7 @@ class Settings:
 
     @property
     def headers(self) -> dict[str, str]:
-        headers = {"content-type": "application/json", "user-agent": "ratequeue-python"}
+        headers = {"content-type": "application/json", "user-agent": f"ratequeue-python/{__version__}"}
         if self.api_key:
             headers["authorization"] = f"Bearer {self.api_key}"
         return headers
@@ -66,8 +70,7 @@ def settings(
     proxy: Optional[str] = None,
 ) -> Settings:
     """Checks the arguments of a client. Raises :class:`ConfigurationError`."""
-    if not is_number(patience) or not patience > 0:
-        raise ConfigurationError(f"patience is {patience!r}: give seconds, more than 0")
+    check_patience(patience)
     if api_key is None:
         api_key = os.environ.get("RATEQUEUE_API_KEY") or None
     if isinstance(api_key, str):
@@ -101,21 +104,30 @@ def _url(text: str) -> str:
     if "@" in text:
         raise ConfigurationError("base_url: a URL with a user or a password in it is refused: give api_key instead")
     try:
-        url = httpx.URL(text)
+        url = httpx.URL(text if "://" in text else f"http://{text}")
     except httpx.InvalidURL:
         url = httpx.URL("")
     if url.scheme not in ("http", "https") or not url.host or not 0 < (url.port or 80) < 2**16:
         raise ConfigurationError(
-            f"{text!r} is no URL of a node: give one like http://127.0.0.1:7600, several separated by commas"
+            f"{text!r} is no URL of a node: give one like http://127.0.0.1:7600, or 127.0.0.1:7600; several separated by commas"
         )
-    # Each call has a path of its own, which begins with /v1. What comes after the address would be lost, or double it.
+    # Each call has a path of its own, which begins with /v1: that one may be there already. Anything else would be lost.
     address = f"{url.scheme}://{url.netloc.decode()}"
-    for what, given in (("query", "?" in text), ("fragment", "#" in text), ("path", url.path.strip("/"))):
+    for what, given in (
+        ("query", "?" in text),
+        ("fragment", "#" in text),
+        ("path", url.path.strip("/") not in ("", "v1")),
+    ):
         if given:
             raise ConfigurationError(
-                f"base_url: a URL with a {what} is refused: give it as {address}, the client adds /v1 and what follows"
+                f"base_url: a URL with a {what} is refused: give it as {address}, the client adds what follows"
             )
-    return text.rstrip("/")
+    # As nodes write their addresses: a name means the same in any case.
+<<<<<<< HEAD
+    return address.lower()
+=======
+    return text.rstrip("/").lower()
+>>>>>>> 039d2d3c5fa16760c6c77ff98bd2da5e0b7f434d
 
 
 def fallback(choice: OnUnavailable) -> OnUnavailable:

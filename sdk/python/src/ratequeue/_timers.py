@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import queue
 import threading
 import time
 from typing import Callable, Optional
@@ -13,32 +14,43 @@ log = logging.getLogger("ratequeue")
 
 IDLE = 5.0
 """Seconds after which the thread ends when nothing is due any more."""
+CANCELLED_MIN = 64
+"""So many cancelled timers may stay in the heap; beyond it, as many as there are others."""
 
 
 class Entry:
     """One timer."""
 
-    def __init__(self, due: float, call: Callable[[], object]) -> None:
+    def __init__(self, due: float, call: Callable[[], object], cancelled: Callable[[], None]) -> None:
         self.due = due
         self.call: Optional[Callable[[], object]] = call
+        self._cancelled = cancelled
 
     def cancel(self) -> None:
-        self.call = None
+        if self.call is not None:
+            self.call = None
+            self._cancelled()
 
 
 class Timers:
-    """Calls functions later. They must not block: what takes time gets a thread of its own from :func:`in_thread`."""
+    """Calls functions later. They must not block: what takes time gets a thread of its own."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._due: list[tuple[float, int, Entry]] = []
+        self._cancelled = 0
         self._order = itertools.count()
+        # What is called at once. None only wakes the thread, which waits here.
+        self._now: queue.SimpleQueue[Optional[Callable[[], object]]] = queue.SimpleQueue()
         self._thread: Optional[threading.Thread] = None
         self._closed = False
 
+    def __len__(self) -> int:
+        return len(self._due)
+
     def call_later(self, seconds: float, call: Callable[[], object]) -> Entry:
-        entry = Entry(time.monotonic() + seconds, call)
-        with self._changed:
+        entry = Entry(time.monotonic() + seconds, call, self._note_cancelled)
+        with self._lock:
             first = not self._due or entry.due < self._due[0][0]
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name="ratequeue-timers", daemon=True)
@@ -46,49 +58,80 @@ class Timers:
                 thread.start()
                 self._thread = thread
             elif first:
-                self._changed.notify()
+                self._now.put(None)
             heapq.heappush(self._due, (entry.due, next(self._order), entry))
         return entry
 
+    def call_soon(self, call: Callable[[], object]) -> None:
+        """Calls a function in the thread, which is there while something is due.
+
+        Takes no lock of its own, so that it may be called when an object is collected, in the middle of anything.
+        """
+        if self._thread is None:
+            in_thread(call)
+        else:
+            self._now.put(call)
+
     def close(self) -> None:
         """Ends the thread. What is still due is not called."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._due.clear()
             thread = self._thread
-            self._changed.notify()
+            self._now.put(None)
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=IDLE)
 
+    def _note_cancelled(self) -> None:
+        """Keeps the heap small: a lease's timers are due long after it was released."""
+        with self._lock:
+            self._cancelled += 1
+            if self._cancelled > max(CANCELLED_MIN, len(self._due) // 2):
+                self._due = [timer for timer in self._due if timer[2].call is not None]
+                heapq.heapify(self._due)
+                self._cancelled = 0
+
     def _run(self) -> None:
         while True:
-            entry = self._next()
-            if entry is None:
+            with self._lock:
+                wait = self._due[0][0] - time.monotonic() if self._due else IDLE
+            try:
+                soon = self._now.get(timeout=max(0.0, wait))
+            except queue.Empty:
+                soon = None
+            for call in [soon, *self._take()]:
+                if call is not None:
+                    try:
+                        call()
+                    except Exception:
+                        log.exception("a timer failed")
+            if self._is_over(wait):
                 return
-            call, entry.call = entry.call, None
-            if call is not None:
-                try:
-                    call()
-                except Exception:
-                    log.exception("a timer failed")
 
-    def _next(self) -> Optional[Entry]:
-        with self._changed:
-            while not self._closed:
-                while self._due and self._due[0][2].call is None:
-                    heapq.heappop(self._due)
-                if not self._due:
-                    if not self._changed.wait(IDLE) and not self._due:
-                        break
-                    continue
-                left = self._due[0][0] - time.monotonic()
-                if left <= 0:
-                    return heapq.heappop(self._due)[2]
-                self._changed.wait(left)
+    def _is_over(self, waited: float) -> bool:
+        """Whether the thread ends: after the end, or when nothing was due for a while."""
+        with self._lock:
+            idle = waited == IDLE and not self._due
+            if not self._now.empty() or not (self._closed or idle):
+                return False
             self._thread = None
-            return None
+            return True
+
+    def _take(self) -> list[Optional[Callable[[], object]]]:
+        """What is due now."""
+        calls: list[Optional[Callable[[], object]]] = []
+        with self._lock:
+            while self._due and self._due[0][0] <= time.monotonic():
+                entry = heapq.heappop(self._due)[2]
+                call, entry.call = entry.call, None
+                if call is None:
+                    self._cancelled -= 1
+                calls.append(call)
+        return calls
 
 
-def in_thread(run: Callable[[], object]) -> None:
+def in_thread(run: Callable[[], object]) -> threading.Thread:
     """Runs something that takes time. The thread does not keep the process alive."""
-    threading.Thread(target=run, name="ratequeue-beat", daemon=True).start()
+    thread = threading.Thread(target=run, name="ratequeue-beat", daemon=True)
+    thread.start()
+    return thread

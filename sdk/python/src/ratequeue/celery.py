@@ -8,8 +8,9 @@
     def summarise(text): ...
 
 A worker does not wait in line for long: when it is not the task's turn within ``ratequeue_timeout`` seconds, the task goes back
-to the broker and is tried again after the time that the server names. That counts as none of the task's own retries. In the task,
-``ratequeue.current_lease()`` gives the lease.
+to the broker and is tried again after the time that the server names. That counts as none of the task's own retries. Its place in
+line is given up meanwhile, for a place is kept only for a caller that waits: where tasks must go in order, let them wait, with a
+longer ``ratequeue_timeout``. In the task, ``ratequeue.current_lease()`` gives the lease.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class RateQueueTask:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         task: Any = self
         call: Any = super().__call__  # type: ignore[misc]
-        options = _limited.repeated(self.ratequeue_options)
+        options = _limited.checked("ratequeue_options", self.ratequeue_options, shared=self.ratequeue_client is None)
         ask = acquire if self.ratequeue_client is None else self.ratequeue_client.acquire
 
         def acquiring(load: Load) -> Any:

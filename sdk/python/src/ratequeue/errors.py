@@ -51,8 +51,8 @@ class Rejected(_Blocked):
     """The limits do not allow it now, and the call was not to wait."""
 
 
-class WaitTimeout(_Blocked):
-    """It was not its turn before the time to wait ran out. Its place in line is gone."""
+class WaitTimeout(_Blocked, TimeoutError):
+    """It was not its turn before the time to wait ran out. Its place in line is gone. A ``TimeoutError`` too."""
 
 
 class QueueFull(_Blocked):
@@ -106,5 +106,17 @@ class AuthError(RateQueueError):
     """The API key is missing, unknown, or does not allow this."""
 
 
+class NotFound(RateQueueError):
+    """There is no such resource, or not any more."""
+
+
+class Conflict(RateQueueError):
+    """Something is otherwise than the call takes for granted, and was so before it; nothing happened.
+
+    ``code`` says what: ``"version-conflict"`` (somebody else changed the resource, or it exists), ``"placement-conflict"`` (it
+    lives elsewhere), ``"idempotency-conflict"`` (the key was used for another call).
+    """
+
+
 class ConfigurationError(RateQueueError):
-    """The call cannot work as it is written: an argument, a name, a resource or a URL is wrong."""
+    """The call cannot work as it is written: an argument, a name, the form of a resource or a URL is wrong."""

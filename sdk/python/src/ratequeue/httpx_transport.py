@@ -1,4 +1,4 @@
-"""httpx transports that hold a lease for each request, from before it is sent until its response is closed.
+"""httpx transports that hold a lease for each request, from before it is sent until its body was read or its response closed.
 
 http = httpx.Client(transport=RateQueueTransport("partner-api"))
 """
@@ -6,15 +6,19 @@ http = httpx.Client(transport=RateQueueTransport("partner-api"))
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Callable, Optional, Union
 
 import httpx
 
 from . import _limited, aio
 from ._async_client import Acquire as AsyncAcquire
 from ._async_client import AsyncClient
-from ._client import Acquire, Client
+from ._async_client import Lease as AsyncLease
+from ._client import Acquire, Client, Lease
 from ._wire import Load
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 LoadOfRequest = Union[Load, Callable[[httpx.Request], Load]]
 """A load, or a function of the request that gives one."""
@@ -25,18 +29,19 @@ def _load(load: LoadOfRequest, request: httpx.Request) -> Load:
 
 
 class _Stream(httpx.SyncByteStream):
-    def __init__(self, stream: httpx.SyncByteStream, lease: Acquire[Any]) -> None:
+    def __init__(self, stream: httpx.SyncByteStream, lease: Lease) -> None:
         self._stream = stream
         self._lease = lease
 
     def __iter__(self) -> Iterator[bytes]:
         yield from self._stream
+        self._lease.release()
 
     def close(self) -> None:
         try:
             self._stream.close()
         finally:
-            self._lease.__exit__(None, None, None)
+            self._lease.release()
 
 
 class RateQueueTransport(httpx.BaseTransport):
@@ -53,25 +58,24 @@ class RateQueueTransport(httpx.BaseTransport):
         *,
         transport: Optional[httpx.BaseTransport] = None,
         client: Optional[Client] = None,
-        **options: Any,
+        **options: Unpack[_limited.SharedOptions],
     ) -> None:
         from . import acquire
 
-        self._acquire: Callable[..., Acquire[Any]] = client.acquire if client is not None else acquire
+        self._acquire: Callable[..., Acquire[Lease]] = client.acquire if client is not None else acquire
         self._resource = resource
         self._load = load
         self._transport = transport or httpx.HTTPTransport()
-        self._options = _limited.repeated(options)
+        self._options = _limited.checked("RateQueueTransport", options, shared=client is None)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        lease = self._acquire(self._resource, _load(self._load, request), **self._options)
-        lease.__enter__()
+        lease = self._acquire(self._resource, _load(self._load, request), **self._options).open()
         try:
             response = self._transport.handle_request(request)
             assert isinstance(response.stream, httpx.SyncByteStream)
             response.stream = _Stream(response.stream, lease)
         except BaseException:
-            lease.__exit__(None, None, None)
+            lease.release()
             raise
         return response
 
@@ -80,19 +84,20 @@ class RateQueueTransport(httpx.BaseTransport):
 
 
 class _AsyncStream(httpx.AsyncByteStream):
-    def __init__(self, stream: httpx.AsyncByteStream, lease: AsyncAcquire[Any]) -> None:
+    def __init__(self, stream: httpx.AsyncByteStream, lease: AsyncLease) -> None:
         self._stream = stream
         self._lease = lease
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for part in self._stream:
             yield part
+        await self._lease.release()
 
     async def aclose(self) -> None:
         try:
             await self._stream.aclose()
         finally:
-            await self._lease.__aexit__(None, None, None)
+            await self._lease.release()
 
 
 class AsyncRateQueueTransport(httpx.AsyncBaseTransport):
@@ -105,23 +110,22 @@ class AsyncRateQueueTransport(httpx.AsyncBaseTransport):
         *,
         transport: Optional[httpx.AsyncBaseTransport] = None,
         client: Optional[AsyncClient] = None,
-        **options: Any,
+        **options: Unpack[_limited.SharedOptions],
     ) -> None:
-        self._acquire: Callable[..., AsyncAcquire[Any]] = client.acquire if client is not None else aio.acquire
+        self._acquire: Callable[..., AsyncAcquire[AsyncLease]] = client.acquire if client is not None else aio.acquire
         self._resource = resource
         self._load = load
         self._transport = transport or httpx.AsyncHTTPTransport()
-        self._options = _limited.repeated(options)
+        self._options = _limited.checked("AsyncRateQueueTransport", options, shared=client is None)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        lease = self._acquire(self._resource, _load(self._load, request), **self._options)
-        await lease.__aenter__()
+        lease = await self._acquire(self._resource, _load(self._load, request), **self._options).open()
         try:
             response = await self._transport.handle_async_request(request)
             assert isinstance(response.stream, httpx.AsyncByteStream)
             response.stream = _AsyncStream(response.stream, lease)
         except BaseException:
-            await lease.__aexit__(None, None, None)
+            await lease.release()
             raise
         return response
 

@@ -8,7 +8,7 @@ stays charged: rates hold, limits on concurrency do not. For those, put ``ratequ
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from langchain_core.rate_limiters import BaseRateLimiter
 
@@ -18,6 +18,9 @@ from . import try_acquire as shared_try_acquire
 from ._async_client import AsyncClient
 from ._client import Client
 from ._wire import Load
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class RateQueueRateLimiter(BaseRateLimiter):
@@ -35,14 +38,14 @@ class RateQueueRateLimiter(BaseRateLimiter):
         *,
         client: Optional[Client] = None,
         async_client: Optional[AsyncClient] = None,
-        timeout: Optional[float] = None,
-        **options: Any,
+        **options: Unpack[_limited.SharedOptions],
     ) -> None:
         self._resource = resource
         self._load = load
-        self._timeout = timeout
-        self._options = _limited.repeated(options)
-        self._try_options = {name: value for name, value in self._options.items() if name != "on_wait"}
+        self._options = _limited.checked(
+            "RateQueueRateLimiter", options, shared=client is None and async_client is None
+        )
+        self._try_options = {name: value for name, value in self._options.items() if name not in ("on_wait", "timeout")}
         self._acquire: Callable[..., Any] = client.acquire if client else shared_acquire
         self._try_acquire: Callable[..., Any] = client.try_acquire if client else shared_try_acquire
         self._async_acquire: Callable[..., Any] = async_client.acquire if async_client else aio.acquire
@@ -53,7 +56,7 @@ class RateQueueRateLimiter(BaseRateLimiter):
         if not blocking:
             with self._try_acquire(self._resource, self._load, **self._try_options) as lease:
                 return lease is not None
-        with self._acquire(self._resource, self._load, timeout=self._timeout, **self._options):
+        with self._acquire(self._resource, self._load, **self._options):
             return True
 
     async def aacquire(self, *, blocking: bool = True) -> bool:
@@ -61,5 +64,5 @@ class RateQueueRateLimiter(BaseRateLimiter):
         if not blocking:
             async with self._async_try_acquire(self._resource, self._load, **self._try_options) as lease:
                 return lease is not None
-        async with self._async_acquire(self._resource, self._load, timeout=self._timeout, **self._options):
+        async with self._async_acquire(self._resource, self._load, **self._options):
             return True

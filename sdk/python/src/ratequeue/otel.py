@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Callable, Optional
 
-from ._wire import Ask
-from .errors import QueueFull, RateQueueError, Rejected
+from ._wire import AcquireRequest
+from .errors import QueueFull, RateQueueError, Rejected, WaitTimeout
 
 Granted = Callable[[str, float, bool], None]
 
@@ -25,15 +25,15 @@ def tracer() -> Any:
 
 
 @contextmanager
-def acquiring(tracer: Any, ask: Ask) -> Iterator[Granted]:
+def acquiring(tracer: Any, request: AcquireRequest) -> Iterator[Granted]:
     """A span around an acquire, if there is a tracer; gives what is to be called when it is granted."""
     if tracer is None:
         yield lambda lease_id, waited, degraded: None
         return
-    load = ask.load if isinstance(ask.load, int) else sum(ask.load.values())
+    load = request.load if isinstance(request.load, int) else sum(request.load.values())
     attributes = {
-        "ratequeue.resource": ask.resource,
-        "ratequeue.priority": ask.fields["priority"],
+        "ratequeue.resource": request.resource,
+        "ratequeue.priority": request.fields["priority"],
         "ratequeue.load": load,
     }
     refused: Optional[RateQueueError] = None
@@ -46,7 +46,7 @@ def acquiring(tracer: Any, ask: Ask) -> Iterator[Granted]:
 
         try:
             yield granted
-        except (Rejected, QueueFull) as error:
+        except (Rejected, QueueFull, WaitTimeout) as error:
             # An answer like any other, so it passes the span by.
             span.set_attribute("ratequeue.refused", error.code or "degraded")
             refused = error

@@ -3,19 +3,23 @@
     session = requests.Session()
     session.mount("https://api.example.com/", RateQueueAdapter("partner-api"))
 
-The lease is released when the body has been read; with ``stream=True``, when the response is closed (use ``with``).
+The lease is released when the body has been read to its end, when the response is closed, and when it is dropped.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, Union
+import weakref
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 import requests
 from requests.adapters import HTTPAdapter
 
 from . import _limited
-from ._client import Acquire, Client
+from ._client import Acquire, Client, Lease
 from ._wire import Load
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 LoadOfRequest = Union[Load, Callable[[requests.PreparedRequest], Load]]
 """A load, or a function of the request that gives one."""
@@ -36,44 +40,49 @@ class RateQueueAdapter(HTTPAdapter):
         *,
         client: Optional[Client] = None,
         adapter: Optional[dict[str, Any]] = None,
-        **options: Any,
+        **options: Unpack[_limited.SharedOptions],
     ) -> None:
         from . import acquire
 
         super().__init__(**(adapter or {}))
-        self._acquire: Callable[..., Acquire[Any]] = client.acquire if client is not None else acquire
+        self._acquire: Callable[..., Acquire[Lease]] = client.acquire if client is not None else acquire
         self._resource = resource
         self._load = load
-        self._options = _limited.repeated(options)
+        self._options = _limited.checked("RateQueueAdapter", options, shared=client is None)
 
     def send(
         self, request: requests.PreparedRequest, stream: bool = False, *args: Any, **kwargs: Any
     ) -> requests.Response:
         load = self._load(request) if callable(self._load) else self._load
-        lease = self._acquire(self._resource, load, **self._options)
-        lease.__enter__()
+        lease = self._acquire(self._resource, load, **self._options).open()
         try:
             response = super().send(request, stream, *args, **kwargs)
             if not stream:
                 # Read here what the session would read right after.
                 _ = response.content
         except BaseException:
-            lease.__exit__(None, None, None)
+            lease.release()
             raise
         if stream:
-            _release_at_close(response, lease)
+            _release_after(response.raw, lease)
         else:
-            lease.__exit__(None, None, None)
+            lease.release()
         return response
 
 
-def _release_at_close(response: requests.Response, lease: Acquire[Any]) -> None:
-    close = response.close
+def _release_after(raw: Any, lease: Lease) -> None:
+    """Releases a lease when urllib3 gives a response's connection back: at the end of the body, and when it is closed.
 
-    def closing() -> None:
+    The response keeps the lease, and nothing else does, so that both are dropped together.
+    """
+    again = weakref.ref(raw)
+
+    def release_conn() -> None:
         try:
-            close()
+            raw = again()
+            if raw is not None:
+                type(raw).release_conn(raw)
         finally:
-            lease.__exit__(None, None, None)
+            lease.release()
 
-    response.close = closing  # type: ignore[method-assign]
+    raw.release_conn = release_conn

@@ -1,0 +1,172 @@
+"""Carries flows out in an event loop of asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+import time
+import weakref
+from collections.abc import AsyncGenerator
+from typing import Any, Callable, Optional, TypeVar
+
+import httpx
+
+from . import _http
+from ._flows import GIVE_UP_TIMEOUT, Core
+from ._retry import Background, Flow, Pause, Reply, Send
+from ._runner import MakeFlow, Runner, Timer
+from ._settings import OnWait
+from ._shards import Shards
+from ._threads import Blocking
+from ._timers import in_thread
+
+T = TypeVar("T")
+
+
+class InLoop(Runner):
+    """The connections and background tasks of a client in one event loop."""
+
+    def __init__(self, core: Core, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(core)
+        # The loop must not be kept alive by what hangs on it.
+        self._loop = weakref.ref(loop)
+        self._shards = Shards(functools.partial(_http.transport, core.settings, httpx.AsyncHTTPTransport))
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._broken_off: list[MakeFlow] = []
+        self.closed = False
+        self._until_shutdown = self._open_until_shutdown()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        loop = self._loop()
+        assert loop is not None, "it runs"
+        return loop
+
+    def call_later(self, seconds: float, call: Callable[[], object]) -> Timer:
+        return self.loop.call_later(seconds, call)
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        loop = self._loop()
+        try:
+            if loop is not None:
+                loop.call_soon_threadsafe(call)
+                return
+        except RuntimeError:
+            # It was closed.
+            pass
+        in_thread(call)
+
+    async def open(self) -> None:
+        await self._until_shutdown.__anext__()
+
+    async def aclose(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=GIVE_UP_TIMEOUT)
+            for task in self._tasks:
+                task.cancel()
+        await self._until_shutdown.aclose()
+
+    async def run(self, flow: Flow[T], on_wait: Optional[OnWait] = None) -> T:
+        """Carries a flow out."""
+        with contextlib.closing(flow):
+            return await self._steps(flow, on_wait)
+
+    async def finish(self, make: MakeFlow, timeout: float = GIVE_UP_TIMEOUT) -> None:
+        """Carries a flow out even when the caller is cancelled once more; waits for it so many seconds."""
+        await asyncio.wait({self.in_background(make)}, timeout=timeout)
+
+    def in_background(self, make: MakeFlow) -> Any:
+        loop = self._loop()
+        if loop is None or loop.is_closed():
+            return in_thread(functools.partial(self._give_back, {make: make}, time.monotonic() + GIVE_UP_TIMEOUT))
+        return self._keep(self._run_to_the_end(make))
+
+    def end(self, until: float) -> None:
+        if self.owed:
+            owed, self.owed = self.owed, {}
+            self._give_back(owed, until)
+
+    def _give_back(self, owed: dict[object, MakeFlow], until: float) -> None:
+        blocking = Blocking(self.core)
+        blocking.owed = owed
+        blocking.end(until)
+        blocking.close()
+
+    async def _run_to_the_end(self, make: MakeFlow) -> None:
+        try:
+            await self.run(make())
+        except asyncio.CancelledError:
+            # At its end asyncio.run cancels all tasks. What is left to do is done when it shuts down asynchronous generators.
+            if not self.closed:
+                self._broken_off.append(make)
+            raise
+
+    async def _open_until_shutdown(self) -> AsyncGenerator[None, None]:
+        """Closes the connections when it is closed, and that is also when the loop shuts down its asynchronous generators."""
+        try:
+            yield
+        finally:
+            if not self.closed:
+                await self._shut_down()
+            for pool in self._shards.clear():
+                await pool.aclose()
+
+    async def _shut_down(self) -> None:
+        """The loop is about to end: gives back what was broken off, and what is held by tasks and objects that end with it.
+
+        With calls that block, in a thread: httpx makes asynchronous generators, which are not to be made any more.
+        """
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.closed = True
+        self.owed.update((object(), make) for make in self._broken_off)
+        await self.loop.run_in_executor(None, self.end, time.monotonic() + GIVE_UP_TIMEOUT)
+
+    async def _steps(self, flow: Flow[T], on_wait: Optional[OnWait]) -> T:
+        reply: Reply = None
+        while True:
+            try:
+                effect = flow.send(reply)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            reply = None
+            if isinstance(effect, Send):
+                reply = await self._send(effect)
+            elif isinstance(effect, Pause):
+                await asyncio.sleep(effect.seconds)
+            elif isinstance(effect, Background):
+                self.in_background(effect.make)
+            elif on_wait is not None:
+                told = on_wait(effect.position, effect.retry_after)
+                if inspect.isawaitable(told):
+                    await told
+
+    async def _send(self, send: Send) -> Reply:
+        shard = self._shards.take()
+        sent = self.core.clock()
+        try:
+            response = await shard[0].handle_async_request(_http.request(send, self.core.settings))
+            try:
+                return _http.answer(send, response, await response.aread(), sent)
+            finally:
+                await response.aclose()
+        except httpx.HTTPError as error:
+            return _http.no_answer(send, error)
+        finally:
+            idle = self._shards.give(shard)
+            if idle is not None:
+                self._keep(idle.aclose())
+
+    def _keep(self, coroutine: Any) -> asyncio.Task[Any]:
+        # The loop itself keeps only weak references to its tasks.
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
