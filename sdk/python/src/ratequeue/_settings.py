@@ -123,11 +123,7 @@ def _url(text: str) -> str:
                 f"base_url: a URL with a {what} is refused: give it as {address}, the client adds what follows"
             )
     # As nodes write their addresses: a name means the same in any case.
-<<<<<<< HEAD
     return address.lower()
-=======
-    return text.rstrip("/").lower()
->>>>>>> 039d2d3c5fa16760c6c77ff98bd2da5e0b7f434d
 
 
 def fallback(choice: OnUnavailable) -> OnUnavailable:
