@@ -238,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn claims_without_a_resource_are_taken_back_when_they_are_old() {
         let folder = tempfile::tempdir().unwrap();
-        let http: ratequeue_raft::HostPort = "127.0.0.1:7600".parse().unwrap();
+        let http: ratequeue_link::HostPort = "127.0.0.1:7600".parse().unwrap();
         let cluster = ClusterFile::alone("test", "local", &http);
         let options = NodeOptions {
             cluster,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ratequeue_api::cluster::NodeView;
-use ratequeue_raft::HostPort;
+use ratequeue_link::HostPort;
 use serde::Deserialize;
 
 use crate::exit::{Exit, Failed};

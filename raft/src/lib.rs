@@ -27,7 +27,6 @@
 //! openraft is named here and nowhere else, and none of its types is stored or sent.
 
 pub mod caps;
-pub mod link;
 
 mod checkpoint;
 mod consensus;
@@ -51,7 +50,7 @@ pub use group::{
     VoterChange, Woken, tolerated_losses,
 };
 pub use health::Health;
-pub use link::{LinkError, LinkOptions, ProbeError};
+pub use ratequeue_link::{LinkError, LinkOptions, ProbeError};
 pub use node::{Address, NodeId};
 pub use peers::{Calls, Peers};
 pub use propose::proposal::Applied;

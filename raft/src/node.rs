@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The number of a node: given by the cluster, never used twice in it.
-pub type NodeId = u64;
+pub use ratequeue_link::NodeId;
 
 /// Where the other nodes of the group reach a node: `host:port` of its peer link. Opaque to this crate; the transport
 /// reads it.

@@ -24,11 +24,12 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use parking_lot::{Mutex, RwLock};
+use ratequeue_link::{CallError, Link, LinkError, LinkOptions, NotSent, ProbeError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::caps;
 use crate::group::Group;
-use crate::link::{self, CallError, Link, LinkError, LinkOptions, NotSent, ProbeError};
+
 use crate::node::{Address, NodeId};
 use crate::transport::{Lane, Responses, Target, Transport, TransportError};
 
@@ -281,7 +282,7 @@ async fn send_bulk(
 /// What other nodes may ask of this one. It does not keep the groups alive.
 struct Service(Weak<Shared>);
 
-impl link::Service for Service {
+impl ratequeue_link::Service for Service {
     fn handle(
         &self,
         from: NodeId,

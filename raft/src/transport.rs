@@ -17,9 +17,9 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+pub use ratequeue_link::Lane;
 use tokio::sync::mpsc;
 
-pub use crate::link::Lane;
 use crate::node::{Address, NodeId};
 
 /// Where a frame goes.

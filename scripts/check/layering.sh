@@ -14,7 +14,8 @@ allowed() {
 allowed limiter
 allowed storage
 allowed api limiter
-allowed raft limiter storage
+allowed link
+allowed raft limiter link storage
 
 # only_in CRATE FOLDER: a third-party crate that one folder alone may name.
 only_in() {

@@ -11,7 +11,7 @@ use std::num::NonZero;
 use std::str::FromStr;
 
 use clap::Args;
-use ratequeue_raft::{Host, HostPort, InvalidHost, ListenAddress};
+use ratequeue_link::{Host, HostPort, InvalidHost, ListenAddress};
 
 use crate::config::NodeConfig;
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ratequeue_raft::ListenAddress;
+use ratequeue_link::ListenAddress;
 
 /// Warns of an address that strangers may reach: a server has neither keys nor TLS.
 pub fn warn_if_open(address: &ListenAddress, ip: IpAddr, flag: &str) {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use ratequeue_raft::{Calls, HostPort, ListenAddress};
+use ratequeue_link::{HostPort, ListenAddress};
+use ratequeue_raft::Calls;
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 

@@ -2,7 +2,7 @@ use futures::future::join_all;
 
 use super::raw::{Raw, listener};
 use super::*;
-use crate::link::Lost;
+use crate::Lost;
 
 fn lost(result: Result<Bytes, CallError>) -> Lost {
     match result {

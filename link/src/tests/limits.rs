@@ -1,7 +1,7 @@
 use super::super::greeting::{Message, RefusalCode};
 use super::raw::{Raw, greeting, requests};
 use super::*;
-use crate::link::caps;
+use crate::caps;
 
 fn not_sent(result: Result<Bytes, CallError>) -> NotSent {
     match result {

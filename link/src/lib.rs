@@ -45,6 +45,7 @@ mod outbox;
 mod queue;
 mod resolve;
 mod serve;
+mod shared;
 mod status;
 mod stream;
 mod warn;
@@ -62,7 +63,8 @@ pub use lane::Lane;
 pub use listen::{ListenAddress, ListenError, Listeners};
 pub use status::{LaneState, LaneStatus, PeerInfo, PeerStatus};
 
-use crate::node::NodeId;
+/// The number of a node: given by the cluster, never used twice in it.
+pub type NodeId = u64;
 
 /// What other nodes may ask of this one.
 pub trait Service: Send + Sync + 'static {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::caps;
-use super::endpoint::Shared;
+use super::shared::Shared;
 use super::handshake::{Greeted, HandshakeError, welcome};
 use super::listen::Listeners;
 use super::{serve, stream};

@@ -165,7 +165,7 @@ async fn what_runs_out_of_time_is_lost_and_cancelled() {
     let (silent, mut coming, mut going) = silent();
     let (one, _two) = pair(silent).await;
     let limited = one.call(2, Lane::Forward, GROUP, "x".into(), Duration::from_millis(50));
-    assert_eq!(within(limited).await.unwrap_err(), CallError::Lost(crate::link::Lost::TimedOut));
+    assert_eq!(within(limited).await.unwrap_err(), CallError::Lost(crate::Lost::TimedOut));
     within(coming.recv()).await.unwrap();
     within(going.recv()).await.unwrap();
 }

@@ -1,6 +1,5 @@
-//! The handle of a link, and what its tasks share.
+//! The handle of a link.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +11,6 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use tracing::warn;
 
 use super::error::{CallError, LinkError, Lost, NotSent, ProbeError};
 use super::frame::body_bytes_max;
@@ -21,7 +19,8 @@ use super::known::Known;
 use super::lane::{EachLane, Lane};
 use super::listen::ListenAddress;
 use super::queue::{CallQueue, Entered};
-use super::status::{PeerInfo, PeerStatus};
+use super::shared::{Peer, Shared};
+use super::status::PeerStatus;
 use super::warn::Warnings;
 use super::{NodeId, Service, accept, caps, dial};
 
@@ -47,28 +46,6 @@ pub struct Link {
     shared: Arc<Shared>,
     address: SocketAddr,
     _stop: Arc<DropGuard>,
-}
-
-pub(crate) struct Shared {
-    pub(crate) me: Me,
-    pub(crate) service: Arc<dyn Service>,
-    pub(crate) known: Arc<Known>,
-    /// Parent of every other token.
-    pub(crate) stop: CancellationToken,
-    peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
-    tasks: TaskTracker,
-    runtime: Handle,
-    warnings: Warnings,
-}
-
-/// A node that may be called, at one address. Another address makes another peer.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    pub(crate) node: NodeId,
-    pub(crate) address: String,
-    pub(crate) queues: EachLane<Arc<CallQueue>>,
-    pub(crate) met: Mutex<Option<PeerInfo>>,
-    pub(crate) close: CancellationToken,
 }
 
 impl Link {
@@ -146,7 +123,7 @@ impl Link {
         timeout: Duration,
     ) -> impl Future<Output = Result<Bytes, CallError>> + Send + use<> {
         let deadline = Instant::now() + timeout.min(caps::CALL_TIME_MAX);
-        let entered = self.shared.enter(to, lane, group, request);
+        let entered = self.enter(to, lane, group, request);
         async move {
             let Entered { ticket, mut answer, .. } = entered.map_err(CallError::NotSent)?;
             if let Ok(answered) = timeout_at(deadline, &mut answer).await {
@@ -158,6 +135,27 @@ impl Link {
                 None => answer.await.unwrap_or_else(|_| Err(unanswered())),
             }
         }
+    }
+
+    /// Puts a call into its lane, which is dialled if need be.
+    fn enter(&self, to: NodeId, lane: Lane, group: &str, request: Bytes) -> Result<Entered, NotSent> {
+        if group.is_empty() || group.len() > caps::GROUP_NAME_BYTES_MAX {
+            return Err(NotSent::GroupName);
+        }
+        let max = body_bytes_max(lane.caps().frame_bytes_max, 1 + group.len());
+        if request.len() > max {
+            return Err(NotSent::TooLarge { bytes: request.len(), max });
+        }
+        let peers = self.shared.peers.read();
+        let Some(peer) = peers.get(&to) else {
+            return Err(if self.shared.stop.is_cancelled() { NotSent::Shutdown } else { NotSent::NoPeer });
+        };
+        let entered = peer.queues.get(lane).enter(group, request)?;
+        if entered.start {
+            // Under the lock, so that a shutdown waits for it.
+            self.shared.spawn(dial::run(Arc::clone(&self.shared), Arc::clone(peer), lane));
+        }
+        Ok(entered)
     }
 
     /// Looks whether `node` answers at `address` (`host:port`) as the node of this cluster that it should be. It makes a connection
@@ -223,52 +221,3 @@ fn unanswered() -> CallError {
     CallError::Lost(Lost::Broken("the call was given up".to_owned()))
 }
 
-impl Shared {
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn_on(task, &self.runtime);
-    }
-
-    pub(crate) fn warn(&self, event: &dyn fmt::Display) {
-        match self.warnings.admit(Instant::now()) {
-            Some(0) => warn!("peer link: {event}"),
-            Some(left_out) => warn!(left_out, "peer link: {event}"),
-            None => {}
-        }
-    }
-
-    /// What open calls are told when their peer is closed.
-    pub(crate) fn closing_reasons(&self) -> (NotSent, Lost) {
-        if self.stop.is_cancelled() {
-            return (NotSent::Shutdown, Lost::Shutdown);
-        }
-        (NotSent::NoPeer, Lost::Removed)
-    }
-
-    fn close(&self, peer: &Peer) {
-        let (waiting, sent) = self.closing_reasons();
-        for lane in Lane::ALL {
-            peer.queues.get(lane).close(&waiting, &sent);
-        }
-        peer.close.cancel();
-    }
-
-    fn enter(self: &Arc<Self>, to: NodeId, lane: Lane, group: &str, request: Bytes) -> Result<Entered, NotSent> {
-        if group.is_empty() || group.len() > caps::GROUP_NAME_BYTES_MAX {
-            return Err(NotSent::GroupName);
-        }
-        let max = body_bytes_max(lane.caps().frame_bytes_max, 1 + group.len());
-        if request.len() > max {
-            return Err(NotSent::TooLarge { bytes: request.len(), max });
-        }
-        let peers = self.peers.read();
-        let Some(peer) = peers.get(&to) else {
-            return Err(if self.stop.is_cancelled() { NotSent::Shutdown } else { NotSent::NoPeer });
-        };
-        let entered = peer.queues.get(lane).enter(group, request)?;
-        if entered.start {
-            // Under the lock, so that a shutdown waits for it.
-            self.spawn(dial::run(Arc::clone(self), Arc::clone(peer), lane));
-        }
-        Ok(entered)
-    }
-}

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::endpoint::{Peer, Shared};
+use super::shared::{Peer, Shared};
 use super::error::{CallError, ProbeError};
 use super::frame::{Batch, Frame, FrameError, FrameReader, Kind};
 use super::greeting::cut;
