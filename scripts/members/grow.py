@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import checks
@@ -25,6 +26,8 @@ from nodes import GLOBAL, Breach, Cluster, end_on_signals
 from procedures import losses
 
 FIRST = "eu"
+# How long a command is repeated that a busy machine keeps from its leader.
+_REPEAT_MAX_S = 60.0
 LATER = {"us": (4, 5, 6), "ap": (7, 8, 9)}
 
 
@@ -96,14 +99,21 @@ class Run:
         self._kill_each(f"remove {node}")
 
     def _run(self, *words: str) -> None:
-        code, text = self._cluster.command(*words).wait()
-        if code != 0:
-            raise Breach(f"`cluster {' '.join(words)}` has ended with {code}: {text}")
+        """Also once more: a region that has just got a node back may have no leader yet."""
+        self._until(list(words), lambda code, _text: code == 0)
 
     def _refused(self, words: list[str], why: str) -> None:
-        code, text = self._cluster.command(*words).wait()
-        if code != 1 or why not in text:
-            raise Breach(f"`cluster {' '.join(words)}` has ended with {code}, without {why!r}: {text}")
+        self._until(words, lambda code, text: code == 1 and why in text)
+
+    def _until(self, words: list[str], is_it: Callable[[int, str], bool]) -> None:
+        until = time.monotonic() + _REPEAT_MAX_S
+        while True:
+            code, text = self._cluster.command(*words).wait()
+            if is_it(code, text):
+                return
+            if code == 0 or time.monotonic() > until:
+                raise Breach(f"`cluster {' '.join(words)}` has ended with {code}: {text}")
+            time.sleep(0.5)
 
     def _kill_each(self, step: str) -> None:
         checks.is_settled(self._cluster)

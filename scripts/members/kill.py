@@ -83,7 +83,7 @@ def prepare(cluster: Cluster, procedure: Procedure) -> checks.Leases:
     cluster.start(*cluster.regions)
     if procedure.forms:
         return {}
-    succeed(cluster.command("init"))
+    repeat(cluster, ("init",))
     checks.is_settled(cluster)
     # A region with a resource in it is not removed with its last node.
     leaving = procedure.region if procedure.leaves and len(procedure.before[procedure.region]) == 1 else None

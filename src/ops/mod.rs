@@ -162,7 +162,7 @@ pub enum Refused {
     /// The group would be left without a majority.
     #[error(
         "without node {node} only {healthy} of the {count} voters {voters:?} of group {group} would be healthy, which is no \
-         majority: bring one back, or replace one that is lost, before this",
+         majority: bring one back, or replace one that is lost, then repeat this",
         count = .voters.len()
     )]
     NoMajority {

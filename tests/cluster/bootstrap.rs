@@ -8,9 +8,8 @@ use std::time::Duration;
 use ratequeue_api::client::Client;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::process::Command;
 
-use crate::cluster::{Cluster, GLOBAL, REGION, done, failed, stdout};
+use crate::cluster::{Cluster, GLOBAL, done, failed, stdout};
 use crate::harness::{concurrency, eventually, run};
 use crate::load::Load;
 use crate::member::Member;

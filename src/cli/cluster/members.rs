@@ -13,7 +13,6 @@ use ratequeue_api::cluster::{AdoptRequest, ChangeRequest, NodeView};
 use super::{File, Nodes, Place};
 use crate::catalog::GLOBAL;
 use crate::cli::{failed, print};
-use crate::config::ClusterFile;
 use crate::exit::{Exit, Failed};
 
 /// Pause between two questions how far a change is.

@@ -101,10 +101,7 @@ fn parse(text: &str, is_json: bool) -> Result<BTreeMap<String, Resource>, String
 
 /// One resource or a list of them, as `--json` prints them.
 fn printed(value: Value) -> Result<BTreeMap<String, Resource>, String> {
-    let items = match value {
-        Value::Array(items) => items,
-        one => vec![one],
-    };
+    let items = if let Value::Array(items) = value { items } else { vec![value] };
     let mut resources = BTreeMap::new();
     for mut item in items {
         let name = item.get("name").and_then(Value::as_str).ok_or("a resource in the list has no name")?.to_owned();
