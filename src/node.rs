@@ -8,8 +8,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use ratequeue_api::cluster::{Founding, NodeView};
 use ratequeue_limiter::LEVEL_MAX;
+use ratequeue_link::ListenAddress;
 use ratequeue_raft::{
-    Address, Calls, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, ListenAddress, NoTransport,
+    Address, Calls, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, NoTransport,
     NodeId, Peers, Timing, Transport,
 };
 use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateError, StateOptions, StateStore};

@@ -83,7 +83,9 @@ impl CallError {
 pub struct ProbeError(#[source] pub(crate) HandshakeError);
 
 impl ProbeError {
-    pub(crate) fn not_started() -> Self {
+    /// There is no link yet.
+    #[must_use]
+    pub fn not_started() -> Self {
         Self(HandshakeError::Io(io::Error::new(io::ErrorKind::NotConnected, "the link has not started")))
     }
 }
