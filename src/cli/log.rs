@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_lone_word_must_be_a_level() {
-        for good in ["", "info", "WARN", "off", "ratequeue=debug", DEFAULT, "warn,[{a=1,b=2}]=debug"] {
+        for good in ["", "info", "WARN", "off", "ratequeue=debug", DEFAULT, "warn,[acquire{resource=a}]=debug"] {
             assert!(parse(good).is_ok(), "{good}");
         }
         for (bad, word) in [("inof", "inof"), ("warn,foo", "foo"), ("ratequeue", "ratequeue"), ("ratequeue=inof", "")] {

@@ -17,7 +17,7 @@ async fn unknown_resources() {
         client.get("/v1/resources/none/stats").await,
         client.get("/v1/resources/none/leases?state=waiting").await,
     ] {
-        answer.problem(404, "resource-not-found").says(&["none", "PUT"]);
+        answer.problem(404, "resource-not-found").says(&["none"]);
         assert_eq!(answer.body["resource"], "none");
     }
 }
