@@ -10,8 +10,8 @@ use ratequeue_api::cluster::{Founding, NodeView};
 use ratequeue_limiter::LEVEL_MAX;
 use ratequeue_link::ListenAddress;
 use ratequeue_raft::{
-    Address, Calls, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, NoTransport,
-    NodeId, Peers, Timing, Transport,
+    Address, Calls, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, NoTransport, NodeId, Peers,
+    Timing, Transport,
 };
 use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateError, StateOptions, StateStore};
 use tokio::runtime::Handle;

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::caps;
-use super::shared::Shared;
 use super::handshake::{Greeted, HandshakeError, welcome};
 use super::listen::Listeners;
+use super::shared::Shared;
 use super::{serve, stream};
 
 /// Accepts until the link is shut down.

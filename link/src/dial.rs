@@ -10,13 +10,13 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::shared::{Peer, Shared};
 use super::error::{CallError, ProbeError};
 use super::frame::{Batch, Frame, FrameError, FrameReader, Kind};
 use super::greeting::cut;
 use super::handshake::{Greeted, HandshakeError, greet, probe as probe_handshake};
 use super::lane::Lane;
 use super::queue::{CallQueue, Outgoing};
+use super::shared::{Peer, Shared};
 use super::status::PeerInfo;
 use super::stream::{Dialing, Sink, Source};
 use super::{NodeId, caps};

@@ -220,4 +220,3 @@ impl fmt::Debug for Link {
 fn unanswered() -> CallError {
     CallError::Lost(Lost::Broken("the call was given up".to_owned()))
 }
-

@@ -50,10 +50,10 @@ pub use group::{
     VoterChange, Woken, tolerated_losses,
 };
 pub use health::Health;
-pub use ratequeue_link::{LinkError, LinkOptions, ProbeError};
 pub use node::{Address, NodeId};
 pub use peers::{Calls, Peers};
 pub use propose::proposal::Applied;
+pub use ratequeue_link::{LinkError, LinkOptions, ProbeError};
 pub use replica::EventBatch;
 pub use replica::clock;
 pub use replica::growth::CheckpointPolicy;

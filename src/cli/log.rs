@@ -9,7 +9,7 @@ use crate::exit::{Exit, Failed};
 
 /// What is logged unless `RATEQUEUE_LOG` says otherwise. openraft would warn of each heartbeat to a node that is down, and
 /// call the end of its own core an error; what ends a group is logged by us.
-const DEFAULT: &str = "warn,openraft=off,ratequeue=info,ratequeue_raft=info,ratequeue_storage=info";
+const DEFAULT: &str = "warn,openraft=off,ratequeue=info,ratequeue_link=info,ratequeue_raft=info,ratequeue_storage=info";
 
 /// Begins to log to standard error, what `RATEQUEUE_LOG` says.
 pub fn install() -> Result<(), Failed> {
