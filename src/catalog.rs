@@ -10,9 +10,6 @@ use ratequeue_raft::{Group, SubmitError};
 
 use crate::node::Member;
 
-/// The placement of resources whose limits hold over all regions.
-pub const GLOBAL: &str = "global";
-
 /// How long a claim without a resource counts as a creation that is under way, in microseconds of the global group's time.
 const CREATION_US: u64 = 10_000_000;
 
@@ -33,7 +30,7 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(100);
 /// Where a resource lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
-    /// A region, or [`GLOBAL`].
+    /// A region, or [`GLOBAL`](crate::config::GLOBAL).
     pub placement: String,
     /// The claim of its name; `None` when the resource was found here, without a look into the catalog.
     pub claim: Option<ClaimView>,

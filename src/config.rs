@@ -10,6 +10,9 @@ use serde::Deserialize;
 
 use crate::exit::{Exit, Failed};
 
+/// The group across regions, and the placement of resources whose limits hold over all of them. No region has this name.
+pub const GLOBAL: &str = "global";
+
 /// Regions of a cluster.
 const REGIONS_MAX: usize = 64;
 /// Nodes of a region.

@@ -19,9 +19,8 @@ use tokio::sync::{Notify, OnceCell, watch};
 use tokio_util::context::TokioContext;
 
 use crate::aside::Aside;
-use crate::catalog::GLOBAL;
-use crate::config::ClusterFile;
-use crate::ops::{self, Changes};
+use crate::config::{ClusterFile, GLOBAL};
+use crate::ops::changes::Changes;
 use crate::regions::{Regions, address};
 use crate::stats::Stats;
 
@@ -342,21 +341,6 @@ impl Node {
     /// Asks the other regions whether they are there, for as long as the node runs.
     pub async fn watch_regions(&self) {
         self.joined().await.regions.watch().await;
-    }
-
-    /// Takes back the names of creations that broke off, for as long as the node runs.
-    pub async fn sweep(&self) {
-        self.joined().await.sweep().await;
-    }
-
-    /// Tells the address book where this node is, for as long as the node runs.
-    pub async fn tell_address(&self) {
-        ops::tell_address(self).await;
-    }
-
-    /// Carries out the changes of members that this node leads, for as long as the node runs.
-    pub async fn change_members(&self) {
-        ops::drive(self).await;
     }
 
     /// Answers what other nodes pass on, for as long as somebody keeps `calls`.

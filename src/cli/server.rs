@@ -20,6 +20,7 @@ use crate::descriptors::Descriptors;
 use crate::exit::{Exit, Failed};
 use crate::http::server::{self, Server};
 use crate::node::{Node, NodeOptions, StartError};
+use crate::ops;
 
 /// Threads of consensus, one a core: two at least, so that a long entry holds up no heartbeat ...
 const CONSENSUS_THREADS_MIN: usize = 2;
@@ -198,9 +199,9 @@ async fn run(
                 node.count(),
                 node.answer(passed),
                 node.watch_regions(),
-                node.sweep(),
-                node.change_members(),
-                node.tell_address()
+                async { node.joined().await.sweep().await },
+                ops::drive(&node),
+                ops::tell_address(&node)
             )
         })
     };

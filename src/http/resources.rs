@@ -25,7 +25,7 @@ use super::problem::Failure;
 use super::route::{self, Placed, Whole};
 use super::{answer, log_index, translate, unexpected};
 use crate::aside::PIECE;
-use crate::catalog::GLOBAL;
+use crate::config::GLOBAL;
 use crate::node::{Member, Node};
 
 /// How long the answer to a delete waits for the name to be free again.

@@ -13,6 +13,7 @@ use super::extract::Named;
 use super::problem::Failure;
 use super::route::{self, Whole};
 use crate::node::Node;
+use crate::stats::Sources;
 
 /// How a resource stands, and what it did in the last 10 s.
 #[utoipa::path(
@@ -95,7 +96,15 @@ pub async fn readyz(State(node): State<Arc<Node>>) -> Result<&'static str, Failu
 )]
 pub async fn metrics(State(node): State<Arc<Node>>) -> Result<Response, Failure> {
     let rendering = Arc::clone(&node);
-    let text = node.scrapes.run(move || rendering.stats.text(rendering.member())).await?;
+    let text = node.scrapes.run(move || {
+        let sources = rendering.member().map(|member| Sources {
+            groups: member.groups(),
+            regions: &member.regions,
+            moved_aside: member.moved_aside,
+        });
+        rendering.stats.text(sources.as_ref())
+    });
+    let text = text.await?;
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))];
     Ok((StatusCode::OK, kind, text).into_response())
 }

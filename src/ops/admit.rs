@@ -8,7 +8,7 @@ use ratequeue_raft::{NodeId, tolerated_losses};
 use super::book::{Book, Change, Entry, moved};
 use super::survey::{RegionReport, ask, ask_all};
 use super::{Refused, global, global_voters};
-use crate::catalog::GLOBAL;
+use crate::config::GLOBAL;
 use crate::node::{Member, Node};
 
 /// Checks a request and records it; says how far it is. Repeating it does nothing, so that whoever waits asks again.

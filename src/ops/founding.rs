@@ -19,8 +19,7 @@ use ratequeue_raft::{Address, NodeId};
 use super::book::{Book, Change, Entry};
 use super::survey::ask_all;
 use super::{Refused, global_voters};
-use crate::catalog::GLOBAL;
-use crate::config::ClusterFile;
+use crate::config::{ClusterFile, GLOBAL};
 use crate::node::{Member, Node};
 use crate::regions::address;
 

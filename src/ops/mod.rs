@@ -16,6 +16,7 @@
 mod address;
 mod admit;
 mod book;
+pub mod changes;
 pub mod founding;
 mod global;
 mod region;
@@ -24,7 +25,6 @@ mod votes;
 
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use ratequeue_api::cluster::{ChangeKind, ChangeView};
 use ratequeue_raft::{ChangeError, FormError, Group, NodeId, SubmitError, VoterChange};
 
@@ -41,18 +41,6 @@ const STEP_PAUSE: Duration = Duration::from_millis(100);
 const LOOK_PAUSE: Duration = Duration::from_millis(300);
 /// A learner that lacks at most this many entries has caught up: the rest comes while it is made a voter.
 const LAG_MAX: u64 = 100;
-
-/// The changes of members in which this node takes part.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// What the change that this node carries out waits for.
-    progress: Mutex<Option<String>>,
-    /// Held while a request is checked and recorded, so that the next one sees the record.
-    admitting: tokio::sync::Mutex<()>,
-    /// Held while the leader of the global group takes a step, and while a member's address is replaced: both read a record of
-    /// the book and write it anew.
-    writing: tokio::sync::Mutex<()>,
-}
 
 /// Why a change of members is refused, or a step of one cannot be taken now.
 #[derive(Debug, thiserror::Error)]
@@ -205,24 +193,6 @@ pub enum Refused {
     /// A node that founds a cluster does not agree on it.
     #[error("{0}")]
     NotFounded(String),
-}
-
-impl Changes {
-    /// What the change that this node carries out waits for.
-    fn progress(&self) -> Option<String> {
-        self.progress.lock().clone()
-    }
-
-    fn show(&self, progress: Option<String>) {
-        let mut shown = self.progress.lock();
-        if *shown == progress {
-            return;
-        }
-        if let Some(progress) = &progress {
-            tracing::info!(progress, "a change of members");
-        }
-        *shown = progress;
-    }
 }
 
 /// The changes that are under way, as this node knows.

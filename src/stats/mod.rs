@@ -29,7 +29,7 @@ use activities::{Activities, LISTED_MAX};
 use activity::{Counts, RECENT_S};
 pub use activity::{Recent, ratio};
 
-use crate::node::Member;
+use crate::regions::Regions;
 
 /// Upper bounds of the buckets of waiting times, in seconds.
 const WAIT_BUCKETS_S: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0];
@@ -38,6 +38,15 @@ const QUIET: Duration = Duration::from_secs(RECENT_S + 1);
 
 /// How long a text of the metrics is given to whoever asks.
 const TEXT_FRESH: Duration = Duration::from_secs(1);
+
+/// What the metrics show of a node's part in its cluster.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    pub groups: [&'a Group; 2],
+    pub regions: &'a Regions,
+    /// Its checkpoints could not be opened, and were moved aside.
+    pub moved_aside: bool,
+}
 
 /// What a node remembers of what it did.
 #[derive(Debug)]
@@ -183,14 +192,14 @@ impl Stats {
     }
 
     /// The metrics as Prometheus text, or those of a moment ago: one text serves all who scrape at a time. It takes a while.
-    pub fn text(&self, member: Option<&Member>) -> Bytes {
+    pub fn text(&self, sources: Option<&Sources<'_>>) -> Bytes {
         let last = self.text.lock().clone();
         if let Some((made, text)) = last
             && made.elapsed() < TEXT_FRESH
         {
             return text;
         }
-        let text = Bytes::from(self.render(member));
+        let text = Bytes::from(self.render(sources));
         *self.text.lock() = Some((Instant::now(), text.clone()));
         text
     }

@@ -7,11 +7,10 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use ratequeue_limiter::{ResourceName, ResourceUsage};
 use ratequeue_raft::Group;
 
-use super::Stats;
 use super::activities::LISTED_MAX;
 use super::activity::{Counts, ratio, shown};
+use super::{Sources, Stats};
 use crate::aside::PIECE;
-use crate::node::Member;
 use crate::regions::Regions;
 
 /// Stands for all resources that are not listed. No resource can have this name.
@@ -29,25 +28,25 @@ impl Stats {
     /// Everything as Prometheus text. It takes a while, in which nothing is locked for long.
     ///
     /// All but the waits is put into a recorder of its own each time, so that what is gone does not linger.
-    pub(super) fn render(&self, member: Option<&Member>) -> String {
+    pub(super) fn render(&self, sources: Option<&Sources<'_>>) -> String {
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || {
             describe_counter!("ratequeue_events_missed_total", "Batches of events that were not counted.");
             counter!("ratequeue_events_missed_total").absolute(self.missed());
 
-            let Some(member) = member else { return };
-            for group in member.groups() {
+            let Some(sources) = sources else { return };
+            for group in sources.groups {
                 let leads = group.leader() == Some(group.node());
                 let (chosen, unlisted) = self.choose(group.name());
                 render_resources(group, &chosen, leads);
                 render_counters(OTHER, &unlisted);
                 render_group(group, leads);
             }
-            render_regions(&member.regions);
+            render_regions(sources.regions);
 
             let text = "Damaged checkpoints that this start moved aside.";
             describe_counter!("ratequeue_state_moved_aside_total", text);
-            counter!("ratequeue_state_moved_aside_total").absolute(u64::from(member.moved_aside));
+            counter!("ratequeue_state_moved_aside_total").absolute(u64::from(sources.moved_aside));
         });
         recorder.handle().render() + &self.waits.handle.render()
     }

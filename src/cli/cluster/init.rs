@@ -12,9 +12,8 @@ use futures::future::try_join_all;
 use ratequeue_api::cluster::{AdoptRequest, ChangeKind, ClusterView, NodeView, UnreachedNode};
 
 use super::{Asked, File, LOOK_PAUSE, Nodes, is_formed};
-use crate::catalog::GLOBAL;
 use crate::cli::{failed, print};
-use crate::config::ClusterFile;
+use crate::config::{ClusterFile, GLOBAL};
 use crate::exit::{Exit, Failed};
 use crate::ops::founding;
 

@@ -4,8 +4,8 @@ use clap::Args;
 use ratequeue_api::cluster::TransferLeaderRequest;
 
 use super::Place;
-use crate::catalog::GLOBAL;
 use crate::cli::{failed, print};
+use crate::config::GLOBAL;
 use crate::exit::{Exit, Failed};
 
 /// Hands leadership of a group to another node

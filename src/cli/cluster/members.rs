@@ -11,8 +11,8 @@ use clap::Args;
 use ratequeue_api::cluster::{AdoptRequest, ChangeRequest, NodeView};
 
 use super::{File, Nodes, Place};
-use crate::catalog::GLOBAL;
 use crate::cli::{failed, print};
+use crate::config::GLOBAL;
 use crate::exit::{Exit, Failed};
 
 /// Pause between two questions how far a change is.

@@ -9,8 +9,8 @@ use ratequeue_api::client::{Client, ClientError};
 use ratequeue_api::cluster::{ClusterView, GroupView, NodeView, Role};
 
 use super::{LEADER_WITHIN, LOOK_PAUSE, NODE_PATIENCE};
-use crate::catalog::GLOBAL;
 use crate::cli::{DEAD_AFTER, failed};
+use crate::config::GLOBAL;
 use crate::exit::{Exit, Failed};
 
 /// What says which nodes there are, when it is a file.

@@ -7,8 +7,8 @@ use ratequeue_api::cluster::{ClusterView, GroupView, Role};
 use serde::Serialize;
 
 use super::{Asked, Nodes, Place};
-use crate::catalog::GLOBAL;
 use crate::cli::output::{NONE, cell, json, print, table};
+use crate::config::GLOBAL;
 use crate::exit::{Exit, Failed};
 
 /// Shows regions, groups, leaders, voters, lag; exits with 1 when a member is not healthy
