@@ -10,7 +10,7 @@ from cluster import Cluster
 
 import ratequeue
 
-RESOURCE = {"limits": {"slots": {"kind": "concurrency", "quota": 2}}}
+RESOURCE: ratequeue.ResourceSettings = {"limits": {"slots": {"kind": "concurrency", "quota": 2}}}
 
 
 @pytest.fixture
