@@ -139,6 +139,13 @@ impl From<Refusal> for Failure {
             }
             Refusal::LoadExceedsCapacity { .. } => Self::new(ErrorCode::LoadExceedsCapacity, text),
             Refusal::DimensionNeeded { .. } | Refusal::Malformed(_) => Self::bad_request(text),
+            Refusal::Internal(_) => {
+                tracing::error!("{refusal}");
+                Self::new(
+                    ErrorCode::UnknownOutcome,
+                    format!("The server contradicted itself: {text} Please report this."),
+                )
+            }
             Refusal::IdempotencyConflict => Self::new(
                 ErrorCode::IdempotencyConflict,
                 "This Idempotency-Key was used for another request. Make a new key for each new request.",
