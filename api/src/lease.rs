@@ -7,7 +7,7 @@ use ratequeue_limiter::caps::{
     DIMENSIONS_PER_LOAD_MAX, DURATION_MS_MAX, LOAD_MAX, METADATA_BYTES_MAX, METADATA_PAIRS_MAX, PRIORITY_DEFAULT,
     PRIORITY_MAX,
 };
-use ratequeue_limiter::{LimitName, metadata_fits};
+use ratequeue_limiter::{LimitName, Metadata};
 use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -57,12 +57,13 @@ impl Default for AcquireRequest {
 }
 
 fn metadata<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, String>, D::Error> {
-    let metadata = unique(d)?;
-    if metadata_fits(&metadata) {
-        Ok(metadata)
-    } else {
-        let allowed = format!("at most {METADATA_PAIRS_MAX} pairs of strings and {METADATA_BYTES_MAX} bytes in all");
-        Err(D::Error::custom(format!("too much metadata, expected {allowed}")))
+    match Metadata::new(unique(d)?) {
+        Ok(metadata) => Ok(metadata.into()),
+        Err(_) => {
+            let allowed =
+                format!("at most {METADATA_PAIRS_MAX} pairs of strings and {METADATA_BYTES_MAX} bytes in all");
+            Err(D::Error::custom(format!("too much metadata, expected {allowed}")))
+        }
     }
 }
 

@@ -23,8 +23,8 @@
 //!
 //! # What it leaves out
 //! Replication, disks, sockets, clocks. It keeps the catalog of which name lives in which group (`state/catalog.rs`), and leaves to
-//! others to ask it. Names are checked where they
-//! are made ([`ResourceName`], [`LimitName`], [`RequestId`]), so nothing here checks them again.
+//! others to ask it. Names and numbers are checked where they are made ([`ResourceName`], [`LimitName`], [`RequestId`], [`Priority`],
+//! [`WaitMs`], [`TtlMs`], [`Metadata`]), so nothing here checks them again.
 //!
 //! # Rooms
 //! Each folder imports only those above it in this list (`scripts/check/rooms.sh`):
@@ -49,13 +49,14 @@ mod state;
 pub use commands::Applied;
 pub use model::command::{
     Acquire, Attend, Call, ClaimName, Command, Condition, DeleteResource, Detach, Extend, FenceClaims, Keepalive,
-    Metadata, NO_CALL, PatchResource, PutClaimed, PutResource, Release, UnclaimName, metadata_fits,
+    NO_CALL, PatchResource, PutClaimed, PutResource, Release, UnclaimName,
 };
 pub use model::event::{Event, EventKind};
 pub use model::lease_id::{BadLeaseId, LeaseId};
 pub use model::level::{Features, LEVEL_CALLERS, LEVEL_FIRST, LEVEL_MAX, LEVEL_NAMES};
 pub use model::load::{BadLoad, Load};
 pub use model::name::{BadName, LimitName, Placement, RequestId, ResourceName};
+pub use model::numbers::{Bounds, Metadata, OutOfBounds, Priority, TtlMs, WaitMs};
 pub use model::outcome::{
     Blocked, ClaimView, End, Grant, LeaseState, LeaseView, LimitUsage, LiveLeases, Outcome, PastClaims, Phase, Place,
     Refusal, Released, Reply, ResourceUsage, ResourceView,

@@ -8,7 +8,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::{AcquireRequest, Lease, Problem, header as names};
 use ratequeue_limiter::{
-    Acquire, Command, Keepalive, LeaseId, LeaseState, LeaseView, LimitUsage, Phase, Refusal, Reply,
+    Acquire, Command, Keepalive, LeaseId, LeaseState, LeaseView, LimitUsage, Metadata, Phase, Priority, Refusal, Reply,
+    TtlMs, WaitMs,
 };
 use ratequeue_raft::{Group, SubmitError, Woken};
 
@@ -55,10 +56,10 @@ pub async fn acquire(
         request,
         resource: resource.clone(),
         load: translate::load(body.load)?,
-        priority: u8::try_from(body.priority).unwrap_or(u8::MAX),
-        wait_ms: body.wait_ms,
-        ttl_ms: body.ttl_ms,
-        metadata: body.metadata,
+        priority: Priority::new(body.priority)?,
+        wait_ms: WaitMs::new(body.wait_ms)?,
+        ttl_ms: body.ttl_ms.map(TtlMs::new).transpose()?,
+        metadata: Metadata::new(body.metadata)?,
     };
     if node.is_stopping() {
         return Err(Failure::shutting_down());

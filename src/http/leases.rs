@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::caps::{CURSOR_LEN_MAX, HOLD_MS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
 use ratequeue_api::{ErrorCode, ExtendRequest, Lease, List, Problem, ReleaseRequest, Released};
-use ratequeue_limiter::{Command, Extend, LeaseId, LeaseView, Phase, Release, Reply, ResourceName};
+use ratequeue_limiter::{Command, Extend, LeaseId, LeaseView, Phase, Release, Reply, ResourceName, TtlMs};
 use ratequeue_raft::Group;
 use serde::Deserialize;
 
@@ -143,7 +143,7 @@ fn decided(index: u64, answer: Response) -> Response {
 )]
 pub async fn extend(State(node): State<Arc<Node>>, leased: Leased, call: Whole) -> Result<Response, Failure> {
     let body: ExtendRequest = call.json()?;
-    let extend = &Extend { lease: leased.id, ttl_ms: body.ttl_ms };
+    let extend = &Extend { lease: leased.id, ttl_ms: body.ttl_ms.map(TtlMs::new).transpose()? };
     route::by_lease(&node, &leased, &call, |group| async move {
         let applied = group.submit_anywhere(Command::Extend(extend.clone())).await?;
         let reply = applied.outcome.map_err(|refusal| Failure::from(refusal).at(applied.index))?;

@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::{ErrorCode, Problem, path};
-use ratequeue_limiter::{Blocked, LeaseState, Refusal, ResourceName};
+use ratequeue_limiter::{Blocked, LeaseState, OutOfBounds, Refusal, ResourceName};
 use ratequeue_raft::SubmitError;
 
 use crate::aside::{NotRead, READS_MAX};
@@ -104,6 +104,12 @@ impl Failure {
         let mut failure = Self::new(code, detail);
         failure.problem.state = Some(translate::lease_state(state));
         failure
+    }
+}
+
+impl From<OutOfBounds> for Failure {
+    fn from(bad: OutOfBounds) -> Self {
+        Self::bad_request(format!("{bad}."))
     }
 }
 

@@ -227,7 +227,7 @@ pub fn lease(view: &LeaseView, group: &str, in_full: bool) -> Lease {
         ended_index: None,
         load: in_full.then(|| wire_load(&view.load)),
         priority: in_full.then(|| u64::from(view.priority)),
-        metadata: in_full.then(|| view.metadata.clone()),
+        metadata: in_full.then(|| view.metadata.clone().into()),
     };
     match &view.phase {
         Phase::Waiting(place) => {

@@ -1,7 +1,7 @@
 //! Acquire: asks for a lease, and is granted, put into the queue, or refused.
 
 use crate::caps;
-use crate::model::command::{Acquire, NO_CALL, metadata_fits};
+use crate::model::command::{Acquire, NO_CALL};
 use crate::model::event::EventKind;
 use crate::model::outcome::{LeaseState, Outcome, Refusal, Reply};
 use crate::model::time::LogTime;
@@ -19,7 +19,6 @@ enum Turn {
 impl State {
     /// Decides an acquire, made by a call that has a number, or by one that has none ([`NO_CALL`]).
     pub(crate) fn acquire(&mut self, entry: &mut Entry, acquire: Acquire, call: u64) -> Outcome {
-        check_bounds(&acquire)?;
         let body = acquire.body();
         match self.recall(&acquire.request)? {
             Some(Remembered::Lease(seq)) => return self.acquire_again(entry, seq, body, call),
@@ -85,12 +84,12 @@ impl State {
         }
 
         let queue = &resource.live.queue;
-        let is_behind = queue.blocks(acquire.priority);
+        let is_behind = queue.blocks(acquire.priority.get());
         let turn = if !is_behind && resource.fits(&acquire.load, now, level) {
             Turn::Granted
         } else {
-            let blocked = || blocked(resource, &acquire.load, acquire.priority, None, now, level);
-            if acquire.wait_ms.min(resource.queue.max_wait_ms) == 0 {
+            let blocked = || blocked(resource, &acquire.load, acquire.priority.get(), None, now, level);
+            if acquire.wait_ms.get().min(resource.queue.max_wait_ms) == 0 {
                 return Err(Refusal::LimitExceeded(blocked()));
             }
             if queue.kept() >= u64::from(resource.queue.max_waiting) {
@@ -99,31 +98,5 @@ impl State {
             Turn::Queued
         };
         if self.leases_live() >= caps::LEASES_LIVE_MAX { Err(Refusal::TooManyLeases) } else { Ok(turn) }
-    }
-}
-
-fn check_bounds(acquire: &Acquire) -> Result<(), Refusal> {
-    let malformed = |text: &str| Err(Refusal::Malformed(text.to_owned()));
-    if let Err(bad) = acquire.load.validate() {
-        return malformed(&bad.to_string());
-    }
-    if acquire.priority > caps::PRIORITY_MAX {
-        return malformed("priority must be 0 to 9");
-    }
-    if acquire.wait_ms > caps::DURATION_MS_MAX {
-        return malformed("wait_ms must be 0 to 2678400000 (31 days)");
-    }
-    check_ttl(acquire.ttl_ms)?;
-    if !metadata_fits(&acquire.metadata) {
-        return malformed("metadata must be at most 16 pairs and 1024 bytes");
-    }
-    Ok(())
-}
-
-pub(crate) fn check_ttl(ttl_ms: Option<u64>) -> Result<(), Refusal> {
-    if ttl_ms.is_none_or(|ttl| (1..=caps::DURATION_MS_MAX).contains(&ttl)) {
-        Ok(())
-    } else {
-        Err(Refusal::Malformed("ttl_ms must be 1 to 2678400000 (31 days)".to_owned()))
     }
 }

@@ -1,14 +1,13 @@
 //! Extend: gives a held lease a new deadline.
 
-use crate::commands::acquire::check_ttl;
 use crate::model::command::Extend;
+use crate::model::numbers::TtlMs;
 use crate::model::outcome::{LeaseState, Outcome, Refusal, Reply};
 use crate::state::lease::LeaseStage;
 use crate::state::{Entry, State};
 
 impl State {
     pub(crate) fn extend(&mut self, entry: &mut Entry, extend: &Extend) -> Outcome {
-        check_ttl(extend.ttl_ms)?;
         let (seq, id) = self.find_lease(entry, extend.lease)?;
         if let Some(refusal) = not_held(&self.records.lease(seq)?.stage) {
             return Err(refusal);
@@ -16,7 +15,7 @@ impl State {
 
         self.claim_lease(seq)?;
         let times = self.records.resource(id)?.lease;
-        let ttl_ms = extend.ttl_ms.unwrap_or(times.default_ttl_ms).min(times.max_ttl_ms);
+        let ttl_ms = extend.ttl_ms.map_or(times.default_ttl_ms, TtlMs::get).min(times.max_ttl_ms);
         self.prolong(entry.now, seq, entry.now.after_ms(ttl_ms))?;
         self.reschedule(id);
         self.lease_reply(seq, entry.now).map(Reply::Extended)

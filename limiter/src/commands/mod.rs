@@ -63,6 +63,7 @@ impl State {
     }
 
     fn decide(&mut self, entry: &mut Entry, command: Command) -> Outcome {
+        command.validate()?;
         match command {
             Command::PutResource(put) => self.put(entry, put),
             Command::PatchResource(patch) => self.patch(entry, patch),

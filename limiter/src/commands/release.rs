@@ -2,7 +2,6 @@
 
 use crate::model::command::Release;
 use crate::model::lease_id::LeaseId;
-use crate::model::load::Load;
 use crate::model::outcome::{LeaseState, Outcome, Refusal, Released, Reply};
 use crate::state::defect::Defect;
 use crate::state::lease::LeaseStage;
@@ -10,9 +9,6 @@ use crate::state::{Entry, State};
 
 impl State {
     pub(crate) fn release(&mut self, entry: &mut Entry, release: &Release) -> Outcome {
-        if let Some(Err(bad)) = release.used.as_ref().map(Load::validate) {
-            return Err(Refusal::Malformed(format!("used: {bad}")));
-        }
         let seq = self.give_back(entry, release.lease, release.used.as_ref())?;
         self.released(seq)
     }

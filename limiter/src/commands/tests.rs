@@ -7,6 +7,7 @@ use crate::model::command::{Acquire, Command, Condition, PutResource, Release};
 use crate::model::lease_id::LeaseId;
 use crate::model::load::Load;
 use crate::model::name::{LimitName, RequestId, ResourceName};
+use crate::model::numbers::{Metadata, Priority, WaitMs};
 use crate::model::outcome::{Outcome, Refusal, Reply};
 use crate::model::spec::{Kind, LeaseSpec, LimitDraft, QueueSpec, ResourceSpec};
 use crate::model::time::LogTime;
@@ -21,10 +22,10 @@ fn acquire(key: &str) -> Command {
         request: RequestId::new(key).unwrap(),
         resource: ResourceName::new("api").unwrap(),
         load: Load::Scalar(1),
-        priority: 5,
-        wait_ms: 60_000,
+        priority: Priority::DEFAULT,
+        wait_ms: WaitMs::new(60_000).unwrap(),
         ttl_ms: None,
-        metadata: BTreeMap::new(),
+        metadata: Metadata::default(),
     })
 }
 

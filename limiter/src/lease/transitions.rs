@@ -23,6 +23,7 @@ use crate::model::command::Acquire;
 use crate::model::event::EventKind;
 use crate::model::lease_id::LeaseId;
 use crate::model::name::LimitName;
+use crate::model::numbers::TtlMs;
 use crate::model::outcome::{LeaseState, Refusal};
 use crate::model::time::LogTime;
 use crate::state::defect::Defect;
@@ -66,8 +67,8 @@ impl State {
         let resource = self.records.resource(id)?;
         debug_assert!(!resource.deleted, "nothing is admitted to a deleted resource");
 
-        let ttl_ms = acquire.ttl_ms.unwrap_or(resource.lease.default_ttl_ms).min(resource.lease.max_ttl_ms);
-        let wait_ms = acquire.wait_ms.min(resource.queue.max_wait_ms);
+        let ttl_ms = acquire.ttl_ms.map_or(resource.lease.default_ttl_ms, TtlMs::get).min(resource.lease.max_ttl_ms);
+        let wait_ms = acquire.wait_ms.get().min(resource.queue.max_wait_ms);
         let resource_name = resource.name.clone();
         let meta = self.records.changes.edit(RecordKey::Meta, &mut self.records.meta);
         meta.leases_made += 1;
@@ -80,7 +81,7 @@ impl State {
             request: acquire.request,
             body,
             load: acquire.load,
-            priority: acquire.priority,
+            priority: acquire.priority.get(),
             ttl_ms,
             metadata: acquire.metadata,
             arrived: entry.now,

@@ -1,7 +1,5 @@
 //! Commands: what enters the log. Reads are methods of [`crate::State`] and cannot.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::caps;
@@ -9,6 +7,7 @@ use crate::model::lease_id::LeaseId;
 use crate::model::level::{LEVEL_CALLERS, LEVEL_FIRST};
 use crate::model::load::Load;
 use crate::model::name::{Placement, RequestId, ResourceName};
+use crate::model::numbers::{Metadata, OutOfBounds, Priority, TtlMs, WaitMs};
 use crate::model::patch::{Patch, ResourcePatch};
 use crate::model::spec::ResourceSpec;
 
@@ -54,6 +53,35 @@ impl Command {
     #[must_use]
     pub fn level(&self) -> u32 {
         self.level_of_form().max(self.resource().map_or(LEVEL_FIRST, ResourceName::level))
+    }
+
+    /// Checks the numbers of a command as it was read from a log, where one of an old version may be out of its bounds. Those
+    /// of a command that was made by this version are within them, by their types.
+    ///
+    /// # Errors
+    /// [`OutOfBounds`] names the first that is not, and what is allowed.
+    pub fn validate(&self) -> Result<(), OutOfBounds> {
+        match self {
+            Self::Acquire(acquire) | Self::Call(Call { acquire, .. }) => acquire.validate(),
+            Self::Release(Release { used: Some(used), .. }) => {
+                used.validate().map_err(|bad| OutOfBounds(format!("used: {bad}")))
+            }
+            Self::Extend(Extend { ttl_ms: Some(ttl_ms), .. }) => ttl_ms.check(),
+            Self::Release(_)
+            | Self::Extend(_)
+            | Self::PutResource(_)
+            | Self::PutClaimed(_)
+            | Self::PatchResource(_)
+            | Self::DeleteResource(_)
+            | Self::Keepalive(_)
+            | Self::Tick
+            | Self::Claim(_)
+            | Self::Unclaim(_)
+            | Self::Fence(_)
+            | Self::RaiseLevel(_)
+            | Self::Attend(_)
+            | Self::Detach(_) => Ok(()),
+        }
     }
 
     fn level_of_form(&self) -> u32 {
@@ -161,23 +189,23 @@ pub struct Acquire {
     /// How much.
     pub load: Load,
     /// 0 (first) to 9 (last).
-    pub priority: u8,
+    pub priority: Priority,
     /// How long to wait in the queue, 0 ms (not at all) to 31 days; at most the resource's `max_wait_ms` counts.
-    pub wait_ms: u64,
+    pub wait_ms: WaitMs,
     /// Time to live once held, 1 ms to 31 days, lowered to the resource's `max_ttl_ms`; `None` is the resource's default.
-    pub ttl_ms: Option<u64>,
+    pub ttl_ms: Option<TtlMs>,
     /// Kept and shown with the lease.
     pub metadata: Metadata,
 }
 
-/// Strings that a caller wants to see again with its lease: at most 16 pairs and 1 KiB in all.
-pub type Metadata = BTreeMap<String, String>;
-
-/// True when metadata is within its bounds.
-#[must_use]
-pub fn metadata_fits(metadata: &Metadata) -> bool {
-    let bytes: usize = metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
-    metadata.len() <= caps::METADATA_PAIRS_MAX && bytes <= caps::METADATA_BYTES_MAX
+impl Acquire {
+    fn validate(&self) -> Result<(), OutOfBounds> {
+        self.load.validate().map_err(|bad| OutOfBounds(bad.to_string()))?;
+        self.priority.check()?;
+        self.wait_ms.check()?;
+        self.ttl_ms.map_or(Ok(()), TtlMs::check)?;
+        self.metadata.check()
+    }
 }
 
 /// Ends a held lease, or gives a place in the queue up.
@@ -195,7 +223,7 @@ pub struct Extend {
     /// Which lease.
     pub lease: LeaseId,
     /// From now, 1 ms to 31 days, lowered to the resource's `max_ttl_ms`; `None` is the resource's default.
-    pub ttl_ms: Option<u64>,
+    pub ttl_ms: Option<TtlMs>,
 }
 
 /// The number of no call: one whose end is not told, or does not count.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::caps;
 use crate::model::name::LimitName;
+use crate::model::numbers::Bounds;
 use crate::model::spec::Cost;
 
 /// How much one acquire weighs: one number, or one number for each dimension.
@@ -21,7 +22,7 @@ pub enum Load {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadLoad {
     /// The number, or the sum of the map, is over 2^53.
-    #[error("a load, or the sum of a load map, must be 0 to 9007199254740992")]
+    #[error("a load, or the sum of a load map, must be {}", Bounds::LOAD)]
     TooLarge,
     /// More than 16 dimensions.
     #[error("a load map has at most {} dimensions", caps::DIMENSIONS_PER_LOAD_MAX)]
@@ -39,7 +40,7 @@ impl Load {
         {
             return Err(BadLoad::TooManyDimensions);
         }
-        if self.total() > caps::LOAD_MAX { Err(BadLoad::TooLarge) } else { Ok(()) }
+        if Bounds::LOAD.contains(self.total()) { Ok(()) } else { Err(BadLoad::TooLarge) }
     }
 
     /// The scalar load: the number, or the sum of the map.

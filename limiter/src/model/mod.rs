@@ -7,6 +7,7 @@ pub(crate) mod lease_id;
 pub(crate) mod level;
 pub(crate) mod load;
 pub(crate) mod name;
+pub(crate) mod numbers;
 pub(crate) mod outcome;
 pub(crate) mod patch;
 pub(crate) mod spec;

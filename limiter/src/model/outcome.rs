@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::command::Metadata;
 use crate::model::lease_id::LeaseId;
 use crate::model::load::Load;
 use crate::model::name::{LimitName, Placement, ResourceName};
+use crate::model::numbers::{Metadata, OutOfBounds};
 use crate::model::spec::{InvalidResource, ResourceSpec};
 use crate::model::time::LogTime;
 
@@ -138,6 +138,12 @@ pub enum Refusal {
     /// The state holds what cannot be: a fault of the program. Every replica refuses alike, and nobody is charged.
     #[error("internal error: {0}")]
     Internal(String),
+}
+
+impl From<OutOfBounds> for Refusal {
+    fn from(bad: OutOfBounds) -> Self {
+        Self::Malformed(bad.0)
+    }
 }
 
 /// What stands in the way of a lease.

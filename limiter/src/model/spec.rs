@@ -1,4 +1,4 @@
-//! What a user says about a resource: its limits, its line and its leases, with defaults and rules.
+//! What a user says about a resource: its limits, its queue and its leases, with defaults and rules.
 //!
 //! A [`LimitDraft`] is a limit as it was written, with holes; [`LimitDraft::finish`] fills the holes and is the one place
 //! that decides what a valid limit is. A replacement, a patch and a file all pass through it.
@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::caps;
 use crate::model::name::LimitName;
+use crate::model::numbers::Bounds;
 
 /// A resource as its user wrote it, complete and valid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceSpec {
     /// 1 to 16 limits. An acquire is charged to all of them, or to none.
     pub limits: BTreeMap<LimitName, LimitSpec>,
-    /// The bounds of its line.
+    /// The bounds of its queue.
     pub queue: QueueSpec,
     /// The times of its leases.
     pub lease: LeaseSpec,
@@ -115,7 +116,7 @@ pub enum TrueUp {
     None,
 }
 
-/// The bounds of a line. Its stored form is in `model/forms.rs`.
+/// The bounds of a queue. Its stored form is in `model/forms.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueSpec {
     /// Leases that may wait at once, 0 to 1,000,000.
@@ -237,19 +238,16 @@ impl LimitDraft {
     pub fn finish(self, name: &LimitName) -> Result<LimitSpec, InvalidResource> {
         let bad = |field: &str, allowed: &str| InvalidResource::new(format!("limits.{name}.{field}"), allowed);
         let amount = |value: u64, field: &str| {
-            if (1..=caps::LOAD_MAX).contains(&value) {
-                Ok(value)
-            } else {
-                Err(bad(field, "must be 1 to 9007199254740992"))
-            }
+            if Bounds::QUOTA.contains(value) { Ok(value) } else { Err(bad(field, &must_be(Bounds::QUOTA))) }
         };
         let kind = self.kind.ok_or_else(|| bad("kind", "is required: rate or concurrency"))?;
-        let quota = amount(self.quota.ok_or_else(|| bad("quota", "is required: 1 to 9007199254740992"))?, "quota")?;
+        let required = || bad("quota", &format!("is required: {}", Bounds::QUOTA));
+        let quota = amount(self.quota.ok_or_else(required)?, "quota")?;
         let rule = match kind {
             Kind::Rate => {
                 let window_ms = self.window_ms.ok_or_else(|| bad("window_ms", "is required for a rate"))?;
-                if !(1..=caps::DURATION_MS_MAX).contains(&window_ms) {
-                    return Err(bad("window_ms", "must be 1 to 2678400000 (31 days)"));
+                if !Bounds::DURATION_MS.contains(window_ms) {
+                    return Err(bad("window_ms", &must_be(Bounds::DURATION_MS)));
                 }
                 let burst = self.burst.map(|burst| amount(burst, "burst")).transpose()?;
                 match self.algorithm.unwrap_or_default() {
@@ -303,24 +301,26 @@ impl ResourceSpec {
     /// # Errors
     /// [`InvalidResource`] names the field and what is allowed there.
     pub fn validate(&self) -> Result<(), InvalidResource> {
-        if self.limits.is_empty() || self.limits.len() > caps::LIMITS_PER_RESOURCE_MAX {
-            return Err(InvalidResource::new("limits", "must have 1 to 16 limits"));
+        if !Bounds::LIMITS.contains(self.limits.len() as u64) {
+            return Err(InvalidResource::new("limits", format!("must have {} limits", Bounds::LIMITS)));
         }
-        if self.queue.max_waiting > caps::MAX_WAITING_MAX {
-            return Err(InvalidResource::new("queue.max_waiting", "must be 0 to 1000000"));
-        }
-        if self.queue.max_wait_ms > caps::DURATION_MS_MAX {
-            return Err(InvalidResource::new("queue.max_wait_ms", "must be 0 to 2678400000 (31 days)"));
-        }
-        if self.queue.claim_ms > caps::CLAIM_MS_MAX {
-            return Err(InvalidResource::new("queue.claim_ms", "must be 0 to 60000"));
-        }
-        if !(1..=caps::DURATION_MS_MAX).contains(&self.lease.max_ttl_ms) {
-            return Err(InvalidResource::new("lease.max_ttl_ms", "must be 1 to 2678400000 (31 days)"));
+        for (field, number, bounds) in [
+            ("queue.max_waiting", u64::from(self.queue.max_waiting), Bounds::MAX_WAITING),
+            ("queue.max_wait_ms", self.queue.max_wait_ms, Bounds::WAIT_MS),
+            ("queue.claim_ms", self.queue.claim_ms, Bounds::CLAIM_MS),
+            ("lease.max_ttl_ms", self.lease.max_ttl_ms, Bounds::DURATION_MS),
+        ] {
+            if !bounds.contains(number) {
+                return Err(InvalidResource::new(field, must_be(bounds)));
+            }
         }
         if !(1..=self.lease.max_ttl_ms).contains(&self.lease.default_ttl_ms) {
             return Err(InvalidResource::new("lease.default_ttl_ms", "must be 1 to lease.max_ttl_ms"));
         }
         Ok(())
     }
+}
+
+fn must_be(bounds: Bounds) -> String {
+    format!("must be {bounds}")
 }

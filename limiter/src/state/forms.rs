@@ -6,10 +6,10 @@ use std::fmt;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::command::Metadata;
 use crate::model::forms::next;
 use crate::model::load::Load;
 use crate::model::name::{Placement, RequestId, ResourceName};
+use crate::model::numbers::Metadata;
 use crate::model::time::LogTime;
 use crate::state::claim::Claim;
 use crate::state::lease::{Caller, Ended, Holding, LeaseRecord, LeaseStage};

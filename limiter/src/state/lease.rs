@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::caps;
 use crate::limit::Charge;
-use crate::model::command::Metadata;
 use crate::model::load::Load;
 use crate::model::name::{LimitName, RequestId, ResourceName};
+use crate::model::numbers::Metadata;
 use crate::model::outcome::{LeaseState, Refusal};
 use crate::model::time::LogTime;
 use crate::state::forms::StoredLease;
@@ -125,6 +125,6 @@ impl LeaseRecord {
     }
 
     pub(crate) fn metadata_bytes(&self) -> u64 {
-        self.metadata.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
+        self.metadata.bytes() as u64
     }
 }
