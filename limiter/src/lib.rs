@@ -72,6 +72,6 @@ pub use state::claim::{Catalog, Claim};
 pub use state::defect::Inconsistent;
 pub use state::lease::LeaseRecord;
 pub use state::load::Loader;
-pub use state::records::{Memo, Meta, Record, RecordKey};
+pub use state::records::{Meta, Record, RecordKey, RememberedRequest};
 pub use state::resource::ResourceRecord;
 pub use state::{Cut, State};

@@ -22,7 +22,7 @@ impl State {
         let body = acquire.body();
         match self.recall(&acquire.request)? {
             Some(Remembered::Lease(seq)) => return self.acquire_again(entry, seq, body, call),
-            Some(Remembered::Memo(_)) => return Err(Refusal::IdempotencyConflict),
+            Some(Remembered::Change(_)) => return Err(Refusal::IdempotencyConflict),
             None => {}
         }
 

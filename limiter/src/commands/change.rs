@@ -16,7 +16,7 @@ use crate::state::changes::Tracked;
 use crate::state::defect::Defect;
 use crate::state::indexes::Remembered;
 use crate::state::lease::LeaseRecord;
-use crate::state::records::{Memo, RecordKey};
+use crate::state::records::{RecordKey, RememberedRequest};
 use crate::state::resource::{Resource, ResourceRecord};
 use crate::state::{Entry, State};
 
@@ -25,8 +25,8 @@ impl State {
     pub(crate) fn answered(&mut self, request: &RequestId, body: u64) -> Result<Option<Outcome>, Defect> {
         let answer = match self.recall(request)? {
             None => return Ok(None),
-            Some(Remembered::Memo(id)) => match self.records.memos.get(&id) {
-                Some(memo) if memo.body == body => Ok(memo.reply.clone()),
+            Some(Remembered::Change(id)) => match self.records.remembered.get(&id) {
+                Some(remembered) if remembered.body == body => Ok(remembered.reply.clone()),
                 Some(_) | None => Err(Refusal::IdempotencyConflict),
             },
             Some(Remembered::Lease(_)) => Err(Refusal::IdempotencyConflict),
@@ -37,14 +37,14 @@ impl State {
     pub(crate) fn remember(&mut self, entry: &Entry, request: RequestId, body: u64, reply: Reply) -> Reply {
         debug_assert!(self.find_request(&request).is_none(), "a request has one answer");
         let meta = self.records.changes.edit(RecordKey::Meta, &mut self.records.meta);
-        meta.memos_made += 1;
-        let id = meta.memos_made;
+        meta.requests_remembered += 1;
+        let id = meta.requests_remembered;
 
         let request_hash = self.indexes.requests.hash(request.as_str());
-        self.indexes.requests.insert(request_hash, Remembered::Memo(id).number());
+        self.indexes.requests.insert(request_hash, Remembered::Change(id).number());
         self.indexes.remembered_bytes += caps::REMEMBERED_CHANGE_BYTES;
-        let memo = Memo { request, body, at: entry.now, reply: reply.clone() };
-        self.records.memos.insert(id, self.records.changes.create(RecordKey::Memo(id), memo));
+        let remembered = RememberedRequest { request, body, at: entry.now, reply: reply.clone() };
+        self.records.remembered.insert(id, self.records.changes.create(RecordKey::RememberedRequest(id), remembered));
         reply
     }
 

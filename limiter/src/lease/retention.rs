@@ -17,7 +17,7 @@ impl State {
             let Some((at, oldest)) = self.oldest_remembered() else { return Ok(()) };
             let is_past = at.after_us(caps::REMEMBERED_US_MIN) <= now;
             let is_large = bounds_bytes && self.indexes.remembered_bytes > caps::REMEMBERED_BYTES_MAX;
-            let remembered = self.indexes.ended.len() + self.records.memos.len();
+            let remembered = self.indexes.ended.len() + self.records.remembered.len();
             if !is_past && !is_large && remembered <= caps::REMEMBERED_MAX {
                 return Ok(());
             }
@@ -33,7 +33,7 @@ impl State {
                     self.indexes.ended.pop_first();
                     self.forget(seq)?;
                 }
-                Remembered::Memo(id) => self.forget_change(id),
+                Remembered::Change(id) => self.forget_change(id),
             }
         }
         Ok(())
@@ -42,25 +42,25 @@ impl State {
     /// What is remembered for longest, and since when.
     fn oldest_remembered(&self) -> Option<(LogTime, Remembered)> {
         let lease = self.indexes.ended.first();
-        let memo = self.records.memos.first_key_value().map(|(id, memo)| (memo.at, *id));
-        let is_lease_first = match (lease, memo) {
-            (Some(lease), Some(memo)) => lease.0 <= memo.0,
+        let change = self.records.remembered.first_key_value().map(|(id, change)| (change.at, *id));
+        let is_lease_first = match (lease, change) {
+            (Some(lease), Some(change)) => lease.0 <= change.0,
             (lease, _) => lease.is_some(),
         };
         if is_lease_first {
             lease.map(|(at, seq)| (at, Remembered::Lease(seq)))
         } else {
-            memo.map(|(at, id)| (at, Remembered::Memo(id)))
+            change.map(|(at, id)| (at, Remembered::Change(id)))
         }
     }
 
     fn forget_change(&mut self, id: u64) {
-        if let Some(memo) = self.records.memos.remove(&id) {
+        if let Some(change) = self.records.remembered.remove(&id) {
             let bytes = self.indexes.remembered_bytes.saturating_sub(caps::REMEMBERED_CHANGE_BYTES);
             self.indexes.remembered_bytes = bytes;
-            let request_hash = self.indexes.requests.hash(memo.request.as_str());
-            self.indexes.requests.remove(request_hash, Remembered::Memo(id).number());
-            self.records.changes.remove(RecordKey::Memo(id), memo);
+            let request_hash = self.indexes.requests.hash(change.request.as_str());
+            self.indexes.requests.remove(request_hash, Remembered::Change(id).number());
+            self.records.changes.remove(RecordKey::RememberedRequest(id), change);
         }
     }
 

@@ -150,7 +150,7 @@ impl State {
 
     /// The bytes that are remembered are counted, and callers are known of live leases only.
     fn check_remembered(&self) -> Result<(), Broken> {
-        let mut bytes = caps::REMEMBERED_CHANGE_BYTES * self.records.memos.len() as u64;
+        let mut bytes = caps::REMEMBERED_CHANGE_BYTES * self.records.remembered.len() as u64;
         for (seq, lease) in self.records.leases.iter() {
             if matches!(lease.stage, LeaseStage::Ended(_)) {
                 bytes += lease.remembered_bytes();

@@ -44,7 +44,7 @@ pub(crate) struct Indexes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Remembered {
     Lease(u64),
-    Memo(u64),
+    Change(u64),
 }
 
 impl Remembered {
@@ -52,12 +52,12 @@ impl Remembered {
     pub fn number(self) -> u64 {
         match self {
             Self::Lease(seq) => seq << 1,
-            Self::Memo(id) => id << 1 | 1,
+            Self::Change(id) => id << 1 | 1,
         }
     }
 
     pub fn from_number(number: u64) -> Self {
-        if number & 1 == 0 { Self::Lease(number >> 1) } else { Self::Memo(number >> 1) }
+        if number & 1 == 0 { Self::Lease(number >> 1) } else { Self::Change(number >> 1) }
     }
 }
 
@@ -91,8 +91,8 @@ impl Indexes {
         }
         indexes.ended = ended.into_iter().collect();
 
-        for (id, memo) in &records.memos {
-            indexes.requests.insert(indexes.requests.hash(memo.request.as_str()), Remembered::Memo(*id).number());
+        for (id, change) in &records.remembered {
+            indexes.requests.insert(indexes.requests.hash(change.request.as_str()), Remembered::Change(*id).number());
             indexes.remembered_bytes += caps::REMEMBERED_CHANGE_BYTES;
         }
         Ok(indexes)

@@ -109,7 +109,7 @@ kinds! {
     /// A lease in any stage.
     Lease(seq: u64) holds LeaseRecord on leases;
     /// A remembered change of a resource.
-    Memo(id: u64) holds Memo on memos;
+    RememberedRequest(id: u64) holds RememberedRequest on remembered;
     /// The one record of the catalog's counters. Not there before it is needed.
     Catalog holds Catalog on catalog;
     /// A name that is claimed, or was.
@@ -127,7 +127,7 @@ pub(crate) struct Records {
     pub meta: Tracked<Meta>,
     pub resources: Paged<Resource>,
     pub leases: Paged<Tracked<LeaseRecord>>,
-    pub memos: BTreeMap<u64, Tracked<Memo>>,
+    pub remembered: BTreeMap<u64, Tracked<RememberedRequest>>,
     pub catalog: Option<Tracked<Catalog>>,
     pub claims: Paged<Tracked<Claim>>,
     pub features: Option<Tracked<Features>>,
@@ -148,7 +148,7 @@ impl Records {
             meta: Tracked::absent(Meta::default()),
             resources: Paged::default(),
             leases: Paged::default(),
-            memos: BTreeMap::new(),
+            remembered: BTreeMap::new(),
             catalog: None,
             claims: Paged::default(),
             features: None,
@@ -256,7 +256,7 @@ pub struct Meta {
     pub(crate) now: LogTime,
     pub(crate) leases_made: u64,
     pub(crate) resources_made: u64,
-    pub(crate) memos_made: u64,
+    pub(crate) requests_remembered: u64,
     pub(crate) fencing_token: u64,
     /// Ended leases and changes that were forgotten early, because there were too many.
     pub(crate) forgotten_early: u64,
@@ -264,7 +264,7 @@ pub struct Meta {
 
 /// A remembered change of a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memo {
+pub struct RememberedRequest {
     pub(crate) request: RequestId,
     pub(crate) body: u64,
     pub(crate) at: LogTime,

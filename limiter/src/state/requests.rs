@@ -51,7 +51,7 @@ impl State {
     pub(crate) fn find_request(&self, request: &RequestId) -> Option<Remembered> {
         let is = |number: u64| match Remembered::from_number(number) {
             Remembered::Lease(seq) => self.records.leases.get(seq).is_some_and(|lease| lease.request == *request),
-            Remembered::Memo(id) => self.records.memos.get(&id).is_some_and(|memo| memo.request == *request),
+            Remembered::Change(id) => self.records.remembered.get(&id).is_some_and(|change| change.request == *request),
         };
         let requests = &self.indexes.requests;
         requests.find(requests.hash(request.as_str()), is).map(Remembered::from_number)

@@ -23,8 +23,8 @@ impl State {
     #[must_use]
     pub fn next_forgotten(&self) -> Option<LogTime> {
         let lease = self.indexes.ended.first().map(|(at, _)| at);
-        let memo = self.records.memos.first_key_value().map(|(_, memo)| memo.at);
-        lease.into_iter().chain(memo).min().map(|at| at.after_us(caps::REMEMBERED_US_MIN))
+        let change = self.records.remembered.first_key_value().map(|(_, change)| change.at);
+        lease.into_iter().chain(change).min().map(|at| at.after_us(caps::REMEMBERED_US_MIN))
     }
 
     /// Brings the place of a resource in the order of due work up to date. One that is gone has none.
