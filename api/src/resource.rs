@@ -17,7 +17,7 @@ pub struct Resource {
     /// The region it lives in, or `global`. The region of the node that is asked when absent. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<String>,
-    /// 1 to 16 limits by name: `[a-z][a-z0-9_]{0,31}`. `one`, `load` and `line` are reserved.
+    /// 1 to 16 limits by name: `[a-z][a-z0-9_]{0,31}`. `one`, `load`, `line` and `queue` are reserved.
     #[serde(deserialize_with = "object::map")]
     pub limits: BTreeMap<String, Limit>,
     /// The bounds of its line.

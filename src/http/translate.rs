@@ -188,7 +188,7 @@ pub fn amounts(amounts: &[(LimitName, u64)]) -> BTreeMap<String, u64> {
 }
 
 pub fn violated(limit: &Option<LimitName>) -> String {
-    limit.as_ref().map_or_else(|| "line".to_owned(), ToString::to_string)
+    limit.as_ref().map_or_else(|| "queue".to_owned(), ToString::to_string)
 }
 
 pub fn lease_state(state: LeaseState) -> WireState {

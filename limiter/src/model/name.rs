@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::caps;
 use crate::model::level::{LEVEL_FIRST, LEVEL_MAX, LEVEL_NAMES};
 
+const LIMIT_NAME: &str = "a limit or dimension name";
+const WHY_LIMIT_NAME: &str =
+    "must be 1 to 32 characters of a-z 0-9 _, start with a letter, and not be one, load, line or queue";
+
 /// Why a string is not a name. The text says what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {why}")]
@@ -18,7 +22,7 @@ pub struct BadName {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $type:ident, $check:ident) => {
+    ($(#[$doc:meta])* $type:ident, $check:ident, read: $check_read:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -44,7 +48,8 @@ macro_rules! name {
         impl TryFrom<String> for $type {
             type Error = BadName;
             fn try_from(text: String) -> Result<Self, BadName> {
-                Self::new(&text)
+                $check_read(&text)?;
+                Ok(Self(Arc::from(text)))
             }
         }
 
@@ -70,20 +75,20 @@ macro_rules! name {
 
 name! {
     /// The name of a resource: 1 to 256 characters of `A-Z a-z 0-9 . _ : @ / + = ~ - [ ]`, and neither `.` nor `..`.
-    ResourceName, check_resource_name
+    ResourceName, check_resource_name, read: check_resource_name
 }
 name! {
-    /// The name of a limit or of a dimension of a load map: `[a-z][a-z0-9_]{0,31}`; `one`, `load` and `line` are reserved.
-    LimitName, check_limit_name
+    /// The name of a limit or of a dimension of a load map: `[a-z][a-z0-9_]{0,31}`; `one`, `load`, `line` and `queue` are reserved.
+    LimitName, check_limit_name, read: check_read_limit_name
 }
 name! {
     /// The id of a request, made by its caller: 1 to 128 visible ASCII characters. Repeating it repeats the request.
-    RequestId, check_request_id
+    RequestId, check_request_id, read: check_request_id
 }
 
 name! {
     /// The group in which a resource lives: the name of a region, or `global`. 1 to 63 characters of `a-z 0-9 -`.
-    Placement, check_placement
+    Placement, check_placement, read: check_placement
 }
 
 fn check_placement(text: &str) -> Result<(), BadName> {
@@ -124,13 +129,19 @@ impl ResourceName {
     }
 }
 
+/// Checks a name that is made. `queue` stands for the queue where an answer says what is in the way.
 fn check_limit_name(text: &str) -> Result<(), BadName> {
-    const WHY: &str = "must be 1 to 32 characters of a-z 0-9 _, start with a letter, and not be one, load or line";
+    check(LIMIT_NAME, WHY_LIMIT_NAME, text != "queue")?;
+    check_read_limit_name(text)
+}
+
+/// Checks a name that is read. The log of an old version may hold a limit that is called `queue`.
+fn check_read_limit_name(text: &str) -> Result<(), BadName> {
     let mut chars = text.bytes();
     let first = chars.next().is_some_and(|c| c.is_ascii_lowercase());
     let rest = chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
     let free = !matches!(text, "one" | "load" | "line");
-    check("a limit or dimension name", WHY, first && rest && free && text.len() <= caps::LIMIT_NAME_LEN_MAX)
+    check(LIMIT_NAME, WHY_LIMIT_NAME, first && rest && free && text.len() <= caps::LIMIT_NAME_LEN_MAX)
 }
 
 fn check_request_id(text: &str) -> Result<(), BadName> {
@@ -173,9 +184,11 @@ mod tests {
         for good in ["a", "tpm", "input_tokens", "r2", &"x".repeat(32)] {
             assert!(LimitName::new(good).is_ok(), "{good}");
         }
-        for bad in ["", "A", "1a", "_a", "a-b", "one", "load", "line", &"x".repeat(33)] {
+        for bad in ["", "A", "1a", "_a", "a-b", "one", "load", "line", "queue", &"x".repeat(33)] {
             assert!(LimitName::new(bad).is_err(), "{bad}");
         }
+        assert_eq!(LimitName::try_from("queue".to_owned()).unwrap().as_str(), "queue", "an old log may hold it");
+        assert!(LimitName::try_from("line".to_owned()).is_err());
         for good in ["a", "eu-west-1", "global", &"x".repeat(63)] {
             assert!(Placement::new(good).is_ok(), "{good}");
         }
