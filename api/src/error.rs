@@ -109,7 +109,7 @@ error_codes! {
     NoQuorum => "no-quorum", 503, true, true, "No quorum can be reached";
     /// The call may have had its effect, or not. Repeat it with the same idempotency key.
     UnknownOutcome => "unknown-outcome", 503, true, false, "It is not known whether it happened";
-    /// The node is stopping. A place in line stays: repeat the call with the same idempotency key.
+    /// The node is stopping. A place in the queue stays: repeat the call with the same idempotency key.
     ShuttingDown => "shutting-down", 503, true, false, "The node is stopping";
     /// A member of the group runs a version that does not know this yet.
     FeatureNotEnabled => "feature-not-enabled", 503, true, true, "Not enabled in this group yet";

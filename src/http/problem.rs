@@ -77,8 +77,7 @@ impl Failure {
     }
 
     pub fn shutting_down() -> Self {
-        let detail =
-            "This node is stopping. A place in line stays for 15 s: repeat the call with the same Idempotency-Key.";
+        let detail = "This node is stopping. A place in the queue stays for 15 s: repeat the call with the same Idempotency-Key.";
         Self::new(ErrorCode::ShuttingDown, detail)
     }
 
@@ -138,7 +137,7 @@ impl From<Refusal> for Failure {
                 Self::blocked(ErrorCode::LimitExceeded, "It cannot be granted now, and wait_ms is 0.", blocked)
             }
             Refusal::QueueFull(blocked) => {
-                Self::blocked(ErrorCode::QueueFull, "It cannot be granted now, and the line is full.", blocked)
+                Self::blocked(ErrorCode::QueueFull, "It cannot be granted now, and the queue is full.", blocked)
             }
             Refusal::WaitTimeout(blocked) => {
                 Self::blocked(ErrorCode::WaitTimeout, "It was not its turn before wait_ms ran out.", blocked)

@@ -102,7 +102,7 @@ impl Unanswered {
         is_held && !(looked.claimed && [self.call, NO_CALL].contains(&looked.call))
     }
 
-    /// A lease as it is now, for whoever leads, after it was seen to have left the line: claimed, if it is held and was not yet.
+    /// A lease as it is now, for whoever leads, after it was seen to have left the queue: claimed, if it is held and was not yet.
     ///
     /// # Errors
     /// When the group cannot be asked, or the lease is forgotten. It is not known to be held then.

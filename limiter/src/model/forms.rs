@@ -3,8 +3,7 @@
 //! The bytes of a value must not change when a type gets a field: records of before have to be read, hashes of before have to
 //! be equal, and replicas of two versions have to agree. So a value that does not use the new field has the bytes that it
 //! always had, and one that does says so where the old form could say nothing: by a variant that is new, or by a number that
-//! is out of bounds. Each such
-//! form of the values in commands is here; those of records are in `state/forms.rs`.
+//! is out of bounds. Each such form of a value in a command is here; those of records are in `state/forms.rs`.
 
 use std::fmt;
 
