@@ -11,7 +11,8 @@ use crate::model::numbers::{Metadata, OutOfBounds};
 use crate::model::spec::{InvalidResource, ResourceSpec};
 use crate::model::time::LogTime;
 
-/// What a command came to. A refusal is an answer too: the same on every replica, and it changed nothing.
+/// What a command came to. A refusal is an answer too: the same on every replica, and, but for [`Refusal::Internal`], it changed
+/// nothing.
 pub type Outcome = Result<Reply, Refusal>;
 
 /// A command that was carried out.
@@ -135,7 +136,8 @@ pub enum Refusal {
     /// The name was given back lately: who claims it again has to know where it was, for a change may be remembered there.
     #[error("the name was given back a moment ago")]
     NamePast(PastClaims),
-    /// The state holds what cannot be: a fault of the program. Every replica refuses alike, and nobody is charged.
+    /// The state holds what cannot be: a fault of the program, the same on every replica. What the command had changed by then
+    /// stays.
     #[error("internal error: {0}")]
     Internal(String),
 }
