@@ -26,9 +26,10 @@ run: setup ## Builds and starts one node on HTTP=127.0.0.1:7600 with its state i
 cluster: setup ## Builds and starts three nodes on this machine: CONFIG=cluster-configs/one-region.toml
 	@scripts/local-cluster.sh $(CONFIG)
 
-check: setup-test ## Writes nothing: format, lints, layering, generated files, docs, tests
+check: setup-test ## Writes nothing: format, lints, layering, rooms, generated files, docs, tests
 	$(CARGO) fmt --all --check
 	scripts/check/layering.sh
+	scripts/check/rooms.sh
 	scripts/check/openapi.sh
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items

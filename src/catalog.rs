@@ -1,5 +1,5 @@
 //! Where a resource lives, and how its name is claimed and given back. The catalog itself is a part of the global group's
-//! state; `limiter/src/catalog.rs` says why names stay unique.
+//! state; `limiter/src/state/catalog.rs` says why names stay unique.
 
 use std::time::Duration;
 

@@ -211,7 +211,7 @@ async fn nobody_overtakes_and_the_line_is_named() {
     client.granted("r", json!({"load": 6})).await;
     let large = client.waiting("r", json!({"load": 5})).await;
     let small = client.acquire("r", json!({"load": 1})).await;
-    assert_eq!(small.problem(429, "limit-exceeded").body["violated"], json!(["line"]));
+    assert_eq!(small.problem(429, "limit-exceeded").body["violated"], json!(["queue"]));
     let behind = client.waiting("r", json!({"load": 1})).await;
     assert_eq!(behind.u64("position"), 2);
     client.acquire("r", json!({"load": 1, "priority": 9})).await.problem(429, "limit-exceeded");

@@ -100,7 +100,7 @@ error_codes! {
     /// The limits do not allow it now, and the call does not wait.
     LimitExceeded => "limit-exceeded", 429, true, true, "The limits do not allow it now";
     /// As many leases wait as may wait.
-    QueueFull => "queue-full", 429, true, true, "The line is full";
+    QueueFull => "queue-full", 429, true, true, "The queue is full";
     /// It was not its turn before its time to wait ran out. The same key gets the same answer: make a new one.
     WaitTimeout => "wait-timeout", 429, false, true, "The wait ran out";
     /// There is more of something than there may be: leases, resources, connections.
@@ -109,7 +109,7 @@ error_codes! {
     NoQuorum => "no-quorum", 503, true, true, "No quorum can be reached";
     /// The call may have had its effect, or not. Repeat it with the same idempotency key.
     UnknownOutcome => "unknown-outcome", 503, true, false, "It is not known whether it happened";
-    /// The node is stopping. A place in line stays: repeat the call with the same idempotency key.
+    /// The node is stopping. A place in the queue stays: repeat the call with the same idempotency key.
     ShuttingDown => "shutting-down", 503, true, false, "The node is stopping";
     /// A member of the group runs a version that does not know this yet.
     FeatureNotEnabled => "feature-not-enabled", 503, true, true, "Not enabled in this group yet";
@@ -137,7 +137,7 @@ pub struct Problem {
     /// The idempotency key of the call, its own or the one the server made up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// The limits that stand in the way; `line` when only the line does.
+    /// The limits that stand in the way; `queue` when only the queue does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub violated: Option<Vec<String>>,
     /// When it may be worth to try again: an estimate.

@@ -7,7 +7,7 @@ use ratequeue_limiter::caps::{
     DIMENSIONS_PER_LOAD_MAX, DURATION_MS_MAX, LOAD_MAX, METADATA_BYTES_MAX, METADATA_PAIRS_MAX, PRIORITY_DEFAULT,
     PRIORITY_MAX,
 };
-use ratequeue_limiter::{LimitName, metadata_fits};
+use ratequeue_limiter::{LimitName, Metadata};
 use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -22,7 +22,7 @@ use crate::object::unique;
 pub struct AcquireRequest {
     /// How much it weighs: 1 when absent.
     pub load: Load,
-    /// How long to wait in line, in milliseconds; 0 is not at all. At most the resource's `max_wait_ms` counts.
+    /// How long to wait in the queue, in milliseconds; 0 is not at all. At most the resource's `max_wait_ms` counts.
     #[serde(deserialize_with = "bounded::<_, 0, DURATION_MS_MAX>")]
     #[schema(minimum = 0, maximum = 2678400000u64)]
     pub wait_ms: u64,
@@ -57,12 +57,13 @@ impl Default for AcquireRequest {
 }
 
 fn metadata<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, String>, D::Error> {
-    let metadata = unique(d)?;
-    if metadata_fits(&metadata) {
-        Ok(metadata)
-    } else {
-        let allowed = format!("at most {METADATA_PAIRS_MAX} pairs of strings and {METADATA_BYTES_MAX} bytes in all");
-        Err(D::Error::custom(format!("too much metadata, expected {allowed}")))
+    match Metadata::new(unique(d)?) {
+        Ok(metadata) => Ok(metadata.into()),
+        Err(_) => {
+            let allowed =
+                format!("at most {METADATA_PAIRS_MAX} pairs of strings and {METADATA_BYTES_MAX} bytes in all");
+            Err(D::Error::custom(format!("too much metadata, expected {allowed}")))
+        }
     }
 }
 
@@ -140,7 +141,7 @@ pub struct ExtendRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LeaseState {
-    /// In line.
+    /// In the queue.
     Waiting,
     /// Granted, and not past its deadline.
     Held,
@@ -176,13 +177,13 @@ pub struct Lease {
     /// Held: until it expires, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_ms: Option<u64>,
-    /// Held: how long it waited in line, in milliseconds.
+    /// Held: how long it waited in the queue, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waited_ms: Option<u64>,
     /// Held: the log index at which it was granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_index: Option<u64>,
-    /// Waiting: its place in line, from 1.
+    /// Waiting: its place in the queue, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
     /// Waiting: the loads of the leases before it, summed up.
@@ -210,7 +211,7 @@ pub struct Lease {
 pub struct Released {
     /// Which lease.
     pub id: String,
-    /// `released`, or `cancelled` when it was still in line.
+    /// `released`, or `cancelled` when it was still in the queue.
     pub state: LeaseState,
     /// Given back to each limit, without zeros.
     pub refunded: BTreeMap<String, u64>,

@@ -17,10 +17,10 @@ pub struct Resource {
     /// The region it lives in, or `global`. The region of the node that is asked when absent. Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<String>,
-    /// 1 to 16 limits by name: `[a-z][a-z0-9_]{0,31}`. `one`, `load` and `line` are reserved.
+    /// 1 to 16 limits by name: `[a-z][a-z0-9_]{0,31}`. `one`, `load`, `line` and `queue` are reserved.
     #[serde(deserialize_with = "object::map")]
     pub limits: BTreeMap<String, Limit>,
-    /// The bounds of its line.
+    /// The bounds of its queue.
     #[serde(default, deserialize_with = "object::object")]
     pub queue: Queue,
     /// The times of its leases.
@@ -89,7 +89,7 @@ pub enum TrueUp {
     None,
 }
 
-/// The bounds of a line.
+/// The bounds of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Queue {
@@ -145,7 +145,7 @@ pub struct ResourceView {
     pub placement: String,
     /// Its limits, with every default filled in.
     pub limits: BTreeMap<String, Limit>,
-    /// The bounds of its line.
+    /// The bounds of its queue.
     pub queue: Queue,
     /// The times of its leases.
     pub lease: LeaseTimes,
@@ -167,7 +167,7 @@ pub struct ResourcePatch {
     #[serde(deserialize_with = "object::patched_map")]
     #[schema(value_type = BTreeMap<String, LimitPatch>)]
     pub limits: BTreeMap<String, Option<LimitPatch>>,
-    /// The bounds of its line.
+    /// The bounds of its queue.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "object::patched")]
     #[schema(value_type = Option<QueuePatch>)]
     pub queue: Option<Option<QueuePatch>>,
@@ -211,7 +211,7 @@ pub struct LimitPatch {
     pub true_up: Option<Option<TrueUp>>,
 }
 
-/// A change of a line's bounds.
+/// A change of a queue's bounds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueuePatch {

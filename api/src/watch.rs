@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 /// How a resource stands, and what it did in the last 10 s.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ResourceStats {
-    /// Leases in line.
+    /// Leases in the queue.
     pub queue_depth: u64,
     /// Their loads, summed up.
     pub queue_load: u64,

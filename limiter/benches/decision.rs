@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use ratequeue_limiter::{
     Acquire, Algorithm, Command, Condition, DeleteResource, EventKind, Extent, Kind, LEVEL_MAX, LeaseId, LeaseSpec,
-    LeaseState, LimitDraft, LimitName, Load, LogTime, Period, PutResource, QueueSpec, Release, Reply, RequestId,
-    ResourceName, ResourceSpec, State,
+    LeaseState, LimitDraft, LimitName, Load, LogTime, Metadata, Period, Priority, PutResource, QueueSpec, Release,
+    Reply, RequestId, ResourceName, ResourceSpec, State, TtlMs, WaitMs,
 };
 
 /// Log time between two rounds, in microseconds. At 10,000 rounds a second 600,000 ended leases are remembered, most of
@@ -117,10 +117,10 @@ impl Group {
                 request: RequestId::new(&format!("request-{:012}", group.requests)).expect("an id"),
                 resource: group.names[at].clone(),
                 load: Load::Scalar(1),
-                priority: 5,
-                wait_ms: 86_400_000,
+                priority: Priority::DEFAULT,
+                wait_ms: WaitMs::new(86_400_000).expect("a wait"),
                 ttl_ms: None,
-                metadata: BTreeMap::new(),
+                metadata: Metadata::default(),
             }
         };
         (0..count).map(|_| some(self)).collect()
@@ -254,7 +254,7 @@ fn longest_apply() {
         let first = group.now.after_us(1_000_000);
         for (n, mut acquire) in (0..).zip(group.acquires(HELD)) {
             group.now = group.now.after_us(10);
-            acquire.ttl_ms = Some(1_000 + n * APART_US / 1_000);
+            acquire.ttl_ms = Some(TtlMs::new(1_000 + n * APART_US / 1_000).expect("a ttl"));
             group.apply(Command::Acquire(acquire));
         }
 

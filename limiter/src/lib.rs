@@ -1,4 +1,4 @@
-//! The pure core of RateQueue: resources, limits, leases and the line.
+//! The pure core of RateQueue: resources, limits, leases and the queue.
 //!
 //! # Model
 //! A [`State`] is a value that changes in one way: [`State::apply`] takes one log entry (its index, its time stamp, its
@@ -10,7 +10,7 @@
 //!        |
 //!        v
 //!   now = max(now, stamp) -> what is due: expiry, timeouts, turns -> each command -> outcomes, events
-//!                              (State::run_due)                      acquire  release  extend
+//!                              (State::pass_time)                    acquire  release  extend
 //!                                                                    put  patch  delete  keepalive
 //! ```
 //!
@@ -19,67 +19,59 @@
 //! - Time is [`LogTime`] from the entries and nothing else; it never goes back.
 //! - The state is its records ([`Record`]); all else is derived from them. A state rebuilt from records behaves the same.
 //! - A decision costs O(log n), whatever the number of resources and waiting leases.
-//! - What must hold between resources, lines and leases is stated, and checked, in [`State::check`].
+//! - What must hold between resources, queues and leases is stated, and checked, in [`State::check`].
 //!
 //! # What it leaves out
-//! Replication, disks, sockets, clocks. It keeps the catalog of which name lives in which group (`catalog.rs`), and leaves to
-//! others to ask it. Names are checked where they are
-//! made ([`ResourceName`], [`LimitName`], [`RequestId`]), so nothing here checks them again.
+//! Replication, disks, sockets, clocks. It keeps the catalog of which name lives in which group (`state/catalog.rs`), and leaves to
+//! others to ask it. Names and numbers are checked where they are made ([`ResourceName`], [`LimitName`], [`RequestId`], [`Priority`],
+//! [`WaitMs`], [`TtlMs`], [`Metadata`]), so nothing here checks them again.
+//!
+//! # Rooms
+//! Each folder imports only those above it in this list (`scripts/check/rooms.sh`):
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `model` | what is said: commands and their values, outcomes, events |
+//! | `limit` | how one limit counts: token bucket, sliding window, concurrency |
+//! | `collections` | containers that know no rule |
+//! | `state` | what is kept: records, and the indexes that are derived from them |
+//! | `lease` | the life of a lease: waiting, held, ended |
+//! | `commands` | what an entry does: one file a command |
 
-mod acquire;
-mod attend;
-mod bucket;
 pub mod caps;
-mod catalog;
-mod changes;
-mod check;
-mod command;
-mod due;
-mod ended;
-mod event;
-mod hash;
-mod index;
-mod lease_id;
-mod level;
+mod collections;
+mod commands;
+mod lease;
 mod limit;
-mod line;
-mod live;
-mod load;
-mod loader;
-mod name;
-mod outcome;
-mod paged;
-mod patch;
-mod record;
-mod release;
-mod resource;
-mod spec;
+mod model;
 mod state;
-mod stored;
-mod time;
-mod view;
-mod window;
 
-pub use changes::{Extent, NotCut, Period};
-pub use check::Broken;
-pub use command::{
+pub use commands::Applied;
+pub use model::command::{
     Acquire, Attend, Call, ClaimName, Command, Condition, DeleteResource, Detach, Extend, FenceClaims, Keepalive,
-    Metadata, NO_CALL, PatchResource, PutClaimed, PutResource, Release, UnclaimName, metadata_fits,
+    NO_CALL, PatchResource, PutClaimed, PutResource, Release, UnclaimName,
 };
-pub use event::{Event, EventKind};
-pub use lease_id::{BadLeaseId, LeaseId};
-pub use level::{Features, LEVEL_CALLERS, LEVEL_FIRST, LEVEL_MAX, LEVEL_NAMES};
-pub use load::{BadLoad, Load};
-pub use loader::Loader;
-pub use name::{BadName, LimitName, Placement, RequestId, ResourceName};
-pub use outcome::{
+pub use model::event::{Event, EventKind};
+pub use model::lease_id::{BadLeaseId, LeaseId};
+pub use model::level::{Features, LEVEL_CALLERS, LEVEL_FIRST, LEVEL_MAX, LEVEL_NAMES};
+pub use model::load::{BadLoad, Load};
+pub use model::name::{BadName, LimitName, Placement, RequestId, ResourceName};
+pub use model::numbers::{Bounds, Metadata, OutOfBounds, Priority, TtlMs, WaitMs};
+pub use model::outcome::{
     Blocked, ClaimView, End, Grant, LeaseState, LeaseView, LimitUsage, LiveLeases, Outcome, PastClaims, Phase, Place,
     Refusal, Released, Reply, ResourceUsage, ResourceView,
 };
-pub use patch::{LeasePatch, LimitPatch, Patch, QueuePatch, ResourcePatch};
-pub use record::{Catalog, Claim, LeaseRecord, Memo, Meta, Record, RecordKey, ResourceRecord};
-pub use spec::{
+pub use model::patch::{LeasePatch, LimitPatch, Patch, QueuePatch, ResourcePatch};
+pub use model::spec::{
     Algorithm, Cost, InvalidResource, Kind, LeaseSpec, LimitDraft, LimitSpec, QueueSpec, ResourceSpec, Rule, TrueUp,
 };
-pub use state::{Applied, Cut, Inconsistent, State};
-pub use time::LogTime;
+pub use model::time::LogTime;
+pub use state::changes::{Extent, NotCut, Period};
+pub use state::check::Broken;
+pub use state::claim::{Catalog, Claim};
+pub use state::defect::Inconsistent;
+pub use state::lease::LeaseRecord;
+pub use state::load::Loader;
+pub use state::records::{Meta, Record, RecordKey, RememberedRequest};
+pub use state::resource::ResourceRecord;
+pub use state::{Cut, State};

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use ratequeue_limiter::{
     Acquire, Applied, Command, Condition, Kind, LEVEL_MAX, LeaseId, LeaseSpec, LimitDraft, LimitName, Load, LogTime,
-    PutResource, QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, State, caps,
+    Metadata, Priority, PutResource, QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, State, TtlMs,
+    WaitMs, caps,
 };
 
 const BATCH: u64 = 1_000;
@@ -43,10 +44,10 @@ impl Group {
             request: RequestId::new(&format!("r{n}")).unwrap(),
             resource: ResourceName::new("api").unwrap(),
             load: Load::Scalar(1),
-            priority: 5,
-            wait_ms: 0,
-            ttl_ms: Some(1_000),
-            metadata: BTreeMap::new(),
+            priority: Priority::DEFAULT,
+            wait_ms: WaitMs::NONE,
+            ttl_ms: Some(TtlMs::new(1_000).unwrap()),
+            metadata: Metadata::default(),
         })
     }
 
@@ -107,7 +108,7 @@ fn the_oldest_large_leases_lose_their_metadata() {
     group.apply(vec![Command::RaiseLevel(LEVEL_MAX)]);
     let large = |n: u64| {
         let Command::Acquire(mut acquire) = Group::acquire(n) else { unreachable!("an acquire") };
-        acquire.metadata = (0..4).map(|key| (format!("key-{key}"), "x".repeat(250))).collect();
+        acquire.metadata = Metadata::new((0..4).map(|key| (format!("key-{key}"), "x".repeat(250))).collect()).unwrap();
         Command::Acquire(acquire)
     };
     let bytes = 4 * 250;

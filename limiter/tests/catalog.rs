@@ -155,10 +155,10 @@ impl World {
             request: self.request(),
             resource: ResourceName::new(name).unwrap(),
             load: ratequeue_limiter::Load::Scalar(1),
-            priority: 5,
-            wait_ms: 0,
+            priority: ratequeue_limiter::Priority::DEFAULT,
+            wait_ms: ratequeue_limiter::WaitMs::NONE,
             ttl_ms: None,
-            metadata: BTreeMap::new(),
+            metadata: ratequeue_limiter::Metadata::default(),
         };
         let Ok(Reply::Acquired(view)) = self.at(place).apply(Command::Acquire(acquire)) else { return };
         let ratequeue_limiter::Phase::Held(grant) = view.phase else { return };

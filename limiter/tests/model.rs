@@ -392,6 +392,7 @@ fn refused(refusal: &Refusal) -> Result<Answer, String> {
         Refusal::TooManyResources
         | Refusal::TooManyLeases
         | Refusal::Malformed(_)
+        | Refusal::Internal(_)
         | Refusal::ResourceExists
         | Refusal::ClaimOutdated { .. }
         | Refusal::NamePast(_) => {

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use ratequeue_limiter::{
     Acquire, Algorithm, Command, Condition, DeleteResource, Extend, Kind, LeaseId, LeaseSpec, LimitDraft, LimitName,
-    Load, LogTime, Patch, PatchResource, PutResource, QueueSpec, Release, Reply, RequestId, ResourceName,
-    ResourcePatch, ResourceSpec, State,
+    Load, LogTime, Metadata, Patch, PatchResource, Priority, PutResource, QueueSpec, Release, Reply, RequestId,
+    ResourceName, ResourcePatch, ResourceSpec, State, TtlMs, WaitMs,
 };
 
 /// Digests of a state at level 1 after each entry of [`work`], as commit 66656ad computes them.
@@ -56,10 +56,10 @@ fn acquire(key: &str, load: Load) -> Command {
         request: request(key),
         resource: ResourceName::new("api").unwrap(),
         load,
-        priority: 3,
-        wait_ms: 60_000,
-        ttl_ms: Some(20_000),
-        metadata: BTreeMap::from([("job".to_owned(), "4711".to_owned())]),
+        priority: Priority::new(3).unwrap(),
+        wait_ms: WaitMs::new(60_000).unwrap(),
+        ttl_ms: Some(TtlMs::new(20_000).unwrap()),
+        metadata: Metadata::new(BTreeMap::from([("job".to_owned(), "4711".to_owned())])).unwrap(),
     })
 }
 
@@ -83,7 +83,7 @@ fn work(state: &mut State) -> Vec<u64> {
     apply(state, acquire("a", Load::Scalar(10)));
     apply(state, acquire("b", Load::Map(BTreeMap::from([(LimitName::new("input").unwrap(), 7)]))));
     let leases = apply(state, acquire("c", Load::Scalar(20)));
-    apply(state, Command::Extend(Extend { lease: leases[1], ttl_ms: Some(30_000) }));
+    apply(state, Command::Extend(Extend { lease: leases[1], ttl_ms: Some(TtlMs::new(30_000).unwrap()) }));
     apply(state, Command::Release(Release { lease: leases[0], used: Some(Load::Scalar(5)) }));
     let patch = ResourcePatch { lease: Patch::Reset, ..ResourcePatch::default() };
     let resource = ResourceName::new("api").unwrap();

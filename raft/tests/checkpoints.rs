@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use common::hub::Cluster;
 use common::*;
-use ratequeue_limiter::{Command, LeaseId};
+use ratequeue_limiter::{Command, LeaseId, Metadata};
 use ratequeue_raft::{CheckpointPolicy, Group, OpenError, SubmitError};
 use ratequeue_storage::{Entry, GroupName, Header, LogId, LogOptions, LogStore, Slot, SpaceProbe, StateStore};
 
@@ -375,7 +375,7 @@ fn disk() -> (Opening, Arc<AtomicU64>) {
 /// More than one file of log.
 async fn fill_log(group: &Group) {
     group.submit(put("r", 1_000_000)).await.unwrap().outcome.unwrap();
-    let metadata = BTreeMap::from([("job".to_owned(), "x".repeat(1_000))]);
+    let metadata = Metadata::new(BTreeMap::from([("job".to_owned(), "x".repeat(1_000))])).unwrap();
     let mut round = 0;
     while group.status().log_bytes <= FILE_BYTES {
         let acquires = (0..1_000).map(|n| {

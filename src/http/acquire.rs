@@ -8,7 +8,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::{AcquireRequest, Lease, Problem, header as names};
 use ratequeue_limiter::{
-    Acquire, Command, Keepalive, LeaseId, LeaseState, LeaseView, LimitUsage, Phase, Refusal, Reply,
+    Acquire, Command, Keepalive, LeaseId, LeaseState, LeaseView, LimitUsage, Metadata, Phase, Priority, Refusal, Reply,
+    TtlMs, WaitMs,
 };
 use ratequeue_raft::{Group, SubmitError, Woken};
 
@@ -22,7 +23,7 @@ use crate::node::Node;
 /// How long a granted call waits for this node to catch up with the leader, to tell what is left.
 const CATCH_UP: Duration = Duration::from_millis(20);
 
-/// Acquire: granted at once, after a wait in line, or not.
+/// Acquire: granted at once, after a wait in the queue, or not.
 #[utoipa::path(
     post, path = "/v1/resources/{name}/acquire", tag = "leases",
     params(("name" = String, Path, description = "The resource"),
@@ -32,7 +33,7 @@ const CATCH_UP: Duration = Duration::from_millis(20);
         (status = 200, description = "Granted: it is held now", body = Lease,
          headers(("ratelimit-policy" = String, description = "The limits of the resource"),
                  ("ratelimit" = String, description = "What is left of them"))),
-        (status = 202, description = "Still in line when hold_ms was over; ask again with the same key", body = Lease,
+        (status = 202, description = "Still in the queue when hold_ms was over; ask again with the same key", body = Lease,
          headers(("location" = String, description = "Where to look at the lease"))),
         (status = 400, description = "Malformed", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
@@ -55,10 +56,10 @@ pub async fn acquire(
         request,
         resource: resource.clone(),
         load: translate::load(body.load)?,
-        priority: u8::try_from(body.priority).unwrap_or(u8::MAX),
-        wait_ms: body.wait_ms,
-        ttl_ms: body.ttl_ms,
-        metadata: body.metadata,
+        priority: Priority::new(body.priority)?,
+        wait_ms: WaitMs::new(body.wait_ms)?,
+        ttl_ms: body.ttl_ms.map(TtlMs::new).transpose()?,
+        metadata: Metadata::new(body.metadata)?,
     };
     if node.is_stopping() {
         return Err(Failure::shutting_down());
@@ -106,7 +107,7 @@ async fn decide_unanswered(
     acquired(group, &view, told, applied.index)
 }
 
-/// Waits at most `hold` for a lease to leave the line; gives the lease as it is then. `waiting` is how it was at a log entry
+/// Waits at most `hold` for a lease to leave the queue; gives the lease as it is then. `waiting` is how it was at a log entry
 /// of this index.
 ///
 /// What this node has applied tells when the wait is over, and no more: that the lease is held is what the leader says.

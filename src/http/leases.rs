@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::caps::{CURSOR_LEN_MAX, HOLD_MS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
 use ratequeue_api::{ErrorCode, ExtendRequest, Lease, List, Problem, ReleaseRequest, Released};
-use ratequeue_limiter::{Command, Extend, LeaseId, LeaseView, Phase, Release, Reply, ResourceName};
+use ratequeue_limiter::{Command, Extend, LeaseId, LeaseView, Phase, Release, Reply, ResourceName, TtlMs};
 use ratequeue_raft::Group;
 use serde::Deserialize;
 
@@ -27,7 +27,7 @@ use crate::node::Node;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct LookParams {
-    /// Waits up to so many milliseconds, at most 30,000, for the lease to leave the line.
+    /// Waits up to so many milliseconds, at most 30,000, for the lease to leave the queue.
     #[serde(default)]
     wait_ms: u64,
 }
@@ -89,14 +89,14 @@ async fn look_unanswered(
     }
 }
 
-/// Gives a held lease back, or a place in line up.
+/// Gives a held lease back, or a place in the queue up.
 #[utoipa::path(
     post, path = "/v1/leases/{id}/release", tag = "leases",
     params(("id" = String, Path, description = "The lease"),
            ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters")),
     request_body = ReleaseRequest,
     responses(
-        (status = 200, description = "Released, or cancelled if it was still in line", body = Released),
+        (status = 200, description = "Released, or cancelled if it was still in the queue", body = Released),
         (status = 404, description = "Never there, or forgotten", body = Problem, content_type = "application/problem+json"),
         (status = 410, description = "It has expired", body = Problem, content_type = "application/problem+json"),
     )
@@ -143,7 +143,7 @@ fn decided(index: u64, answer: Response) -> Response {
 )]
 pub async fn extend(State(node): State<Arc<Node>>, leased: Leased, call: Whole) -> Result<Response, Failure> {
     let body: ExtendRequest = call.json()?;
-    let extend = &Extend { lease: leased.id, ttl_ms: body.ttl_ms };
+    let extend = &Extend { lease: leased.id, ttl_ms: body.ttl_ms.map(TtlMs::new).transpose()? };
     route::by_lease(&node, &leased, &call, |group| async move {
         let applied = group.submit_anywhere(Command::Extend(extend.clone())).await?;
         let reply = applied.outcome.map_err(|refusal| Failure::from(refusal).at(applied.index))?;
@@ -157,7 +157,7 @@ pub async fn extend(State(node): State<Arc<Node>>, leased: Leased, call: Whole) 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ListState {
-    /// Those in line, in its order.
+    /// Those in the queue, in its order.
     Waiting,
     /// Those that are held, in the order of their acquires.
     Held,
@@ -168,7 +168,7 @@ pub enum ListState {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ListParams {
-    /// Which leases: `waiting` or `held`; first the held ones, then the line, when absent.
+    /// Which leases: `waiting` or `held`; first the held ones, then the queue, when absent.
     state: Option<ListState>,
     /// Items on the page, 1 to 1,000; 100 when absent.
     limit: Option<u64>,

@@ -16,7 +16,7 @@ use crate::node::Node;
     info(
         title = "RateQueue",
         version = "1",
-        description = "A replicated rate limiter that is also a waiting line. Durations are whole milliseconds (`_ms`), log indexes rise.",
+        description = "A replicated rate limiter that is also a queue. Durations are whole milliseconds (`_ms`), log indexes rise.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
         contact()
     ),

@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::{ErrorCode, Problem};
-use ratequeue_limiter::{Blocked, LeaseState, Refusal, ResourceName};
+use ratequeue_limiter::{Blocked, LeaseState, OutOfBounds, Refusal, ResourceName};
 use ratequeue_raft::SubmitError;
 
 use crate::aside::{NotRead, READS_MAX};
@@ -76,8 +76,7 @@ impl Failure {
     }
 
     pub fn shutting_down() -> Self {
-        let detail =
-            "This node is stopping. A place in line stays for 15 s: repeat the call with the same Idempotency-Key.";
+        let detail = "This node is stopping. A place in the queue stays for 15 s: repeat the call with the same Idempotency-Key.";
         Self::new(ErrorCode::ShuttingDown, detail)
     }
 
@@ -106,6 +105,12 @@ impl Failure {
     }
 }
 
+impl From<OutOfBounds> for Failure {
+    fn from(bad: OutOfBounds) -> Self {
+        Self::bad_request(format!("{bad}."))
+    }
+}
+
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let text = format!("{refusal}.");
@@ -130,13 +135,20 @@ impl From<Refusal> for Failure {
                 blocked,
             ),
             Refusal::QueueFull(blocked) => {
-                Self::blocked(ErrorCode::QueueFull, "It cannot be granted now, and the line is full.", blocked)
+                Self::blocked(ErrorCode::QueueFull, "It cannot be granted now, and the queue is full.", blocked)
             }
             Refusal::WaitTimeout(blocked) => {
                 Self::blocked(ErrorCode::WaitTimeout, "It was not its turn before its time to wait ran out.", blocked)
             }
             Refusal::LoadExceedsCapacity { .. } => Self::new(ErrorCode::LoadExceedsCapacity, text),
             Refusal::DimensionNeeded { .. } | Refusal::Malformed(_) => Self::bad_request(text),
+            Refusal::Internal(_) => {
+                tracing::error!("{refusal}");
+                Self::new(
+                    ErrorCode::UnknownOutcome,
+                    format!("The server contradicted itself: {text} Please report this."),
+                )
+            }
             Refusal::IdempotencyConflict => Self::new(
                 ErrorCode::IdempotencyConflict,
                 "This Idempotency-Key was used for another request. Make a new key for each new request.",

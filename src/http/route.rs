@@ -70,7 +70,7 @@ impl Whole {
         self.parts.headers.contains_key(names::IDEMPOTENCY_KEY)
     }
 
-    /// Whether it is an acquire or a look, which are held open until a lease leaves the line.
+    /// Whether it is an acquire or a look, which are held open until a lease leaves the queue.
     fn may_wait(&self) -> bool {
         let is_acquire = self.parts.method == Method::POST && self.parts.uri.path().ends_with("/acquire");
         is_acquire || self.is_read()
@@ -206,7 +206,7 @@ where
     passed.map_err(|lost| not_passed(&leased.group, lost))
 }
 
-/// A call that was passed on and may wait in line there is not waited for when this node stops.
+/// A call that was passed on and may wait in the queue there is not waited for when this node stops.
 async fn unless_stopping<T>(node: &Node, call: &Whole, passed: impl Future<Output = T>) -> Result<T, Failure> {
     tokio::select! {
         passed = passed => Ok(passed),

@@ -188,7 +188,7 @@ pub fn amounts(amounts: &[(LimitName, u64)]) -> BTreeMap<String, u64> {
 }
 
 pub fn violated(limit: &Option<LimitName>) -> String {
-    limit.as_ref().map_or_else(|| "line".to_owned(), ToString::to_string)
+    limit.as_ref().map_or_else(|| "queue".to_owned(), ToString::to_string)
 }
 
 pub fn lease_state(state: LeaseState) -> WireState {
@@ -227,7 +227,7 @@ pub fn lease(view: &LeaseView, group: &str, in_full: bool) -> Lease {
         ended_index: None,
         load: in_full.then(|| wire_load(&view.load)),
         priority: in_full.then(|| u64::from(view.priority)),
-        metadata: in_full.then(|| view.metadata.clone()),
+        metadata: in_full.then(|| view.metadata.clone().into()),
     };
     match &view.phase {
         Phase::Waiting(place) => {

@@ -3,7 +3,7 @@
 //! A handler is dropped when its caller has gone: the connection broke, or the node that passed the call on has lost its own
 //! caller. Then somebody has to see to the lease, whether it waits, was granted just now, or is still being decided. Without an
 //! idempotency key nobody can ever come back for it, so it is released. With one its place is kept for a while, and the group is
-//! told that its caller is away (`limiter/src/attend.rs`). Either way it concerns the lease only if no other call has come for it:
+//! told that its caller is away (`limiter/src/lease/caller.rs`). Either way it concerns the lease only if no other call has come for it:
 //! a node may have repeated this one elsewhere, and have answered.
 
 use std::future::poll_fn;
@@ -102,7 +102,7 @@ impl Unanswered {
         is_held && !(looked.claimed && [self.call, NO_CALL].contains(&looked.call))
     }
 
-    /// A lease as it is now, for whoever leads, after it was seen to have left the line: claimed, if it is held and was not yet.
+    /// A lease as it is now, for whoever leads, after it was seen to have left the queue: claimed, if it is held and was not yet.
     ///
     /// # Errors
     /// When the group cannot be asked, or the lease is forgotten. It is not known to be held then.

@@ -147,6 +147,9 @@ fn render_group(group: &Group, leads: bool) {
         describe_gauge!(name, help);
         gauge!(name, "group" => group.name().to_owned()).set(shown(n));
     }
+    describe_counter!("ratequeue_defects_total", "Contradictions that this node has met in the state of the group.");
+    let defects = group.read(|state, _now| state.defects());
+    counter!("ratequeue_defects_total", "group" => group.name().to_owned()).absolute(defects);
     if !leads {
         return;
     }

@@ -1,7 +1,7 @@
 //! Acquiring: from the first call to a held lease, or to one that is given up.
 //!
 //! ```text
-//!   nothing ──call──> doubt ──answered: waiting──> lease in line ──answered: held──> Held
+//!   nothing ──call──> doubt ──answered: waiting──> lease in the queue ──answered: held──> Held
 //!      ^                │                             │   ^ │
 //!      └── no effect ───┘                  cut, 503 ──┘   └─┘ the same call, the same key
 //! ```
@@ -23,14 +23,14 @@ use crate::path;
 
 /// How long a waiting acquire goes on beyond its own wait.
 const WAIT_GRACE: Duration = Duration::from_secs(5);
-/// The longest that a call in line is held open. A place that nobody asks for is kept for 15 s: two nodes may hang for as long as
+/// The longest that a call in the queue is held open. A place that nobody asks for is kept for 15 s: two nodes may hang for as long as
 /// an attempt takes, and the third is asked in time.
 const HOLD_MAX: Duration = Duration::from_secs(5);
-/// The shortest time from one call in line to the next, where the server does not hold them open.
+/// The shortest time from one call in the queue to the next, where the server does not hold them open.
 const POLL_MIN: Duration = Duration::from_millis(50);
 /// The longest such time; a place that nobody asks for is kept for 15 s.
 const POLL_MAX: Duration = Duration::from_secs(1);
-/// With less time than this left, an answer that the lease is still in line is the last one.
+/// With less time than this left, an answer that the lease is still in the queue is the last one.
 const LAST_POLL: Duration = Duration::from_secs(1);
 /// How long giving up may take.
 const GIVE_UP_MAX: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ pub struct Acquisition {
     left: Left,
     /// The attempts since a node has decided.
     tries: Tries,
-    /// When it gives up in line.
+    /// When it gives up in the queue.
     wait_until: Instant,
 }
 
@@ -66,7 +66,7 @@ enum Left {
     Nothing,
     /// A call was sent, and its outcome is unknown: the key finds it.
     Doubt,
-    /// A lease, in line or held.
+    /// A lease, in the queue or held.
     Lease(String),
 }
 
@@ -101,8 +101,8 @@ impl Client {
 }
 
 impl Acquisition {
-    /// Acquires, waits in line as long as the request says, and holds the lease from then on. `on_wait` is told each time
-    /// that the lease is still in line. Needs a tokio runtime.
+    /// Acquires, waits in the queue as long as the request says, and holds the lease from then on. `on_wait` is told each time
+    /// that the lease is still in the queue. Needs a tokio runtime.
     ///
     /// A request with `hold_ms` 0 asks again after the server's estimate, but at least 50 ms and at most 1 s. No call is held
     /// open for more than 5 s, so that a place outlives nodes that hang.
@@ -117,7 +117,7 @@ impl Acquisition {
         Ok(Held::start(&self.ask.client, &self.ask.request, lease, trusted_until))
     }
 
-    /// Gives up what was got: a place in line, or a lease that nobody works under. Takes 5 s at most.
+    /// Gives up what was got: a place in the queue, or a lease that nobody works under. Takes 5 s at most.
     ///
     /// # Errors
     /// The server's refusal, or that no node answered: what is left ends by itself then.
@@ -170,7 +170,7 @@ impl Acquisition {
                 return Ok(Granted { lease, sent: answer.sent });
             }
             if Instant::now() + LAST_POLL >= self.wait_until {
-                return Err(self.wait_over("it is still in line"));
+                return Err(self.wait_over("it is still in the queue"));
             }
 
             on_wait(&lease);
@@ -207,7 +207,7 @@ impl Acquisition {
 
         again.map_err(|mut error| {
             if let ClientError::Unavailable(unavailable) = &mut error {
-                // A place in line is an effect, whatever the last attempts came to.
+                // A place in the queue is an effect, whatever the last attempts came to.
                 unavailable.no_effect &= self.left == Left::Nothing;
             } else if error.is_end_of_acquire() {
                 self.left = Left::Nothing;
@@ -313,7 +313,7 @@ pub(super) fn nothing_used(load: &Load) -> ReleaseRequest {
     ReleaseRequest { used: Some(used) }
 }
 
-/// How long after a call in line the next one is sent.
+/// How long after a call in the queue the next one is sent.
 fn poll_every(lease: &Lease) -> Duration {
     Duration::from_millis(lease.retry_after_ms.unwrap_or_default()).clamp(POLL_MIN, POLL_MAX)
 }

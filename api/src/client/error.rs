@@ -74,7 +74,7 @@ impl ClientError {
         }
     }
 
-    /// True when the server says that a lease is neither held nor in line.
+    /// True when the server says that a lease is neither held nor in the queue.
     pub(super) fn is_end_of_lease(&self) -> bool {
         use ErrorCode::{LeaseEnded, LeaseExpired, LeaseNotFound, LeaseNotHeld, ResourceDeleted};
         matches!(self.code(), Some(LeaseEnded | LeaseExpired | LeaseNotFound | LeaseNotHeld | ResourceDeleted))

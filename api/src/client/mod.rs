@@ -92,9 +92,9 @@ impl Client {
         format!("{:032x}", rand::rng().random::<u128>())
     }
 
-    /// Acquires, and waits in line as long as the request says: across calls, and across the loss of nodes. The lease is
+    /// Acquires, and waits in the queue as long as the request says: across calls, and across the loss of nodes. The lease is
     /// held; whatever it may have got otherwise is given up, also when the future is dropped. `on_wait` is told each time that
-    /// the lease is still in line. A request with `hold_ms` 0 asks again as [`Acquisition::hold`] says.
+    /// the lease is still in the queue. A request with `hold_ms` 0 asks again as [`Acquisition::hold`] says.
     ///
     /// # Errors
     /// The server's refusal, that the wait ran out, or that no node answered.

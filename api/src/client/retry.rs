@@ -15,7 +15,7 @@ use super::{Client, ClientError};
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// The longest pause before a call is repeated.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// A call in line that was cut after at least this time was cut because it was quiet, and is repeated at once.
+/// A call in the queue that was cut after at least this time was cut because it was quiet, and is repeated at once.
 const QUIET_MIN: Duration = Duration::from_millis(500);
 /// The shortest time for which a call is held open after one was cut.
 const HOLD_MIN: Duration = Duration::from_secs(1);
@@ -175,7 +175,7 @@ impl Tries {
         })
     }
 
-    /// A place in line is kept for who comes back. And where nothing happened, a node that was not asked yet may know better,
+    /// A place in the queue is kept for who comes back. And where nothing happened, a node that was not asked yet may know better,
     /// but not if there is too much to do for all.
     fn is_at_once(&self, client: &Client, node: Node, cause: Cause) -> bool {
         let is_busy = matches!(cause, Cause::Passing { is_busy: true, .. });
@@ -206,7 +206,7 @@ mod tests {
         let (short, long) = (Duration::from_millis(10), Duration::from_secs(5));
         let (same, other, silent) = (Some(Node::Same), Some(Node::Other), Some(Node::Silent));
 
-        // cause, after; for anything, for a call in line
+        // cause, after; for anything, for a call in the queue
         let mut table = vec![
             (Cause::NotConnected, short, silent, silent),
             (Cause::NotConnected, long, silent, silent),
@@ -226,7 +226,7 @@ mod tests {
 
         for (cause, lived, anything, in_line) in table {
             assert_eq!(repeat_at(cause, lived, false), anything, "{cause:?} after {lived:?}");
-            assert_eq!(repeat_at(cause, lived, true), in_line, "in line: {cause:?} after {lived:?}");
+            assert_eq!(repeat_at(cause, lived, true), in_line, "in the queue: {cause:?} after {lived:?}");
         }
     }
 

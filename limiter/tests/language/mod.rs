@@ -21,9 +21,11 @@ use std::error::Error;
 use goldenscript::{Argument, ArgumentConsumer};
 use ratequeue_limiter::{
     Acquire, Algorithm, ClaimName, Command, Condition, Cost, DeleteResource, FenceClaims, Kind, LeasePatch, LeaseSpec,
-    LimitDraft, LimitName, LimitPatch, Load, LogTime, Patch, PatchResource, Placement, PutClaimed, PutResource,
-    QueuePatch, QueueSpec, RequestId, ResourceName, ResourcePatch, ResourceSpec, TrueUp, UnclaimName,
+    LimitDraft, LimitName, LimitPatch, Load, LogTime, Metadata, Patch, PatchResource, Placement, PutClaimed,
+    PutResource, QueuePatch, QueueSpec, RequestId, ResourceName, ResourcePatch, ResourceSpec, TrueUp, TtlMs,
+    UnclaimName,
 };
+use serde::de::{DeserializeOwned, IntoDeserializer};
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -267,20 +269,26 @@ pub fn delete(args: &mut ArgumentConsumer<'_>, serial: u64) -> Result<DeleteReso
 
 /// An acquire.
 pub fn acquire(args: &mut ArgumentConsumer<'_>, serial: u64) -> Result<Acquire> {
-    let mut acquire = Acquire {
+    let acquire = Acquire {
         resource: resource(args)?,
         request: RequestId::new(&take(args, "key").map_or_else(|| format!("k{serial}"), str::to_owned))?,
         load: take(args, "load").map(load).transpose()?.unwrap_or(Load::Scalar(1)),
-        priority: take(args, "prio").map(number).transpose()?.unwrap_or(5),
-        wait_ms: take(args, "wait").map(time_ms).transpose()?.unwrap_or(0),
-        ttl_ms: take(args, "ttl").map(time_ms).transpose()?,
-        metadata: BTreeMap::new(),
+        priority: logged(take(args, "prio").map(number).transpose()?.unwrap_or(5_u8))?,
+        wait_ms: logged(take(args, "wait").map(time_ms).transpose()?.unwrap_or(0))?,
+        ttl_ms: ttl(args)?,
+        metadata: Metadata::default(),
     };
+    let mut metadata = BTreeMap::new();
     for arg in args.rest_key() {
         let name = arg.key.as_deref().and_then(|key| key.strip_prefix("meta.")).ok_or("what is this argument?")?;
-        acquire.metadata.insert(name.to_owned(), arg.value.clone());
+        metadata.insert(name.to_owned(), arg.value.clone());
     }
-    Ok(acquire)
+    Ok(Acquire { metadata: logged(metadata)?, ..acquire })
+}
+
+/// A value as the log of an old version may hold it: also one that is out of its bounds.
+fn logged<T: DeserializeOwned>(value: impl IntoDeserializer<'static, serde::de::value::Error>) -> Result<T> {
+    Ok(T::deserialize(value.into_deserializer())?)
 }
 
 /// The `used` of a release.
@@ -288,7 +296,7 @@ pub fn used(args: &mut ArgumentConsumer<'_>) -> Result<Option<Load>> {
     take(args, "used").map(load).transpose()
 }
 
-/// The `ttl` of an extend.
-pub fn ttl(args: &mut ArgumentConsumer<'_>) -> Result<Option<u64>> {
-    take(args, "ttl").map(time_ms).transpose()
+/// The `ttl` of an acquire or an extend.
+pub fn ttl(args: &mut ArgumentConsumer<'_>) -> Result<Option<TtlMs>> {
+    take(args, "ttl").map(|text| logged(time_ms(text)?)).transpose()
 }

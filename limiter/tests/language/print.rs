@@ -63,6 +63,7 @@ pub fn refusal(refusal: &Refusal) -> String {
         Refusal::Malformed(text) => format!("malformed: {text}"),
         Refusal::LeaseNotHeld(now) => format!("lease-not-held: {}", state(*now)),
         Refusal::LeaseEnded(now) => format!("lease-ended: {}", state(*now)),
+        Refusal::Internal(what) => format!("internal: {what}"),
         Refusal::ResourceNotFound => "resource-not-found".to_owned(),
         Refusal::TooManyResources => "too-many-resources".to_owned(),
         Refusal::TooManyLeases => "too-many-leases".to_owned(),

@@ -153,7 +153,7 @@ pub fn command(command: &Command, lease_of: impl Fn(u64) -> Option<LeaseId>) -> 
             core::Command::Release(core::Release { lease: lease_of(*request), used: used.as_ref().map(load) })
         }
         Command::Extend { request, ttl_ms } => {
-            core::Command::Extend(core::Extend { lease: lease_of(*request), ttl_ms: *ttl_ms })
+            core::Command::Extend(core::Extend { lease: lease_of(*request), ttl_ms: ttl_ms.map(ttl) })
         }
         Command::Keepalive { requests } => core::Command::Keepalive(core::Keepalive {
             leases: requests.iter().map(|request| lease_of(*request)).collect(),
@@ -167,9 +167,13 @@ fn acquire(asked: &Acquire) -> core::Acquire {
         request: request(asked.request),
         resource: resource_name(asked.resource),
         load: load(&asked.load),
-        priority: asked.priority,
-        wait_ms: asked.wait_ms,
-        ttl_ms: asked.ttl_ms,
-        metadata: BTreeMap::new(),
+        priority: core::Priority::new(asked.priority.into()).unwrap(),
+        wait_ms: core::WaitMs::new(asked.wait_ms).unwrap(),
+        ttl_ms: asked.ttl_ms.map(ttl),
+        metadata: core::Metadata::default(),
     }
+}
+
+fn ttl(ms: u64) -> core::TtlMs {
+    core::TtlMs::new(ms).unwrap()
 }

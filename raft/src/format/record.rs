@@ -9,7 +9,7 @@ pub(crate) fn stored_key(key: RecordKey) -> (u8, u64) {
         RecordKey::Meta => (keys::KIND_META, 0),
         RecordKey::Resource(id) => (keys::KIND_RESOURCE, id),
         RecordKey::Lease(id) => (keys::KIND_LEASE, id),
-        RecordKey::Memo(id) => (keys::KIND_REMEMBERED, id),
+        RecordKey::RememberedRequest(id) => (keys::KIND_REMEMBERED, id),
         RecordKey::Catalog => (keys::KIND_CATALOG, 0),
         RecordKey::Claim(id) => (keys::KIND_CLAIM, id),
         RecordKey::Features => (keys::KIND_FEATURES, 0),
@@ -22,7 +22,7 @@ pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, CodecError> {
         Record::Meta(meta) => codec::encode(keys::META, meta),
         Record::Resource(resource) => codec::encode(keys::RESOURCE, resource),
         Record::Lease(lease) => codec::encode(keys::LEASE, lease),
-        Record::Memo(memo) => codec::encode(keys::REMEMBERED, memo),
+        Record::RememberedRequest(remembered) => codec::encode(keys::REMEMBERED, remembered),
         Record::Catalog(catalog) => codec::encode(keys::CATALOG, catalog),
         Record::Claim(claim) => codec::encode(keys::CLAIM, claim),
         Record::Features(features) => codec::encode(keys::FEATURES, features),
@@ -36,9 +36,8 @@ fn decode(kind: u8, id: u64, value: &[u8]) -> Result<(RecordKey, Record), SlotEr
             codec::decode(keys::RESOURCE, value).map(|resource| (RecordKey::Resource(id), Record::Resource(resource)))
         }
         keys::KIND_LEASE => codec::decode(keys::LEASE, value).map(|lease| (RecordKey::Lease(id), Record::Lease(lease))),
-        keys::KIND_REMEMBERED => {
-            codec::decode(keys::REMEMBERED, value).map(|memo| (RecordKey::Memo(id), Record::Memo(memo)))
-        }
+        keys::KIND_REMEMBERED => codec::decode(keys::REMEMBERED, value)
+            .map(|remembered| (RecordKey::RememberedRequest(id), Record::RememberedRequest(remembered))),
         keys::KIND_CATALOG => {
             codec::decode(keys::CATALOG, value).map(|catalog| (RecordKey::Catalog, Record::Catalog(catalog)))
         }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ratequeue_limiter::{
-    Acquire, Command, Condition, Cost, LEVEL_MAX, LeaseId, LeaseSpec, LeaseView, LimitName, LimitSpec, Load, Phase,
-    PutResource, QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, Rule, TrueUp,
+    Acquire, Command, Condition, Cost, LEVEL_MAX, LeaseId, LeaseSpec, LeaseView, LimitName, LimitSpec, Load, Metadata,
+    Phase, Priority, PutResource, QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, Rule, TrueUp,
+    TtlMs, WaitMs,
 };
 use ratequeue_raft::{Address, CheckpointPolicy, Group, GroupOptions, NoTransport, OpenError, Timing, Transport};
 use ratequeue_storage::{SpaceProbe, StateOptions, StateStore};
@@ -50,10 +51,10 @@ pub fn acquire_for(resource: &str, id: &str, wait_ms: u64, ttl_ms: u64) -> Comma
         request: request(id),
         resource: name(resource),
         load: Load::Scalar(1),
-        priority: 5,
-        wait_ms,
-        ttl_ms: Some(ttl_ms),
-        metadata: BTreeMap::new(),
+        priority: Priority::DEFAULT,
+        wait_ms: WaitMs::new(wait_ms).unwrap(),
+        ttl_ms: Some(TtlMs::new(ttl_ms).unwrap()),
+        metadata: Metadata::default(),
     })
 }
 

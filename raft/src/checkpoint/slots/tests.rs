@@ -12,8 +12,8 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use ratequeue_limiter::{
-    Acquire, Command, Condition, Cost, LeaseSpec, LimitName, LimitSpec, Load, LogTime, PutResource, QueueSpec,
-    RequestId, ResourceName, ResourceSpec, Rule, State, TrueUp,
+    Acquire, Command, Condition, Cost, LeaseSpec, LimitName, LimitSpec, Load, LogTime, Metadata, Priority, PutResource,
+    QueueSpec, RequestId, ResourceName, ResourceSpec, Rule, State, TrueUp, TtlMs, WaitMs,
 };
 use ratequeue_storage::{Entry, LogId, LogOptions, LogStore, ReadLimit, Slot, SpaceProbe, StateOptions};
 use tempfile::TempDir;
@@ -85,10 +85,10 @@ fn commands(index: u64, random: &mut StdRng) -> Vec<Command> {
         request,
         resource,
         load: Load::Scalar(1),
-        priority: 5,
-        wait_ms: 5_000,
-        ttl_ms: Some(20_000),
-        metadata: BTreeMap::new(),
+        priority: Priority::DEFAULT,
+        wait_ms: WaitMs::new(5_000).unwrap(),
+        ttl_ms: Some(TtlMs::new(20_000).unwrap()),
+        metadata: Metadata::default(),
     };
     vec![if random.random_ratio(1, 3) { Command::PutResource(put) } else { Command::Acquire(acquire) }]
 }

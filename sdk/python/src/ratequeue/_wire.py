@@ -31,7 +31,7 @@ METADATA_MAX = 16
 DURATION_MS_MAX = 31 * 24 * 3600 * 1000
 _NAME = re.compile(r"[A-Za-z0-9._:@/+=~\[\]-]{1,256}\Z")
 _DIMENSION = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
-_RESERVED = ("one", "load", "line")
+_RESERVED = ("one", "load", "line", "queue")
 _KEY = re.compile(r"[!-~]{1,128}\Z")
 
 
@@ -188,7 +188,7 @@ def check_load(what: str, load: Load) -> Load:
             if not isinstance(name, str) or not _DIMENSION.match(name) or name in _RESERVED:
                 raise ConfigurationError(
                     f"{what}: {name!r} is no dimension: a-z, 0-9 and _ are allowed, at most 32, a letter first, "
-                    "and none of one, load, line"
+                    "and none of one, load, line, queue"
                 )
         if len(checked) > DIMENSIONS_MAX or sum(checked.values()) > LOAD_MAX:
             raise ConfigurationError(f"{what}: give at most {DIMENSIONS_MAX} dimensions, and at most 2**53 in all")

@@ -44,7 +44,7 @@ class _Blocked(RateQueueError):
         self.retry_after = retry_after
         """Seconds after which another try may succeed: an estimate, or None."""
         self.violated = tuple(violated)
-        """The limits that are in the way; ``line`` when only the waiting line is."""
+        """The limits that are in the way; ``queue`` when only the queue is."""
 
 
 class Rejected(_Blocked):
