@@ -30,6 +30,7 @@ check: setup-test ## Writes nothing: format, lints, layering, rooms, generated f
 	$(CARGO) fmt --all --check
 	scripts/check/layering.sh
 	scripts/check/rooms.sh
+	scripts/check/circles.py
 	scripts/check/openapi.sh
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
