@@ -50,7 +50,9 @@ JSON_CHANGES = [
         "log_index ended_index effective_index"
     ).split()
 ]
-TEXT_CHANGES = [(r"\b[0-9a-f]{16}\b", "[0-9a-f]{16}"), (r"\b[0-9]+m?s\b", "[0-9]+m?s"), ("[0-9]+", "[0-9]+")]
+# None was granted in the last 10 s.
+JSON_CHANGES.append((r'"wait_ms":\{[^}]*\}', r'"wait_ms":(?:null|\{[^}]*\})'))
+TEXT_CHANGES = [(r"\b[0-9a-f]{16}\b", "[0-9a-f]{16}"), (r"\b[0-9]+m?s\b", "(?:[0-9]+m?s|-)"), ("[0-9]+", "[0-9]+")]
 
 
 @dataclass
