@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from collections.abc import Iterator
 from typing import Any, Callable
 
@@ -32,6 +33,16 @@ CALL = {"model": "m", "max_tokens": 100}
 def api() -> Iterator[provider.Provider]:
     with provider.running() as api:
         yield api
+
+
+@pytest.fixture
+def logging_kept() -> Iterator[None]:
+    """Logging as it was before: a worker of Celery takes it over, for good."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def held(client: ratequeue.Client, name: str) -> Any:
@@ -216,6 +227,7 @@ def test_celery(client: ratequeue.Client, make: Make) -> None:
     assert ran == [(0, 1), (0, 1)]
 
 
+@pytest.mark.usefixtures("logging_kept")
 def test_celery_waits_as_often_as_it_takes(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=1)
     app = celery.Celery("test", broker="memory://", backend="cache+memory://")
