@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use common::hub::Cluster;
 use common::*;
 use ratequeue_limiter::{LeaseId, LogTime, Reply};
+use ratequeue_raft::caps::ADDRESS_BYTES_MAX;
 use ratequeue_raft::{Address, ChangeError, NodeRole, SubmitError, VoterChange, Woken};
 
 async fn three() -> Cluster {
@@ -386,8 +387,8 @@ async fn more_members_than_a_group_may_have_are_refused_and_the_group_lives() {
     let group = cluster.group(leader);
     let many = (10..100).map(|node| (node, Address(format!("node-{node}")))).collect();
     assert!(matches!(group.add_learners(many).await, Err(ChangeError::Refused(why)) if why.contains("64 members")));
-    let long = [(4, Address("a".repeat(300)))].into();
-    assert!(matches!(group.add_learners(long).await, Err(ChangeError::Refused(why)) if why.contains("256 bytes")));
+    let long = [(4, Address("a".repeat(ADDRESS_BYTES_MAX + 1)))].into();
+    assert!(matches!(group.add_learners(long).await, Err(ChangeError::Refused(why)) if why.contains("640 bytes")));
     cluster.submit(put("api", 1)).await.outcome.unwrap();
 }
 
