@@ -118,7 +118,7 @@ async fn wrong_flags() {
         (&["acquire", "r", "--load", "x", "--", "true"], &["--load", "whole number"]),
         (&["acquire", "r", "--priority", "10", "--", "true"], &["--priority", "0..=9"]),
         (&["acquire", "r", "--url", "ftp://x", "--", "true"], &["ftp://x", "http://127.0.0.1:7600"]),
-        (&["resource", "apply"], &["--file"]),
+        (&["resource", "apply"], &["FILE"]),
         (&["completions", "tcsh"], &["tcsh", "bash"]),
     ] {
         // Every other code below 64 is that of the command that it runs.
