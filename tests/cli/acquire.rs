@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::harness::{Client, Node, eventually, program, run};
+use super::harness::{Client, Node, eventually, program_at_terminal, run};
 use super::{against, ended, held, node, said, signal, text};
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn signalled<F>(client: &Client, args: &[&str], sent: Signal, ready: impl 
 where
     F: Future<Output = Option<()>>,
 {
-    let mut command = program();
+    let mut command = program_at_terminal();
     command.args(args).env("RATEQUEUE_URL", client.url()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
     eventually("it is as far", ready).await;

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, test_kill_process};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::harness::{Client, Node, concurrency, eventually, program};
+use super::harness::{Client, Node, concurrency, eventually, program_at_terminal};
 use super::text;
 
 /// Which instants; printed, and the same each time unless `RATEQUEUE_SEED` says otherwise.
@@ -40,7 +40,7 @@ enum Stage {
 /// One process, interrupted after this time.
 async fn interrupted(client: &Client, note: &Path, sent: Signal, after: Duration) -> Stage {
     let script = format!("echo $$ >{}; exec sleep 0.15", note.display());
-    let mut command = program();
+    let mut command = program_at_terminal();
     command.args(["acquire", "r", "-q", "--wait", "30s", "--", "sh", "-c", &script]).env("RATEQUEUE_URL", client.url());
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
 

@@ -19,6 +19,6 @@ mod proxy;
 mod wait;
 
 pub use http::{Answer, Client, concurrency, rate};
-pub use node::{Node, Start, Tree, program, run};
+pub use node::{Node, Start, Tree, program, program_at_terminal, run};
 pub use proxy::{Cut, Proxy};
 pub use wait::{eventually, until};

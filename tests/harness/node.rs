@@ -152,6 +152,13 @@ pub fn program() -> Command {
     clean(PROGRAM.as_ref())
 }
 
+/// The program as a terminal starts it: SIGHUP is not ignored, also when the tests run under `nohup`.
+pub fn program_at_terminal() -> Command {
+    let mut command = clean("env".as_ref());
+    command.arg("--default-signal=HUP").arg(PROGRAM);
+    command
+}
+
 fn clean(program: &OsStr) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {

@@ -17,6 +17,9 @@ from ratequeue.testing import Node, ratequeue_node
 
 __all__ = ["ratequeue_node"]
 
+# Under nohup the children of the tests would ignore it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 _numbers = itertools.count()
 
 # Who stops the tests stops the nodes as well: as with Ctrl-C, what was started is ended.
