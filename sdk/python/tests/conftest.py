@@ -17,7 +17,8 @@ from ratequeue.testing import Node, ratequeue_node
 
 __all__ = ["ratequeue_node"]
 
-# Under nohup the children of the tests would ignore it.
+# In the background, and under nohup, the children of the tests would ignore them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _numbers = itertools.count()

@@ -235,10 +235,11 @@ async def play_async(scenario: dict[str, Any], fake: Fake) -> list[Seen]:
                 await asyncio.wait_for(run(call, seen), call["cancel_after_ms"] / 1000)
             else:
                 await run(call, seen, *inner)
+        except ratequeue.RateQueueError as error:
+            # First, for a wait that ran out is a TimeoutError too.
+            seen.failed(error)
         except asyncio.TimeoutError:
             seen.outcome = "cancelled"
-        except ratequeue.RateQueueError as error:
-            seen.failed(error)
     return [seen for _, seen in todo]
 
 

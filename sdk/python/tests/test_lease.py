@@ -228,6 +228,22 @@ def test_a_lease_that_is_dropped_after_its_loop_is_released(
     gc.collect()
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_lease_that_is_dropped_after_its_client_is_released(
+    ratequeue_node: Node, client: ratequeue.Client, make: Make
+) -> None:
+    name = make(slots=1)
+
+    async def run() -> None:
+        async with rq.AsyncClient(ratequeue_node.url) as own:
+            lease = await own.acquire(name, ttl=TTL).open()
+        # The loop ends at once.
+        del lease
+
+    asyncio.run(run())
+    eventually("it is released", is_free(client, name))
+
+
 def test_a_release_in_the_background_outlives_asyncio_run(own_node: Node) -> None:
     process = own_node.process
     assert process is not None

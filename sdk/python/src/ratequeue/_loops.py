@@ -25,6 +25,13 @@ from ._timers import in_thread
 T = TypeVar("T")
 
 
+def _is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
 class InLoop(Runner):
     """The connections and background tasks of a client in one event loop."""
 
@@ -50,7 +57,8 @@ class InLoop(Runner):
     def call_soon(self, call: Callable[[], object]) -> None:
         loop = self._loop()
         try:
-            if loop is not None:
+            # Once the client is closed the loop may end before it comes to it.
+            if loop is not None and not self.closed:
                 loop.call_soon_threadsafe(call)
                 return
         except RuntimeError:
@@ -82,7 +90,7 @@ class InLoop(Runner):
 
     def in_background(self, make: MakeFlow) -> Any:
         loop = self._loop()
-        if loop is None or loop.is_closed():
+        if loop is None or not _is_running_here(loop):
             return in_thread(functools.partial(self._give_back, {make: make}, time.monotonic() + GIVE_UP_TIMEOUT))
         return self._keep(self._run_to_the_end(make))
 
