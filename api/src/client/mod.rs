@@ -77,6 +77,12 @@ impl Client {
         Ok(Self { http, nodes: Arc::new(Nodes::new(urls)), api_key, patience, haste: None })
     }
 
+    /// The URLs of its nodes, each by itself.
+    #[must_use]
+    pub fn urls(&self) -> &[String] {
+        self.nodes.urls()
+    }
+
     /// The same client for somebody who waits at a terminal: a dead node costs a call no more than `haste`, whether it is one
     /// of several or the only one. What is held or in line is not given up any sooner for it.
     ///

@@ -54,6 +54,10 @@ impl Nodes {
         self.urls.len()
     }
 
+    pub fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
     pub fn all(&self) -> String {
         self.urls.join(",")
     }

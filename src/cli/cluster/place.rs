@@ -67,15 +67,14 @@ impl Place {
 
     /// Asks the nodes at these URLs which there are.
     async fn ask(&self, urls: &str) -> Result<Nodes, Failed> {
-        // All of them, before any is asked.
-        Client::new(urls, None, NODE_PATIENCE).map_err(failed)?;
-        let urls = urls.split(',').map(|url| url.trim().trim_end_matches('/'));
-        let asking = urls.map(async |url| {
+        // All of them are checked, before any is asked.
+        let given = Client::new(urls, None, NODE_PATIENCE).map_err(failed)?;
+        let asking = given.urls().iter().map(async |url| {
             let view = match client_of(url, self.api_key.clone()) {
                 Ok(client) => look(&client).await,
                 Err(failed) => Err(failed.text),
             };
-            (url, view)
+            (url.as_str(), view)
         });
 
         let (mut views, mut silent) = (Vec::new(), Vec::new());
