@@ -203,6 +203,7 @@ impl Run {
     fn reload(&mut self) -> Result<(), String> {
         let mut rebuilt = State::from_records(self.state.to_records()).map_err(|bad| bad.to_string())?;
         hold(rebuilt.digest() == self.state.digest(), || "the rebuilt state has another digest".to_owned())?;
+        hold(rebuilt.bytes() == self.state.bytes(), || "the rebuilt state has another size".to_owned())?;
         hold(rebuilt.next_due() == self.state.next_due(), || "the rebuilt state has another next_due".to_owned())?;
         hold(rebuilt.records() == self.state.records(), || "the rebuilt state has other records".to_owned())?;
         self.state = rebuilt;

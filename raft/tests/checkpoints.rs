@@ -411,6 +411,24 @@ async fn a_log_that_keeps_the_disk_full_is_purged() {
     reopened_is_equal(dir.path(), digest).await;
 }
 
+/// A state that has grown past its last checkpoint needs room for the next ones, or the log can never be purged again.
+#[tokio::test]
+async fn the_reserve_is_room_for_the_state_in_both_slots() {
+    let dir = tempfile::tempdir().unwrap();
+    let (opening, free) = disk();
+    let group = open_alone_with(dir.path(), &opening).await;
+    fill_log(&group).await;
+
+    free.store(85 * 1024 * 1024, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let refused = group.submit(acquire("r", "early")).await;
+    assert!(matches!(refused, Err(SubmitError::StorageFull)), "{refused:?}");
+
+    eventually("both checkpoints", || (group.status().log_bytes <= FILE_BYTES).then_some(())).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    group.submit(acquire("r", "later")).await.unwrap().outcome.unwrap();
+}
+
 #[tokio::test]
 async fn a_stop_without_room_for_a_checkpoint_is_a_clean_one() {
     let dir = tempfile::tempdir().unwrap();

@@ -103,8 +103,13 @@ pub const STATE_BYTES_FACTOR: u64 = 2;
 /// What sled takes on the disk, about, when there is next to nothing in it.
 pub const STATE_EMPTY_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Free bytes below which the writer of a slot gives up: the rest belongs to the log, without which nothing goes on.
+/// Free bytes below which the writer of a slot gives up if its file grows: the rest belongs to the log, without which nothing
+/// goes on.
 pub const STATE_FREE_BYTES_MIN: u64 = 24 * 1024 * 1024;
+
+/// Free bytes below which no slot is written, not even into what its file has unused: sled says only afterwards that it had
+/// to have the file grow.
+pub const STATE_FREE_BYTES_LAST: u64 = 12 * 1024 * 1024;
 
 /// Descriptors that must be free before log files are removed.
 pub const DESCRIPTORS_SPARE: usize = 4;

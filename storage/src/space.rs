@@ -49,9 +49,14 @@ impl fmt::Debug for SpaceProbe {
     }
 }
 
-/// Free bytes that writing so many bytes of records may take, with what sled takes on top, and what is to be left.
-pub fn checkpoint_bytes(bytes: u64) -> u64 {
-    bytes.saturating_mul(caps::STATE_BYTES_FACTOR).saturating_add(caps::STATE_FREE_BYTES_MIN)
+/// Free bytes that there must be before so many bytes of records are written, when the file of the checkpoints has
+/// `unused_bytes`: what sled takes for them on the disk, and what the log must keep.
+pub fn checkpoint_bytes(bytes: u64, unused_bytes: u64) -> u64 {
+    let written = bytes.saturating_mul(caps::STATE_BYTES_FACTOR);
+    if written.saturating_add(caps::STATE_EMPTY_BYTES) <= unused_bytes {
+        return caps::STATE_FREE_BYTES_LAST;
+    }
+    written.saturating_sub(unused_bytes).saturating_add(caps::STATE_FREE_BYTES_MIN)
 }
 
 /// When the data folder counts as full.
@@ -62,20 +67,12 @@ pub struct SpaceLimit {
 }
 
 impl SpaceLimit {
-    /// The reserve of a node whose newest checkpoint has so many bytes: room for the next one beside it, and never less than
-    /// [`caps::FREE_BYTES_MIN`].
-    pub fn for_checkpoint(bytes: u64) -> Self {
-        Self { free_bytes_min: caps::FREE_BYTES_MIN.max(checkpoint_bytes(bytes)) }
-    }
-
-    /// The same limit where the store of the checkpoints has `store_bytes` on the disk, with `bytes` of records in it. What an
-    /// older checkpoint, or one that was given up, has left in its file never becomes free space, but the next one is written
-    /// there. So it counts, up to what a checkpoint takes beside its records.
-    #[must_use]
-    pub fn beside_store(self, bytes: u64, store_bytes: u64) -> Self {
-        let used = bytes.saturating_mul(caps::STATE_BYTES_FACTOR).saturating_add(caps::STATE_EMPTY_BYTES);
-        let unused = store_bytes.saturating_sub(used).min(caps::STATE_FREE_BYTES_MIN);
-        Self { free_bytes_min: self.free_bytes_min.saturating_sub(unused) }
+    /// The reserve of a node whose slots lack so many bytes of its state, both together, and whose file of the checkpoints has
+    /// `unused_bytes`: room for the state in both of them, beside [`caps::FREE_BYTES_MIN`]. With less the log could not be
+    /// purged any more.
+    pub fn for_checkpoints(lacking_bytes: u64, unused_bytes: u64) -> Self {
+        let written = lacking_bytes.saturating_mul(caps::STATE_BYTES_FACTOR);
+        Self { free_bytes_min: caps::FREE_BYTES_MIN.saturating_add(written.saturating_sub(unused_bytes)) }
     }
 
     /// Whether `free_bytes` is too little. `full_before` is the last answer: once full, space must grow past the limit
@@ -88,7 +85,9 @@ impl SpaceLimit {
 
 #[cfg(test)]
 mod tests {
-    use super::SpaceLimit;
+    use super::{SpaceLimit, checkpoint_bytes};
+
+    const MIB: u64 = 1024 * 1024;
 
     #[test]
     fn full_has_an_edge_with_a_margin() {
@@ -100,22 +99,22 @@ mod tests {
     }
 
     #[test]
-    fn the_reserve_grows_with_the_state() {
-        const MIB: u64 = 1024 * 1024;
-        assert_eq!(SpaceLimit::for_checkpoint(0).free_bytes_min, 64 * MIB);
-        assert_eq!(SpaceLimit::for_checkpoint(100 * MIB).free_bytes_min, 224 * MIB);
-        assert_eq!(SpaceLimit::for_checkpoint(u64::MAX).free_bytes_min, u64::MAX);
+    fn the_reserve_is_room_for_what_the_slots_lack() {
+        let reserve = |lacking, unused| SpaceLimit::for_checkpoints(lacking, unused).free_bytes_min;
+        assert_eq!(reserve(0, 0), 64 * MIB);
+        assert_eq!(reserve(0, 500 * MIB), 64 * MIB);
+        assert_eq!(reserve(100 * MIB, 0), 264 * MIB);
+        assert_eq!(reserve(100 * MIB, 50 * MIB), 214 * MIB);
+        assert_eq!(reserve(100 * MIB, 500 * MIB), 64 * MIB);
+        assert_eq!(reserve(u64::MAX, 0), u64::MAX);
     }
 
     #[test]
-    fn what_the_store_has_on_the_disk_unused_counts_up_to_a_bound() {
-        const MIB: u64 = 1024 * 1024;
-        let limit = |bytes, store| SpaceLimit::for_checkpoint(bytes).beside_store(bytes, store).free_bytes_min;
-        assert_eq!(limit(MIB, 0), 64 * MIB);
-        assert_eq!(limit(MIB, 8 * MIB), 64 * MIB);
-        assert_eq!(limit(MIB, 20 * MIB), 54 * MIB);
-        assert_eq!(limit(MIB, 500 * MIB), 40 * MIB);
-        assert_eq!(limit(100 * MIB, 200 * MIB), 224 * MIB);
-        assert_eq!(limit(u64::MAX, u64::MAX), u64::MAX);
+    fn a_checkpoint_needs_little_room_when_its_file_has_enough() {
+        assert_eq!(checkpoint_bytes(0, 0), 24 * MIB);
+        assert_eq!(checkpoint_bytes(10 * MIB, 0), 44 * MIB);
+        assert_eq!(checkpoint_bytes(10 * MIB, 8 * MIB), 36 * MIB);
+        assert_eq!(checkpoint_bytes(10 * MIB, 28 * MIB), 12 * MIB);
+        assert_eq!(checkpoint_bytes(u64::MAX, 0), u64::MAX);
     }
 }

@@ -6,7 +6,7 @@ mod sink;
 use std::fs;
 use std::time::Duration;
 
-use ratequeue_storage::keys::{KIND_LEASE, KIND_META, KIND_RESOURCE};
+use ratequeue_storage::keys::{KIND_LEASE, KIND_META, KIND_RESOURCE, RECORD_KEY_BYTES};
 use ratequeue_storage::{GroupName, Header, LogId, Slot, SlotError, SpaceProbe, StateError, StateOptions, StateStore};
 use sink::{Sink, fill, group, header, open, value};
 
@@ -77,11 +77,21 @@ fn a_writer_counts_what_it_does_and_not_how_often() {
         writer.put(KIND_LEASE, 5_000, &value(5_000, 100)).unwrap();
         (0..300).for_each(|id| writer.delete(KIND_LEASE, 10_000 + id).unwrap());
     }
-    let gone = sink.records.remove(&(KIND_LEASE, 3)).unwrap();
+    sink.records.remove(&(KIND_LEASE, 3)).unwrap();
     sink.records.insert((KIND_LEASE, 5_000), value(5_000, 100));
-    let grown = writer.commit(&sink.header(2)).unwrap();
-    assert_eq!(grown, i64::try_from(value(5_000, 100).len()).unwrap() - i64::try_from(gone.len()).unwrap());
+    let bytes = |store: &StateStore| store.slot_bytes(&group(), Slot::Zero);
+    assert_eq!(bytes(&store), None, "it is being written");
+    writer.commit(&sink.header(2)).unwrap();
+
+    let values: usize = sink.records.values().map(|value| value.len() + RECORD_KEY_BYTES).sum();
+    assert_eq!(bytes(&store), Some(u64::try_from(values).unwrap()));
+    let store = {
+        drop(store);
+        open(dir.path()).0
+    };
+    assert_eq!(bytes(&store), None, "it was not read");
     store.read_slot(&group(), Slot::Zero, &mut Sink::default()).unwrap();
+    assert_eq!(bytes(&store), Some(u64::try_from(values).unwrap()));
 }
 
 #[test]
@@ -108,6 +118,33 @@ fn a_writer_gives_up_before_the_disk_is_full_and_begins_anew_when_there_is_room(
     fill(&store, Slot::Zero, 2, 300);
     store.read_slot(&group(), Slot::Zero, &mut Sink::default()).unwrap();
     store.read_slot(&group(), Slot::One, &mut Sink::default()).unwrap();
+}
+
+/// What a writer has left in the file that gave up never becomes free. Where it has taken the last of the disk, the next
+/// checkpoint has to be written right there, or there is never one again.
+#[test]
+fn a_slot_is_written_into_what_the_file_has_unused() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    const MIB: u64 = 1024 * 1024;
+
+    let dir = tempfile::tempdir().unwrap();
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let told = Arc::clone(&free);
+    let space = SpaceProbe::new(move |_| Ok(told.load(Ordering::SeqCst)));
+    let options = StateOptions { pause: Duration::ZERO, space, ..StateOptions::default() };
+    let (store, _) = StateStore::open(dir.path().join("state"), options).unwrap();
+    assert_eq!(store.unused_bytes(), 0);
+    let mut writer = store.begin_empty(&group(), Slot::Zero).unwrap();
+    (0..40_000).for_each(|id| writer.put(KIND_LEASE, id, &value(id, 1_000)).unwrap());
+    drop(writer);
+    assert!(store.unused_bytes() > 20 * MIB, "{}", store.unused_bytes());
+
+    free.store(20 * MIB, Ordering::SeqCst);
+    fill(&store, Slot::Zero, 1, 600);
+    store.read_slot(&group(), Slot::Zero, &mut Sink::default()).unwrap();
+    free.store(11 * MIB, Ordering::SeqCst);
+    assert!(store.begin(&group(), Slot::Zero).is_err_and(|error| error.is_storage_full()));
 }
 
 #[test]

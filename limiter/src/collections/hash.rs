@@ -7,22 +7,32 @@ use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use siphasher::sip::SipHasher13;
 
+/// A hash of a value, and how many bytes it takes where it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Stored {
+    pub hash: u64,
+    pub bytes: u32,
+}
+
 /// The bytes of a value on their way into the hash.
 struct Hashed {
     hasher: SipHasher13,
     bytes: [u8; 128],
     len: usize,
+    /// Bytes that went into the hash before these.
+    before: usize,
 }
 
 impl Hashed {
     fn flush(&mut self) {
         self.hasher.write(self.bytes.get(..self.len).unwrap_or_default());
+        self.before += self.len;
         self.len = 0;
     }
 }
 
 impl Flavor for Hashed {
-    type Output = u64;
+    type Output = Stored;
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         if self.len == self.bytes.len() {
@@ -44,21 +54,29 @@ impl Flavor for Hashed {
                 place.copy_from_slice(bytes);
                 self.len += bytes.len();
             }
-            None => self.hasher.write(bytes),
+            None => {
+                self.hasher.write(bytes);
+                self.before += bytes.len();
+            }
         }
         Ok(())
     }
 
-    fn finalize(mut self) -> postcard::Result<u64> {
+    fn finalize(mut self) -> postcard::Result<Stored> {
         self.flush();
-        Ok(self.hasher.finish())
+        Ok(Stored { hash: self.hasher.finish(), bytes: u32::try_from(self.before).unwrap_or(u32::MAX) })
     }
 }
 
-/// The hash of a value. Hashing does not fail; were it to, it would on every replica alike.
-pub(crate) fn hash_of(value: &impl Serialize) -> u64 {
-    let hashed = Hashed { hasher: SipHasher13::new(), bytes: [0; 128], len: 0 };
+/// The hash and the size of a value. Hashing does not fail; were it to, it would on every replica alike.
+pub(crate) fn stored_of(value: &impl Serialize) -> Stored {
+    let hashed = Hashed { hasher: SipHasher13::new(), bytes: [0; 128], len: 0, before: 0 };
     postcard::serialize_with_flavor(value, hashed).unwrap_or_default()
+}
+
+/// The hash of a value, as [`stored_of`].
+pub(crate) fn hash_of(value: &impl Serialize) -> u64 {
+    stored_of(value).hash
 }
 
 #[cfg(test)]
@@ -66,12 +84,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_the_hash_of_the_stored_bytes() {
+    fn it_is_the_hash_and_the_size_of_the_stored_bytes() {
         for len in [0, 1, 100, 126, 127, 128, 129, 300, 1000] {
             let value = ("a".repeat(len), vec![7_u8; len], u128::MAX, "b".repeat(200));
+            let bytes = postcard::to_stdvec(&value).unwrap();
             let mut hasher = SipHasher13::new();
-            hasher.write(&postcard::to_stdvec(&value).unwrap());
-            assert_eq!(hash_of(&value), hasher.finish(), "{len}");
+            hasher.write(&bytes);
+            let stored = Stored { hash: hasher.finish(), bytes: u32::try_from(bytes.len()).unwrap() };
+            assert_eq!(stored_of(&value), stored, "{len}");
         }
     }
 }

@@ -24,14 +24,14 @@ use std::mem;
 
 use serde::Serialize;
 
-use crate::collections::hash::hash_of;
+use crate::collections::hash::{Stored, stored_of};
 
 /// A record in memory, with what is known about its hash and its changes.
 #[derive(Debug)]
 pub(crate) struct Tracked<T> {
     value: T,
-    /// What it contributes to the digest.
-    hash: u64,
+    /// What it contributes to the digest and to the size of all records, as of the last look.
+    stored: Stored,
     /// The period in which it changed last.
     changed: u32,
     /// The checkpoint that carried it last.
@@ -43,7 +43,7 @@ pub(crate) struct Tracked<T> {
 impl<T> Tracked<T> {
     /// Stands where a record is still to be loaded. There never was a period 0.
     pub fn absent(value: T) -> Self {
-        Self { value, hash: 0, changed: 0, carried: 0, stale: false }
+        Self { value, stored: Stored::default(), changed: 0, carried: 0, stale: false }
     }
 
     pub fn is_absent(&self) -> bool {
@@ -87,6 +87,8 @@ pub enum NotCut {
 #[derive(Debug)]
 pub(crate) struct ChangeTracker<K, R> {
     digest: u64,
+    /// Of all records and their keys.
+    bytes: u64,
     /// Changed since their hashes were taken, each once.
     stale: Vec<K>,
     /// Checkpoints that were cut so far, and the number of the period since the last one.
@@ -102,7 +104,7 @@ impl<K, R> Default for ChangeTracker<K, R> {
     fn default() -> Self {
         // Records that are loaded count as changed in period 1.
         let (stale, recent, earlier) = (Vec::new(), Vec::new(), Vec::new());
-        Self { digest: 0, stale, period: 2, recent, earlier, cut: None }
+        Self { digest: 0, bytes: 0, stale, period: 2, recent, earlier, cut: None }
     }
 }
 
@@ -140,14 +142,14 @@ impl<K: Copy + Ord + Debug + Serialize, R> ChangeTracker<K, R> {
     pub fn create<T>(&mut self, key: K, value: T) -> Tracked<T> {
         self.stale.push(key);
         self.recent.push(key);
-        Tracked { value, hash: 0, changed: self.period, carried: 0, stale: true }
+        Tracked { value, stored: Stored::default(), changed: self.period, carried: 0, stale: true }
     }
 
     /// Takes a record over as it was stored: a slot has it.
     pub fn load<T: Serialize>(&mut self, key: K, value: T) -> Tracked<T> {
-        let hash = hash_of(&(key, &value));
-        self.digest = self.digest.wrapping_add(hash);
-        Tracked { value, hash, changed: self.period - 1, carried: 0, stale: false }
+        let stored = stored_of(&(key, &value));
+        self.replace(Stored::default(), stored);
+        Tracked { value, stored, changed: self.period - 1, carried: 0, stale: false }
     }
 
     pub fn edit<'a, T: Clone + Into<R>>(&mut self, key: K, tracked: &'a mut Tracked<T>) -> &'a mut T {
@@ -161,7 +163,7 @@ impl<K: Copy + Ord + Debug + Serialize, R> ChangeTracker<K, R> {
     }
 
     pub fn remove<T: Clone + Into<R>>(&mut self, key: K, mut tracked: Tracked<T>) -> T {
-        self.digest = self.digest.wrapping_sub(tracked.hash);
+        self.replace(tracked.stored, Stored::default());
         self.touch(key, &mut tracked);
         if let Some(cut) = &mut self.cut {
             cut.removed.insert(key);
@@ -195,14 +197,25 @@ impl<K: Copy + Ord + Debug + Serialize, R> ChangeTracker<K, R> {
 
     pub fn rehash<T: Serialize>(&mut self, key: K, tracked: &mut Tracked<T>) {
         if mem::take(&mut tracked.stale) {
-            let hash = hash_of(&(key, &tracked.value));
-            self.digest = self.digest.wrapping_sub(tracked.hash).wrapping_add(hash);
-            tracked.hash = hash;
+            let stored = stored_of(&(key, &tracked.value));
+            self.replace(tracked.stored, stored);
+            tracked.stored = stored;
         }
+    }
+
+    /// Counts a record as it is now in place of how it was.
+    fn replace(&mut self, was: Stored, is: Stored) {
+        self.digest = self.digest.wrapping_sub(was.hash).wrapping_add(is.hash);
+        self.bytes = self.bytes.saturating_sub(u64::from(was.bytes)).saturating_add(u64::from(is.bytes));
     }
 
     pub fn digest(&self) -> u64 {
         self.digest
+    }
+
+    /// Bytes of all records with their keys, of those that are stale as of their last hashes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The period that runs now.

@@ -127,6 +127,13 @@ impl State {
         u64::try_from(self.records.len()).unwrap_or(u64::MAX)
     }
 
+    /// Bytes of all records with their keys, without the envelopes that a checkpoint has around each. What the last
+    /// [`crate::caps::STALE_RECORDS_MAX`] changes did to it may be missing. O(1).
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.records.changes.bytes()
+    }
+
     /// The period that runs now. A slot that holds the state as it is now, for which it is loaded or has just been cut, lacks
     /// what changes in it and later.
     #[must_use]

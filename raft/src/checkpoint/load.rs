@@ -4,7 +4,7 @@ use ratequeue_limiter::{LEVEL_MAX, LogTime};
 use ratequeue_storage::{GroupName, Header, LogError, LogId, LogState, LogStore, ReadLimit, Slot, StateStore};
 
 use crate::caps;
-use crate::checkpoint::slots::{Checkpoint, SlotTable};
+use crate::checkpoint::table::{Checkpoint, SlotTable};
 use crate::error::OpenError;
 use crate::format::batch;
 use crate::format::membership;
@@ -43,13 +43,13 @@ pub(crate) fn load(
     let tried = candidates.len();
     for (slot, header) in &candidates {
         match load_slot(store, group, *slot, &state) {
-            Ok((machine, _)) if machine.state.feature_level() > LEVEL_MAX => {
+            Ok(machine) if machine.state.feature_level() > LEVEL_MAX => {
                 let detail = health::outdated(machine.state.feature_level());
                 return Err(OpenError::Outdated { group: group.to_string(), detail });
             }
-            Ok((machine, bytes)) => {
+            Ok(machine) => {
                 let newest = Checkpoint { slot: *slot, header: header.clone() };
-                return finish(log, machine, Some(newest), bytes, group).map(Ok);
+                return finish(log, machine, Some(newest), group).map(Ok);
             }
             Err(reason) => {
                 tracing::error!(%group, %slot, sequence = header.sequence, reason, "a checkpoint is not used");
@@ -67,7 +67,7 @@ pub(crate) fn load(
     if tried > 0 {
         tracing::error!(%group, "no checkpoint can be read; the state is rebuilt from the log");
     }
-    finish(log, Machine::default(), None, 0, group).map(Ok)
+    finish(log, Machine::default(), None, group).map(Ok)
 }
 
 /// A log that does not reach to a checkpoint that was made from it has lost entries that were acknowledged, and votes.
@@ -87,30 +87,28 @@ fn check_reach(log: &LogState, checkpoints: &[(Slot, Header)]) -> Result<(), Str
     Ok(())
 }
 
-/// The state of a slot, and the bytes of its records.
-fn load_slot(store: &StateStore, group: &GroupName, slot: Slot, log: &LogState) -> Result<(Machine, u64), String> {
+/// The state of a slot.
+fn load_slot(store: &StateStore, group: &GroupName, slot: Slot, log: &LogState) -> Result<Machine, String> {
     let mut sink = StateSink::default();
     let header = store.read_slot(group, slot, &mut sink).map_err(|error| error.to_string())?;
     let next = header.applied.map_or(0, |applied| applied.index.saturating_add(1));
     if next < log.first_index() {
         return Err(format!("it ends before {next}, and the log begins at {}", log.first_index()));
     }
-    let bytes = sink.bytes();
     let state = sink.finish().map_err(|error| error.to_string())?;
     let membership = membership::decode_stored(&header.membership).map_err(|error| error.to_string())?;
-    Ok((Machine { state, applied: header.applied, membership }, bytes))
+    Ok(Machine { state, applied: header.applied, membership })
 }
 
 fn finish(
     log: &LogStore,
     machine: Machine,
     newest: Option<Checkpoint>,
-    bytes: u64,
     group: &GroupName,
 ) -> Result<Loaded, OpenError> {
     let time = continue_from(log, &machine, group)?;
     // The other slot was not read, so nothing is known of it.
-    let slots = SlotTable::loaded(newest, bytes, &machine.state);
+    let slots = SlotTable::loaded(newest, &machine.state);
     Ok(Loaded { machine, slots, time })
 }
 

@@ -16,155 +16,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use ratequeue_limiter::{Extent, LEVEL_MAX, NotCut, Period, Record, RecordKey, State};
+use ratequeue_limiter::{Extent, LEVEL_MAX, Period, Record, RecordKey, State};
 use ratequeue_storage::{
-    CodecError, GroupName, Header, RecordSink, Slot, SlotError, SlotWriter, StateError, StateStore,
+    GroupName, Header, RecordSink, Slot, SlotError, SlotWriter, StateError, StateStore, checkpoint_bytes,
 };
 
+use crate::checkpoint::error::CheckpointError;
+use crate::checkpoint::table::{Checkpoint, Content, SlotTable, Whole, index};
 use crate::format::membership;
 use crate::format::record::{self, StateSink};
-use crate::health;
 use crate::replica::Replica;
-
-/// Why a checkpoint was not made.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CheckpointError {
-    /// The group is being dropped.
-    #[error("stopped")]
-    Stopped,
-    /// The slots are being written by somebody else, or the spare one is being read.
-    #[error("the slots are in use")]
-    Busy,
-    /// There is too little room for it.
-    #[error("{free} bytes are free, it may need {needed}")]
-    NoSpace { free: u64, needed: u64 },
-    /// It is of a state whose rules this version does not know.
-    #[error("{}", health::outdated(*.0))]
-    Outdated(u32),
-    #[error(transparent)]
-    NotCut(#[from] NotCut),
-    #[error(transparent)]
-    State(#[from] StateError),
-    #[error(transparent)]
-    Slot(#[from] SlotError),
-    #[error(transparent)]
-    Codec(#[from] CodecError),
-}
-
-impl CheckpointError {
-    /// Whether it can be tried again later. A slot that was begun is given up, and the next checkpoint is a full one.
-    pub fn is_deferred(&self) -> bool {
-        match self {
-            Self::Busy | Self::NoSpace { .. } | Self::NotCut(_) => true,
-            Self::State(error) => !error.is_final() && !matches!(error, StateError::Refused { .. }),
-            Self::Stopped | Self::Outdated(_) | Self::Slot(_) | Self::Codec(_) => false,
-        }
-    }
-
-    /// Whether the disk is too full for it.
-    pub fn is_no_room(&self) -> bool {
-        match self {
-            Self::NoSpace { .. } => true,
-            Self::State(error) => error.is_storage_full() && !error.is_final(),
-            Self::Stopped | Self::Busy | Self::Outdated(_) | Self::NotCut(_) | Self::Slot(_) | Self::Codec(_) => false,
-        }
-    }
-
-    /// Whether nothing is wrong but that it is not the time for it.
-    pub fn is_expected(&self) -> bool {
-        matches!(self, Self::Busy | Self::State(StateError::Busy(_) | StateError::NoDescriptors { .. }))
-            || self.is_no_room()
-    }
-}
-
-/// A whole slot.
-#[derive(Debug, Clone)]
-pub(crate) struct Checkpoint {
-    pub slot: Slot,
-    pub header: Header,
-}
-
-/// What a slot holds.
-#[derive(Debug, Clone, Default)]
-enum Content {
-    /// Nothing to be relied on.
-    #[default]
-    Unknown,
-    Whole(Whole),
-}
-
-/// A checkpoint that is on the disk.
-#[derive(Debug, Clone)]
-struct Whole {
-    header: Header,
-    /// Bytes of its records.
-    bytes: u64,
-    /// The period that began when it was cut; `None` when it is no checkpoint of the state that is in use.
-    period: Option<Period>,
-}
-
-impl Whole {
-    fn at(&self, slot: Slot) -> Checkpoint {
-        Checkpoint { slot, header: self.header.clone() }
-    }
-}
-
-/// What is known about the slots.
-#[derive(Debug, Default)]
-pub(crate) struct SlotTable {
-    contents: [Content; 2],
-    /// How many read them.
-    pins: [u32; 2],
-}
-
-fn index(slot: Slot) -> usize {
-    match slot {
-        Slot::Zero => 0,
-        Slot::One => 1,
-    }
-}
-
-impl SlotTable {
-    /// What a start knows: from which slot the state was loaded, if from any.
-    pub fn loaded(newest: Option<Checkpoint>, bytes: u64, state: &State) -> Self {
-        let mut table = Self::default();
-        if let Some(Checkpoint { slot, header }) = newest {
-            table.set(slot, Content::Whole(Whole { header, bytes, period: Some(state.period()) }));
-        }
-        table
-    }
-
-    fn whole(&self, slot: Slot) -> Option<&Whole> {
-        match self.contents.get(index(slot)) {
-            Some(Content::Whole(whole)) => Some(whole),
-            Some(Content::Unknown) | None => None,
-        }
-    }
-
-    fn set(&mut self, slot: Slot, content: Content) {
-        if let Some(place) = self.contents.get_mut(index(slot)) {
-            *place = content;
-        }
-    }
-
-    fn wholes(&self) -> impl Iterator<Item = (Slot, &Whole)> {
-        Slot::ALL.into_iter().filter_map(|slot| Some((slot, self.whole(slot)?)))
-    }
-
-    /// What a restart would begin with.
-    fn newest(&self) -> Option<(Slot, &Whole)> {
-        self.wholes().max_by_key(|(_, whole)| whole.header.sequence)
-    }
-
-    /// Where the next checkpoint goes.
-    fn spare(&self) -> Slot {
-        self.newest().map_or(Slot::Zero, |(slot, _)| slot.other())
-    }
-
-    fn is_pinned(&self, slot: Slot) -> bool {
-        self.pins.get(index(slot)).is_some_and(|pins| *pins > 0)
-    }
-}
 
 /// The slots of one group.
 pub(crate) struct Slots {
@@ -202,8 +63,6 @@ struct OpenSlot {
     writer: SlotWriter,
     slot: Slot,
     sequence: u64,
-    /// Bytes of the records that it is written on top of.
-    base_bytes: u64,
     guard: SlotWriteGuard,
 }
 
@@ -229,9 +88,17 @@ impl Slots {
         table.newest().and_then(|(slot, _)| table.whole(slot.other())).map(|whole| whole.header.clone())
     }
 
-    /// Bytes of the records of the larger slot.
-    pub fn bytes(&self) -> u64 {
-        self.table.lock().wholes().map(|(_, whole)| whole.bytes).max().unwrap_or_default()
+    /// Bytes of records that the slots lack, both together, of a state of so many bytes.
+    pub fn lacking_bytes(&self, state_bytes: u64) -> u64 {
+        let table = self.table.lock();
+        let lacking = |slot| state_bytes.saturating_sub(self.base_bytes(&table, slot));
+        Slot::ALL.into_iter().map(lacking).fold(0, u64::saturating_add)
+    }
+
+    /// Bytes of the records of a slot that the next checkpoint in it need not write.
+    fn base_bytes(&self, table: &SlotTable, slot: Slot) -> u64 {
+        let is_base = table.whole(slot).is_some_and(|whole| whole.period.is_some());
+        if is_base { self.store.slot_bytes(&self.group, slot).unwrap_or_default() } else { 0 }
     }
 
     /// Keeps `slot` as it is for as long as the result exists.
@@ -250,39 +117,43 @@ impl Slots {
         &self.group
     }
 
-    /// What a checkpoint into the spare slot would have to contain now.
-    pub fn plan(&self) -> Extent {
-        let table = self.table.lock();
-        let period = table.whole(table.spare()).and_then(|whole| whole.period);
-        period.map_or(Extent::Full, Extent::Since)
-    }
-
-    /// Opens the spare slot, to be written to this extent.
-    fn open(self: &Arc<Self>, extent: Option<Extent>) -> Result<(OpenSlot, Extent), CheckpointError> {
+    /// Opens the spare slot, to be written to this extent; without one to that of the next checkpoint. So many bytes of
+    /// records are expected in it. A slot is not touched when there is hardly room for it: the log needs the rest.
+    fn open(self: &Arc<Self>, extent: Option<Extent>, bytes: u64) -> Result<(OpenSlot, Extent), CheckpointError> {
         if self.writing.swap(true, Ordering::SeqCst) {
             return Err(CheckpointError::Busy);
         }
         let guard = SlotWriteGuard(Arc::clone(self));
-        let extent = extent.unwrap_or_else(|| self.plan());
 
-        let (slot, sequence, base_bytes) = {
+        let (slot, sequence, extent) = {
             let mut table = self.table.lock();
             let slot = table.spare();
             if table.is_pinned(slot) {
                 return Err(CheckpointError::Busy);
             }
+            let extent = extent.unwrap_or_else(|| table.plan(slot));
+            let base = if extent == Extent::Full { 0 } else { self.base_bytes(&table, slot) };
+            self.check_space(bytes.saturating_sub(base))?;
+
             let sequence = table.newest().map_or(0, |(_, newest)| newest.header.sequence).saturating_add(1);
-            let base = table.whole(slot).filter(|_| extent != Extent::Full);
-            let base_bytes = base.map_or(0, |whole| whole.bytes);
             table.set(slot, Content::Unknown);
-            (slot, sequence, base_bytes)
+            (slot, sequence, extent)
         };
 
         let writer = match extent {
             Extent::Full => self.store.begin_empty(&self.group, slot)?,
             Extent::Since(_) => self.store.begin(&self.group, slot)?,
         };
-        Ok((OpenSlot { writer, slot, sequence, base_bytes, guard }, extent))
+        Ok((OpenSlot { writer, slot, sequence, guard }, extent))
+    }
+
+    /// Where the system does not tell, it is tried.
+    fn check_space(&self, bytes: u64) -> Result<(), CheckpointError> {
+        let needed = checkpoint_bytes(bytes, self.store.unused_bytes());
+        match self.store.free_bytes() {
+            Ok(free) if free < needed => Err(CheckpointError::NoSpace { free, needed }),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Writes a checkpoint of the state as it is now into the spare slot. Blocks, for as long as there are records to write,
@@ -296,7 +167,8 @@ impl Slots {
         records_max: usize,
         stop: &AtomicBool,
     ) -> Result<Header, CheckpointError> {
-        let (slot, extent) = self.open(None)?;
+        let bytes = replica.machine.read().state.bytes();
+        let (slot, extent) = self.open(None, bytes)?;
         let made = self.write(slot, extent, replica, records_max, stop);
         if made.is_err() {
             replica.machine.write().state.abandon();
@@ -348,7 +220,7 @@ impl Slots {
 
     /// Opens the spare slot for a snapshot from elsewhere.
     pub fn receive(self: &Arc<Self>) -> Result<Incoming, CheckpointError> {
-        let (open, _) = self.open(Some(Extent::Full))?;
+        let (open, _) = self.open(Some(Extent::Full), 0)?;
         Ok(Incoming { open, sink: StateSink::default(), records: 0 })
     }
 }
@@ -356,9 +228,8 @@ impl Slots {
 impl OpenSlot {
     /// Makes the slot the newest checkpoint, durably. Gives the right to write back when the result is dropped.
     fn finish(self, header: &Header, period: Period) -> Result<SlotWriteGuard, StateError> {
-        let grown = self.writer.commit(header)?;
-        let bytes = self.base_bytes.saturating_add_signed(grown);
-        let whole = Whole { header: header.clone(), bytes, period: Some(period) };
+        self.writer.commit(header)?;
+        let whole = Whole { header: header.clone(), period: Some(period) };
         self.guard.0.table.lock().set(self.slot, Content::Whole(whole));
         Ok(self.guard)
     }

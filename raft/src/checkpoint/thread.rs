@@ -11,12 +11,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use ratequeue_limiter::Extent;
-use ratequeue_storage::{Header, LogError, LogStore, checkpoint_bytes};
+use ratequeue_storage::{Header, LogError, LogStore};
 use tokio::sync::watch;
 
 use crate::caps;
-use crate::checkpoint::slots::{CheckpointError, Slots};
+use crate::checkpoint::error::CheckpointError;
+use crate::checkpoint::slots::Slots;
 use crate::health::{Health, fail};
 use crate::replica::Replica;
 use crate::replica::growth::{CheckpointRequest, CheckpointRequests, CheckpointSkipped};
@@ -130,9 +130,8 @@ impl Worker {
         }
 
         let begun = Instant::now();
-        let made = self.check_space().and_then(|()| {
-            self.slots.checkpoint(&self.replica, ratequeue_limiter::caps::DRAIN_RECORDS_MAX, &self.stop)
-        });
+        let records_max = ratequeue_limiter::caps::DRAIN_RECORDS_MAX;
+        let made = self.slots.checkpoint(&self.replica, records_max, &self.stop);
         match &made {
             Ok(header) => {
                 tracing::info!(
@@ -159,20 +158,6 @@ impl Worker {
             Err(error) => self.fail(&format!("checkpoint: {error}")),
         }
         made
-    }
-
-    /// A checkpoint that has to be written in full is not begun when there is hardly room for it: the log needs the rest.
-    fn check_space(&self) -> Result<(), CheckpointError> {
-        let bytes = match self.slots.plan() {
-            Extent::Full => self.slots.bytes(),
-            Extent::Since(_) => 0,
-        };
-        let needed = checkpoint_bytes(bytes);
-        match self.slots.store().free_bytes() {
-            Ok(free) if free < needed => Err(CheckpointError::NoSpace { free, needed }),
-            // Where the system does not tell, it is tried.
-            Ok(_) | Err(_) => Ok(()),
-        }
     }
 
     fn fail(&self, detail: &str) {

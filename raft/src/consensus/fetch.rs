@@ -15,7 +15,9 @@ use std::sync::Arc;
 use ratequeue_storage::{LogId, Record};
 
 use crate::caps;
-use crate::checkpoint::slots::{Checkpoint, CheckpointError, Incoming, Slots};
+use crate::checkpoint::error::CheckpointError;
+use crate::checkpoint::slots::{Incoming, Slots};
+use crate::checkpoint::table::Checkpoint;
 use crate::consensus::snapshot;
 use crate::format::membership;
 use crate::format::page::{Page, PageRequest};

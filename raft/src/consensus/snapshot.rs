@@ -22,7 +22,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::caps;
-use crate::checkpoint::slots::{Checkpoint, CheckpointError, Incoming, Pin, Received, SlotWriteGuard, Slots};
+use crate::checkpoint::error::CheckpointError;
+use crate::checkpoint::slots::{Incoming, Pin, Received, SlotWriteGuard, Slots};
+use crate::checkpoint::table::Checkpoint;
 use crate::format::types::RaftVote;
 use crate::format::wire::{Piece, Response};
 use crate::transport::{self, Lane, Target, Transport};

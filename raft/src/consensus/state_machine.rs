@@ -10,7 +10,8 @@ use ratequeue_limiter::{Command, LEVEL_MAX};
 use ratequeue_storage::{Header, LogId, LogStore};
 use tokio::sync::watch;
 
-use crate::checkpoint::slots::{CheckpointError, Slots};
+use crate::checkpoint::error::CheckpointError;
+use crate::checkpoint::slots::Slots;
 use crate::consensus::snapshot::SnapshotData;
 use crate::format::batch::{self, EntryBatch};
 use crate::format::membership;

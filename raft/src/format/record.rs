@@ -54,20 +54,17 @@ fn decode(kind: u8, id: u64, value: &[u8]) -> Result<(RecordKey, Record), SlotEr
 #[derive(Debug)]
 pub(crate) struct StateSink {
     loader: Loader,
-    bytes: u64,
 }
 
 impl Default for StateSink {
     fn default() -> Self {
-        Self { loader: Loader::seeded(rand::random()), bytes: 0 }
+        Self { loader: Loader::seeded(rand::random()) }
     }
 }
 
 impl RecordSink for StateSink {
     fn record(&mut self, kind: u8, id: u64, value: &[u8]) -> Result<(), SlotError> {
         let (key, record) = decode(kind, id, value)?;
-        let bytes = value.len().saturating_add(keys::RECORD_KEY_BYTES);
-        self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
         self.loader.record(key, record).map_err(|error| SlotError::Sink(error.to_string()))
     }
 
@@ -77,11 +74,6 @@ impl RecordSink for StateSink {
 }
 
 impl StateSink {
-    /// Bytes of the records so far, with their keys.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     pub fn finish(self) -> Result<State, SlotError> {
         self.loader.finish().map_err(|error| SlotError::Sink(error.to_string()))
     }

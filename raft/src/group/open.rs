@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 
 use crate::caps;
 use crate::checkpoint::load;
-use crate::checkpoint::slots::{SlotTable, Slots};
+use crate::checkpoint::slots::Slots;
+use crate::checkpoint::table::SlotTable;
 use crate::checkpoint::thread::Checkpointer;
 use crate::consensus::abstention::Abstention;
 use crate::consensus::config::config;
@@ -129,11 +130,12 @@ impl Group {
         })?;
 
         let (queue, commands) = mpsc::channel(caps::COMMANDS_WAITING_MAX);
+        let space = Arc::new(Space::new(options.log_dir, Arc::clone(&replica), Arc::clone(&slots)));
         let inner = Inner {
             replica,
             raft,
             log,
-            space: Arc::new(Space::new(options.log_dir, Arc::clone(&slots))),
+            space,
             slots,
             queue,
             health,

@@ -9,6 +9,7 @@ use ratequeue_storage::SpaceLimit;
 
 use crate::caps;
 use crate::checkpoint::slots::Slots;
+use crate::replica::Replica;
 
 /// How much room is left, by what may still be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +27,7 @@ pub(crate) enum Room {
 /// Free space on the file system of a group's log and checkpoints.
 pub(crate) struct Space {
     log_dir: PathBuf,
+    replica: Arc<Replica>,
     slots: Arc<Slots>,
     last: Mutex<Last>,
 }
@@ -38,8 +40,8 @@ struct Last {
 }
 
 impl Space {
-    pub fn new(log_dir: PathBuf, slots: Arc<Slots>) -> Self {
-        Self { log_dir, slots, last: Mutex::new(Last { room: Room::Enough, at: None }) }
+    pub fn new(log_dir: PathBuf, replica: Arc<Replica>, slots: Arc<Slots>) -> Self {
+        Self { log_dir, replica, slots, last: Mutex::new(Last { room: Room::Enough, at: None }) }
     }
 
     /// How much room there is, as of a moment ago. A system that does not tell is taken at the last answer.
@@ -52,8 +54,8 @@ impl Space {
 
         last.at = Some(now);
         if let Ok(free) = self.slots.store().free_bytes_at(&self.log_dir) {
-            let bytes = self.slots.bytes();
-            let limit = SpaceLimit::for_checkpoint(bytes).beside_store(bytes, self.slots.store().disk_bytes());
+            let lacking_bytes = self.slots.lacking_bytes(self.replica.machine.read().state.bytes());
+            let limit = SpaceLimit::for_checkpoints(lacking_bytes, self.slots.store().unused_bytes());
             let room = match free {
                 free if free < caps::FREE_BYTES_LAST => Room::Gone,
                 free if free < caps::FREE_BYTES_SCARCE => Room::Scarce,

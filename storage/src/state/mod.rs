@@ -18,10 +18,12 @@
 //! - What does not verify is moved aside, never deleted.
 
 mod db;
+mod slot;
 mod store;
 mod writer;
 
-pub use self::store::{Header, Opened, Record, RecordKey, RecordSink, Slot, StateOptions, StateStore};
+pub use self::slot::{Header, Record, RecordKey, RecordSink, Slot};
+pub use self::store::{Opened, StateOptions, StateStore};
 pub use self::writer::SlotWriter;
 
 use std::io;

@@ -1,6 +1,6 @@
 //! [`StateStore`]: the slots of all groups.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use serde::{Deserialize, Serialize};
 
 use super::db::{Db, FILE_DB, guarded, io_error};
+use super::slot::{Header, Record, RecordKey, RecordSink, Slot};
 use super::writer::{Base, SlotWriter};
 use super::{SlotError, StateError};
 use crate::caps;
@@ -21,82 +21,7 @@ use crate::codec;
 use crate::file::sync_parent;
 use crate::group::GroupName;
 use crate::keys;
-use crate::log::LogId;
 use crate::space::SpaceProbe;
-
-/// One of the two places of a group's checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Slot {
-    /// Tree `<group>/0`.
-    Zero,
-    /// Tree `<group>/1`.
-    One,
-}
-
-impl Slot {
-    /// Both, in order.
-    pub const ALL: [Self; 2] = [Self::Zero, Self::One];
-
-    /// The one that is not this one.
-    pub fn other(self) -> Self {
-        match self {
-            Self::Zero => Self::One,
-            Self::One => Self::Zero,
-        }
-    }
-}
-
-impl fmt::Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Zero => "0",
-            Self::One => "1",
-        })
-    }
-}
-
-/// The checkpoint record: what the records of a slot add up to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Header {
-    /// The last log entry whose effect is in the records; `None` when none is.
-    pub applied: Option<LogId>,
-    /// The group's membership at that entry, opaque here. At most [`caps::MEMBERSHIP_BYTES_MAX`] bytes.
-    pub membership: Vec<u8>,
-    /// Number of records, without this one.
-    pub records: u64,
-    /// Digest of the records, as the caller computes it.
-    pub digest: u64,
-    /// Counts the checkpoints of a group, from 1: the higher one is the newer.
-    pub sequence: u64,
-    /// It came from another node, so this node's log need not reach to it.
-    pub received: bool,
-}
-
-/// Kind and id of a record.
-pub type RecordKey = (u8, u64);
-
-/// A record as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// Its kind, see [`crate::keys`].
-    pub kind: u8,
-    /// Its id.
-    pub id: u64,
-    /// Its value, with the envelope of [`crate::codec`].
-    pub value: Vec<u8>,
-}
-
-/// Takes the records of a slot, and says what they add up to.
-pub trait RecordSink {
-    /// Takes one record. They come in the order of their keys; the envelope of `value` has been verified.
-    ///
-    /// # Errors
-    /// When the record cannot be used; reading ends then. [`SlotError::Sink`] is meant for this.
-    fn record(&mut self, kind: u8, id: u64, value: &[u8]) -> Result<(), SlotError>;
-
-    /// The digest of all records taken.
-    fn digest(&mut self) -> u64;
-}
 
 /// How the store is kept. The defaults are right outside of tests.
 #[derive(Debug, Clone)]
@@ -137,6 +62,8 @@ pub(super) struct Inner {
     pub(super) current: RwLock<Current>,
     /// Trees that are being written.
     pub(super) writing: Mutex<BTreeSet<String>>,
+    /// Bytes of the records, with their keys, of the trees that are known to be whole.
+    pub(super) whole: Mutex<BTreeMap<String, u64>>,
     /// A write has failed: sled refuses everything until it is opened again.
     pub(super) broken: AtomicBool,
 }
@@ -177,6 +104,13 @@ impl Current {
 }
 
 impl Inner {
+    /// What sled's file takes on the disk.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        let file = fs::metadata(self.dir.join(FILE_DB));
+        // In units of 512 bytes, whatever the file system.
+        file.map_or(0, |file| file.blocks().saturating_mul(512))
+    }
+
     /// Opens sled again if a write has failed. Whoever writes or reads another slot meanwhile has to begin anew.
     fn mend(&self) -> Result<(), StateError> {
         if !self.broken.load(Ordering::SeqCst) {
@@ -217,6 +151,7 @@ impl StateStore {
             options,
             current: RwLock::new(Current { db: Some(db), generation: 0, failed: None }),
             writing: Mutex::new(BTreeSet::new()),
+            whole: Mutex::new(BTreeMap::new()),
             broken: AtomicBool::new(false),
         };
         Ok((Self { inner: Arc::new(inner) }, opened))
@@ -247,9 +182,9 @@ impl StateStore {
     /// # Errors
     /// Any [`SlotError`]. What the sink got before is then worthless.
     pub fn read_slot(&self, group: &GroupName, slot: Slot, sink: &mut dyn RecordSink) -> Result<Header, SlotError> {
-        self.with_tree(group, slot, |tree| {
+        let (header, bytes) = self.with_tree(group, slot, |tree| {
             let header = read_header(tree)?;
-            let mut records = 0_u64;
+            let (mut records, mut bytes) = (0_u64, 0_u64);
             let mut items = tree.iter();
             while let Some(item) = guarded(|| items.next().transpose()).map_err(sled_error)? {
                 let (key, value) = item;
@@ -259,6 +194,7 @@ impl StateStore {
                 let (kind, id) = parse(&key, &value)?;
                 sink.record(kind, id, &value)?;
                 records = records.saturating_add(1);
+                bytes = bytes.saturating_add(record_bytes(value.len()));
             }
             let digest = sink.digest();
             if (records, digest) != (header.records, header.digest) {
@@ -269,8 +205,28 @@ impl StateStore {
                     digest_expected: header.digest,
                 });
             }
-            Ok(header)
-        })
+            Ok((header, bytes))
+        })?;
+
+        let name = keys::tree_name(group, slot);
+        let writing = self.inner.writing.lock();
+        if !writing.contains(&name) {
+            self.inner.whole.lock().insert(name, bytes);
+        }
+        Ok(header)
+    }
+
+    /// Bytes of the records of a slot, with their keys; `None` before it was read, and while it is not whole.
+    pub fn slot_bytes(&self, group: &GroupName, slot: Slot) -> Option<u64> {
+        self.inner.whole.lock().get(&keys::tree_name(group, slot)).copied()
+    }
+
+    /// What the file of the checkpoints has on the disk and does not need, about: what slots held that are not whole any
+    /// more. It never becomes free space, but the next checkpoint is written there.
+    pub fn unused_bytes(&self) -> u64 {
+        let records = self.inner.whole.lock().values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+        let used = records.saturating_mul(caps::STATE_BYTES_FACTOR).saturating_add(caps::STATE_EMPTY_BYTES);
+        self.inner.disk_bytes().saturating_sub(used)
     }
 
     /// The next records after the key `after` (from the first one without it), at most `records_max`, for whoever must
@@ -353,6 +309,7 @@ impl StateStore {
         let aside = rename_aside(&self.inner.dir, reason)?;
         current.db = Some(Db::open(&self.inner.dir, self.inner.options.cache_bytes)?);
         current.failed = None;
+        self.inner.whole.lock().clear();
         self.inner.broken.store(false, Ordering::SeqCst);
         Ok(aside)
     }
@@ -371,15 +328,6 @@ impl StateStore {
     /// When the system does not tell.
     pub fn free_bytes_at(&self, dir: &Path) -> io::Result<u64> {
         self.inner.options.space.free_bytes(dir)
-    }
-
-    /// Bytes on the disk of the file that holds the records of all slots, and what is unused in it. 0 when the system does not
-    /// tell.
-    #[must_use]
-    pub fn disk_bytes(&self) -> u64 {
-        let file = fs::metadata(self.inner.dir.join(FILE_DB));
-        // In units of 512 bytes, whatever the file system.
-        file.map_or(0, |file| file.blocks().saturating_mul(512))
     }
 
     /// Closes sled. Later calls fail.
@@ -404,6 +352,11 @@ impl fmt::Debug for StateStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StateStore").field("dir", &self.inner.dir).finish_non_exhaustive()
     }
+}
+
+/// What a record with a value of so many bytes counts.
+pub(super) fn record_bytes(value: usize) -> u64 {
+    u64::try_from(value.saturating_add(keys::RECORD_KEY_BYTES)).unwrap_or(u64::MAX)
 }
 
 fn read_header(tree: &sled::Tree) -> Result<Header, SlotError> {

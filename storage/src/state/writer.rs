@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::StateError;
 use super::db::guarded;
-use super::store::{Header, Inner, StateStore};
+use super::slot::Header;
+use super::store::{Inner, StateStore, record_bytes};
 use crate::caps;
 use crate::codec;
 use crate::keys::{self, RECORD_KEY_BYTES};
@@ -30,8 +31,10 @@ pub struct SlotWriter {
     batch: BTreeMap<[u8; RECORD_KEY_BYTES], Option<Vec<u8>>>,
     /// Records in the slot, without those of the batch.
     records: u64,
-    /// By how many bytes the records have grown since the beginning.
-    grown_bytes: i64,
+    /// Bytes of those records, with their keys.
+    bytes: u64,
+    /// What the file took on the disk at the beginning.
+    begun_disk_bytes: u64,
     /// Pause after each batch of [`caps::STATE_BATCH_RECORDS_MAX`] records.
     pub pause: Duration,
 }
@@ -45,23 +48,28 @@ impl SlotWriter {
         let generation = inner.current.read().generation;
         let mut writer = Self {
             pause: inner.options.pause,
+            begun_disk_bytes: inner.disk_bytes(),
             generation,
             inner,
             name,
             batch: BTreeMap::new(),
             records: 0,
-            grown_bytes: 0,
+            bytes: 0,
         };
         writer.check_space()?;
 
         // Gone for good before the first record changes: a crash from here on leaves a slot without a header.
+        let bytes = writer.inner.whole.lock().remove(&writer.name);
         let removed = writer.sled(|tree| tree.remove(keys::checkpoint_key()))?;
         if removed.is_some() {
             writer.sync()?;
         }
         let header = removed.and_then(|value| codec::decode::<Header>(keys::CHECKPOINT, &value).ok());
         match header {
-            Some(header) if base == Base::Finished => writer.records = header.records,
+            Some(header) if base == Base::Finished => {
+                writer.records = header.records;
+                writer.bytes = bytes.unwrap_or_default();
+            }
             Some(_) | None => writer.clear()?,
         }
         Ok(writer)
@@ -93,13 +101,12 @@ impl SlotWriter {
         self.change(keys::record_key(kind, id), None)
     }
 
-    /// Ends the slot with its header, and says by how many bytes its records have grown. When this returns, the checkpoint is
-    /// on the disk and counts.
+    /// Ends the slot with its header. When this returns, the checkpoint is on the disk and counts.
     ///
     /// # Errors
     /// [`StateError::Incomplete`] when the slot has not as many records as the header says, [`StateError::Refused`] for a header
     /// that is too large, else what sled or the system says. The slot does not count then.
-    pub fn commit(mut self, header: &Header) -> Result<i64, StateError> {
+    pub fn commit(mut self, header: &Header) -> Result<(), StateError> {
         let refused = |detail: String| StateError::Refused { kind: keys::KIND_CHECKPOINT, id: 0, detail };
         if header.membership.len() > caps::MEMBERSHIP_BYTES_MAX {
             return Err(refused(format!("a membership of {} bytes", header.membership.len())));
@@ -112,7 +119,8 @@ impl SlotWriter {
         }
         self.apply(Some(value))?;
         self.sync()?;
-        Ok(self.grown_bytes)
+        self.inner.whole.lock().insert(self.name.clone(), self.bytes);
+        Ok(())
     }
 
     /// Deletes all records. That need not be durable: without a header they do not count.
@@ -146,19 +154,18 @@ impl SlotWriter {
     /// Writes the batch, the header with it if there is one, and counts what that does to the slot.
     fn apply(&mut self, header: Option<Vec<u8>>) -> Result<(), StateError> {
         let changes = std::mem::take(&mut self.batch);
-        let signed = |bytes: usize| i64::try_from(bytes + RECORD_KEY_BYTES).unwrap_or(i64::MAX);
-        let (records, grown_bytes) = self.sled(|tree| {
-            let (mut records, mut grown_bytes) = (self.records, 0_i64);
+        let (records, bytes) = self.sled(|tree| {
+            let (mut records, mut bytes) = (self.records, self.bytes);
             let mut batch = sled::Batch::default();
             for (key, value) in changes {
                 if let Some(old) = tree.get(key)? {
                     records = records.saturating_sub(1);
-                    grown_bytes = grown_bytes.saturating_sub(signed(old.len()));
+                    bytes = bytes.saturating_sub(record_bytes(old.len()));
                 }
                 match value {
                     Some(value) => {
                         records = records.saturating_add(1);
-                        grown_bytes = grown_bytes.saturating_add(signed(value.len()));
+                        bytes = bytes.saturating_add(record_bytes(value.len()));
                         batch.insert(key.as_slice(), value);
                     }
                     None => batch.remove(key.as_slice()),
@@ -168,20 +175,21 @@ impl SlotWriter {
                 batch.insert(keys::checkpoint_key().as_slice(), header);
             }
             tree.apply_batch(batch)?;
-            Ok((records, grown_bytes))
+            Ok((records, bytes))
         })?;
 
-        self.records = records;
-        self.grown_bytes = self.grown_bytes.saturating_add(grown_bytes);
+        (self.records, self.bytes) = (records, bytes);
         Ok(())
     }
 
-    /// Where the system does not tell, it is tried.
+    /// Gives up when little room is left and the writer takes of it. As long as it writes where the file was before, it
+    /// takes nothing. Where the system does not tell, it is tried.
     fn check_space(&self) -> Result<(), StateError> {
-        match self.inner.options.space.free_bytes(&self.inner.dir) {
-            Ok(free) if free < caps::STATE_FREE_BYTES_MIN => Err(StateError::NoSpace { free }),
-            Ok(_) | Err(_) => Ok(()),
-        }
+        let Ok(free) = self.inner.options.space.free_bytes(&self.inner.dir) else { return Ok(()) };
+        let has_grown = || self.inner.disk_bytes() > self.begun_disk_bytes;
+
+        let is_full = free < caps::STATE_FREE_BYTES_LAST || (free < caps::STATE_FREE_BYTES_MIN && has_grown());
+        if is_full { Err(StateError::NoSpace { free }) } else { Ok(()) }
     }
 
     fn sled<T>(&self, call: impl FnOnce(&sled::Tree) -> sled::Result<T>) -> Result<T, StateError> {

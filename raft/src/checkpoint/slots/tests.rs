@@ -168,7 +168,7 @@ impl<'a> Node<'a> {
 
     /// The process dies in the middle of a checkpoint.
     fn kill(&mut self, random: &mut StdRng) {
-        if let Ok((mut open, extent)) = self.slots.open(None) {
+        if let Ok((mut open, extent)) = self.slots.open(None, 0) {
             let mut machine = self.replica.machine.write();
             machine.state.freeze(extent).unwrap();
             let mut records = Vec::new();
@@ -263,7 +263,7 @@ impl<'a> Node<'a> {
         let next = std::thread::spawn(move || {
             about.store(true, Ordering::SeqCst);
             loop {
-                match slots.open(None) {
+                match slots.open(None, 0) {
                     Err(CheckpointError::Busy) => std::hint::spin_loop(),
                     other => return other.map(drop),
                 }
@@ -274,7 +274,7 @@ impl<'a> Node<'a> {
         }
         drop(incoming);
         let opened = next.join().unwrap();
-        let refused = matches!(&opened, Err(CheckpointError::State(error)) if error.is_storage_full());
+        let refused = opened.as_ref().is_err_and(CheckpointError::is_no_room);
         assert!(opened.is_ok() || (refused && self.is_full()), "{opened:?}");
     }
 

@@ -1,0 +1,97 @@
+//! What is known about the two slots.
+
+use ratequeue_limiter::{Extent, Period, State};
+use ratequeue_storage::{Header, Slot};
+
+/// A whole slot.
+#[derive(Debug, Clone)]
+pub(crate) struct Checkpoint {
+    pub slot: Slot,
+    pub header: Header,
+}
+
+/// What a slot holds.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Content {
+    /// Nothing to be relied on.
+    #[default]
+    Unknown,
+    Whole(Whole),
+}
+
+/// A checkpoint that is on the disk.
+#[derive(Debug, Clone)]
+pub(super) struct Whole {
+    pub header: Header,
+    /// The period that began when it was cut; `None` when it is no checkpoint of the state that is in use.
+    pub period: Option<Period>,
+}
+
+impl Whole {
+    pub fn at(&self, slot: Slot) -> Checkpoint {
+        Checkpoint { slot, header: self.header.clone() }
+    }
+}
+
+/// What is known about the slots.
+#[derive(Debug, Default)]
+pub(crate) struct SlotTable {
+    pub(super) contents: [Content; 2],
+    /// How many read them.
+    pub(super) pins: [u32; 2],
+}
+
+pub(super) fn index(slot: Slot) -> usize {
+    match slot {
+        Slot::Zero => 0,
+        Slot::One => 1,
+    }
+}
+
+impl SlotTable {
+    /// What a start knows: from which slot the state was loaded, if from any.
+    pub fn loaded(newest: Option<Checkpoint>, state: &State) -> Self {
+        let mut table = Self::default();
+        if let Some(Checkpoint { slot, header }) = newest {
+            table.set(slot, Content::Whole(Whole { header, period: Some(state.period()) }));
+        }
+        table
+    }
+
+    pub(super) fn whole(&self, slot: Slot) -> Option<&Whole> {
+        match self.contents.get(index(slot)) {
+            Some(Content::Whole(whole)) => Some(whole),
+            Some(Content::Unknown) | None => None,
+        }
+    }
+
+    pub(super) fn set(&mut self, slot: Slot, content: Content) {
+        if let Some(place) = self.contents.get_mut(index(slot)) {
+            *place = content;
+        }
+    }
+
+    pub(super) fn wholes(&self) -> impl Iterator<Item = (Slot, &Whole)> {
+        Slot::ALL.into_iter().filter_map(|slot| Some((slot, self.whole(slot)?)))
+    }
+
+    /// What a restart would begin with.
+    pub(super) fn newest(&self) -> Option<(Slot, &Whole)> {
+        self.wholes().max_by_key(|(_, whole)| whole.header.sequence)
+    }
+
+    /// Where the next checkpoint goes.
+    pub(super) fn spare(&self) -> Slot {
+        self.newest().map_or(Slot::Zero, |(slot, _)| slot.other())
+    }
+
+    /// What a checkpoint into this slot would have to contain now.
+    pub(super) fn plan(&self, slot: Slot) -> Extent {
+        let period = self.whole(slot).and_then(|whole| whole.period);
+        period.map_or(Extent::Full, Extent::Since)
+    }
+
+    pub(super) fn is_pinned(&self, slot: Slot) -> bool {
+        self.pins.get(index(slot)).is_some_and(|pins| *pins > 0)
+    }
+}
