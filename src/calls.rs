@@ -25,9 +25,9 @@ use hyper_util::service::TowerToHyperService;
 use ratequeue_api::caps::HOLD_MS_MAX;
 use ratequeue_api::cluster::NodeView;
 use ratequeue_api::{ErrorCode, Lease, Problem, header as names};
+use ratequeue_codec::caps::NODE_ANSWER_BYTES_MAX;
+use ratequeue_codec::{self as codec, schema};
 use ratequeue_raft::{Calls, NodeId, TransportError};
-use ratequeue_storage::caps::NODE_ANSWER_BYTES_MAX;
-use ratequeue_storage::{codec, keys};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
@@ -177,7 +177,7 @@ impl Passed {
 /// Handles a call, and makes a frame of its answer.
 async fn handle(service: TowerToHyperService<axum::Router>, frame: Bytes) -> Result<Bytes, String> {
     let since = Instant::now();
-    let call: Call = codec::decode(keys::NODE_CALL, &frame).map_err(|error| error.to_string())?;
+    let call: Call = codec::decode(schema::NODE_CALL, &frame).map_err(|error| error.to_string())?;
     let request = call.into_request().ok_or_else(|| "it is no request".to_owned())?;
 
     // A router cannot fail.
@@ -189,7 +189,7 @@ async fn handle(service: TowerToHyperService<axum::Router>, frame: Bytes) -> Res
 }
 
 fn encode(answer: &Answer) -> Result<Bytes, String> {
-    codec::encode(keys::NODE_ANSWER, answer).map(Bytes::from).map_err(|error| error.to_string())
+    codec::encode(schema::NODE_ANSWER, answer).map(Bytes::from).map_err(|error| error.to_string())
 }
 
 /// The answer to a call whose task has died. A refusal of the link would say that nothing has happened.
@@ -227,7 +227,7 @@ pub async fn pass_on(regions: &Arc<Regions>, region: &str, call: &Call) -> Resul
     if !regions.is_reachable(region).await {
         return Err(NotPassed::Unreachable);
     }
-    let Ok(frame) = codec::encode(keys::NODE_CALL, call).map(Bytes::from) else { return Err(NotPassed::Unreachable) };
+    let Ok(frame) = codec::encode(schema::NODE_CALL, call).map(Bytes::from) else { return Err(NotPassed::Unreachable) };
     let mut lost = NotPassed::Unreachable;
     let mut refused = None;
     for node in regions.nodes_of(region).into_iter().take(NODES_TRIED_MAX) {
@@ -265,10 +265,10 @@ fn may_have_happened(problem: &[u8]) -> bool {
 /// Why there is none, also when the answer is no success.
 pub async fn ask_node(regions: &Regions, node: &NodeView, call: &Call, within: Duration) -> Result<Vec<u8>, String> {
     let peers = regions.peers().ok_or("this node was started with a file of one node")?;
-    let frame = codec::encode(keys::NODE_CALL, call).map_err(|error| error.to_string())?;
+    let frame = codec::encode(schema::NODE_CALL, call).map_err(|error| error.to_string())?;
     let answered = peers.call_node(node.id, &address(node), Bytes::from(frame), within).await;
     let frame = answered.map_err(|error| error.to_string())?;
-    match codec::decode(keys::NODE_ANSWER, &frame).map_err(|error| error.to_string())? {
+    match codec::decode(schema::NODE_ANSWER, &frame).map_err(|error| error.to_string())? {
         Answer::Response { status, body, .. } if status == StatusCode::OK.as_u16() => Ok(body),
         Answer::Response { status, body, .. } => {
             let problem = serde_json::from_slice::<Problem>(&body).ok();
@@ -289,7 +289,7 @@ async fn ask(regions: &Regions, node: &NodeView, frame: Bytes) -> Result<Answer,
         () = regions.silent(&node.region, node.id) => return Err(NotPassed::Unknown),
     };
     match answered {
-        Ok(frame) => match codec::decode(keys::NODE_ANSWER, &frame) {
+        Ok(frame) => match codec::decode(schema::NODE_ANSWER, &frame) {
             Ok(answer) => Ok(arrived(answer, asked)),
             Err(error) => {
                 tracing::warn!(node = node.id, %error, "the answer of a node cannot be read");
@@ -336,11 +336,11 @@ mod tests {
     }
 
     fn frame(path: &str) -> Bytes {
-        codec::encode(keys::NODE_CALL, &Call::new(&Method::GET, path, &HeaderMap::new(), b"")).unwrap().into()
+        codec::encode(schema::NODE_CALL, &Call::new(&Method::GET, path, &HeaderMap::new(), b"")).unwrap().into()
     }
 
     fn answer_of(frame: Result<Bytes, String>) -> (u16, Vec<u8>) {
-        match codec::decode(keys::NODE_ANSWER, &frame.unwrap()).unwrap() {
+        match codec::decode(schema::NODE_ANSWER, &frame.unwrap()).unwrap() {
             Answer::Response { status, body, .. } => (status, body),
             Answer::Misrouted => panic!("misrouted"),
         }
@@ -423,16 +423,16 @@ mod tests {
         ]);
         let call = Call::new(&Method::PUT, "/v1/x?y", &headers, b"{}");
         let answer = Answer::Response { status: 201, headers: vec![("b".to_owned(), b"c".to_vec())], body: vec![1] };
-        let bytes = codec::encode(keys::NODE_CALL, &call).unwrap();
-        assert_eq!(codec::decode::<Call>(keys::NODE_CALL, &bytes).unwrap(), call);
+        let bytes = codec::encode(schema::NODE_CALL, &call).unwrap();
+        assert_eq!(codec::decode::<Call>(schema::NODE_CALL, &bytes).unwrap(), call);
         assert_eq!(
             hex(bytes),
             "5251010e1f000000e7e3bf0c03505554072f76312f783f79010c636f6e74656e742d747970650161027b7d"
         );
         assert_eq!(
-            hex(codec::encode(keys::NODE_ANSWER, &answer).unwrap()),
+            hex(codec::encode(schema::NODE_ANSWER, &answer).unwrap()),
             "5251010f09000000cd4ea55300c901016201630101"
         );
-        assert_eq!(hex(codec::encode(keys::NODE_ANSWER, &Answer::Misrouted).unwrap()), "5251010f01000000e483c16101");
+        assert_eq!(hex(codec::encode(schema::NODE_ANSWER, &Answer::Misrouted).unwrap()), "5251010f01000000e483c16101");
     }
 }

@@ -11,11 +11,11 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, Limited};
 use ratequeue_api::resource::{ResourcePatch, ResourceView};
 use ratequeue_api::{ErrorCode, List, Problem, Resource};
+use ratequeue_codec::caps::NODE_ANSWER_BYTES_MAX;
 use ratequeue_limiter::{
     Command, Condition, DeleteResource, PatchResource, Placement, PutResource, Refusal, Reply, ResourceName,
 };
 use ratequeue_raft::{Applied, Group, SubmitError};
-use ratequeue_storage::caps::NODE_ANSWER_BYTES_MAX;
 use serde::Deserialize;
 
 use super::extract::{Named, Params, Precondition, RequestKey};

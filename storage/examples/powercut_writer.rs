@@ -11,8 +11,9 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ratequeue_codec::{encode, schema};
 use ratequeue_storage::{
-    DataDir, Entry, GroupName, Header, LogId, LogOptions, LogStore, Slot, StateOptions, StateStore, encode, keys,
+    DataDir, Entry, GroupName, Header, LogId, LogOptions, LogStore, Slot, StateOptions, StateStore, keys,
 };
 
 const RECORDS: u64 = 200;
@@ -68,7 +69,7 @@ fn checkpoint(state: &StateStore, group: &GroupName, slot: Slot, sequence: u64, 
     let mut writer = state.begin(group, slot).unwrap();
     let records = applied.index + 1;
     for id in 0..records {
-        writer.put(keys::KIND_META, id, &encode(keys::META, &id).unwrap()).unwrap();
+        writer.put(keys::KIND_META, id, &encode(schema::META, &id).unwrap()).unwrap();
     }
     let digest = (0..records).sum();
     let header = Header { applied: Some(applied), membership: Vec::new(), records, digest, sequence, received: false };

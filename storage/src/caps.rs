@@ -5,9 +5,6 @@
 
 use std::time::Duration;
 
-/// The largest payload of one log entry (16 MiB). A proposer batches far below it.
-pub const LOG_PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// How many entries one `append` may carry.
 pub const LOG_APPEND_ENTRIES_MAX: usize = 65_536;
 
@@ -46,19 +43,6 @@ pub const LOG_READ_STEP_ENTRIES: usize = 128;
 /// Bytes of the older log that are read in one go (at least one entry is).
 pub const LOG_READ_STEP_BYTES: usize = 1024 * 1024;
 
-/// The largest checkpoint record, with its envelope. Well below a quarter of a sled segment (128 KiB): beyond that sled
-/// moves pages to files of their own, which its `flush` never syncs.
-pub const STATE_RECORD_BYTES_MAX: usize = 64 * 1024;
-
-/// The largest encoded membership in a checkpoint header.
-pub const MEMBERSHIP_BYTES_MAX: usize = 32 * 1024;
-
-/// A call of the API that one node passes on to another: the largest body, and what surrounds it.
-pub const NODE_CALL_BYTES_MAX: usize = 128 * 1024;
-
-/// The answer to such a call: the largest page of a list.
-pub const NODE_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
-
 /// Records written or removed in one sled batch. One batch is atomic and stalls sled for as long as it takes, at 3 to
 /// 9 microseconds a record.
 pub const STATE_BATCH_RECORDS_MAX: usize = 256;
@@ -86,9 +70,6 @@ pub const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
 
 /// The largest founding file: 64 nodes with their addresses.
 pub const FOUNDING_BYTES_MAX: u64 = 256 * 1024;
-
-/// The largest log mark file.
-pub const LOG_MARK_BYTES_MAX: usize = 4 * 1024;
 
 /// The longest group name, in bytes.
 pub const GROUP_NAME_BYTES_MAX: usize = 64;

@@ -1,4 +1,5 @@
-//! Everything that is persisted under a name, a key or a number: one file, so that nothing is ever used twice.
+//! Everything that is persisted under a name or a key: one file, so that nothing is ever used twice. What a value is says its
+//! envelope ([`ratequeue_codec::schema`]).
 //!
 //! # Files in the data folder
 //!
@@ -8,7 +9,7 @@
 //! | `identity.json` | who this node is ([`crate::Identity`]) |
 //! | `founding.json` | the nodes that this one founds a cluster with; not there on a node that joined one |
 //! | `log/<group>/wal/` | chunk files of the log |
-//! | `log/<group>/mark` | [`LOG_MARK`]: what the log must at least hold |
+//! | `log/<group>/mark` | [`ratequeue_codec::schema::LOG_MARK`]: what the log must at least hold |
 //! | `state/` | sled |
 //! | `state.damaged-<n>/` | an earlier `state/` that did not verify |
 //!
@@ -18,14 +19,8 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `[0]` | the checkpoint record: [`CHECKPOINT`] |
+//! | `[0]` | the checkpoint record: [`ratequeue_codec::schema::CHECKPOINT`] |
 //! | `[kind u8][id u64 big-endian]` | a record of that kind; ids are numbers that are never reused |
-//!
-//! # Schemas
-//!
-//! Each version of each record has an ordinal of its own, which stands in the envelope of every value. **An ordinal is
-//! never reused and never changes its meaning.** A new version of a record is a new [`Schema`] with the next free
-//! ordinal; the old one stays here for as long as it can be read.
 
 use crate::Slot;
 use crate::group::GroupName;
@@ -65,89 +60,8 @@ pub const KIND_CLAIM: u8 = 6;
 /// Record kind 7: the feature level of the group.
 pub const KIND_FEATURES: u8 = 7;
 
-/// One version of one persisted record: its ordinal in the envelope and its size limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Schema {
-    /// The number in the envelope; unique over all records and versions, for ever.
-    pub ordinal: u8,
-    /// Name for messages.
-    pub name: &'static str,
-    /// Version of the record, counted from 1.
-    pub version: u8,
-    /// The largest payload in bytes, without the envelope.
-    pub bytes_max: usize,
-}
-
-const RECORD_MAX: usize = crate::caps::STATE_RECORD_BYTES_MAX - crate::codec::ENVELOPE_BYTES;
-
-/// The checkpoint record ([`crate::Header`]).
-pub const CHECKPOINT: Schema = schema(1, "checkpoint", 1, RECORD_MAX);
-/// A record of [`KIND_META`].
-pub const META: Schema = schema(2, "meta", 1, RECORD_MAX);
-/// A record of [`KIND_RESOURCE`].
-pub const RESOURCE: Schema = schema(3, "resource", 1, RECORD_MAX);
-/// A record of [`KIND_LEASE`].
-pub const LEASE: Schema = schema(4, "lease", 1, RECORD_MAX);
-/// A record of [`KIND_REMEMBERED`].
-pub const REMEMBERED: Schema = schema(5, "remembered request", 1, RECORD_MAX);
-/// The payload of a log entry.
-pub const LOG_ENTRY: Schema =
-    schema(6, "log entry", 1, crate::caps::LOG_PAYLOAD_BYTES_MAX - crate::codec::ENVELOPE_BYTES);
-/// The membership of a group, as the checkpoint record and a snapshot carry it.
-pub const MEMBERSHIP: Schema =
-    schema(7, "membership", 1, crate::caps::MEMBERSHIP_BYTES_MAX - crate::codec::ENVELOPE_BYTES);
-/// The header of a snapshot that is streamed to another node.
-pub const SNAPSHOT: Schema = schema(8, "snapshot", 1, RECORD_MAX);
-/// The mark of a log: what it must at least hold.
-pub const LOG_MARK: Schema = schema(9, "log mark", 1, crate::caps::LOG_MARK_BYTES_MAX);
-/// What a node asks of the leader of a group. On the wire only.
-pub const FORWARD_QUESTION: Schema = schema(10, "forwarded question", 1, RECORD_MAX);
-/// What the leader answers. On the wire only.
-pub const FORWARD_ANSWER: Schema = schema(11, "forwarded answer", 1, RECORD_MAX);
-
-/// A record of [`KIND_CATALOG`].
-pub const CATALOG: Schema = schema(12, "catalog", 1, RECORD_MAX);
-/// A record of [`KIND_CLAIM`].
-pub const CLAIM: Schema = schema(13, "claim", 1, RECORD_MAX);
-/// A call of the API that one node passes on to another. On the wire only.
-pub const NODE_CALL: Schema = schema(14, "call to a node", 1, crate::caps::NODE_CALL_BYTES_MAX);
-/// The answer to it. On the wire only.
-pub const NODE_ANSWER: Schema = schema(15, "answer of a node", 1, crate::caps::NODE_ANSWER_BYTES_MAX);
-
-/// A record of [`KIND_FEATURES`].
-pub const FEATURES: Schema = schema(16, "features", 1, RECORD_MAX);
-
-/// Every schema that this version can read, by ordinal.
-pub const SCHEMAS: [Schema; 16] = [
-    CHECKPOINT,
-    META,
-    RESOURCE,
-    LEASE,
-    REMEMBERED,
-    LOG_ENTRY,
-    MEMBERSHIP,
-    SNAPSHOT,
-    LOG_MARK,
-    FORWARD_QUESTION,
-    FORWARD_ANSWER,
-    CATALOG,
-    CLAIM,
-    NODE_CALL,
-    NODE_ANSWER,
-    FEATURES,
-];
-
 /// Length of a record key.
 pub const RECORD_KEY_BYTES: usize = 9;
-
-const fn schema(ordinal: u8, name: &'static str, version: u8, bytes_max: usize) -> Schema {
-    Schema { ordinal, name, version, bytes_max }
-}
-
-/// The schema with this ordinal, or `None` when a newer version of RateQueue wrote it.
-pub fn schema_of(ordinal: u8) -> Option<Schema> {
-    SCHEMAS.into_iter().find(|schema| schema.ordinal == ordinal)
-}
 
 /// Whether `kind` names a record that lives under a record key.
 pub fn is_record_kind(kind: u8) -> bool {
@@ -180,15 +94,6 @@ pub fn tree_name(group: &GroupName, slot: Slot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ordinals_are_unique_and_in_order() {
-        let ordinals: Vec<u8> = SCHEMAS.iter().map(|schema| schema.ordinal).collect();
-        assert_eq!(ordinals, (1..=16).collect::<Vec<u8>>());
-        assert_eq!(schema_of(4), Some(LEASE));
-        assert_eq!(schema_of(0), None);
-        assert_eq!(schema_of(17), None);
-    }
 
     #[test]
     fn keys_sort_by_kind_then_id_and_read_back() {

@@ -19,16 +19,14 @@
 //! 2. A log that is damaged, or shorter than what it acknowledged as committed, does not open (`tests/log_damage.rs`).
 //! 3. A checkpoint counts whole or not at all; every damage to sled's files is noticed (`tests/state_damage.rs`).
 //! 4. A data folder has one owner for life, and one process at a time (`tests/identity.rs`).
-//! 5. Whatever is stored says its schema and carries a checksum; formats change only visibly (`tests/codec.rs`).
-//! 6. Every size has a maximum in [`caps`]; every name, key and number stands in [`keys`].
+//! 5. Every size has a maximum in [`caps`]; every name and key stands in [`keys`], every number in [`ratequeue_codec::schema`].
 //!
 //! # What it leaves out
 //! It knows neither Raft's rules (beyond order) nor what a record means, has no clock, no async, and never decides what
 //! to do about a failure: its errors say what is the matter, the node decides whether to stop or to rebuild.
-//! raft-log, sled and bincode are named here and nowhere else.
+//! raft-log and sled are named here and nowhere else.
 
 pub mod caps;
-pub mod codec;
 pub mod keys;
 
 mod descriptors;
@@ -39,11 +37,9 @@ mod log;
 mod space;
 mod state;
 
-pub use codec::{CodecError, decode, encode};
 pub use descriptors::is_out_of_descriptors;
 pub use group::{GroupName, InvalidGroupName};
 pub use identity::{DataDir, FORMAT, Identity, OpenError};
-pub use keys::Schema;
 pub use log::{Entry, LogError, LogId, LogOptions, LogState, LogStore, OnDurable, ReadLimit, Vote};
 pub use space::{SpaceLimit, SpaceProbe, checkpoint_bytes, free_bytes};
 pub use state::{

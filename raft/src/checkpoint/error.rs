@@ -1,7 +1,8 @@
 //! Why a checkpoint was not made, and what that means for the group.
 
+use ratequeue_codec::CodecError;
 use ratequeue_limiter::NotCut;
-use ratequeue_storage::{CodecError, SlotError, StateError};
+use ratequeue_storage::{SlotError, StateError};
 
 use crate::health;
 

@@ -16,8 +16,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use ratequeue_codec::{self as codec, schema};
 use ratequeue_limiter::State;
-use ratequeue_storage::{GroupName, Header, LogId, Record, RecordSink, SlotError, codec, keys};
+use ratequeue_storage::{GroupName, Header, LogId, Record, RecordSink, SlotError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -93,12 +94,12 @@ impl RecordSink for Copy {
 pub(crate) fn encode_header(group: &GroupName, header: &Header) -> Result<Bytes, String> {
     let Header { applied, membership, records, digest, sequence: _, received: _ } = header.clone();
     let header = SnapshotHeader { group: group.to_string(), applied, membership, records, digest };
-    codec::encode(keys::SNAPSHOT, &header).map(Bytes::from).map_err(|error| error.to_string())
+    codec::encode(schema::SNAPSHOT, &header).map(Bytes::from).map_err(|error| error.to_string())
 }
 
 /// What another node's checkpoint of this group promises.
 pub(crate) fn decode_header(group: &GroupName, header: &[u8]) -> Result<Header, String> {
-    let header: SnapshotHeader = codec::decode(keys::SNAPSHOT, header).map_err(|error| error.to_string())?;
+    let header: SnapshotHeader = codec::decode(schema::SNAPSHOT, header).map_err(|error| error.to_string())?;
     if header.group != group.as_str() {
         return Err(format!("a snapshot of the group {}", header.group));
     }

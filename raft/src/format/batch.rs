@@ -1,8 +1,8 @@
 //! The content of a log entry: commands, and the log time at which they are decided.
 
 use bytes::Bytes;
+use ratequeue_codec::{self as codec, CodecError, schema};
 use ratequeue_limiter::{Command, LogTime};
-use ratequeue_storage::{CodecError, codec, keys};
 use serde::{Deserialize, Serialize};
 
 /// What one entry carries, as it is read.
@@ -23,11 +23,11 @@ struct EntryBatchRef<'a> {
 
 /// The bytes of an entry, made once by its proposer and shared by log, replication and apply.
 pub(crate) fn encode(stamp: LogTime, commands: &[Command]) -> Result<Bytes, CodecError> {
-    codec::encode(keys::LOG_ENTRY, &EntryBatchRef { stamp, commands }).map(Bytes::from)
+    codec::encode(schema::LOG_ENTRY, &EntryBatchRef { stamp, commands }).map(Bytes::from)
 }
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<EntryBatch, CodecError> {
-    codec::decode(keys::LOG_ENTRY, bytes)
+    codec::decode(schema::LOG_ENTRY, bytes)
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use std::io;
 
 use bytes::Bytes;
 use openraft::EntryPayload;
-use ratequeue_storage::{Entry, LogId, codec, keys};
+use ratequeue_codec::{self as codec, schema};
+use ratequeue_storage::{Entry, LogId};
 
 use crate::format::membership;
 use crate::format::types::{Data, Payload, RaftEntry, raft_id, stored_id};
@@ -42,7 +43,7 @@ fn to_payload(id: LogId, bytes: Bytes) -> io::Result<Payload> {
         return Ok(EntryPayload::Blank);
     }
     let schema = codec::verify(&bytes).map_err(|error| unreadable(&error))?;
-    if schema == keys::LOG_ENTRY {
+    if schema == schema::LOG_ENTRY {
         return Ok(EntryPayload::Normal(Data { bytes, own: false }));
     }
     let (_, membership) = membership::decode(&bytes).map_err(|error| unreadable(&error))?;

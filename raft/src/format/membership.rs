@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ratequeue_storage::{CodecError, LogId, codec, keys};
+use ratequeue_codec::{self as codec, CodecError, schema};
+use ratequeue_storage::LogId;
 use serde::{Deserialize, Serialize};
 
 use crate::caps;
@@ -34,11 +35,11 @@ pub(crate) fn encode(log_id: Option<LogId>, membership: &RaftMembership) -> Resu
         voters: membership.get_joint_config().clone(),
         nodes: membership.nodes().map(|(id, address)| (*id, address.clone())).collect(),
     };
-    codec::encode(keys::MEMBERSHIP, &record)
+    codec::encode(schema::MEMBERSHIP, &record)
 }
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<(Option<LogId>, RaftMembership), BadMembership> {
-    let record: Record = codec::decode(keys::MEMBERSHIP, bytes)?;
+    let record: Record = codec::decode(schema::MEMBERSHIP, bytes)?;
     let membership = RaftMembership::new(record.voters, record.nodes);
     let membership = membership.map_err(|error| BadMembership::Inconsistent(error.to_string()))?;
     Ok((record.log_id, membership))

@@ -1,7 +1,8 @@
 //! Records of the state, as a slot keeps them and a snapshot carries them.
 
+use ratequeue_codec::{self as codec, CodecError, schema};
 use ratequeue_limiter::{Loader, Record, RecordKey, State};
-use ratequeue_storage::{CodecError, RecordSink, SlotError, codec, keys};
+use ratequeue_storage::{RecordSink, SlotError, keys};
 
 /// Kind and id under which a record is stored.
 pub(crate) fn stored_key(key: RecordKey) -> (u8, u64) {
@@ -19,31 +20,35 @@ pub(crate) fn stored_key(key: RecordKey) -> (u8, u64) {
 /// The stored value of a record.
 pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, CodecError> {
     match record {
-        Record::Meta(meta) => codec::encode(keys::META, meta),
-        Record::Resource(resource) => codec::encode(keys::RESOURCE, resource),
-        Record::Lease(lease) => codec::encode(keys::LEASE, lease),
-        Record::RememberedRequest(remembered) => codec::encode(keys::REMEMBERED, remembered),
-        Record::Catalog(catalog) => codec::encode(keys::CATALOG, catalog),
-        Record::Claim(claim) => codec::encode(keys::CLAIM, claim),
-        Record::Features(features) => codec::encode(keys::FEATURES, features),
+        Record::Meta(meta) => codec::encode(schema::META, meta),
+        Record::Resource(resource) => codec::encode(schema::RESOURCE, resource),
+        Record::Lease(lease) => codec::encode(schema::LEASE, lease),
+        Record::RememberedRequest(remembered) => codec::encode(schema::REMEMBERED, remembered),
+        Record::Catalog(catalog) => codec::encode(schema::CATALOG, catalog),
+        Record::Claim(claim) => codec::encode(schema::CLAIM, claim),
+        Record::Features(features) => codec::encode(schema::FEATURES, features),
     }
 }
 
 fn decode(kind: u8, id: u64, value: &[u8]) -> Result<(RecordKey, Record), SlotError> {
     let decoded = match kind {
-        keys::KIND_META => codec::decode(keys::META, value).map(|meta| (RecordKey::Meta, Record::Meta(meta))),
+        keys::KIND_META => codec::decode(schema::META, value).map(|meta| (RecordKey::Meta, Record::Meta(meta))),
         keys::KIND_RESOURCE => {
-            codec::decode(keys::RESOURCE, value).map(|resource| (RecordKey::Resource(id), Record::Resource(resource)))
+            codec::decode(schema::RESOURCE, value).map(|resource| (RecordKey::Resource(id), Record::Resource(resource)))
         }
-        keys::KIND_LEASE => codec::decode(keys::LEASE, value).map(|lease| (RecordKey::Lease(id), Record::Lease(lease))),
-        keys::KIND_REMEMBERED => codec::decode(keys::REMEMBERED, value)
+        keys::KIND_LEASE => {
+            codec::decode(schema::LEASE, value).map(|lease| (RecordKey::Lease(id), Record::Lease(lease)))
+        }
+        keys::KIND_REMEMBERED => codec::decode(schema::REMEMBERED, value)
             .map(|remembered| (RecordKey::RememberedRequest(id), Record::RememberedRequest(remembered))),
         keys::KIND_CATALOG => {
-            codec::decode(keys::CATALOG, value).map(|catalog| (RecordKey::Catalog, Record::Catalog(catalog)))
+            codec::decode(schema::CATALOG, value).map(|catalog| (RecordKey::Catalog, Record::Catalog(catalog)))
         }
-        keys::KIND_CLAIM => codec::decode(keys::CLAIM, value).map(|claim| (RecordKey::Claim(id), Record::Claim(claim))),
+        keys::KIND_CLAIM => {
+            codec::decode(schema::CLAIM, value).map(|claim| (RecordKey::Claim(id), Record::Claim(claim)))
+        }
         keys::KIND_FEATURES => {
-            codec::decode(keys::FEATURES, value).map(|features| (RecordKey::Features, Record::Features(features)))
+            codec::decode(schema::FEATURES, value).map(|features| (RecordKey::Features, Record::Features(features)))
         }
         _ => return Err(SlotError::Sink(format!("record {kind}/{id} is of an unknown kind"))),
     };

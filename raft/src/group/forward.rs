@@ -16,8 +16,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use ratequeue_codec::{self as codec, schema};
 use ratequeue_limiter::{Command, LEVEL_CALLERS, LEVEL_FIRST, LeaseId, LeaseView, NO_CALL};
-use ratequeue_storage::{codec, keys};
 use serde::{Deserialize, Serialize};
 
 use crate::caps;
@@ -306,7 +306,7 @@ impl Group {
         let Some(address) = self.address_of(leader) else {
             return Err(SubmitError::NotLeader { leader: Some(leader) });
         };
-        let frame = codec::encode(keys::FORWARD_QUESTION, question).map_err(|_too_large| SubmitError::Overloaded)?;
+        let frame = codec::encode(schema::FORWARD_QUESTION, question).map_err(|_too_large| SubmitError::Overloaded)?;
         let to = Target { group: self.name().to_owned(), node: leader, address };
         let call = self.transport().call(&to, Lane::Forward, frame.into());
         let mut roles = self.roles();
@@ -322,7 +322,7 @@ impl Group {
             Ok(Err(TransportError::Overloaded)) => return Err(SubmitError::Overloaded),
             Ok(Err(TransportError::Broken(_))) | Err(_) => return Err(SubmitError::UnknownOutcome),
         };
-        codec::decode(keys::FORWARD_ANSWER, &answer).map_err(|error| {
+        codec::decode(schema::FORWARD_ANSWER, &answer).map_err(|error| {
             tracing::warn!(group = self.name(), leader, %error, "the leader's answer cannot be read");
             SubmitError::UnknownOutcome
         })
@@ -333,7 +333,7 @@ impl Group {
     /// # Errors
     /// When the frame is no question, so that nothing has happened.
     pub async fn receive_forwarded(&self, frame: Bytes) -> Result<Bytes, String> {
-        let question = codec::decode(keys::FORWARD_QUESTION, &frame).map_err(|error| error.to_string())?;
+        let question = codec::decode(schema::FORWARD_QUESTION, &frame).map_err(|error| error.to_string())?;
         let answer = match question {
             Question::Submit(command) => Answer::Submitted(Box::new(self.submit(*command).await)),
             Question::ReadIndex => {
@@ -343,8 +343,8 @@ impl Group {
             Question::Room => Answer::Room(self.has_room()),
         };
         // It may have been decided: an answer that cannot be sent is no refusal.
-        let encoded = codec::encode(keys::FORWARD_ANSWER, &answer).or_else(|_too_large| {
-            codec::encode(keys::FORWARD_ANSWER, &Answer::Submitted(Box::new(Err(SubmitError::UnknownOutcome))))
+        let encoded = codec::encode(schema::FORWARD_ANSWER, &answer).or_else(|_too_large| {
+            codec::encode(schema::FORWARD_ANSWER, &Answer::Submitted(Box::new(Err(SubmitError::UnknownOutcome))))
         });
         encoded.map(Bytes::from).map_err(|error| error.to_string())
     }
@@ -384,8 +384,8 @@ mod tests {
     #[test]
     fn has_its_golden_bytes() {
         let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let question = codec::encode(keys::FORWARD_QUESTION, &Question::Submit(Box::new(Command::Tick))).unwrap();
-        let answer = codec::encode(keys::FORWARD_ANSWER, &Answer::ReadIndex(Err(SubmitError::NoQuorum))).unwrap();
+        let question = codec::encode(schema::FORWARD_QUESTION, &Question::Submit(Box::new(Command::Tick))).unwrap();
+        let answer = codec::encode(schema::FORWARD_ANSWER, &Answer::ReadIndex(Err(SubmitError::NoQuorum))).unwrap();
         assert_eq!(hex(question), "5251010a02000000887381480007");
         assert_eq!(hex(answer), "5251010b030000003623abb7010100");
     }

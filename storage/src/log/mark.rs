@@ -7,10 +7,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use ratequeue_codec::{self as codec, schema};
 use serde::{Deserialize, Serialize};
 
 use super::{LogError, LogId, LogState};
-use crate::codec;
 use crate::file::write_whole;
 use crate::keys;
 
@@ -33,7 +33,7 @@ impl Mark {
             kind: error.kind(),
             detail: format!("its mark: {error}"),
         };
-        let bytes = codec::encode(keys::LOG_MARK, self).map_err(|error| io(io::Error::other(error)))?;
+        let bytes = codec::encode(schema::LOG_MARK, self).map_err(|error| io(io::Error::other(error)))?;
         write_whole(&dir.join(keys::FILE_MARK), &bytes).map_err(io)
     }
 
@@ -44,7 +44,7 @@ impl Mark {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(format!("its mark cannot be read: {error}")),
         };
-        let mark: Self = codec::decode(keys::LOG_MARK, &bytes).map_err(|error| format!("its mark: {error}"))?;
+        let mark: Self = codec::decode(schema::LOG_MARK, &bytes).map_err(|error| format!("its mark: {error}"))?;
         let term = state.vote.map_or(0, |vote| vote.term);
         if term < mark.term {
             return Err(format!("its vote is of term {term}, but term {} was acknowledged", mark.term));
@@ -69,9 +69,9 @@ mod tests {
     fn has_its_golden_bytes() {
         let id = LogId { term: 3, node: 2, index: 1_000 };
         let mark = Mark { term: 3, committed: Some(id) };
-        let bytes = codec::encode(keys::LOG_MARK, &mark).unwrap();
+        let bytes = codec::encode(schema::LOG_MARK, &mark).unwrap();
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "5251010907000000fe93031b03010302fbe803");
-        assert_eq!(codec::decode::<Mark>(keys::LOG_MARK, &bytes).unwrap(), mark);
+        assert_eq!(codec::decode::<Mark>(schema::LOG_MARK, &bytes).unwrap(), mark);
     }
 }

@@ -13,8 +13,6 @@ use bytes::Bytes;
 use raft_log::codeq::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::caps;
-
 /// Which entry of the log: its place, and the leader that put it there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LogId {
@@ -48,7 +46,7 @@ pub struct Vote {
 pub struct Entry {
     /// Its id.
     pub id: LogId,
-    /// Its content, opaque here. At most [`caps::LOG_PAYLOAD_BYTES_MAX`] bytes.
+    /// Its content, opaque here. At most [`ratequeue_codec::caps::LOG_PAYLOAD_BYTES_MAX`] bytes.
     pub payload: Bytes,
 }
 
@@ -150,7 +148,7 @@ impl Decode for WalPayload {
             return Err(bad("the length of a payload is damaged"));
         }
         let len = usize::try_from(u32::from_be_bytes(len)).unwrap_or(usize::MAX);
-        if len > caps::LOG_PAYLOAD_BYTES_MAX {
+        if len > ratequeue_codec::caps::LOG_PAYLOAD_BYTES_MAX {
             return Err(bad("a payload is longer than the limit"));
         }
         let mut payload = vec![0; len];

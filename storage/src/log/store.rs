@@ -279,7 +279,7 @@ impl LogStore {
             if last.is_some_and(|last| *id <= last || last.index.checked_add(1) != Some(id.index)) {
                 return refused(format!("entry {id} does not follow {last:?}"));
             }
-            if payload.len() > caps::LOG_PAYLOAD_BYTES_MAX {
+            if payload.len() > ratequeue_codec::caps::LOG_PAYLOAD_BYTES_MAX {
                 return refused(format!("entry {id} has {} bytes", payload.len()));
             }
             last = Some(*id);

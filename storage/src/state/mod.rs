@@ -28,7 +28,7 @@ pub use self::writer::SlotWriter;
 
 use std::io;
 
-use crate::codec::CodecError;
+use ratequeue_codec::CodecError;
 
 /// Why a slot could not be read as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -43,7 +43,7 @@ impl fmt::Display for Slot {
 pub struct Header {
     /// The last log entry whose effect is in the records; `None` when none is.
     pub applied: Option<LogId>,
-    /// The group's membership at that entry, opaque here. At most [`caps::MEMBERSHIP_BYTES_MAX`] bytes.
+    /// The group's membership at that entry, opaque here. At most [`ratequeue_codec::caps::MEMBERSHIP_BYTES_MAX`] bytes.
     pub membership: Vec<u8>,
     /// Number of records, without this one.
     pub records: u64,
@@ -65,7 +65,7 @@ pub struct Record {
     pub kind: u8,
     /// Its id.
     pub id: u64,
-    /// Its value, with the envelope of [`crate::codec`].
+    /// Its value, with the envelope of [`ratequeue_codec`].
     pub value: Vec<u8>,
 }
 
@@ -79,4 +79,30 @@ pub trait RecordSink {
 
     /// The digest of all records taken.
     fn digest(&mut self) -> u64;
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use ratequeue_codec::{decode, encode, schema};
+
+    use super::*;
+
+    #[test]
+    fn a_header_has_its_golden_bytes() {
+        let header = Header {
+            applied: Some(LogId { term: 3, node: 2, index: 1_000 }),
+            membership: vec![1, 2, 3],
+            records: 4_711,
+            digest: 0xdead_beef_0bad_cafe,
+            sequence: 7,
+            received: false,
+        };
+        let bytes = encode(schema::CHECKPOINT, &header).unwrap();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        // The same as in `codec/tests/golden`.
+        assert_eq!(hex, "52510101180000000064b808010302fbe80303010203fb6712fdfecaad0befbeadde0700");
+        assert_eq!(decode::<Header>(schema::CHECKPOINT, &bytes).unwrap(), header);
+    }
 }

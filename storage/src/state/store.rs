@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use ratequeue_codec::{self as codec, schema};
 
 use super::db::{Db, FILE_DB, guarded, io_error};
 use super::slot::{Header, Record, RecordKey, RecordSink, Slot};
 use super::writer::{Base, SlotWriter};
 use super::{SlotError, StateError};
 use crate::caps;
-use crate::codec;
 use crate::file::sync_parent;
 use crate::group::GroupName;
 use crate::keys;
@@ -362,7 +362,7 @@ pub(super) fn record_bytes(value: usize) -> u64 {
 fn read_header(tree: &sled::Tree) -> Result<Header, SlotError> {
     let value = guarded(|| tree.get(keys::checkpoint_key())).map_err(sled_error)?;
     let value = value.ok_or(SlotError::Empty)?;
-    codec::decode(keys::CHECKPOINT, &value).map_err(|error| SlotError::Value {
+    codec::decode(schema::CHECKPOINT, &value).map_err(|error| SlotError::Value {
         kind: keys::KIND_CHECKPOINT,
         id: 0,
         error,

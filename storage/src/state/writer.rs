@@ -10,8 +10,8 @@ use super::db::guarded;
 use super::slot::Header;
 use super::store::{Inner, StateStore, record_bytes};
 use crate::caps;
-use crate::codec;
 use crate::keys::{self, RECORD_KEY_BYTES};
+use ratequeue_codec::{self as codec, schema};
 
 /// What is written on top of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl SlotWriter {
         if removed.is_some() {
             writer.sync()?;
         }
-        let header = removed.and_then(|value| codec::decode::<Header>(keys::CHECKPOINT, &value).ok());
+        let header = removed.and_then(|value| codec::decode::<Header>(schema::CHECKPOINT, &value).ok());
         match header {
             Some(header) if base == Base::Finished => {
                 writer.records = header.records;
@@ -85,8 +85,8 @@ impl SlotWriter {
         if !keys::is_record_kind(kind) {
             return Err(refused("unknown kind".to_string()));
         }
-        if value.len() > caps::STATE_RECORD_BYTES_MAX {
-            let max = caps::STATE_RECORD_BYTES_MAX;
+        if value.len() > ratequeue_codec::caps::RECORD_BYTES_MAX {
+            let max = ratequeue_codec::caps::RECORD_BYTES_MAX;
             return Err(refused(format!("{} bytes, at most {max} are allowed", value.len())));
         }
         codec::verify(value).map_err(|error| refused(error.to_string()))?;
@@ -108,10 +108,10 @@ impl SlotWriter {
     /// that is too large, else what sled or the system says. The slot does not count then.
     pub fn commit(mut self, header: &Header) -> Result<(), StateError> {
         let refused = |detail: String| StateError::Refused { kind: keys::KIND_CHECKPOINT, id: 0, detail };
-        if header.membership.len() > caps::MEMBERSHIP_BYTES_MAX {
+        if header.membership.len() > ratequeue_codec::caps::MEMBERSHIP_BYTES_MAX {
             return Err(refused(format!("a membership of {} bytes", header.membership.len())));
         }
-        let value = codec::encode(keys::CHECKPOINT, header).map_err(|error| refused(error.to_string()))?;
+        let value = codec::encode(schema::CHECKPOINT, header).map_err(|error| refused(error.to_string()))?;
 
         self.apply(None)?;
         if self.records != header.records {

@@ -6,9 +6,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::time::Duration;
 
-use ratequeue_storage::keys::{self, KIND_LEASE, KIND_META, KIND_RESOURCE};
+use ratequeue_codec::{encode, schema};
+use ratequeue_storage::keys::{KIND_LEASE, KIND_META, KIND_RESOURCE};
 use ratequeue_storage::{
-    GroupName, Header, LogId, Opened, RecordKey, RecordSink, Slot, SlotError, StateOptions, StateStore, encode,
+    GroupName, Header, LogId, Opened, RecordKey, RecordSink, Slot, SlotError, StateOptions, StateStore,
 };
 
 /// Keeps all records, and adds up their hashes.
@@ -61,7 +62,7 @@ pub fn group() -> GroupName {
 
 /// A record that tells which one it is.
 pub fn value(id: u64, len: usize) -> Vec<u8> {
-    encode(keys::LEASE, &(id, "v".repeat(len))).unwrap()
+    encode(schema::LEASE, &(id, "v".repeat(len))).unwrap()
 }
 
 /// Opens the state below `dir`, without pauses between batches.

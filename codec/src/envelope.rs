@@ -12,7 +12,7 @@ use bincode::Options;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::keys::{Schema, schema_of};
+use crate::schema::{Schema, schema_of};
 
 /// Length of the envelope in front of every payload, in bytes.
 pub const ENVELOPE_BYTES: usize = 12;
