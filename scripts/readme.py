@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Runs the commands of README.md as a newcomer would, one after the other, and looks whether it says the truth.
+"""Runs the commands of README.md and docs/tour.md as a newcomer would, one after the other, and checks what they show.
 
-Every block of the README that is marked sh or python is run, in order, in one shell. A command that stays in the foreground, like
-`make run`, has a terminal of its own; the next one is started after Ctrl-C there, as the README says. A block marked json or text that
+Every block of a page that is marked sh or python is run, in order, in one shell. A command that stays in the foreground, like
+`make run`, has a terminal of its own; the next one is started after Ctrl-C there, as the page says. A block marked json or text that
 follows is what the one before must print: numbers of a text may differ, and so may times and rates in JSON; `...` stands for anything.
 
-It happens in a copy of this repository, in a network namespace where there is one, so that neither files nor ports are in the way.
+Each page has a copy of this repository, in a network namespace where there is one, so that neither files nor ports are in the way.
 There the release build is made already: it is the program that is tested. CARGO=true keeps make from building it once more. What
 pip installs is fetched once, into target/readme.
 
-Ends with 0 when all was as the README says, and 1 at the first thing that was not.
+Ends with 0 when all was as the pages say, and 1 at the first thing that was not.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES = ["README.md", "docs/tour.md"]
 WHEELS = ROOT / "target" / "readme"
 
 # Commands that stay in the foreground, and what they say once they are up.
@@ -63,7 +64,7 @@ class Block:
 
 
 class Wrong(Exception):
-    """What is not as the README says."""
+    """What is not as a page says."""
 
 
 def blocks(text: str) -> list[Block]:
@@ -120,7 +121,7 @@ class Terminal:
 
 
 class Shell:
-    """The terminal in which the README's commands are typed."""
+    """The terminal in which the commands of a page are typed."""
 
     def __init__(self, where: Path, env: dict[str, str], scratch: Path) -> None:
         self.scratch = scratch
@@ -175,11 +176,11 @@ def check(block: Block, said: str | None) -> None:
         raise Wrong(f"it shows\n\n{block.text}\nbut this was printed\n\n{said.strip()}")
 
 
-def run(where: Path, env: dict[str, str], scratch: Path) -> int:
-    """Runs all blocks; gives how many."""
+def run(page: str, where: Path, env: dict[str, str], scratch: Path) -> int:
+    """Runs all blocks of a page; gives how many."""
     shell, terminal, said, count = Shell(where, env, scratch), None, None, 0
     try:
-        found = blocks((where / "README.md").read_text())
+        found = blocks((where / page).read_text())
         for block, following in zip(found, [*found[1:], Block(0, "", "")]):
             try:
                 if block.kind in ("json", "text"):
@@ -187,7 +188,7 @@ def run(where: Path, env: dict[str, str], scratch: Path) -> int:
                     said = None
                     continue
                 count += 1
-                print(f"README.md:{block.line}: {block.text.splitlines()[0]}", flush=True)
+                print(f"{page}:{block.line}: {block.text.splitlines()[0]}", flush=True)
                 if stays := staying(block):
                     others = [line.split("#")[0].strip() for line in block.text.splitlines()]
                     if unknown := set(others) - LEFT_OUT - {stays[0], ""}:
@@ -201,7 +202,7 @@ def run(where: Path, env: dict[str, str], scratch: Path) -> int:
                 if following.kind not in ("json", "text") and "/problems/" in said:
                     raise Wrong(f"a call was refused:\n{said}")
             except Wrong as wrong:
-                raise Wrong(f"README.md:{block.line}: {wrong}") from None
+                raise Wrong(f"{page}:{block.line}: {wrong}") from None
         return count
     finally:
         shell.stop()
@@ -241,7 +242,7 @@ def in_own_network() -> None:
             inside = 'ip link set lo up && exec "$@"'
             command = [*unshare, "sh", "-c", inside, "sh", sys.executable, *sys.argv, "--here"]
             os.execvp(command[0], command)
-    print("readme.py: no network namespace: the ports of the README must be free", flush=True)
+    print("readme.py: no network namespace: the ports of the pages must be free", flush=True)
 
 
 def main() -> int:
@@ -260,15 +261,16 @@ def main() -> int:
     settings = {name: value for name, value in os.environ.items() if not name.startswith(("RATEQUEUE_", "PIP_"))}
     env = {**settings, "CARGO": "true", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(WHEELS), "PIP_CONFIG_FILE": os.devnull}
     env.pop("MAKEFLAGS", None)
-    with tempfile.TemporaryDirectory(prefix="readme-") as scratch:
-        where = Path(scratch) / "ratequeue"
-        copy(binary, where)
-        try:
-            count = run(where, env, Path(scratch))
-        except Wrong as wrong:
-            print(f"readme.py: {wrong}", file=sys.stderr)
-            return 1
-    print(f"readme.py: {count} blocks ran as README.md says")
+    for page in PAGES:
+        with tempfile.TemporaryDirectory(prefix="readme-") as scratch:
+            where = Path(scratch) / "ratequeue"
+            copy(binary, where)
+            try:
+                count = run(page, where, env, Path(scratch))
+            except Wrong as wrong:
+                print(f"readme.py: {wrong}", file=sys.stderr)
+                return 1
+        print(f"readme.py: {count} blocks ran as {page} says", flush=True)
     return 0
 
 
