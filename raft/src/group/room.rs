@@ -11,14 +11,15 @@ use crate::group::tick::wait_to_lead;
 use crate::propose::space::{Room, Space};
 use crate::replica::Replica;
 
-/// Looks now and then, and has checkpoints made as long as the log has files that could be purged after them. Otherwise it
-/// might be the log that keeps the disk full: for a minute or two, or, since nothing new is written, for good.
+/// Looks now and then, and has checkpoints made as long as the log has files that could be purged after them, or the reserve
+/// has room for them. Otherwise the log or the reserve might keep the disk full: for a minute or two, or, since nothing new is
+/// written, for good.
 pub(crate) async fn shorten_log(replica: Arc<Replica>, space: Arc<Space>, log: LogStore) {
     loop {
         tokio::time::sleep(caps::ROOM_INTERVAL).await;
         // The last file is the one that is written to.
         let has_closed_files = usize::try_from(log.disk_bytes()).is_ok_and(|bytes| bytes > LOG_CHUNK_BYTES_MAX);
-        if has_closed_files && space.room() < Room::Enough {
+        if space.room() < Room::Enough && (has_closed_files || space.lacking_bytes() > 0) {
             replica.checkpoints.hurry();
         }
     }
