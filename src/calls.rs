@@ -33,7 +33,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::http::take_off;
-use crate::regions::{Regions, address};
+use crate::node::regions::{Regions, address};
 
 /// For how many microseconds a node had a call, on the way of its answer between nodes.
 const HANDLED_US: &str = "ratequeue-handled-us";

@@ -15,10 +15,10 @@ use super::addresses::{Addresses, Advertised, from_here};
 use super::signals::Signals;
 use super::{duration, listeners, log, parent};
 use crate::calls::Passed;
+use crate::cli::exit::{Exit, Failed};
 use crate::config::{ClusterFile, view};
-use crate::descriptors::Descriptors;
-use crate::exit::{Exit, Failed};
 use crate::http::server::{self, Server};
+use crate::node::descriptors::Descriptors;
 use crate::node::{Node, NodeOptions, StartError};
 use crate::ops;
 
@@ -118,7 +118,8 @@ fn serve(
     describe: impl FnOnce(HostPort, Handle) -> (NodeOptions, String),
 ) -> Result<Exit, Failed> {
     log::install()?;
-    let descriptors = Descriptors::acquire(nodes.saturating_sub(1)).map_err(|text| Failed::new(Exit::Usage, text))?;
+    let descriptors = Descriptors::acquire(nodes.saturating_sub(1));
+    let descriptors = descriptors.map_err(|error| Failed::new(Exit::Usage, error.to_string()))?;
     tracing::info!(open_files = descriptors.limit, connections = descriptors.connections, "the most there may be");
     let cannot_start_threads = |error: std::io::Error| Failed::new(Exit::Failed, format!("cannot start: {error}"));
     let consensus = consensus_runtime().map_err(cannot_start_threads)?;
@@ -127,7 +128,7 @@ fn serve(
     let ended = runtime.block_on(async {
         let mut signals = Signals::install()?;
         let listening = tokio::select! {
-            bound = server::bind(&http) => bound.map_err(|text| Failed::new(Exit::Failed, text))?,
+            bound = server::bind(&http) => bound.map_err(|error| Failed::new(Exit::Failed, error.to_string()))?,
             _ = signals.next() => return Ok(Exit::Done),
         };
         listeners::warn_if_open(&http, listening.address().ip(), "--http");

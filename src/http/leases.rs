@@ -19,8 +19,8 @@ use super::problem::Failure;
 use super::route::{self, Whole};
 use super::unanswered::Unanswered;
 use super::{answer, log_index, translate, unexpected};
-use crate::aside::PIECE;
 use crate::node::Node;
+use crate::node::aside::PIECE;
 
 /// The parameters of a look at a lease.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

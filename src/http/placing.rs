@@ -22,8 +22,8 @@ use super::problem::Failure;
 use super::route::{Whole, misrouted, moving, not_passed};
 use super::unexpected;
 use crate::calls::NotPassed;
-use crate::catalog::Home;
 use crate::node::Member;
+use crate::node::catalog::Home;
 
 /// Rounds after which others that create and delete the same name have won.
 const ROUNDS_MAX: usize = 5;

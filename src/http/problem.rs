@@ -6,9 +6,9 @@ use ratequeue_api::{ErrorCode, Problem};
 use ratequeue_limiter::{Blocked, LeaseState, OutOfBounds, Refusal, ResourceName};
 use ratequeue_raft::SubmitError;
 
-use crate::aside::{NotRead, READS_MAX};
 use crate::http::translate;
 use crate::node::NotJoined;
+use crate::node::aside::{NotRead, READS_MAX};
 
 /// When a caller for whose connection there was no room may try again, in milliseconds.
 const CONNECTION_RETRY_MS: u64 = 1_000;

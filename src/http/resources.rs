@@ -24,8 +24,8 @@ use super::placing::{self, Placing};
 use super::problem::Failure;
 use super::route::{self, Placed, Whole};
 use super::{answer, log_index, translate, unexpected};
-use crate::aside::PIECE;
 use crate::config::GLOBAL;
+use crate::node::aside::PIECE;
 use crate::node::{Member, Node};
 
 /// How long the answer to a delete waits for the name to be free again.

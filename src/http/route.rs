@@ -22,8 +22,8 @@ use serde::de::DeserializeOwned;
 use super::extract::{Json, Leased, RequestKey, read};
 use super::problem::Failure;
 use crate::calls::{self, Call, Misrouted, NotPassed, PassedOn};
-use crate::catalog::Home;
 use crate::config::GLOBAL;
+use crate::node::catalog::Home;
 use crate::node::{Member, Node};
 
 /// The group that decided a call: whose leader the answer names.

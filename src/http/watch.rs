@@ -13,7 +13,7 @@ use super::extract::Named;
 use super::problem::Failure;
 use super::route::{self, Whole};
 use crate::node::Node;
-use crate::stats::Sources;
+use crate::node::counters::Sources;
 
 /// How a resource stands, and what it did in the last 10 s.
 #[utoipa::path(
@@ -35,7 +35,7 @@ pub async fn stats(State(node): State<Arc<Node>>, Named(name): Named, call: Whol
                 quota: limit.quota,
                 used: limit.used,
                 remaining: limit.remaining,
-                utilization: crate::stats::ratio(limit.used, limit.capacity),
+                utilization: crate::node::counters::ratio(limit.used, limit.capacity),
             };
             (limit.name.to_string(), stats)
         });

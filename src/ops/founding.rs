@@ -20,8 +20,8 @@ use super::book::{Book, Change, Entry};
 use super::survey::ask_all;
 use super::{Refused, global_voters};
 use crate::config::{ClusterFile, GLOBAL};
+use crate::node::regions::address;
 use crate::node::{Member, Node};
-use crate::regions::address;
 
 /// What the nodes of a cluster file have to agree on.
 pub fn of_file(file: &ClusterFile) -> Founding {

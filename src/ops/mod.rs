@@ -16,7 +16,6 @@
 mod address;
 mod admit;
 mod book;
-pub mod changes;
 pub mod founding;
 mod global;
 mod region;
