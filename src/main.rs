@@ -10,12 +10,12 @@
 //!
 //! No rule of limits lives here: calls become commands, the group decides them, and outcomes become answers.
 
-mod calls;
 mod cli;
 mod config;
 mod http;
 mod node;
 mod ops;
+mod service;
 
 use std::process::ExitCode;
 

@@ -14,13 +14,15 @@ use tokio::task::JoinHandle;
 use super::addresses::{Addresses, Advertised, from_here};
 use super::signals::Signals;
 use super::{duration, listeners, log, parent};
-use crate::calls::Passed;
 use crate::cli::exit::{Exit, Failed};
 use crate::config::{ClusterFile, view};
 use crate::http::server::{self, Server};
+use crate::http::{self, Routes};
 use crate::node::descriptors::Descriptors;
 use crate::node::{Node, NodeOptions, StartError};
 use crate::ops;
+use crate::service::relay::RelayService;
+use crate::service::{Service, peer_handler};
 
 /// Threads of consensus, one a core: two at least, so that a long entry holds up no heartbeat ...
 const CONSENSUS_THREADS_MIN: usize = 2;
@@ -188,17 +190,19 @@ async fn run(
     drain: Duration,
     text: &str,
 ) -> Result<Exit, Failed> {
-    let router = crate::http::router(Arc::clone(&node));
-    let passed: Arc<dyn Calls> = Arc::new(Passed::new(router.clone()));
+    let service = Service::new(Arc::clone(&node));
+    let router = http::router(service.clone());
+    let handler = peer_handler(service, Routes::new(router.clone()));
+    let relay: Arc<dyn Calls> = Arc::new(RelayService::new(handler));
     server.open(router);
     // Who reads it calls at once.
     super::print(text);
     let watching = {
-        let (node, passed) = (Arc::clone(&node), Arc::downgrade(&passed));
+        let (node, relay) = (Arc::clone(&node), Arc::downgrade(&relay));
         tokio::spawn(async move {
             tokio::join!(
                 node.count(),
-                node.answer(passed),
+                node.answer(relay),
                 node.watch_regions(),
                 async { node.joined().await.sweep().await },
                 ops::drive(&node),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   member.rs       its part in a cluster: the group of its region, and the global one
+//!   peer_calls.rs   what nodes ask of each other, beside their groups
 //!   regions.rs      who is in which region, and whether it can be reached
 //!   catalog.rs      where a resource lives; claiming its name
 //!   counters/       what it remembers of what it did, and the metrics
@@ -18,6 +19,7 @@ pub mod counters;
 pub mod descriptors;
 mod ends;
 mod member;
+pub mod peer_calls;
 pub mod regions;
 
 use std::collections::BTreeMap;
@@ -145,6 +147,12 @@ impl Node {
     /// The nodes that this one founds its cluster with; nothing when it joins one.
     pub fn founding(&self) -> Option<Founding> {
         self.founding.lock().clone()
+    }
+
+    /// The same; nothing once the cluster is formed.
+    pub fn founds(&self) -> Option<Founding> {
+        let is_formed = self.member().is_some_and(|member| !member.global.members_applied().is_empty());
+        self.founding().filter(|_| !is_formed)
     }
 
     /// Keeps durably which nodes this one founds its cluster with, if it does.
