@@ -4,6 +4,7 @@
 //!   config.rs   the file that describes a cluster
 //!   node/       what runs: a node, its data folder, its two groups, the regions, the catalog, its counters
 //!   ops/        changes of members, carried out by the leaders
+//!   service/    the application: what a call does, whoever asks for it
 //!   http/       what callers send: handlers that translate
 //!   cli/        what the user types, one file a command
 //! ```
