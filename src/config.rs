@@ -1,14 +1,12 @@
 //! The file that describes a cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ratequeue_api::cluster::NodeView;
-use ratequeue_link::HostPort;
+use ratequeue_link::{HostPort, InvalidHost};
 use serde::Deserialize;
-
-use crate::exit::{Exit, Failed};
 
 /// The group across regions, and the placement of resources whose limits hold over all of them. No region has this name.
 pub const GLOBAL: &str = "global";
@@ -25,6 +23,88 @@ const VOTERS_PER_REGION_MAX: u32 = 3;
 const ROUND_TRIP_MS_MAX: u64 = 500;
 /// The longest round trip between regions unless the file says otherwise, in milliseconds: between most of them it is less.
 const ROUND_TRIP_MS_DEFAULT: u64 = 150;
+
+/// Why a file does not describe a cluster.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {why}", .path.display())]
+pub struct FileError {
+    path: PathBuf,
+    #[source]
+    why: FileDefect,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+enum FileDefect {
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] std::io::Error),
+    #[error(transparent)]
+    Syntax(#[from] toml::de::Error),
+    #[error(transparent)]
+    Cluster(#[from] InvalidCluster),
+}
+
+/// What cannot be in a cluster, and what is allowed there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidCluster {
+    /// Its name.
+    #[error("name is {0:?}: it must be 1 to 63 characters of a-z 0-9 -")]
+    Name(String),
+    /// The number of its regions.
+    #[error("there must be 1 to {REGIONS_MAX} regions")]
+    Regions,
+    /// The voters of the global group.
+    #[error("global.voters_per_region must be 1 to {VOTERS_PER_REGION_MAX}")]
+    VotersPerRegion,
+    /// The round trip between regions.
+    #[error("global.round_trip_ms must be 0 to {ROUND_TRIP_MS_MAX}")]
+    RoundTrip,
+    /// The name of a region.
+    #[error("region {0:?}: a name is 1 to 63 characters of a-z 0-9 -, and not global")]
+    RegionName(String),
+    /// The number of nodes of a region.
+    #[error("region {0}: there must be 1 to {NODES_PER_REGION_MAX} nodes")]
+    NodesOfRegion(String),
+    /// The id of a node.
+    #[error("region {region}: the id {id} is 0 or is there twice")]
+    NodeId {
+        /// Its region.
+        region: String,
+        /// The id.
+        id: u64,
+    },
+    /// The number of nodes.
+    #[error("a cluster has at most {NODES_MAX} nodes")]
+    Nodes,
+    /// Two nodes at one address.
+    #[error("region {region}: the address {address} is there twice")]
+    Address {
+        /// The region of the second one.
+        region: String,
+        /// The address.
+        address: HostPort,
+    },
+}
+
+/// Why a node cannot be as somebody else describes it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidNode {
+    /// Its URL.
+    #[error("http is {0:?}: it must be like http://node-1.example:7600")]
+    Url(String),
+    /// One of its addresses.
+    #[error("{field}: {why}")]
+    Address {
+        /// Which one.
+        field: &'static str,
+        /// What is wrong with it.
+        #[source]
+        why: InvalidHost,
+    },
+    /// Its region.
+    #[error("region is {0:?}: it must be the name of one")]
+    Region(String),
+}
 
 /// A cluster: its name, its regions, and the group that spans them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -83,11 +163,15 @@ impl ClusterFile {
     ///
     /// # Errors
     /// What is wrong, where, and what is allowed there.
-    pub fn read(path: &Path) -> Result<Self, Failed> {
-        let fail = |text: String| Failed::new(Exit::Usage, format!("{}: {text}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
-        let file: Self = toml::from_str(&text).map_err(|error| fail(error.to_string()))?;
-        file.check().map_err(fail)?;
+    pub fn read(path: &Path) -> Result<Self, FileError> {
+        let text = std::fs::read_to_string(path).map_err(FileDefect::from);
+        let file = text.and_then(|text| Self::parse(&text));
+        file.map_err(|why| FileError { path: path.to_owned(), why })
+    }
+
+    fn parse(text: &str) -> Result<Self, FileDefect> {
+        let file: Self = toml::from_str(text)?;
+        file.check()?;
         Ok(file)
     }
 
@@ -99,38 +183,39 @@ impl ClusterFile {
         Self { name: name.to_owned(), regions, global: GlobalConfig::default() }
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), InvalidCluster> {
         if !is_name(&self.name) {
-            return Err(format!("name is {:?}: it must be 1 to 63 characters of a-z 0-9 -", self.name));
+            return Err(InvalidCluster::Name(self.name.clone()));
         }
         if self.regions.is_empty() || self.regions.len() > REGIONS_MAX {
-            return Err(format!("there must be 1 to {REGIONS_MAX} regions"));
+            return Err(InvalidCluster::Regions);
         }
         if self.global.voters_per_region.is_some_and(|voters| !(1..=VOTERS_PER_REGION_MAX).contains(&voters)) {
-            return Err(format!("global.voters_per_region must be 1 to {VOTERS_PER_REGION_MAX}"));
+            return Err(InvalidCluster::VotersPerRegion);
         }
         if self.global.round_trip_ms.is_some_and(|ms| ms > ROUND_TRIP_MS_MAX) {
-            return Err(format!("global.round_trip_ms must be 0 to {ROUND_TRIP_MS_MAX}"));
+            return Err(InvalidCluster::RoundTrip);
         }
+
         let (mut ids, mut addresses) = (BTreeSet::new(), BTreeSet::new());
-        for (region, config) in &self.regions {
-            if !is_name(region) || region == "global" {
-                return Err(format!("region {region:?}: a name is 1 to 63 characters of a-z 0-9 -, and not global"));
+        for (name, config) in &self.regions {
+            let region = || name.clone();
+            if !is_name(name) || name == GLOBAL {
+                return Err(InvalidCluster::RegionName(region()));
             }
             if config.nodes.is_empty() || config.nodes.len() > NODES_PER_REGION_MAX {
-                return Err(format!("region {region}: there must be 1 to {NODES_PER_REGION_MAX} nodes"));
+                return Err(InvalidCluster::NodesOfRegion(region()));
             }
+
             for node in &config.nodes {
                 if node.id == 0 || !ids.insert(node.id) {
-                    return Err(format!("region {region}: the id {} is 0 or is there twice", node.id));
+                    return Err(InvalidCluster::NodeId { region: region(), id: node.id });
                 }
                 if ids.len() > NODES_MAX {
-                    return Err(format!("a cluster has at most {NODES_MAX} nodes"));
+                    return Err(InvalidCluster::Nodes);
                 }
-                for address in [&node.http, &node.peer] {
-                    if !addresses.insert(address) {
-                        return Err(format!("region {region}: the address {address} is there twice"));
-                    }
+                if let Some(twice) = [&node.http, &node.peer].into_iter().find(|address| !addresses.insert(*address)) {
+                    return Err(InvalidCluster::Address { region: region(), address: twice.clone() });
                 }
             }
         }
@@ -171,16 +256,14 @@ pub fn view(id: u64, region: &str, http: &HostPort, peer: &HostPort) -> NodeView
 ///
 /// # Errors
 /// What is wrong, and what is allowed there.
-pub fn check_view(node: &NodeView) -> Result<(), String> {
-    let http = node
-        .http
-        .strip_prefix("http://")
-        .ok_or_else(|| format!("http is {:?}: it must be like http://node-1.example:7600", node.http))?;
+pub fn check_view(node: &NodeView) -> Result<(), InvalidNode> {
+    let http = node.http.strip_prefix("http://").ok_or_else(|| InvalidNode::Url(node.http.clone()))?;
     for (field, text) in [("http", http), ("peer", &node.peer)] {
-        text.parse::<HostPort>().map_err(|error| format!("{field}: {error}"))?;
+        text.parse::<HostPort>().map_err(|why| InvalidNode::Address { field, why })?;
     }
+
     if !is_name(&node.region) {
-        return Err(format!("region is {:?}: it must be the name of one", node.region));
+        return Err(InvalidNode::Region(node.region.clone()));
     }
     Ok(())
 }
@@ -195,36 +278,37 @@ fn is_name(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<ClusterFile, String> {
-        let file: ClusterFile = toml::from_str(text).map_err(|error| error.to_string())?;
-        file.check().map(|()| file)
+    fn error(text: &str) -> String {
+        ClusterFile::parse(text).unwrap_err().to_string()
     }
 
     const NODE: &str = "{ id = 1, http = '127.0.0.1:1', peer = '127.0.0.1:2' }";
 
     #[test]
     fn a_typing_error_names_its_line_and_the_allowed_keys() {
-        let error = read(&format!("name = 'a'\n[regions.b]\nnodse = [{NODE}]\n")).unwrap_err();
+        let error = error(&format!("name = 'a'\n[regions.b]\nnodse = [{NODE}]\n"));
         assert!(error.contains("line 3") && error.contains("expected `nodes`"), "{error}");
     }
 
     #[test]
     fn an_address_is_a_host_and_a_port() {
-        let file =
-            |http: &str| read(&format!("name = 'a'\n[regions.b]\nnodes = [{}]", NODE.replace("127.0.0.1:1", http)));
+        let file = |http: &str| {
+            ClusterFile::parse(&format!("name = 'a'\n[regions.b]\nnodes = [{}]", NODE.replace("127.0.0.1:1", http)))
+        };
         let node = file("Ratequeue-0.ratequeue:7600").unwrap().node(1).unwrap().1.view("b");
         assert_eq!(node.http, "http://ratequeue-0.ratequeue:7600");
         assert_eq!(check_view(&node), Ok(()));
         for (http, part) in
             [("0.0.0.0:7600", "every interface"), ("127.0.0.1:0", "1 to 65535"), ("node-1", "has no port")]
         {
-            let error = file(http).unwrap_err();
+            let error = file(http).unwrap_err().to_string();
             assert!(error.contains(part) && error.contains("line 3"), "{http}: {error}");
             let view = NodeView { http: format!("http://{http}"), ..node.clone() };
-            assert!(check_view(&view).unwrap_err().contains(part), "{http}");
+            assert!(check_view(&view).unwrap_err().to_string().contains(part), "{http}");
         }
-        assert!(check_view(&NodeView { http: "a:1".to_owned(), ..node.clone() }).unwrap_err().contains("http://"));
-        assert!(check_view(&NodeView { region: "a b".to_owned(), ..node }).unwrap_err().contains("region"));
+        let refused = |view: NodeView| check_view(&view).unwrap_err().to_string();
+        assert!(refused(NodeView { http: "a:1".to_owned(), ..node.clone() }).contains("http://"));
+        assert!(refused(NodeView { region: "a b".to_owned(), ..node }).contains("region"));
     }
 
     #[test]
@@ -236,7 +320,7 @@ mod tests {
             (format!("name = 'a'\n[regions.b]\nnodes = [{NODE}, {NODE}]"), "twice"),
             ("name = 'a'\n[regions.b]\nnodes = []".to_owned(), "nodes"),
         ] {
-            let error = read(&text).unwrap_err();
+            let error = error(&text);
             assert!(error.contains(part), "{text}: {error}");
         }
     }

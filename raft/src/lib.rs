@@ -51,7 +51,7 @@ pub use group::{
 };
 pub use health::Health;
 pub use node::{Address, NodeId};
-pub use peers::{Calls, Peers};
+pub use peers::{CallRefused, Calls, Peers};
 pub use propose::proposal::Applied;
 pub use ratequeue_link::{LinkError, LinkOptions, ProbeError};
 pub use replica::EventBatch;

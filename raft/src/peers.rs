@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryFutureExt};
 use parking_lot::{Mutex, RwLock};
 use ratequeue_link::{CallError, Link, LinkError, LinkOptions, NotSent, ProbeError};
 use tokio::sync::{mpsc, oneshot};
@@ -49,8 +49,13 @@ pub struct Peers {
 /// What a node answers to another beyond its groups: calls that are for whoever serves there.
 pub trait Calls: Send + Sync + 'static {
     /// Answers a call, or says why not. The future is dropped when the caller has gone.
-    fn handle(&self, from: NodeId, frame: Bytes) -> BoxFuture<'static, Result<Bytes, String>>;
+    fn handle(&self, from: NodeId, frame: Bytes) -> BoxFuture<'static, Result<Bytes, CallRefused>>;
 }
+
+/// Why a call was not taken. Nothing happened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CallRefused(pub String);
 
 struct Shared {
     link: OnceLock<Link>,
@@ -295,7 +300,7 @@ impl ratequeue_link::Service for Service {
         if group == NODE {
             return match (lane, shared.calls.get().and_then(Weak::upgrade)) {
                 (Lane::Control, _) => std::future::ready(Ok(Bytes::new())).boxed(),
-                (Lane::Call, Some(calls)) => calls.handle(from, request),
+                (Lane::Call, Some(calls)) => calls.handle(from, request).map_err(|refused| refused.to_string()).boxed(),
                 (Lane::Call | Lane::Log | Lane::Bulk | Lane::Forward, _) => refuse("this node takes no such calls"),
             };
         }

@@ -20,6 +20,18 @@ rooms() {
   done
 }
 
+# without ROOM WORD...: what no code of a room may name.
+without() {
+  local room=$1 words; shift
+  words=$(IFS='|'; echo "$*")
+  while read -r hit; do
+    echo "rooms: $hit: ${room#src/} may not name $words"; fail=1
+  done < <(grep -rnE "\b($words)" "$room" --include='*.rs' | grep -vE '^[^:]*:[0-9]+: *//' | cut -d: -f1,2)
+}
+
 rooms limiter/src caps model limit collections state lease commands
 rooms raft/src caps node error health timing transport time_left format replica checkpoint consensus propose group peers
+rooms src config node ops service http cli
+without src/service axum clap http:: StatusCode hyper
+without src/ops axum clap http:: StatusCode hyper
 exit $fail

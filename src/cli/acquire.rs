@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use super::completions::resource_names;
 use super::signals::{Ending, Signals};
 use super::{Server, duration, failed, resource_name};
-use crate::exit::{self, Exit, Failed};
+use crate::cli::exit::{self, Exit, Failed};
 
 /// A time to live that is shorter than asked for by more than this was lowered, and did not only pass on the way.
 const SHORTENED_BY_MS: u64 = 5_000;
@@ -67,7 +67,12 @@ enum OnLost {
     Run,
 }
 
-pub fn parse_load(text: &str) -> Result<Load, String> {
+/// A text that is no load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("give a whole number, or dimensions like input=1200,output=800")]
+pub struct InvalidLoad;
+
+pub fn parse_load(text: &str) -> Result<Load, InvalidLoad> {
     if let Ok(n) = text.parse() {
         return Ok(Load::One(n));
     }
@@ -76,7 +81,7 @@ pub fn parse_load(text: &str) -> Result<Load, String> {
         Some((name.to_owned(), n.parse().ok()?))
     };
     let map: Option<BTreeMap<String, u64>> = text.split(',').map(pair).collect();
-    map.map(Load::Map).ok_or_else(|| "give a whole number, or dimensions like input=1200,output=800".to_owned())
+    map.map(Load::Map).ok_or(InvalidLoad)
 }
 
 impl Acquire {

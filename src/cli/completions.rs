@@ -9,7 +9,7 @@ use clap_complete::env::Shells;
 use ratequeue_api::client::Client;
 
 use super::{DEAD_AFTER, DEFAULT_URL, block_on, failed, output};
-use crate::exit::{Exit, Failed};
+use crate::cli::exit::{Exit, Failed};
 
 /// Set by the shell's script, to the name of the shell.
 pub const VARIABLE: &str = "RATEQUEUE_COMPLETE";

@@ -2,8 +2,22 @@
 
 use std::time::Duration;
 
+/// A text that is no duration, and what to write instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDuration {
+    /// It has no unit that is known.
+    #[error("give a whole number and a unit: 250ms, 5s, 2m, 1h or 1d")]
+    Unit,
+    /// It is longer than any duration may be.
+    #[error("it must be at most 31d")]
+    TooLong,
+    /// Its number is none.
+    #[error("it must be a whole number, and at most 31d")]
+    Number,
+}
+
 /// Reads a duration like `250ms`, `5s`, `2m` or `1h`.
-pub fn parse(text: &str) -> Result<Duration, String> {
+pub fn parse(text: &str) -> Result<Duration, InvalidDuration> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit_ms: u64 = match unit {
@@ -13,14 +27,14 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         "d" => 86_400_000,
         _ if text == "0" => 1,
-        _ => return Err("give a whole number and a unit: 250ms, 5s, 2m, 1h or 1d".to_owned()),
+        _ => return Err(InvalidDuration::Unit),
     };
     let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms));
     let max = ratequeue_limiter::caps::DURATION_MS_MAX;
     match ms {
         Some(ms) if ms <= max => Ok(Duration::from_millis(ms)),
-        Some(_) => Err("it must be at most 31d".to_owned()),
-        None => Err("it must be a whole number, and at most 31d".to_owned()),
+        Some(_) => Err(InvalidDuration::TooLong),
+        None => Err(InvalidDuration::Number),
     }
 }
 

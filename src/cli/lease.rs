@@ -7,7 +7,7 @@ use super::acquire::parse_load;
 use super::completions::resource_names;
 use super::output::{Failures, NONE, cell, json, pairs, print, table};
 use super::{Server, duration, failed, resource_name};
-use crate::exit::{Exit, Failed};
+use crate::cli::exit::{Exit, Failed};
 
 /// Items on the pages that a list is read in.
 const PAGE_ITEMS: u64 = 500;

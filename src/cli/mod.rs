@@ -1,6 +1,7 @@
 //! The command line: one file a command, with its arguments, its calls and what it prints.
 //!
 //! ```text
+//!   exit.rs         how the process ends, and with which code
 //!   output.rs       tables, JSON, failures that do not end a command
 //!   words.rs        what a failed call means at a terminal
 //!   signals.rs      SIGHUP, SIGINT and SIGTERM        log.rs          what a server logs
@@ -13,6 +14,7 @@ mod addresses;
 mod cluster;
 mod completions;
 mod duration;
+pub mod exit;
 mod lease;
 mod listeners;
 mod log;
@@ -29,10 +31,11 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::CompleteEnv;
 use ratequeue_api::client::Client;
+use ratequeue_limiter::{BadName, ResourceName};
 
+use self::exit::{Exit, Failed};
 use self::output::print;
 use self::words::failed;
-use crate::exit::{self, Exit, Failed};
 
 /// How long calls to the server may take, waits in line not counted.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -140,6 +143,6 @@ fn block_on(command: impl Future<Output = Result<Exit, Failed>>) -> Result<Exit,
 }
 
 /// The name of a resource, as an argument.
-fn resource_name(text: &str) -> Result<String, String> {
-    ratequeue_limiter::ResourceName::new(text).map(|name| name.to_string()).map_err(|bad| bad.to_string())
+fn resource_name(text: &str) -> Result<String, BadName> {
+    ResourceName::new(text).map(|name| name.to_string())
 }

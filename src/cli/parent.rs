@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
-use crate::exit::{Exit, Failed};
+use crate::cli::exit::{Exit, Failed};
 
 /// Has the kernel send SIGTERM to this process when the one that started it is gone.
 pub fn end_with(parent: u32) -> Result<(), Failed> {

@@ -14,13 +14,15 @@ use tokio::task::JoinHandle;
 use super::addresses::{Addresses, Advertised, from_here};
 use super::signals::Signals;
 use super::{duration, listeners, log, parent};
-use crate::calls::Passed;
+use crate::cli::exit::{Exit, Failed};
 use crate::config::{ClusterFile, view};
-use crate::descriptors::Descriptors;
-use crate::exit::{Exit, Failed};
 use crate::http::server::{self, Server};
+use crate::http::{self, Routes};
+use crate::node::descriptors::Descriptors;
 use crate::node::{Node, NodeOptions, StartError};
 use crate::ops;
+use crate::service::relay::RelayService;
+use crate::service::{Service, peer_handler};
 
 /// Threads of consensus, one a core: two at least, so that a long entry holds up no heartbeat ...
 const CONSENSUS_THREADS_MIN: usize = 2;
@@ -118,7 +120,8 @@ fn serve(
     describe: impl FnOnce(HostPort, Handle) -> (NodeOptions, String),
 ) -> Result<Exit, Failed> {
     log::install()?;
-    let descriptors = Descriptors::acquire(nodes.saturating_sub(1)).map_err(|text| Failed::new(Exit::Usage, text))?;
+    let descriptors = Descriptors::acquire(nodes.saturating_sub(1));
+    let descriptors = descriptors.map_err(|error| Failed::new(Exit::Usage, error.to_string()))?;
     tracing::info!(open_files = descriptors.limit, connections = descriptors.connections, "the most there may be");
     let cannot_start_threads = |error: std::io::Error| Failed::new(Exit::Failed, format!("cannot start: {error}"));
     let consensus = consensus_runtime().map_err(cannot_start_threads)?;
@@ -127,7 +130,7 @@ fn serve(
     let ended = runtime.block_on(async {
         let mut signals = Signals::install()?;
         let listening = tokio::select! {
-            bound = server::bind(&http) => bound.map_err(|text| Failed::new(Exit::Failed, text))?,
+            bound = server::bind(&http) => bound.map_err(|error| Failed::new(Exit::Failed, error.to_string()))?,
             _ = signals.next() => return Ok(Exit::Done),
         };
         listeners::warn_if_open(&http, listening.address().ip(), "--http");
@@ -187,17 +190,19 @@ async fn run(
     drain: Duration,
     text: &str,
 ) -> Result<Exit, Failed> {
-    let router = crate::http::router(Arc::clone(&node));
-    let passed: Arc<dyn Calls> = Arc::new(Passed::new(router.clone()));
+    let service = Service::new(Arc::clone(&node));
+    let router = http::router(service.clone());
+    let handler = peer_handler(service, Routes::new(router.clone()));
+    let relay: Arc<dyn Calls> = Arc::new(RelayService::new(handler));
     server.open(router);
     // Who reads it calls at once.
     super::print(text);
     let watching = {
-        let (node, passed) = (Arc::clone(&node), Arc::downgrade(&passed));
+        let (node, relay) = (Arc::clone(&node), Arc::downgrade(&relay));
         tokio::spawn(async move {
             tokio::join!(
                 node.count(),
-                node.answer(passed),
+                node.answer(relay),
                 node.watch_regions(),
                 async { node.joined().await.sweep().await },
                 ops::drive(&node),

@@ -4,7 +4,7 @@ use rustix::process::{Pid, Signal as Number, kill_process};
 use tokio::process::Child;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::exit::{Exit, Failed};
+use crate::cli::exit::{Exit, Failed};
 
 /// A signal that asks the program to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use ratequeue_api::watch::{LimitStats, ResourceStats};
 use super::completions::resource_names;
 use super::output::{Failures, NONE, cell, json, print, table};
 use super::{Server, duration, failed, resource, resource_name};
-use crate::exit::{Exit, Failed};
+use crate::cli::exit::{Exit, Failed};
 
 /// Resources that are asked for at once.
 const AT_ONCE: usize = 8;

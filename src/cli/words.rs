@@ -3,7 +3,7 @@
 use ratequeue_api::client::ClientError;
 use ratequeue_api::{ErrorCode, Problem};
 
-use crate::exit::{Exit, Failed};
+use crate::cli::exit::{Exit, Failed};
 
 /// What a failed call means to the user.
 pub fn failed(error: ClientError) -> Failed {

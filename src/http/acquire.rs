@@ -1,27 +1,19 @@
 //! Acquire, and waiting for its turn.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::{AcquireRequest, Lease, Problem, header as names};
-use ratequeue_limiter::{
-    Acquire, Command, Keepalive, LeaseId, LeaseState, LeaseView, LimitUsage, Metadata, Phase, Priority, Refusal, Reply,
-    TtlMs, WaitMs,
-};
-use ratequeue_raft::{Group, SubmitError, Woken};
+use ratequeue_limiter::{Acquire, LimitUsage, Metadata, Phase, Priority, TtlMs, WaitMs};
 
-use super::extract::{Named, RequestKey};
+use super::convert;
+use super::extract::{BufferedRequest, RequestKey, ResourcePath};
 use super::problem::Failure;
-use super::route::{self, Whole};
-use super::unanswered::Unanswered;
-use super::{answer, log_index, translate};
-use crate::node::Node;
-
-/// How long a granted call waits for this node to catch up with the leader, to tell what is left.
-const CATCH_UP: Duration = Duration::from_millis(20);
+use super::respond::respond;
+use super::response::json_response;
+use crate::service::{Acquired, Service};
 
 /// Acquire: granted at once, after a wait in the queue, or not.
 #[utoipa::path(
@@ -45,137 +37,45 @@ const CATCH_UP: Duration = Duration::from_millis(20);
     )
 )]
 pub async fn acquire(
-    State(node): State<Arc<Node>>,
-    Named(resource): Named,
+    State(service): State<Service>,
+    ResourcePath(resource): ResourcePath,
     RequestKey(request): RequestKey,
-    call: Whole,
+    call: BufferedRequest,
 ) -> Result<Response, Failure> {
     let body: AcquireRequest = call.json()?;
     let hold = Duration::from_millis(body.hold_ms);
     let acquire = Acquire {
         request,
-        resource: resource.clone(),
-        load: translate::load(body.load)?,
+        resource,
+        load: convert::load(body.load)?,
         priority: Priority::new(body.priority)?,
         wait_ms: WaitMs::new(body.wait_ms)?,
         ttl_ms: body.ttl_ms.map(TtlMs::new).transpose()?,
         metadata: Metadata::new(body.metadata)?,
     };
-    if node.is_stopping() {
-        return Err(Failure::shutting_down());
-    }
-    let can_return = call.can_return();
-    route::by_resource(&node, &resource, &call, |group| decide(&node, group, &acquire, can_return, hold)).await
+
+    let answered = service.acquire(&acquire, hold, &call.into_incoming()).await?;
+    Ok(respond(answered, acquired))
 }
 
-async fn decide(
-    node: &Node,
-    group: Group,
-    acquire: &Acquire,
-    can_return: bool,
-    hold: Duration,
-) -> Result<Response, Failure> {
-    let mut unanswered = Unanswered::new(&group, can_return);
-    let answer = decide_unanswered(node, &group, acquire, &mut unanswered, hold).await;
-    match &answer {
-        Ok(_) => unanswered.answered(),
-        Err(_) => unanswered.failed(),
-    }
-    answer
-}
+/// 200 with what is left of the limits, or 202 with where to look.
+fn acquired(acquired: Acquired, group: &str) -> Response {
+    let Acquired { lease: view, at, limits } = acquired;
+    let is_waiting = matches!(view.phase, Phase::Waiting(_));
+    let status = if is_waiting { StatusCode::ACCEPTED } else { StatusCode::OK };
 
-async fn decide_unanswered(
-    node: &Node,
-    group: &Group,
-    acquire: &Acquire,
-    unanswered: &mut Unanswered,
-    hold: Duration,
-) -> Result<Response, Failure> {
-    let resource = &acquire.resource;
-    let about = |error: SubmitError| Failure::from(error).about(resource.as_str());
-    let applied = unanswered.acquire(acquire.clone()).await.map_err(about)?;
-    let reply = applied.outcome.map_err(|refusal| Failure::refused(resource, refusal).at(applied.index))?;
-    let Reply::Acquired(view) = reply else { return Err(super::unexpected()) };
-
-    let view = match view.phase {
-        Phase::Waiting(_) => wait(node, group, unanswered, view, applied.index, hold).await?,
-        Phase::Held(_) | Phase::Ended(_) => view,
-    };
-    let told = Instant::now();
-    // What is left of the limits is read here, where the grant of a leader elsewhere comes a moment later.
-    let _ = tokio::time::timeout(CATCH_UP, group.wait_applied(applied.index)).await;
-    acquired(group, &view, told, applied.index)
-}
-
-/// Waits at most `hold` for a lease to leave the queue; gives the lease as it is then. `waiting` is how it was at a log entry
-/// of this index.
-///
-/// What this node has applied tells when the wait is over, and no more: that the lease is held is what the leader says.
-///
-/// # Errors
-/// When the node stops, or the leader cannot be asked.
-pub async fn wait(
-    node: &Node,
-    group: &Group,
-    unanswered: &mut Unanswered,
-    waiting: LeaseView,
-    index: u64,
-    hold: Duration,
-) -> Result<LeaseView, Failure> {
-    if !hold.is_zero() {
-        let mut attachment = group.attach(waiting.id, index);
-        tokio::select! {
-            woken = attachment.ended_waiting() => match woken {
-                Woken::NoLongerWaiting => {}
-                Woken::ShuttingDown => return Err(Failure::shutting_down()),
-            },
-            () = tokio::time::sleep(hold) => {}
-            () = node.stopping() => return Err(Failure::shutting_down()),
-        }
-    }
-    if group.applied_index().is_none_or(|applied| applied < index) {
-        return Ok(waiting);
-    }
-    match group.read(|state, now| state.lease(waiting.id, now)) {
-        Some(view) if matches!(view.phase, Phase::Waiting(_)) => Ok(view),
-        Some(_) | None => unanswered.confirm(waiting.id).await,
-    }
-}
-
-/// Says through the log that somebody still asks for a waiting lease; gives the log index of that.
-pub async fn keep_alive(group: &Group, id: LeaseId) -> Result<u64, Failure> {
-    let keepalive = Command::Keepalive(Keepalive { leases: vec![id] });
-    Ok(group.submit_anywhere(keepalive).await?.index)
-}
-
-/// `told`: when the view was true.
-fn acquired(group: &Group, view: &LeaseView, told: Instant, index: u64) -> Result<Response, Failure> {
-    let resource = view.resource.as_str();
-    let (status, index) = match &view.phase {
-        Phase::Held(grant) => (StatusCode::OK, grant.log_index),
-        Phase::Waiting(_) => (StatusCode::ACCEPTED, index),
-        Phase::Ended(end) => {
-            let failure = match (end.state, &end.refusal) {
-                (LeaseState::TimedOut | LeaseState::Rejected, Some(refusal)) => {
-                    Failure::refused(&view.resource, refusal.clone())
-                }
-                (state, _) => Failure::from(Refusal::LeaseEnded(state)).about(resource),
-            };
-            return Err(failure.at(end.ended_index));
-        }
-    };
-    let mut lease = translate::lease(view, group.name(), false);
-    translate::take_off(&mut lease, told.elapsed());
+    let mut lease = convert::lease(&view, group, false);
+    convert::take_off(&mut lease, at.elapsed());
     let location = format!("/v1/leases/{}", lease.id);
-    let mut response = (status, answer(&lease)).into_response();
+    let mut response = (status, json_response(&lease)).into_response();
+
     let headers = response.headers_mut();
-    log_index(headers, index);
-    if status == StatusCode::ACCEPTED {
+    if is_waiting {
         headers.extend(HeaderValue::from_str(&location).ok().map(|value| (header::LOCATION, value)));
-    } else if let Some(usage) = group.read(|state, now| state.usage(&view.resource, now)) {
-        rate_limit_headers(headers, &usage.limits);
+    } else if let Some(limits) = limits {
+        rate_limit_headers(headers, &limits);
     }
-    Ok(response)
+    response
 }
 
 /// The IETF's RateLimit header fields: each limit's policy, and what is left of it.

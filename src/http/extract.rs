@@ -1,8 +1,9 @@
 //! What handlers take from a request, checked: names, keys, bodies, queries.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -14,6 +15,9 @@ use ratequeue_limiter::{Condition, LeaseId, RequestId, ResourceName};
 use serde::de::DeserializeOwned;
 
 use super::problem::Failure;
+use super::relayed::{self, Relayed};
+use crate::node::peer_calls::ApiCall;
+use crate::service::Incoming;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,9 +63,9 @@ impl<S: Sync> FromRequestParts<S> for RequestKey {
 
 /// The resource that the path names.
 #[derive(Debug)]
-pub struct Named(pub ResourceName);
+pub struct ResourcePath(pub ResourceName);
 
-impl<S: Send + Sync> FromRequestParts<S> for Named {
+impl<S: Send + Sync> FromRequestParts<S> for ResourcePath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
@@ -74,12 +78,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 
 /// The lease that the path names: its group and its id there.
 #[derive(Debug)]
-pub struct Leased {
+pub struct LeasePath {
     pub group: String,
     pub id: LeaseId,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Leased {
+impl<S: Send + Sync> FromRequestParts<S> for LeasePath {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
@@ -141,6 +145,50 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     Err(Failure::new(ErrorCode::UnsupportedMediaType, detail))
 }
 
+/// A request that can be handled, or relayed, more than once.
+#[derive(Debug, Clone)]
+pub struct BufferedRequest {
+    parts: Parts,
+    body: Bytes,
+}
+
+impl<S: Sync> FromRequest<S> for BufferedRequest {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let (parts, body) = request.into_parts();
+        Ok(Self { parts, body: read(body).await?.into() })
+    }
+}
+
+impl BufferedRequest {
+    /// Its body; an empty one counts as `{}`.
+    ///
+    /// # Errors
+    /// When it says that it is no JSON, or is none, or not of this type.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        Json::of(&self.parts.headers, &self.body).map(|Json(value)| value)
+    }
+
+    /// What the service has to know of it.
+    pub fn into_incoming(self) -> Incoming {
+        Incoming {
+            can_return: self.parts.headers.contains_key(names::IDEMPOTENCY_KEY),
+            is_relayed: self.parts.extensions.get::<Relayed>().is_some(),
+            to_bytes: Arc::new(move || self.to_call()),
+        }
+    }
+
+    /// The same call for another node, with the key that was made up for it if its caller gave none.
+    fn to_call(&self) -> ApiCall {
+        let mut headers = self.parts.headers.clone();
+        let key = self.parts.extensions.get::<RequestKey>().and_then(|key| key.0.as_str().parse().ok());
+        key.map(|key| headers.insert(names::IDEMPOTENCY_KEY, key));
+        let path = self.parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        relayed::call(&self.parts.method, path, &headers, &self.body)
+    }
+}
+
 /// The whole body of a request. One that is too large is refused as soon as that is known: by its announced length, or by what
 /// has come.
 ///
@@ -176,9 +224,9 @@ async fn collect(body: &mut Body) -> Result<Option<Vec<u8>>, axum::Error> {
 
 /// The parameters of a query; one that is not known is an error.
 #[derive(Debug)]
-pub struct Params<T>(pub T);
+pub struct QueryParams<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParams<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {

@@ -1,26 +1,20 @@
 //! A lease after its acquire: look, release, extend; and the lists of who waits and who holds.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use ratequeue_api::caps::{CURSOR_LEN_MAX, HOLD_MS_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX};
-use ratequeue_api::{ErrorCode, ExtendRequest, Lease, List, Problem, ReleaseRequest, Released};
-use ratequeue_limiter::{Command, Extend, LeaseId, LeaseView, Phase, Release, Reply, ResourceName, TtlMs};
-use ratequeue_raft::Group;
+use ratequeue_api::{ExtendRequest, Lease, List, Problem, ReleaseRequest, Released};
+use ratequeue_limiter::{Extend, Release, TtlMs};
 use serde::Deserialize;
 
-use super::acquire::wait;
-use super::extract::{Leased, Named, Params};
+use super::convert;
+use super::extract::{BufferedRequest, LeasePath, QueryParams, ResourcePath};
 use super::problem::Failure;
-use super::route::{self, Whole};
-use super::unanswered::Unanswered;
-use super::{answer, log_index, translate, unexpected};
-use crate::aside::PIECE;
-use crate::node::Node;
+use super::respond::respond;
+use super::response::json_response;
+use crate::service::{self, LeaseCursor, LeasePage, LeaseQuery, Service};
 
 /// The parameters of a look at a lease.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -42,51 +36,18 @@ pub struct LookParams {
     )
 )]
 pub async fn look(
-    State(node): State<Arc<Node>>,
-    leased: Leased,
-    Params(params): Params<LookParams>,
-    call: Whole,
+    State(service): State<Service>,
+    lease: LeasePath,
+    QueryParams(params): QueryParams<LookParams>,
+    call: BufferedRequest,
 ) -> Result<Response, Failure> {
     if params.wait_ms > HOLD_MS_MAX {
         return Err(Failure::bad_request(format!("wait_ms must be 0 to {HOLD_MS_MAX}.")));
     }
-    let (hold, node, lease) = (Duration::from_millis(params.wait_ms), &node, leased.id);
-    route::by_lease(node, &leased, &call, |group| async move {
-        // Whoever has the id can come back.
-        let mut unanswered = if hold.is_zero() { Unanswered::glance(&group) } else { Unanswered::new(&group, true) };
-        let view = look_unanswered(node, &group, lease, &mut unanswered, hold).await?;
-        unanswered.answered();
-        Ok(answer(&translate::lease(&view, group.name(), true)))
-    })
-    .await
-}
 
-async fn look_unanswered(
-    node: &Node,
-    group: &Group,
-    lease: LeaseId,
-    unanswered: &mut Unanswered,
-    hold: Duration,
-) -> Result<LeaseView, Failure> {
-    let looked = group.look(lease).await?;
-    let has_to_claim = unanswered.has_to_claim(&looked);
-    let now = looked.view.ok_or_else(Failure::lease_not_found)?;
-    match now.phase {
-        Phase::Waiting(_) => {
-            let (attended, index) = unanswered.attend(lease).await?;
-            match attended {
-                Some(view) if !matches!(view.phase, Phase::Waiting(_)) => Ok(view),
-                view => wait(node, group, unanswered, view.unwrap_or(now), index, hold).await,
-            }
-        }
-        Phase::Held(_) if has_to_claim => match unanswered.attend(lease).await {
-            Ok((attended, _)) => Ok(attended.unwrap_or(now)),
-            // A full disk takes no claim. What is claimed already can be told all the same.
-            Err(failure) if looked.claimed && failure.code() == ErrorCode::StorageFull => Ok(now),
-            Err(failure) => Err(failure),
-        },
-        Phase::Held(_) | Phase::Ended(_) => Ok(now),
-    }
+    let hold = Duration::from_millis(params.wait_ms);
+    let answered = service.look(&lease.group, lease.id, hold, &call.into_incoming()).await?;
+    Ok(respond(answered, |view, group| json_response(&convert::lease(&view, group, true))))
 }
 
 /// Gives a held lease back, or a place in the queue up.
@@ -101,31 +62,23 @@ async fn look_unanswered(
         (status = 410, description = "It has expired", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn release(State(node): State<Arc<Node>>, leased: Leased, call: Whole) -> Result<Response, Failure> {
+pub async fn release(
+    State(service): State<Service>,
+    lease: LeasePath,
+    call: BufferedRequest,
+) -> Result<Response, Failure> {
     let body: ReleaseRequest = call.json()?;
-    let used = &body.used.map(translate::load).transpose()?;
-    let lease = leased.id;
-    route::by_lease(&node, &leased, &call, |group| async move {
-        let release = Release { lease, used: used.clone() };
-        let applied = group.submit_anywhere(Command::Release(release)).await?;
-        let reply = applied.outcome.map_err(|refusal| Failure::from(refusal).at(applied.index))?;
-        let Reply::Released(released) = reply else { return Err(unexpected()) };
-        let body = Released {
-            id: format!("{}.{}", group.name(), released.id),
-            state: translate::lease_state(released.state),
-            refunded: translate::amounts(&released.refunded),
-            debited: translate::amounts(&released.debited),
-        };
-        Ok(decided(applied.index, answer(&body)))
-    })
-    .await
-}
+    let release = Release { lease: lease.id, used: body.used.map(convert::load).transpose()? };
 
-/// An answer, with the log index of its decision.
-fn decided(index: u64, answer: Response) -> Response {
-    let mut headers = HeaderMap::new();
-    log_index(&mut headers, index);
-    (headers, answer).into_response()
+    let answered = service.release(&lease.group, &release, &call.into_incoming()).await?;
+    Ok(respond(answered, |released, group| {
+        json_response(&Released {
+            id: format!("{group}.{}", released.id),
+            state: convert::lease_state(released.state),
+            refunded: convert::amounts(&released.refunded),
+            debited: convert::amounts(&released.debited),
+        })
+    }))
 }
 
 /// Gives a held lease a new deadline.
@@ -141,16 +94,16 @@ fn decided(index: u64, answer: Response) -> Response {
         (status = 410, description = "It has expired", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn extend(State(node): State<Arc<Node>>, leased: Leased, call: Whole) -> Result<Response, Failure> {
+pub async fn extend(
+    State(service): State<Service>,
+    lease: LeasePath,
+    call: BufferedRequest,
+) -> Result<Response, Failure> {
     let body: ExtendRequest = call.json()?;
-    let extend = &Extend { lease: leased.id, ttl_ms: body.ttl_ms.map(TtlMs::new).transpose()? };
-    route::by_lease(&node, &leased, &call, |group| async move {
-        let applied = group.submit_anywhere(Command::Extend(extend.clone())).await?;
-        let reply = applied.outcome.map_err(|refusal| Failure::from(refusal).at(applied.index))?;
-        let Reply::Extended(view) = reply else { return Err(unexpected()) };
-        Ok(decided(applied.index, answer(&translate::lease(&view, group.name(), true))))
-    })
-    .await
+    let extend = Extend { lease: lease.id, ttl_ms: body.ttl_ms.map(TtlMs::new).transpose()? };
+
+    let answered = service.extend(&lease.group, &extend, &call.into_incoming()).await?;
+    Ok(respond(answered, |view, group| json_response(&convert::lease(&view, group, true))))
 }
 
 /// Which leases a list shows.
@@ -176,47 +129,29 @@ pub struct ListParams {
     cursor: Option<String>,
 }
 
-/// Where a page begins: after this lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Cursor {
-    Held(Option<u64>),
-    Waiting(Option<(u8, u64)>),
+fn parse_cursor(text: &str) -> Option<LeaseCursor> {
+    match *text.split('.').collect::<Vec<_>>().as_slice() {
+        ["held", seq] => Some(LeaseCursor::Held(Some(seq.parse().ok()?))),
+        ["waiting", priority, seq] => Some(LeaseCursor::Waiting(Some((priority.parse().ok()?, seq.parse().ok()?)))),
+        _ => None,
+    }
 }
 
-impl Cursor {
-    fn parse(text: &str) -> Option<Self> {
-        match *text.split('.').collect::<Vec<_>>().as_slice() {
-            ["held", seq] => Some(Self::Held(Some(seq.parse().ok()?))),
-            ["waiting", priority, seq] => Some(Self::Waiting(Some((priority.parse().ok()?, seq.parse().ok()?)))),
-            _ => None,
-        }
-    }
-
-    /// Whether the list of these leases has such a page.
-    fn is_of(self, state: Option<ListState>) -> bool {
-        match self {
-            Self::Held(_) => state != Some(ListState::Waiting),
-            Self::Waiting(_) => state != Some(ListState::Held),
-        }
-    }
-
-    fn after(last: &LeaseView) -> Self {
-        match last.phase {
-            Phase::Waiting(_) => Self::Waiting(Some((last.priority, last.id.seq))),
-            Phase::Held(_) | Phase::Ended(_) => Self::Held(Some(last.id.seq)),
+fn cursor_text(cursor: LeaseCursor) -> String {
+    match cursor {
+        LeaseCursor::Held(after) => format!("held.{}", after.unwrap_or_default()),
+        LeaseCursor::Waiting(after) => {
+            let (priority, seq) = after.unwrap_or_default();
+            format!("waiting.{priority}.{seq}")
         }
     }
 }
 
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Held(after) => write!(f, "held.{}", after.unwrap_or_default()),
-            Self::Waiting(after) => {
-                let (priority, seq) = after.unwrap_or_default();
-                write!(f, "waiting.{priority}.{seq}")
-            }
-        }
+/// Whether the list of these leases has a page that begins there.
+fn is_of(cursor: LeaseCursor, state: Option<ListState>) -> bool {
+    match cursor {
+        LeaseCursor::Held(_) => state != Some(ListState::Waiting),
+        LeaseCursor::Waiting(_) => state != Some(ListState::Held),
     }
 }
 
@@ -231,59 +166,30 @@ impl fmt::Display for Cursor {
     )
 )]
 pub async fn list(
-    State(node): State<Arc<Node>>,
-    Named(name): Named,
-    Params(params): Params<ListParams>,
-    call: Whole,
+    State(service): State<Service>,
+    ResourcePath(resource): ResourcePath,
+    QueryParams(params): QueryParams<ListParams>,
+    call: BufferedRequest,
 ) -> Result<Response, Failure> {
     let max = page_items(params.limit)?;
     let from = match (page_cursor(params.cursor.as_deref())?, params.state) {
-        (Some(text), state) => Cursor::parse(text).filter(|cursor| cursor.is_of(state)).ok_or_else(bad_cursor)?,
-        (None, Some(ListState::Waiting)) => Cursor::Waiting(None),
-        (None, Some(ListState::Held) | None) => Cursor::Held(None),
+        (Some(text), state) => parse_cursor(text).filter(|cursor| is_of(*cursor, state)).ok_or_else(bad_cursor)?,
+        (None, Some(ListState::Waiting)) => LeaseCursor::Waiting(None),
+        (None, Some(ListState::Held) | None) => LeaseCursor::Held(None),
     };
-    let (node, name, state) = (&node, &name, params.state);
-    route::by_resource(node, name, &call, |group| async move {
-        let wanted = name.clone();
-        let read = move || {
-            let (views, next_cursor) = page(&group, &wanted, from, state, max)?;
-            let items = views.iter().map(|view| translate::lease(view, group.name(), true)).collect();
-            Some(answer(&List { items, next_cursor, unreachable: Vec::new() }))
-        };
-        node.lists.run(read).await?.ok_or_else(|| Failure::resource_not_found(name.as_str()))
-    })
-    .await
+    let state = params.state.map(|state| match state {
+        ListState::Waiting => service::ListState::Waiting,
+        ListState::Held => service::ListState::Held,
+    });
+
+    let query = LeaseQuery { resource, state, from, max };
+    let answered = service.list_leases(&query, &call.into_incoming(), show_page).await?;
+    Ok(respond(answered, |response, _| response))
 }
 
-/// A page of the leases of a resource, read in pieces; `None` when there is no such resource.
-fn page(
-    group: &Group,
-    name: &ResourceName,
-    from: Cursor,
-    only: Option<ListState>,
-    max: usize,
-) -> Option<(Vec<LeaseView>, Option<String>)> {
-    let mut views: Vec<LeaseView> = Vec::new();
-    let mut at = from;
-    // One more than the page has says whether there is another page.
-    while views.len() <= max {
-        let room = PIECE.min(max + 1 - views.len());
-        let piece = group.read(|state, now| match at {
-            Cursor::Held(after) => state.held(name, after, room, now),
-            Cursor::Waiting(after) => state.waiting(name, after, room, now),
-        })?;
-        at = match (piece.last(), at) {
-            (Some(last), _) => Cursor::after(last),
-            (None, Cursor::Held(_)) if only.is_none() => Cursor::Waiting(None),
-            (None, Cursor::Held(_) | Cursor::Waiting(_)) => break,
-        };
-        views.extend(piece);
-    }
-
-    let more = views.len() > max;
-    views.truncate(max);
-    let next = views.last().filter(|_| more).map(|last| Cursor::after(last).to_string());
-    Some((views, next))
+fn show_page(page: LeasePage, group: &str) -> Response {
+    let items: Vec<Lease> = page.leases.iter().map(|view| convert::lease(view, group, true)).collect();
+    json_response(&List { items, next_cursor: page.next.map(cursor_text), unreachable: Vec::new() })
 }
 
 /// The cursor of a page that is not the first one. An empty one is none.

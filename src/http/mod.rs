@@ -1,60 +1,63 @@
-//! HTTP: handlers that translate. They take a call apart, hand a command to the group, and put the answer together; they
-//! decide nothing.
+//! HTTP: handlers that translate. They take a call apart, call the service, and put the answer together; they decide nothing.
+//!
+//! ```text
+//!   openapi.rs   the routes                 extract.rs   what is taken from a request
+//!   acquire.rs leases.rs resources.rs watch.rs cluster.rs   the handlers
+//!   convert.rs   between wire and core      respond.rs problem.rs   answers and errors of the service
+//!   relayed.rs   calls and replies that cross to another region
+//!   server.rs    connections: explain.rs idle.rs linger.rs stall.rs
+//! ```
 
 mod acquire;
 mod cluster;
+mod convert;
 mod explain;
 mod extract;
 mod idle;
 mod leases;
 mod linger;
 mod openapi;
-mod placing;
 mod problem;
+mod relayed;
 mod resources;
-mod route;
+mod respond;
+mod response;
 pub mod server;
 mod shared;
 mod stall;
-mod translate;
-mod unanswered;
 mod watch;
-
-use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::{ErrorCode, header as names};
-use serde::Serialize;
+use ratequeue_raft::NodeId;
 
-pub use cluster::view as cluster_view;
 pub use openapi::document;
-pub use translate::take_off;
+pub use relayed::Routes;
 
-use crate::node::Node;
+use crate::service::Service;
 use extract::RequestKey;
 use problem::Failure;
-use ratequeue_raft::NodeId;
-use route::Placed;
+use response::DecidedBy;
 
 /// The body of a healthy node.
 const ALIVE: &str = "alive\n";
 
 /// All paths of a node.
-pub fn router(node: Arc<Node>) -> Router {
+pub fn router(service: Service) -> Router {
     let (router, _) = openapi::routes().split_for_parts();
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(Arc::clone(&node), frame))
-        .with_state(node)
+        .layer(middleware::from_fn_with_state(service.clone(), annotate))
+        .with_state(service)
 }
 
-/// What frames every call: its key, and on every answer who served it and who leads; failures become problems.
-async fn frame(State(node): State<Arc<Node>>, mut request: Request, next: Next) -> Response {
+/// Annotates every call with its key, and every answer with who served it and who leads; renders failures as problems.
+async fn annotate(State(service): State<Service>, mut request: Request, next: Next) -> Response {
     let (request_id, mut response) = match RequestKey::of(request.headers()) {
         Ok(key) => {
             let request_id = key.0.as_str().to_owned();
@@ -71,15 +74,14 @@ async fn frame(State(node): State<Arc<Node>>, mut request: Request, next: Next) 
         return response;
     }
 
-    let placed = response.extensions().get::<Placed>().map(|placed| &placed.0);
+    let decided_by = response.extensions().get::<DecidedBy>().map(|decided| &decided.0);
     // What no group of this node has decided, or lives elsewhere, has nothing to do with the leader of this region.
     let elsewhere = matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT);
-    let undecided = placed.is_none() && elsewhere;
-    let leader = node.member().filter(|_| !undecided);
-    let leader = leader.and_then(|member| member.leader_url(placed.unwrap_or(&member.region)));
+    let is_undecided = decided_by.is_none() && elsewhere;
+    let leader = if is_undecided { None } else { service.leader_url(decided_by) };
 
     let headers = response.headers_mut();
-    headers.insert(HeaderName::from_static(names::SERVED_BY), HeaderValue::from(node.options.id));
+    headers.insert(HeaderName::from_static(names::SERVED_BY), HeaderValue::from(service.node_id()));
     if let Some(leader) = leader.and_then(|url| HeaderValue::from_str(&url).ok()) {
         headers.insert(HeaderName::from_static(names::LEADER), leader);
     }
@@ -108,21 +110,4 @@ async fn not_found(request: Request) -> Failure {
 async fn method_not_allowed(request: Request) -> Failure {
     let detail = format!("{} has no {}.", request.uri().path(), request.method());
     Failure::new(ErrorCode::MethodNotAllowed, detail)
-}
-
-/// A JSON answer.
-fn answer(body: &impl Serialize) -> Response {
-    // Wire types are made of strings and numbers, which always have a JSON form.
-    let text = serde_json::to_vec(body).unwrap_or_default();
-    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
-}
-
-fn log_index(headers: &mut HeaderMap, index: u64) {
-    headers.insert(HeaderName::from_static(names::LOG_INDEX), HeaderValue::from(index));
-}
-
-/// The core answered a command with what belongs to another. It cannot, and if it did, the caller may not rely on it.
-fn unexpected() -> Failure {
-    tracing::error!("an answer that does not belong to its command");
-    Failure::new(ErrorCode::UnknownOutcome, "The server contradicted itself. Please report this.")
 }

@@ -1,6 +1,6 @@
 //! The routes, and the description of the API that is made from them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use axum::http::{HeaderValue, header};
 use axum::response::IntoResponse;
@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{acquire, cluster, leases, resources, shared, watch};
-use crate::node::Node;
+use crate::service::Service;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,7 +31,7 @@ use crate::node::Node;
 struct Api;
 
 /// Every route with its description.
-pub fn routes() -> OpenApiRouter<Arc<Node>> {
+pub fn routes() -> OpenApiRouter<Service> {
     OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(resources::list))
         .routes(routes!(resources::get, resources::put, resources::patch, resources::delete))
@@ -45,7 +45,6 @@ pub fn routes() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(cluster::adopt))
         .routes(routes!(cluster::change))
         .routes(routes!(cluster::transfer_leader))
-        .routes(routes!(cluster::give_back))
         .routes(routes!(watch::healthz))
         .routes(routes!(watch::startupz))
         .routes(routes!(watch::readyz))

@@ -4,11 +4,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::{ErrorCode, Problem};
 use ratequeue_limiter::{Blocked, LeaseState, OutOfBounds, Refusal, ResourceName};
-use ratequeue_raft::SubmitError;
+use ratequeue_raft::{Group, SubmitError};
 
-use crate::aside::{NotRead, READS_MAX};
-use crate::http::translate;
-use crate::node::NotJoined;
+use super::convert;
+use super::response::{DecidedBy, log_index};
+use crate::node::aside::{NotRead, READS_MAX};
+use crate::node::peer_calls::Verdict;
+use crate::service::{Cause, ServiceError};
 
 /// When a caller for whose connection there was no room may try again, in milliseconds.
 const CONNECTION_RETRY_MS: u64 = 1_000;
@@ -21,11 +23,15 @@ pub struct Failure {
     problem: Box<Problem>,
     /// The log entry that decided it, if one did.
     index: Option<u64>,
+    /// The group that decided it, if one did.
+    group: Option<Group>,
+    /// The call was relayed to a node whose region does not have the resource.
+    is_wrong_region: bool,
 }
 
 impl Failure {
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { problem: Box::new(Problem::new(code, detail)), index: None }
+        Self { problem: Box::new(Problem::new(code, detail)), index: None, group: None, is_wrong_region: false }
     }
 
     pub fn code(&self) -> ErrorCode {
@@ -39,35 +45,6 @@ impl Failure {
     pub fn about(mut self, resource: &str) -> Self {
         self.problem.resource = Some(resource.to_owned());
         self
-    }
-
-    /// It was decided by this log entry.
-    pub fn at(mut self, index: u64) -> Self {
-        self.index = Some(index);
-        self
-    }
-
-    pub fn with_detail(mut self, detail: String) -> Self {
-        self.problem.detail = detail;
-        self
-    }
-
-    pub fn resource_not_found(name: &str) -> Self {
-        Self::new(ErrorCode::ResourceNotFound, format!("No resource is named {name}.")).about(name)
-    }
-
-    pub fn lives_elsewhere(name: &ResourceName, here: &str, wanted: &str) -> Self {
-        let detail =
-            format!("{name} lives in {here}, and a placement cannot be changed. Delete it and create it in {wanted}.");
-        Self::new(ErrorCode::PlacementConflict, detail).about(name.as_str())
-    }
-
-    /// What the core refused about a resource.
-    pub fn refused(resource: &ResourceName, refusal: Refusal) -> Self {
-        if refusal == Refusal::ResourceNotFound {
-            return Self::resource_not_found(resource.as_str());
-        }
-        Self::from(refusal).about(resource.as_str())
     }
 
     pub fn lease_not_found() -> Self {
@@ -89,7 +66,7 @@ impl Failure {
     }
 
     fn blocked(code: ErrorCode, what: &str, blocked: &Blocked) -> Self {
-        let violated: Vec<String> = blocked.violated.iter().map(translate::violated).collect();
+        let violated: Vec<String> = blocked.violated.iter().map(convert::violated).collect();
         let detail =
             format!("{what} In the way: {}. Try again in about {} ms.", violated.join(", "), blocked.retry_after_ms);
         let mut failure = Self::new(code, detail);
@@ -98,9 +75,21 @@ impl Failure {
         failure
     }
 
+    /// What it means for a node that has relayed the call.
+    fn verdict(&self) -> Verdict {
+        let code = self.code();
+        match code.status() {
+            _ if self.is_wrong_region => Verdict::WrongRegion,
+            _ if code == ErrorCode::ResourceNotFound => Verdict::NotFound,
+            503 => Verdict::Unavailable { no_effect: code.no_effect() },
+            507 => Verdict::StorageFull,
+            _ => Verdict::Refused,
+        }
+    }
+
     fn with_state(code: ErrorCode, state: LeaseState, detail: &str) -> Self {
         let mut failure = Self::new(code, detail);
-        failure.problem.state = Some(translate::lease_state(state));
+        failure.problem.state = Some(convert::lease_state(state));
         failure
     }
 }
@@ -177,12 +166,77 @@ impl From<Refusal> for Failure {
     }
 }
 
-impl From<NotJoined> for Failure {
-    fn from(_: NotJoined) -> Self {
-        Self::new(
+impl From<ServiceError> for Failure {
+    fn from(error: ServiceError) -> Self {
+        let ServiceError { cause, resource, group, index } = error;
+        let is_wrong_region = matches!(*cause, Cause::WrongRegion);
+        let mut failure =
+            Self { index, group, is_wrong_region, ..caused(*cause, resource.as_ref().map(ResourceName::as_str)) };
+        failure.problem.resource = resource.map(|resource| resource.to_string());
+        failure
+    }
+}
+
+/// `resource`: the one that the call is about, if it is about one.
+fn caused(cause: Cause, resource: Option<&str>) -> Failure {
+    let name = resource.unwrap_or("It");
+    match cause {
+        Cause::Refused(Refusal::ResourceNotFound) if resource.is_some() => {
+            Failure::new(ErrorCode::ResourceNotFound, format!("No resource is named {name}."))
+        }
+        Cause::Refused(refusal) => refusal.into(),
+        Cause::Unavailable(error) => error.into(),
+        Cause::NotRead(not_read) => not_read.into(),
+        Cause::ShuttingDown => Failure::shutting_down(),
+        Cause::NotJoined => Failure::new(
             ErrorCode::NoQuorum,
             "This node is not part of a cluster yet: start the other nodes and run `ratequeue cluster init`.",
-        )
+        ),
+        Cause::RegionUnreachable(region) => Failure::new(
+            ErrorCode::NoQuorum,
+            format!(
+                "It is decided in {region}, which cannot be reached from here. Nothing happened: try again, or there."
+            ),
+        ),
+        Cause::RegionLost(region) => Failure::new(
+            ErrorCode::UnknownOutcome,
+            format!(
+                "A node of {region} was lost before it answered. Repeat the call with the same Idempotency-Key to learn what \
+                 happened."
+            ),
+        ),
+        Cause::WrongRegion | Cause::Moving => Failure::new(
+            ErrorCode::NoQuorum,
+            "The resource is just being moved. Nothing happened: try again in a moment.",
+        ),
+        Cause::LivesElsewhere { here, wanted } => Failure::new(
+            ErrorCode::PlacementConflict,
+            format!("{name} lives in {here}, and a placement cannot be changed. Delete it and create it in {wanted}."),
+        ),
+        Cause::BeingCreated { here, wanted } => Failure::new(
+            ErrorCode::PlacementConflict,
+            format!(
+                "{name} is just being created in {here}. If that is never finished, it can be created in {wanted} in 10 s."
+            ),
+        ),
+        Cause::NoPlacement { wanted, places } => Failure::new(
+            ErrorCode::InvalidResource,
+            format!("placement is {wanted:?}: must be one of {}.", places.join(", ")),
+        ),
+        Cause::BadPlacement(bad) => Failure::bad_request(format!("{bad}.")),
+        Cause::Contradiction => {
+            Failure::new(ErrorCode::UnknownOutcome, "The server contradicted itself. Please report this.")
+        }
+        Cause::ChangeRefused(why) => Failure::bad_request(format!("{why}.")),
+        Cause::OnlyLeader(leader) => {
+            let leader = leader.map_or_else(|| "nobody".to_owned(), |leader| format!("node {leader}"));
+            Failure::new(ErrorCode::NoQuorum, format!("Only the leader does this, which is {leader} now."))
+        }
+        Cause::NotTaken(why) => {
+            Failure::new(ErrorCode::UnknownOutcome, format!("{why}: look who leads now, and try again."))
+        }
+        Cause::InvalidNode { node, why } => Failure::bad_request(format!("Node {node}: {why}.")),
+        Cause::NotForThisNode(text) => Failure::bad_request(text),
     }
 }
 
@@ -244,20 +298,23 @@ impl IntoResponse for Failure {
             // The rest of the body is not read, so nothing can follow it on this connection.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        response.extensions_mut().insert(self);
+        let extensions = response.extensions_mut();
+        extensions.insert(self.verdict());
+        self.group.clone().map(|group| extensions.insert(DecidedBy(group)));
+        extensions.insert(self);
         response
     }
 }
 
 /// Writes the problem that a failure left in a response, now that the id of its request is known.
 pub fn render(response: &mut Response, request_id: String) {
-    let Some(Failure { mut problem, index }) = response.extensions_mut().remove::<Failure>() else { return };
+    let Some(Failure { mut problem, index, .. }) = response.extensions_mut().remove::<Failure>() else { return };
     problem.request_id = Some(request_id);
 
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(index) = index {
-        super::log_index(headers, index);
+        log_index(headers, index);
     }
     if let Some(ms) = problem.retry_after_ms {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));

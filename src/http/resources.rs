@@ -1,60 +1,25 @@
 //! Resources: put, patch, get, list, delete.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Duration;
-
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, Limited};
 use ratequeue_api::resource::{ResourcePatch, ResourceView};
-use ratequeue_api::{ErrorCode, List, Problem, Resource};
-use ratequeue_codec::caps::NODE_ANSWER_BYTES_MAX;
-use ratequeue_limiter::{
-    Command, Condition, DeleteResource, PatchResource, Placement, PutResource, Refusal, Reply, ResourceName,
-};
-use ratequeue_raft::{Applied, Group, SubmitError};
+use ratequeue_api::{List, Problem, Resource};
+use ratequeue_limiter::{Condition, DeleteResource, PatchResource, PutResource, ResourceName};
 use serde::Deserialize;
 
-use super::extract::{Named, Params, Precondition, RequestKey};
+use super::convert;
+use super::extract::{BufferedRequest, Precondition, QueryParams, RequestKey, ResourcePath};
 use super::leases::{bad_cursor, page_cursor, page_items};
-use super::placing::{self, Placing};
 use super::problem::Failure;
-use super::route::{self, Placed, Whole};
-use super::{answer, log_index, translate, unexpected};
-use crate::aside::PIECE;
-use crate::config::GLOBAL;
-use crate::node::{Member, Node};
+use super::respond::respond;
+use super::response::json_response;
+use crate::service::{ResourcePage, ResourceQuery, Service};
 
-/// How long the answer to a delete waits for the name to be free again.
-const GIVE_BACK_WAIT: Duration = Duration::from_secs(1);
-
-/// Deletes a resource and gives its name back.
-async fn delete_at(node: Arc<Node>, group: Group, delete: DeleteResource) -> Result<Applied, SubmitError> {
-    let resource = delete.resource.clone();
-    let applied = group.submit_anywhere(Command::DeleteResource(delete)).await?;
-    if matches!(applied.outcome, Ok(Reply::Deleted) | Err(Refusal::ResourceNotFound)) {
-        let giving_back = tokio::spawn(async move {
-            if let Some(member) = node.member() {
-                member.try_give_back(&resource).await;
-            }
-        });
-        // The resource is gone in any case. The name follows, at once unless the global group cannot be asked.
-        let _ = tokio::time::timeout(GIVE_BACK_WAIT, giving_back).await;
-    }
-    Ok(applied)
-}
-
-fn show(group: &Group, view: &ratequeue_limiter::ResourceView, index: Option<u64>, status: StatusCode) -> Response {
-    let mut response = (status, answer(&translate::resource_view(view, group.name()))).into_response();
-    let headers = response.headers_mut();
+fn show(view: &ratequeue_limiter::ResourceView, group: &str, status: StatusCode) -> Response {
+    let mut response = (status, json_response(&convert::resource_view(view, group))).into_response();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", view.version)) {
-        headers.insert(header::ETAG, tag);
-    }
-    if let Some(index) = index {
-        log_index(headers, index);
+        response.headers_mut().insert(header::ETAG, tag);
     }
     response
 }
@@ -79,43 +44,21 @@ fn show(group: &Group, view: &ratequeue_limiter::ResourceView, index: Option<u64
     )
 )]
 pub async fn put(
-    State(node): State<Arc<Node>>,
-    Named(resource): Named,
+    State(service): State<Service>,
+    ResourcePath(resource): ResourcePath,
     RequestKey(request): RequestKey,
     Precondition(condition): Precondition,
-    call: Whole,
+    call: BufferedRequest,
 ) -> Result<Response, Failure> {
     let body: Resource = call.json()?;
-    let about = |failure: Failure| failure.about(resource.as_str());
-    let spec = translate::resource_spec(&body).map_err(about)?;
-    let member = node.joined_member()?;
-    let wanted = body.placement.as_deref().map(|text| placement(member, text)).transpose().map_err(about)?;
-    let put = PutResource { request, resource: resource.clone(), spec, condition };
-    // It goes on to its end when the caller leaves.
-    let placing = tokio::spawn(async move {
-        let member = node.joined_member()?;
-        Placing { member, call: &call, put, wanted }.run().await
-    });
-    let placed = placing.await.unwrap_or_else(|_| Err(SubmitError::UnknownOutcome.into()));
-    match placed.map_err(about)? {
-        placing::Answer::Elsewhere(response) => Ok(response),
-        placing::Answer::Here { group, created, resource, index } => {
-            let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-            let mut response = show(&group, &resource, Some(index), status);
-            response.extensions_mut().insert(Placed(group));
-            Ok(response)
-        }
-    }
-}
+    let spec = convert::resource_spec(&body).map_err(|failure| failure.about(resource.as_str()))?;
+    let put = PutResource { request, resource, spec, condition };
 
-/// A placement that a resource can have; the error names all there are.
-fn placement(member: &Member, text: &str) -> Result<Placement, Failure> {
-    if text == GLOBAL || member.regions.has(text) {
-        return Placement::new(text).map_err(|bad| Failure::bad_request(format!("{bad}.")));
-    }
-    let names: Vec<String> = member.regions.names().into_iter().chain([GLOBAL.to_owned()]).collect();
-    let detail = format!("placement is {text:?}: must be one of {}.", names.join(", "));
-    Err(Failure::new(ErrorCode::InvalidResource, detail))
+    let answered = service.put(put, body.placement.as_deref(), &call.into_incoming()).await?;
+    Ok(respond(answered, |put, group| {
+        let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
+        show(&put.resource, group, status)
+    }))
 }
 
 /// Changes a resource, with the meaning of a JSON merge patch. The next decision follows it.
@@ -136,35 +79,18 @@ fn placement(member: &Member, text: &str) -> Result<Placement, Failure> {
     )
 )]
 pub async fn patch(
-    State(node): State<Arc<Node>>,
-    Named(resource): Named,
+    State(service): State<Service>,
+    ResourcePath(resource): ResourcePath,
     RequestKey(request): RequestKey,
     Precondition(condition): Precondition,
-    call: Whole,
+    call: BufferedRequest,
 ) -> Result<Response, Failure> {
     let body: ResourcePatch = call.json()?;
-    let patch = translate::resource_patch(&body).map_err(|failure| failure.about(resource.as_str()))?;
-    let patch = &PatchResource { request, resource: resource.clone(), patch, condition };
-    let (resource, wanted) = (&resource, body.placement.as_deref());
-    let change = |group: Group| async move {
-        if let Some(wanted) = wanted.filter(|wanted| *wanted != group.name()) {
-            group.linearize_anywhere().await?;
-            let is_here = group.read(|state, _| state.has_resource(resource));
-            return Err(if is_here {
-                Failure::lives_elsewhere(resource, group.name(), wanted)
-            } else {
-                Failure::resource_not_found(resource.as_str())
-            });
-        }
-        let applied = group.submit_anywhere(Command::PatchResource(patch.clone())).await?;
-        let reply = applied.outcome.map_err(|refusal| Failure::refused(resource, refusal).at(applied.index))?;
-        let Reply::Patched(view) = reply else { return Err(unexpected()) };
-        Ok(show(&group, &view, Some(applied.index), StatusCode::OK))
-    };
-    match route::recall(&node, resource, &call, &change).await? {
-        Some(answer) => Ok(answer),
-        None => route::by_resource(&node, resource, &call, change).await,
-    }
+    let patch = convert::resource_patch(&body).map_err(|failure| failure.about(resource.as_str()))?;
+    let patch = PatchResource { request, resource, patch, condition };
+
+    let answered = service.patch(&patch, body.placement.as_deref(), &call.into_incoming()).await?;
+    Ok(respond(answered, |view, group| show(&view, group, StatusCode::OK)))
 }
 
 /// A resource, read linearizably.
@@ -177,15 +103,13 @@ pub async fn patch(
         (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn get(State(node): State<Arc<Node>>, Named(name): Named, call: Whole) -> Result<Response, Failure> {
-    let name = &name;
-    route::by_resource(&node, name, &call, |group| async move {
-        group.linearize_anywhere().await?;
-        let view = group.read(|state, _| state.resource(name));
-        let view = view.ok_or_else(|| Failure::resource_not_found(name.as_str()))?;
-        Ok(show(&group, &view, None, StatusCode::OK))
-    })
-    .await
+pub async fn get(
+    State(service): State<Service>,
+    ResourcePath(name): ResourcePath,
+    call: BufferedRequest,
+) -> Result<Response, Failure> {
+    let answered = service.get(&name, &call.into_incoming()).await?;
+    Ok(respond(answered, |view, group| show(&view, group, StatusCode::OK)))
 }
 
 /// The parameters of a list of resources.
@@ -208,69 +132,22 @@ pub struct ListParams {
     )
 )]
 pub async fn list(
-    State(node): State<Arc<Node>>,
-    Params(params): Params<ListParams>,
-    call: Whole,
+    State(service): State<Service>,
+    QueryParams(params): QueryParams<ListParams>,
 ) -> Result<Response, Failure> {
     let max = page_items(params.limit)?;
     let cursor = page_cursor(params.cursor.as_deref())?.map(ResourceName::new);
     let after = cursor.transpose().map_err(|_| bad_cursor())?;
-    let member = node.joined_member()?;
-    // A call that was passed on asks for what is decided here.
-    let (groups, others) = if call.is_passed_on() {
-        (vec![&member.region], BTreeSet::new())
-    } else {
-        (member.groups().to_vec(), member.regions.others())
-    };
-    let asked = others.into_iter().map(async |region| (list_at(member, &region, &call).await, region));
-    let asked = futures::future::join_all(asked).await;
 
-    let groups: Vec<Group> = groups.into_iter().cloned().collect();
-    node.lists.run(move || page(&groups, asked, after, max)).await.map_err(Failure::from)
+    Ok(service.list_resources(ResourceQuery { after, max }, show_page).await?)
 }
 
-/// A page of what the groups of this node have and what the other regions have answered.
-fn page(groups: &[Group], others: Vec<(Option<Bytes>, String)>, after: Option<ResourceName>, max: usize) -> Response {
-    let mut items: Vec<ResourceView> = Vec::new();
-    let (mut more, mut unreachable) = (false, Vec::new());
-    for group in groups {
-        items.extend(resources_of(group, after.clone(), max + 1));
-    }
-    for (body, region) in others {
-        match body.and_then(|body| serde_json::from_slice::<List<ResourceView>>(&body).ok()) {
-            Some(page) => {
-                more |= page.next_cursor.is_some();
-                items.extend(page.items);
-            }
-            None => unreachable.push(region),
-        }
-    }
-
-    items.sort_by(|a, b| a.name.cmp(&b.name));
-    more |= items.len() > max;
-    items.truncate(max);
-    let next_cursor = if more { items.last().map(|view| view.name.clone()) } else { None };
-    answer(&List { items, next_cursor, unreachable })
-}
-
-/// Up to `max` resources of a group in name order, read in pieces: one that changes meanwhile is shown as it was when its
-/// piece was read.
-fn resources_of(group: &Group, mut after: Option<ResourceName>, max: usize) -> Vec<ResourceView> {
-    let mut items = Vec::new();
-    while items.len() < max {
-        let piece = group.read(|state, _| state.resources(after.as_ref(), PIECE.min(max - items.len())));
-        let Some(last) = piece.last() else { break };
-        after = Some(last.name.clone());
-        items.extend(piece.iter().map(|view| translate::resource_view(view, group.name())));
-    }
-    items
-}
-
-/// The same page of what another region has, as it answers it.
-async fn list_at(member: &Member, region: &str, call: &Whole) -> Option<Bytes> {
-    let response = call.pass_on(member, region).await.ok().filter(|response| response.status().is_success())?;
-    let body = Limited::new(response.into_body(), NODE_ANSWER_BYTES_MAX).collect().await.ok()?;
-    Some(body.to_bytes())
+fn show_page(page: ResourcePage) -> Response {
+    let ResourcePage { items, more, unreachable } = page;
+    let next_cursor = items.last().filter(|_| more).map(|(view, _)| view.name.to_string());
+    let items: Vec<ResourceView> =
+        items.iter().map(|(view, placement)| convert::resource_view(view, placement)).collect();
+    json_response(&List { items, next_cursor, unreachable })
 }
 
 /// The body of a call that needs none.
@@ -292,27 +169,18 @@ struct Nothing {}
     )
 )]
 pub async fn delete(
-    State(node): State<Arc<Node>>,
-    Named(resource): Named,
+    State(service): State<Service>,
+    ResourcePath(resource): ResourcePath,
     RequestKey(request): RequestKey,
     Precondition(condition): Precondition,
-    call: Whole,
+    call: BufferedRequest,
 ) -> Result<Response, Failure> {
     let Nothing {} = call.json()?;
     if condition == Condition::Absent {
         return Err(Failure::bad_request("If-None-Match makes no sense here: use If-Match."));
     }
-    let delete = &DeleteResource { request, resource: resource.clone(), condition };
-    let (node, resource) = (&node, &resource);
-    route::by_resource(node, resource, &call, |group| async move {
-        // It goes on to its end when the caller leaves.
-        let deleting = tokio::spawn(delete_at(Arc::clone(node), group, delete.clone()));
-        let applied = deleting.await.unwrap_or(Err(SubmitError::UnknownOutcome))?;
-        let reply = applied.outcome.map_err(|refusal| Failure::refused(resource, refusal).at(applied.index))?;
-        let Reply::Deleted = reply else { return Err(unexpected()) };
-        let mut headers = HeaderMap::new();
-        log_index(&mut headers, applied.index);
-        Ok((StatusCode::NO_CONTENT, headers).into_response())
-    })
-    .await
+
+    let delete = DeleteResource { request, resource, condition };
+    let answered = service.delete(&delete, &call.into_incoming()).await?;
+    Ok(respond(answered, |(), _| StatusCode::NO_CONTENT.into_response()))
 }

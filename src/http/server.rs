@@ -23,7 +23,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ratequeue_api::ErrorCode;
-use ratequeue_link::{ListenAddress, Listeners};
+use ratequeue_link::{ListenAddress, ListenError, Listeners};
 use ratequeue_raft::NodeId;
 use ratequeue_storage::is_out_of_descriptors;
 use socket2::{SockRef, TcpKeepalive};
@@ -35,7 +35,7 @@ use super::idle::{Connection, Idle};
 use super::linger::{Linger, LingeringStream};
 use super::problem::Failure;
 use super::stall::StallingStream;
-use crate::descriptors::{self, Descriptors};
+use crate::node::descriptors::{self, Descriptors};
 
 /// How long the head of a request may take to arrive; an idle connection is closed after it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
@@ -68,15 +68,24 @@ pub const HEALTH: [&str; 3] = ["/healthz", "/startupz", "/readyz"];
 /// Takes an address, or says what is in the way.
 ///
 /// # Errors
-/// A text for the person who started the node.
-pub async fn bind(address: &ListenAddress) -> Result<Listeners, String> {
-    address.bind().await.map_err(|error| {
-        if error.source.kind() == io::ErrorKind::AddrInUse {
-            format!("{address} is in use by another process: stop it, or choose another address with --http")
-        } else {
-            error.to_string()
-        }
+/// When the address cannot be listened at.
+pub async fn bind(address: &ListenAddress) -> Result<Listeners, BindError> {
+    let bound = address.bind().await;
+    bound.map_err(|error| {
+        let is_in_use = error.source.kind() == io::ErrorKind::AddrInUse;
+        if is_in_use { BindError::InUse(address.clone()) } else { BindError::Listen(error) }
     })
+}
+
+/// Why a node cannot listen for its callers.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another process listens there.
+    #[error("{0} is in use by another process: stop it, or choose another address with --http")]
+    InUse(ListenAddress),
+    /// The address cannot be had for another reason.
+    #[error(transparent)]
+    Listen(ListenError),
 }
 
 /// What a node answers: for its health at first, and everything once it is open.

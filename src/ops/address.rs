@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, Method, header};
 use ratequeue_api::cluster::ChangeRequest;
+use ratequeue_raft::NodeId;
 
-use super::admit;
 use super::book::Book;
-use crate::calls::{self, Call};
+use super::{Refused, admit};
+use crate::node::peer_calls::{PeerCall, PeerError};
 use crate::node::{Member, Node};
 
 /// How long the leader may take to look for this node and to write down where it is.
@@ -18,24 +18,34 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 /// Pause between two looks at the book.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
+/// Why the address book has another address of this node.
+#[derive(Debug, thiserror::Error)]
+enum TellError {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("node {0}, which leads group global, is not in the book")]
+    LeaderUnknown(NodeId),
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+}
+
 /// Tells the address book where this node is, whenever it says otherwise. For as long as the node runs.
 pub async fn tell(node: &Node) {
     let member = node.joined().await;
     let mut said = None;
     loop {
-        let told = tell_once(node, member).await;
-        if let Err(why) = &told
-            && said.as_ref() != Some(why)
-        {
+        let refused = tell_once(node, member).await.err().map(|error| error.to_string());
+        if let Some(why) = refused.as_ref().filter(|why| said.as_ref() != Some(*why)) {
             let own = &node.options.own;
             tracing::warn!(http = own.http, peer = own.peer, why, "the address book has another address of this node");
         }
-        said = told.err();
+
+        said = refused;
         tokio::time::sleep(LOOK_PAUSE).await;
     }
 }
 
-async fn tell_once(node: &Node, member: &Member) -> Result<(), String> {
+async fn tell_once(node: &Node, member: &Member) -> Result<(), TellError> {
     let own = &node.options.own;
     let group = &member.global;
     if Book::of(&group.members_applied()).get(own.id).is_none_or(|entry| entry.node == *own) {
@@ -46,13 +56,10 @@ async fn tell_once(node: &Node, member: &Member) -> Result<(), String> {
     // Without a leader nobody can be told, and that is not about the address.
     let Some(leader) = group.leader() else { return Ok(()) };
     if leader == own.id {
-        return admit(node, member, &request).await.map(drop).map_err(|refused| refused.to_string());
+        return admit(node, member, &request).await.map(drop).map_err(TellError::from);
     }
     let nodes = member.regions.nodes();
-    let leader =
-        nodes.get(&leader).ok_or_else(|| format!("node {leader}, which leads group global, is not in the book"))?;
-    let body = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
-    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-    let call = Call::new(&Method::POST, "/v1/cluster/changes", &headers, &body);
-    calls::ask_node(&member.regions, leader, &call, ANSWER_WITHIN).await.map(drop)
+    let leader = nodes.get(&leader).ok_or(TellError::LeaderUnknown(leader))?;
+    member.regions.call_node(leader, &PeerCall::Change(request), ANSWER_WITHIN).await?;
+    Ok(())
 }

@@ -189,7 +189,7 @@ impl Admission<'_> {
         }
 
         self.check_reach(new).await?;
-        let view = ask(self.node, new).await.map_err(|why| unreached(new, why))?;
+        let view = ask(self.node, new).await.map_err(|why| unreached(new, why.to_string()))?;
         self.refuse_other_region(new, &region_of(&view, new.id))?;
         self.check_timing(view).await
     }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ratequeue_api::cluster::NodeView;
 use ratequeue_raft::{Address, NodeId};
 
-use crate::regions::{address, parse};
+use crate::node::regions::{address, parse};
 
 /// A change of a member that is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,8 +20,9 @@ use super::book::{Book, Change, Entry};
 use super::survey::ask_all;
 use super::{Refused, global_voters};
 use crate::config::{ClusterFile, GLOBAL};
+use crate::node::peer_calls::PeerError;
+use crate::node::regions::address;
 use crate::node::{Member, Node};
-use crate::regions::address;
 
 /// What the nodes of a cluster file have to agree on.
 pub fn of_file(file: &ClusterFile) -> Founding {
@@ -29,12 +30,6 @@ pub fn of_file(file: &ClusterFile) -> Founding {
     nodes.sort_by_key(|node| node.id);
     let round_trip_ms = u64::try_from(file.round_trip().as_millis()).unwrap_or(u64::MAX);
     Founding { nodes, voters_per_region: file.global.voters_per_region, round_trip_ms }
-}
-
-/// What a node founds its cluster with; nothing when it joins one, and once the cluster is formed.
-pub fn of_node(node: &Node) -> Option<Founding> {
-    let is_formed = node.member().is_some_and(|member| !member.global.members_applied().is_empty());
-    node.founding().filter(|_| !is_formed)
 }
 
 /// Makes a node part of a cluster, to found it or to join it; says of which it is part.
@@ -99,11 +94,11 @@ fn difference(ours: &Founding, theirs: &Founding) -> Option<String> {
 
 /// Takes the next step towards the cluster that this node founds; says what it waits for.
 pub async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refused> {
-    let Some(founding) = of_node(node) else { return Ok(None) };
+    let Some(founding) = node.founds() else { return Ok(None) };
     let own = node.options.id;
     let views = match agreement(&founding, ask_all(node, &founding.nodes).await) {
         Ok(views) => views,
-        Err(waits) => return Ok(Some(waits)),
+        Err(waits) => return Ok(Some(waits.to_string())),
     };
     let is_formed = |name: &str| views.iter().any(|view| has_voters(view, name));
 
@@ -126,23 +121,38 @@ pub async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refuse
     Ok(Some("the groups are being formed".to_owned()))
 }
 
+/// What the nodes of a cluster do not agree on yet.
+#[derive(Debug, thiserror::Error)]
+enum Disagreement {
+    #[error("node {node} does not answer: {why}")]
+    Silent {
+        node: NodeId,
+        #[source]
+        why: PeerError,
+    },
+    #[error("node {node} founds another cluster: {difference}")]
+    OtherCluster { node: NodeId, difference: String },
+    #[error("node {0} was adopted to join, not to found")]
+    Joins(NodeId),
+}
+
 /// The views of all nodes, once they all keep the same founding.
 fn agreement(
     founding: &Founding,
-    asked: Vec<(NodeView, Result<ClusterView, String>)>,
-) -> Result<Vec<ClusterView>, String> {
+    asked: Vec<(NodeView, Result<ClusterView, PeerError>)>,
+) -> Result<Vec<ClusterView>, Disagreement> {
     let mut views = Vec::new();
     for (node, view) in asked {
-        let view = view.map_err(|why| format!("node {} does not answer: {why}", node.id))?;
+        let view = view.map_err(|why| Disagreement::Silent { node: node.id, why })?;
         match &view.founding {
             Some(theirs) => {
-                if let Some(text) = difference(founding, theirs) {
-                    return Err(format!("node {} founds another cluster: {text}", node.id));
+                if let Some(difference) = difference(founding, theirs) {
+                    return Err(Disagreement::OtherCluster { node: node.id, difference });
                 }
             }
             // It has heard of the formed cluster before this node has.
             None if has_voters(&view, GLOBAL) => {}
-            None => return Err(format!("node {} was adopted to join, not to found", node.id)),
+            None => return Err(Disagreement::Joins(node.id)),
         }
         views.push(view);
     }

@@ -16,16 +16,15 @@
 mod address;
 mod admit;
 mod book;
-pub mod changes;
 pub mod founding;
 mod global;
 mod region;
 mod survey;
+pub mod view;
 mod votes;
 
 use std::time::Duration;
 
-use ratequeue_api::cluster::{ChangeKind, ChangeView};
 use ratequeue_raft::{ChangeError, FormError, Group, NodeId, SubmitError, VoterChange};
 
 pub use address::tell as tell_address;
@@ -33,7 +32,7 @@ pub use admit::admit;
 pub use votes::global_voters;
 
 use crate::node::{Member, Node};
-use book::{Book, Change};
+use book::Book;
 
 /// Pause between two steps of a change.
 const STEP_PAUSE: Duration = Duration::from_millis(100);
@@ -193,27 +192,6 @@ pub enum Refused {
     /// A node that founds a cluster does not agree on it.
     #[error("{0}")]
     NotFounded(String),
-}
-
-/// The changes that are under way, as this node knows.
-pub fn under_way(node: &Node) -> Vec<ChangeView> {
-    let Some(member) = node.member() else { return Vec::new() };
-    let book = Book::of(&member.global.members_applied());
-    let view = |(id, change): (NodeId, Change)| {
-        let (kind, replaces) = match change {
-            Change::Founding => (ChangeKind::Found, None),
-            Change::Joining { replaces: None } => (ChangeKind::Add, None),
-            Change::Joining { replaces } => (ChangeKind::Replace, replaces),
-            Change::Leaving { .. } => (ChangeKind::Remove, None),
-        };
-        ChangeView { kind, node: id, replaces, progress: node.changes.progress() }
-    };
-
-    if book.is_empty() && founding::of_node(node).is_some() {
-        vec![view((node.options.id, Change::Founding))]
-    } else {
-        book.changes().map(view).collect()
-    }
 }
 
 /// Carries out the changes that the address book records, as far as this node leads the groups that they are about. For as

@@ -5,7 +5,7 @@ use ratequeue_raft::{Group, NodeId, VoterChange};
 use super::book::{Book, Change, Entry};
 use super::{LAG_MAX, Refused, finish_joint};
 use crate::node::Member;
-use crate::regions::address;
+use crate::node::regions::address;
 
 /// Takes the next step in the group of this node's region; says what it waits for.
 pub async fn step(member: &Member) -> Result<Option<String>, Refused> {

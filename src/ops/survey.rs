@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use axum::http::{HeaderMap, Method};
 use futures::future::join_all;
 use ratequeue_api::cluster::{ClusterView, GroupView, NodeView, Role};
 
 use super::book::Book;
-use crate::calls::{self, Call};
-use crate::http::cluster_view;
+use super::view;
 use crate::node::Node;
+use crate::node::peer_calls::{PeerAnswer, PeerCall, PeerError};
 
 /// How long a node may take to say how it stands.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -18,27 +17,27 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// Why it does not say anything.
-pub async fn ask(node: &Node, of: &NodeView) -> Result<ClusterView, String> {
+pub async fn ask(node: &Node, of: &NodeView) -> Result<ClusterView, PeerError> {
     if of.id == node.options.id {
-        return Ok(cluster_view(node).await);
+        return Ok(view::of(node).await);
     }
-    let regions = node.member().map(|member| &member.regions).ok_or("this node is in no cluster")?;
-    let call = Call::new(&Method::GET, "/v1/cluster", &HeaderMap::new(), &[]);
-    let answer = calls::ask_node(regions, of, &call, ANSWER_WITHIN).await?;
-    serde_json::from_slice(&answer).map_err(|error| format!("its answer cannot be read: {error}"))
+    let regions = node.member().map(|member| &member.regions).ok_or(PeerError::NotJoined)?;
+    let answer = regions.call_node(of, &PeerCall::View, ANSWER_WITHIN).await?;
+    let PeerAnswer::View(view) = answer else { return Err(PeerError::Failed) };
+    Ok(view)
 }
 
 /// What these nodes say, all asked at once.
 pub async fn ask_all<'a>(
     node: &Node,
     of: impl IntoIterator<Item = &'a NodeView>,
-) -> Vec<(NodeView, Result<ClusterView, String>)> {
+) -> Vec<(NodeView, Result<ClusterView, PeerError>)> {
     join_all(of.into_iter().map(async |of| (of.clone(), ask(node, of).await))).await
 }
 
 /// How a region stands, as its nodes say.
 pub struct RegionReport {
-    pub nodes: Vec<(NodeView, Result<ClusterView, String>)>,
+    pub nodes: Vec<(NodeView, Result<ClusterView, PeerError>)>,
     region: String,
 }
 

@@ -11,10 +11,10 @@ use clap::Args;
 use futures::future::try_join_all;
 use ratequeue_api::cluster::{AdoptRequest, ChangeKind, ClusterView, NodeView, UnreachedNode};
 
-use super::{Asked, File, LOOK_PAUSE, Nodes, is_formed};
+use super::{ClusterArgs, LOOK_PAUSE, NodeReport, Nodes, is_formed};
+use crate::cli::exit::{Exit, Failed};
 use crate::cli::{failed, print};
 use crate::config::{ClusterFile, GLOBAL};
-use crate::exit::{Exit, Failed};
 use crate::ops::founding;
 
 /// How long the nodes are given to agree on leaders.
@@ -24,7 +24,7 @@ const READY_WITHIN: Duration = Duration::from_secs(15);
 #[derive(Debug, Args)]
 pub struct Init {
     #[command(flatten)]
-    file: File,
+    file: ClusterArgs,
 }
 
 impl Init {
@@ -54,7 +54,7 @@ pub async fn init(nodes: &Nodes, file: &ClusterFile, within: Duration) -> Result
 
 /// A node without data beside a formed cluster has lost it, or the formed one came from elsewhere: both are for people. While
 /// the cluster is being formed a node may start anew, unless it has voted.
-fn refuse_empty(asked: &[Asked]) -> Result<(), Failed> {
+fn refuse_empty(asked: &[NodeReport]) -> Result<(), Failed> {
     let empty: Vec<u64> =
         asked.iter().filter(|asked| asked.cluster_id().is_none()).map(|asked| asked.node.id).collect();
     let Some(id) = empty.first() else { return Ok(()) };
@@ -83,11 +83,11 @@ fn refuse_empty(asked: &[Asked]) -> Result<(), Failed> {
 
 /// The global group is formed last. So once it is, a region without a group is a new one, or one whose nodes are not in this
 /// file: a second group of it would grant everything once more.
-async fn refuse_new_regions(nodes: &Nodes, asked: &[Asked]) -> Result<(), Failed> {
+async fn refuse_new_regions(nodes: &Nodes, asked: &[NodeReport]) -> Result<(), Failed> {
     if !is_formed(asked, GLOBAL) {
         return Ok(());
     }
-    // Asked once more, for another run may have formed both meanwhile.
+    // NodeReport once more, for another run may have formed both meanwhile.
     let asked = nodes.ask().await?;
     let Some(region) = nodes.regions().into_iter().find(|region| !is_formed(&asked, region)) else { return Ok(()) };
     let text = format!(
@@ -98,8 +98,8 @@ async fn refuse_new_regions(nodes: &Nodes, asked: &[Asked]) -> Result<(), Failed
 }
 
 /// Makes every node part of one cluster, to found it; says of which.
-async fn adopt_all(file: &ClusterFile, asked: &[Asked]) -> Result<String, Failed> {
-    let known = asked.iter().find_map(Asked::cluster_id);
+async fn adopt_all(file: &ClusterFile, asked: &[NodeReport]) -> Result<String, Failed> {
+    let known = asked.iter().find_map(NodeReport::cluster_id);
     let mut cluster_id = known.map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned);
     for (nth, asked) in asked.iter().enumerate() {
         let (id, request) = (asked.node.id, adoption(file, &asked.node, &cluster_id, Vec::new()));
@@ -136,7 +136,7 @@ fn adoption(file: &ClusterFile, node: &NodeView, cluster_id: &str, reach: Vec<No
 
 /// A group that is formed with an address at which a node does not answer may never find a leader, and keeps the address. So
 /// every node looks for every other one first: nodes listen for each other from the moment they are adopted.
-async fn refuse_unreached(file: &ClusterFile, asked: &[Asked], cluster_id: &str) -> Result<(), Failed> {
+async fn refuse_unreached(file: &ClusterFile, asked: &[NodeReport], cluster_id: &str) -> Result<(), Failed> {
     let nodes: Vec<NodeView> = asked.iter().map(|asked| asked.node.clone()).collect();
     let looks = asked.iter().map(async |from| {
         let request = adoption(file, &from.node, cluster_id, nodes.clone());
@@ -176,7 +176,7 @@ async fn wait_ready(nodes: &Nodes, cluster: &str, within: Duration) -> Result<()
         let asked = nodes.ask().await?;
         let waiting: Vec<_> = asked.iter().filter(|asked| !is_ready(asked)).map(|asked| asked.node.id).collect();
         if waiting.is_empty() {
-            let id = asked.first().and_then(Asked::cluster_id).unwrap_or_default();
+            let id = asked.first().and_then(NodeReport::cluster_id).unwrap_or_default();
             print(&format!("cluster {cluster} ({id}) is formed: {} nodes\n", asked.len()));
             return Ok(());
         }
@@ -195,7 +195,7 @@ async fn wait_ready(nodes: &Nodes, cluster: &str, within: Duration) -> Result<()
 }
 
 /// Both its groups have a leader, it is a member of both, and it reaches all regions.
-fn is_ready(asked: &Asked) -> bool {
+fn is_ready(asked: &NodeReport) -> bool {
     let reaches_all = asked.view.as_ref().is_ok_and(|view| view.regions.values().all(|region| region.reachable));
     let leads_known = [asked.own_group(), asked.group(GLOBAL)]
         .into_iter()

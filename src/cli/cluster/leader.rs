@@ -4,9 +4,9 @@ use clap::Args;
 use ratequeue_api::cluster::TransferLeaderRequest;
 
 use super::Place;
+use crate::cli::exit::{Exit, Failed};
 use crate::cli::{failed, print};
 use crate::config::GLOBAL;
-use crate::exit::{Exit, Failed};
 
 /// Hands leadership of a group to another node
 #[derive(Debug, Args)]

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use ratequeue_api::cluster::{AdoptRequest, ChangeRequest, NodeView};
 
-use super::{File, Nodes, Place};
+use super::{ClusterArgs, Nodes, Place};
+use crate::cli::exit::{Exit, Failed};
 use crate::cli::{failed, print};
 use crate::config::GLOBAL;
-use crate::exit::{Exit, Failed};
 
 /// Pause between two questions how far a change is.
 const WATCH_PAUSE: Duration = Duration::from_millis(200);
@@ -27,7 +27,7 @@ pub struct AddNode {
     #[arg(long, value_name = "N")]
     id: u64,
     #[command(flatten)]
-    file: File,
+    file: ClusterArgs,
 }
 
 /// Removes a node
@@ -53,7 +53,7 @@ pub struct ReplaceNode {
     #[arg(long, value_name = "NEW")]
     with: u64,
     #[command(flatten)]
-    file: File,
+    file: ClusterArgs,
 }
 
 /// Gives the votes of the global group to the members that should have them

@@ -19,9 +19,9 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use self::nodes::{Asked, Nodes, is_formed};
-use self::place::{File, Place};
-use crate::exit::{Exit, Failed};
+use self::nodes::{NodeReport, Nodes, is_formed};
+use self::place::{ClusterArgs, Place};
+use crate::cli::exit::{Exit, Failed};
 
 /// How long one node is given to do what it is asked for.
 const NODE_PATIENCE: Duration = Duration::from_secs(5);

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use futures::future::join_all;
 use ratequeue_api::ErrorCode;
-use ratequeue_api::client::{Client, ClientError};
+use ratequeue_api::client::{Client, ClientError, Unavailable};
 use ratequeue_api::cluster::{ClusterView, GroupView, NodeView, Role};
 
 use super::{LEADER_WITHIN, LOOK_PAUSE, NODE_PATIENCE};
+use crate::cli::exit::{Exit, Failed};
 use crate::cli::{DEAD_AFTER, failed};
 use crate::config::GLOBAL;
-use crate::exit::{Exit, Failed};
 
 /// What says which nodes there are, when it is a file.
 pub const FILE: &str = "the file";
@@ -26,16 +26,33 @@ pub struct Nodes {
     source: &'static str,
 }
 
+/// Why a node says nothing of the cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum Silence {
+    /// It could not be asked.
+    #[error("{0}")]
+    NoClient(String),
+    /// It decided nothing in time.
+    #[error("{}", .0.why())]
+    Unavailable(Unavailable),
+    /// It answered something else.
+    #[error(transparent)]
+    Call(ClientError),
+    /// It did not answer in time.
+    #[error("no answer in {} s", DEAD_AFTER.as_secs())]
+    Late,
+}
+
 /// A node, and what it answered.
 #[derive(Debug)]
-pub struct Asked {
+pub struct NodeReport {
     pub node: NodeView,
     pub client: Client,
     /// What it says of itself; why it does not answer otherwise.
-    pub view: Result<ClusterView, String>,
+    pub view: Result<ClusterView, Silence>,
 }
 
-impl Asked {
+impl NodeReport {
     /// A group, as this node sees it; nothing when it is not in it.
     pub fn group(&self, name: &str) -> Option<&GroupView> {
         self.view.as_ref().ok()?.groups.get(name)
@@ -69,7 +86,7 @@ impl Asked {
 }
 
 /// Whether a group is formed, as far as those who were asked know.
-pub fn is_formed(asked: &[Asked], group: &str) -> bool {
+pub fn is_formed(asked: &[NodeReport], group: &str) -> bool {
     asked.iter().any(|asked| asked.has_voters(group))
 }
 
@@ -86,20 +103,20 @@ impl Nodes {
     }
 
     /// Asks every node, all at once; gives them in the order of their ids. A dead one costs a second.
-    pub async fn ask(&self) -> Result<Vec<Asked>, Failed> {
+    pub async fn ask(&self) -> Result<Vec<NodeReport>, Failed> {
         let mut asking = Vec::new();
         for node in self.nodes.iter().cloned() {
             let client = client_of(&node.http, self.api_key.clone())?;
             asking.push(async move {
                 let view = look(&client).await;
-                Asked { node, client, view }
+                NodeReport { node, client, view }
             });
         }
         Ok(join_all(asking).await)
     }
 
     /// The leader of a group, waited for while there is none.
-    pub async fn leader(&self, group: &str) -> Result<Asked, Failed> {
+    pub async fn leader(&self, group: &str) -> Result<NodeReport, Failed> {
         let give_up = Instant::now() + LEADER_WITHIN;
         loop {
             let asked = self.ask().await?;
@@ -164,12 +181,12 @@ pub fn client_of(url: &str, api_key: Option<String>) -> Result<Client, Failed> {
 }
 
 /// What a node says of the cluster; why it does not otherwise.
-pub async fn look(client: &Client) -> Result<ClusterView, String> {
+pub async fn look(client: &Client) -> Result<ClusterView, Silence> {
     match tokio::time::timeout(DEAD_AFTER, client.cluster()).await {
         Ok(Ok(view)) => Ok(view),
-        Ok(Err(ClientError::Unavailable(unavailable))) => Err(unavailable.why().to_owned()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer in {} s", DEAD_AFTER.as_secs())),
+        Ok(Err(ClientError::Unavailable(unavailable))) => Err(Silence::Unavailable(unavailable)),
+        Ok(Err(error)) => Err(Silence::Call(error)),
+        Err(_) => Err(Silence::Late),
     }
 }
 

@@ -8,14 +8,14 @@ use ratequeue_api::client::Client;
 use ratequeue_api::cluster::{ClusterView, NodeView};
 
 use super::NODE_PATIENCE;
-use super::nodes::{FILE, Nodes, client_of, look};
+use super::nodes::{FILE, Nodes, Silence, client_of, look};
+use crate::cli::exit::{Exit, Failed};
 use crate::cli::{DEFAULT_URL, failed};
 use crate::config::ClusterFile;
-use crate::exit::{Exit, Failed};
 
 /// The file of a cluster, for commands that need what only a file says.
 #[derive(Debug, Args)]
-pub struct File {
+pub struct ClusterArgs {
     /// The file that describes the cluster
     #[arg(long, env = "RATEQUEUE_CLUSTER", value_name = "FILE")]
     pub cluster: PathBuf,
@@ -41,9 +41,9 @@ pub struct Place {
     api_key: Option<String>,
 }
 
-impl File {
+impl ClusterArgs {
     pub fn read(&self) -> Result<ClusterFile, Failed> {
-        ClusterFile::read(&self.cluster)
+        Ok(ClusterFile::read(&self.cluster)?)
     }
 
     /// The nodes of the file.
@@ -72,7 +72,7 @@ impl Place {
         let asking = given.urls().iter().map(async |url| {
             let view = match client_of(url, self.api_key.clone()) {
                 Ok(client) => look(&client).await,
-                Err(failed) => Err(failed.text),
+                Err(failed) => Err(Silence::NoClient(failed.text)),
             };
             (url.as_str(), view)
         });

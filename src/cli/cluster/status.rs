@@ -6,10 +6,10 @@ use clap::Args;
 use ratequeue_api::cluster::{ClusterView, GroupView, Role};
 use serde::Serialize;
 
-use super::{Asked, Nodes, Place};
+use super::{NodeReport, Nodes, Place};
+use crate::cli::exit::{Exit, Failed};
 use crate::cli::output::{NONE, cell, json, print, table};
 use crate::config::GLOBAL;
-use crate::exit::{Exit, Failed};
 
 /// Shows regions, groups, leaders, voters, lag; exits with 1 when a member is not healthy
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ struct NodeStatus<'a> {
     /// Whether the cluster counts it among its nodes.
     member: bool,
     healthy: bool,
-    error: Option<&'a str>,
+    error: Option<String>,
     view: Option<&'a ClusterView>,
 }
 
@@ -51,35 +51,35 @@ impl Status {
 }
 
 impl<'a> NodeStatus<'a> {
-    fn of(asked: &'a Asked, all: &[Asked]) -> Self {
+    fn of(asked: &'a NodeReport, all: &[NodeReport]) -> Self {
         Self {
             id: asked.node.id,
             region: &asked.node.region,
             http: &asked.node.http,
             member: is_member(asked, all),
             healthy: is_healthy(asked),
-            error: asked.view.as_ref().err().map(String::as_str),
+            error: asked.view.as_ref().err().map(ToString::to_string),
             view: asked.view.as_ref().ok(),
         }
     }
 }
 
 /// It answers, and knows the leaders of both its groups.
-fn is_healthy(asked: &Asked) -> bool {
+fn is_healthy(asked: &NodeReport) -> bool {
     [asked.own_group(), asked.group(GLOBAL)].into_iter().all(|group| group.is_some_and(|group| group.leader.is_some()))
 }
 
 /// The cluster counts it among its nodes, or there is no cluster yet. A file may have others: one that was removed, or that is
 /// to be added.
-fn is_member(asked: &Asked, all: &[Asked]) -> bool {
-    let formed: Vec<&Asked> = all.iter().filter(|other| other.has_voters(GLOBAL)).collect();
+fn is_member(asked: &NodeReport, all: &[NodeReport]) -> bool {
+    let formed: Vec<&NodeReport> = all.iter().filter(|other| other.has_voters(GLOBAL)).collect();
     formed.is_empty() || formed.iter().any(|other| other.knows(asked.node.id))
 }
 
 /// A row for each region.
-fn regions(nodes: &Nodes, all: &[Asked]) -> String {
+fn regions(nodes: &Nodes, all: &[NodeReport]) -> String {
     let row = |region: &str| {
-        let own: Vec<&Asked> =
+        let own: Vec<&NodeReport> =
             all.iter().filter(|asked| asked.node.region == region && is_member(asked, all)).collect();
         let up = own.iter().filter(|asked| asked.view.is_ok()).count();
         let leader = own.iter().find(|asked| asked.leads(region)).map(|asked| asked.node.id);
@@ -89,7 +89,7 @@ fn regions(nodes: &Nodes, all: &[Asked]) -> String {
             (up, Some(_)) if up < own.len() => "degraded",
             _ => "ok",
         };
-        let is_cut = |asked: &&Asked| {
+        let is_cut = |asked: &&NodeReport| {
             let view = asked.view.as_ref().ok().and_then(|view| view.regions.get(region));
             asked.node.region != region && view.is_some_and(|view| !view.reachable)
         };
@@ -108,7 +108,7 @@ fn regions(nodes: &Nodes, all: &[Asked]) -> String {
 }
 
 /// A row for each group, as the node sees it that has heard of the latest leader.
-fn groups(nodes: &Nodes, all: &[Asked]) -> String {
+fn groups(nodes: &Nodes, all: &[NodeReport]) -> String {
     let row = |name: &str| {
         let views = all.iter().filter_map(|asked| asked.group(name).map(|group| (asked.leads(name), group)));
         let view = views.max_by_key(|(leads, group)| (group.term, *leads)).map(|(_, group)| group);
@@ -131,7 +131,7 @@ fn ids(ids: &[u64]) -> String {
 }
 
 /// A row for each group of each node.
-fn members(nodes: &Nodes, all: &[Asked]) -> String {
+fn members(nodes: &Nodes, all: &[NodeReport]) -> String {
     let mut rows = Vec::new();
     for name in nodes.regions().into_iter().chain([GLOBAL]) {
         for asked in all.iter().filter(|asked| name == GLOBAL || asked.node.region == name) {
@@ -151,7 +151,7 @@ fn members(nodes: &Nodes, all: &[Asked]) -> String {
     table(&titles, &rows)
 }
 
-fn cells(name: &str, group: &GroupView, asked: &Asked, all: &[Asked]) -> [String; 8] {
+fn cells(name: &str, group: &GroupView, asked: &NodeReport, all: &[NodeReport]) -> [String; 8] {
     [
         if group.leader.is_some() { "ok" } else { "no leader" }.to_owned(),
         role(group.role).to_owned(),
@@ -169,8 +169,8 @@ fn no_cells(health: &str) -> [String; 8] {
 }
 
 /// Why nodes do not answer, below the tables.
-fn silent(all: &[Asked]) -> String {
-    let why = |asked: &Asked| {
+fn silent(all: &[NodeReport]) -> String {
+    let why = |asked: &NodeReport| {
         let why = asked.view.as_ref().err()?;
         Some(format!("node {} does not answer at {}: {why}\n", asked.node.id, asked.node.http))
     };
@@ -179,7 +179,7 @@ fn silent(all: &[Asked]) -> String {
 }
 
 /// Entries that a node lacks, as its leader knows; as it knows itself when no leader answers.
-fn lag(name: &str, asked: &Asked, all: &[Asked]) -> u64 {
+fn lag(name: &str, asked: &NodeReport, all: &[NodeReport]) -> u64 {
     let leader = all.iter().find(|other| other.leads(name)).and_then(|leader| leader.group(name));
     let follower = leader.and_then(|group| group.followers.get(&asked.node.id));
     follower.map(|follower| follower.lag).or(asked.group(name).map(|group| group.lag)).unwrap_or_default()

@@ -11,11 +11,11 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::process::{Child, Command};
 
-use super::{File, LOOK_PAUSE, Nodes, init};
+use super::{ClusterArgs, LOOK_PAUSE, Nodes, init};
+use crate::cli::exit::{Exit, Failed};
 use crate::cli::output::print;
 use crate::cli::signals::{Ending, Signals};
 use crate::config::ClusterFile;
-use crate::exit::{Exit, Failed};
 
 /// How long the processes are given to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ pub struct Up {
     #[arg(long, default_value = "ratequeue-cluster", value_name = "DIR")]
     data: PathBuf,
     #[command(flatten)]
-    file: File,
+    file: ClusterArgs,
 }
 
 impl Up {

@@ -8,9 +8,9 @@ use ratequeue_api::client::{Client, ClientError};
 
 use super::differences::{as_written, differences};
 use super::files;
+use crate::cli::exit::{Exit, Failed};
 use crate::cli::output::{Failures, print};
 use crate::cli::{Server, failed};
-use crate::exit::{Exit, Failed};
 
 /// Creates and changes resources as files say
 ///

@@ -3,9 +3,9 @@
 use clap::Args;
 
 use crate::cli::completions::resource_names;
+use crate::cli::exit::{Exit, Failed};
 use crate::cli::output::{Failures, print};
 use crate::cli::{Server, failed, resource_name};
-use crate::exit::{Exit, Failed};
 
 /// Deletes resources: waiting leases end, held ones are forgotten
 #[derive(Debug, Args)]

@@ -9,10 +9,25 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::differences::ADDED;
-use crate::exit::{Exit, Failed};
+use crate::cli::exit::{Exit, Failed};
 
 /// Entries that one folder may hold, whatever they are.
 const ENTRIES_MAX: usize = 10_000;
+
+/// Why a text is no file of resources.
+#[derive(Debug, thiserror::Error)]
+enum InvalidResources {
+    #[error(transparent)]
+    Toml(#[from] toml::de::Error),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("a resource in the list has no name")]
+    NoName,
+    #[error("{name}: {why}")]
+    Resource { name: String, why: serde_json::Error },
+    #[error("{0} is there twice")]
+    Twice(String),
+}
 
 /// A file of resources.
 #[derive(Debug, Deserialize)]
@@ -35,7 +50,7 @@ pub fn read(paths: &[PathBuf]) -> Result<BTreeMap<String, Resource>, Failed> {
                 if is_stdin { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(&file) };
             let text = text.map_err(|error| cannot(&file, error.to_string()))?;
 
-            for (name, resource) in parse(&text, is_json(&file, &text)).map_err(|why| cannot(&file, why))? {
+            for (name, resource) in parse(&text, is_json(&file, &text)).map_err(|why| cannot(&file, why.to_string()))? {
                 if resources.insert(name.clone(), resource).is_some() {
                     return Err(cannot(&file, format!("{name} is in another file too")));
                 }
@@ -85,33 +100,32 @@ fn is_json(file: &Path, text: &str) -> bool {
     text.starts_with('{') || list.is_some_and(|list| list.starts_with(['{', ']']))
 }
 
-fn parse(text: &str, is_json: bool) -> Result<BTreeMap<String, Resource>, String> {
+fn parse(text: &str, is_json: bool) -> Result<BTreeMap<String, Resource>, InvalidResources> {
     if !is_json {
-        return toml::from_str(text).map(|file: File| file.resources).map_err(|error| error.to_string());
+        return Ok(toml::from_str::<File>(text)?.resources);
     }
     let is_printed = |value: &Value| value.is_array() || value.get("name").is_some();
     match serde_json::from_str::<Value>(text) {
         Ok(value) if is_printed(&value) => printed(value),
         // With the line of what is wrong, and names that are there twice.
-        Ok(_) | Err(_) => {
-            serde_json::from_str(text).map(|file: File| file.resources).map_err(|error| error.to_string())
-        }
+        Ok(_) | Err(_) => Ok(serde_json::from_str::<File>(text)?.resources),
     }
 }
 
 /// One resource or a list of them, as `--json` prints them.
-fn printed(value: Value) -> Result<BTreeMap<String, Resource>, String> {
+fn printed(value: Value) -> Result<BTreeMap<String, Resource>, InvalidResources> {
     let items = if let Value::Array(items) = value { items } else { vec![value] };
     let mut resources = BTreeMap::new();
     for mut item in items {
-        let name = item.get("name").and_then(Value::as_str).ok_or("a resource in the list has no name")?.to_owned();
+        let name = item.get("name").and_then(Value::as_str).ok_or(InvalidResources::NoName)?.to_owned();
         if let Some(fields) = item.as_object_mut() {
             fields.retain(|field, _| !ADDED.contains(&field.as_str()));
         }
 
-        let resource = Resource::deserialize(item).map_err(|error| format!("{name}: {error}"))?;
+        let resource = Resource::deserialize(item);
+        let resource = resource.map_err(|why| InvalidResources::Resource { name: name.clone(), why })?;
         if resources.insert(name.clone(), resource).is_some() {
-            return Err(format!("{name} is there twice"));
+            return Err(InvalidResources::Twice(name));
         }
     }
     Ok(resources)

@@ -6,9 +6,9 @@ use ratequeue_api::{Limit, ResourceView};
 
 use super::{LIMIT_TITLES, limit_cells};
 use crate::cli::completions::resource_names;
+use crate::cli::exit::{Exit, Failed};
 use crate::cli::output::{cell, json, print, table};
 use crate::cli::{Server, duration, failed, resource_name};
-use crate::exit::{Exit, Failed};
 
 /// Shows all of a resource, and how it stands
 #[derive(Debug, Args)]

@@ -7,9 +7,9 @@ use ratequeue_api::ResourceView;
 use ratequeue_api::client::Client;
 
 use super::{LIMIT_TITLES, limit_cells};
+use crate::cli::exit::{Exit, Failed};
 use crate::cli::output::{json, print, table};
 use crate::cli::{Server, failed};
-use crate::exit::{Exit, Failed};
 
 /// Items on the pages that a list is read in.
 const PAGE_ITEMS: u64 = 500;

@@ -13,7 +13,7 @@ use ratequeue_api::resource::{Algorithm, Kind, TrueUp};
 
 use super::duration;
 use super::output::{NONE, cell};
-use crate::exit::{Exit, Failed};
+use crate::cli::exit::{Exit, Failed};
 
 pub use list::all;
 

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::config::FileError;
+
 /// How the process ends. 0 also after SIGTERM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -118,6 +120,12 @@ impl Failed {
     /// The same failure, with another exit code beside those of the command that `acquire` runs.
     pub fn beside_a_command(self) -> Self {
         Self { exit: self.exit.beside_a_command(), ..self }
+    }
+}
+
+impl From<FileError> for Failed {
+    fn from(error: FileError) -> Self {
+        Self::new(Exit::Usage, error.to_string())
     }
 }
 

@@ -8,20 +8,20 @@ pub struct Changes {
     /// What the change that this node carries out waits for.
     progress: Mutex<Option<String>>,
     /// Held while a request is checked and recorded, so that the next one sees the record.
-    pub(super) admitting: tokio::sync::Mutex<()>,
+    pub admitting: tokio::sync::Mutex<()>,
     /// Held while the leader of the global group takes a step, and while a member's address is replaced: both read a record of
     /// the book and write it anew.
-    pub(super) writing: tokio::sync::Mutex<()>,
+    pub writing: tokio::sync::Mutex<()>,
 }
 
 impl Changes {
     /// What the change that this node carries out waits for.
-    pub(super) fn progress(&self) -> Option<String> {
+    pub fn progress(&self) -> Option<String> {
         self.progress.lock().clone()
     }
 
     /// Shows what it waits for now.
-    pub(super) fn show(&self, progress: Option<String>) {
+    pub fn show(&self, progress: Option<String>) {
         let mut shown = self.progress.lock();
         if *shown == progress {
             return;

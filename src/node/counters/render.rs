@@ -10,8 +10,8 @@ use ratequeue_raft::Group;
 use super::activities::LISTED_MAX;
 use super::activity::{Counts, ratio, shown};
 use super::{Sources, Stats};
-use crate::aside::PIECE;
-use crate::regions::Regions;
+use crate::node::aside::PIECE;
+use crate::node::regions::Regions;
 
 /// Stands for all resources that are not listed. No resource can have this name.
 const OTHER: &str = "(other)";

@@ -22,6 +22,16 @@ const LINKS_PER_NODE: u64 = 10;
 /// Connections to the peer address that have not said yet who they are.
 const LINKS_UNKNOWN: u64 = 64;
 
+/// The process may open too few files for a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this process may open {limit} files, and a node needs {needed}: raise the limit (`ulimit -n`, or LimitNOFILE of its unit), best to 65536"
+)]
+pub struct TooFewFiles {
+    limit: u64,
+    needed: u64,
+}
+
 /// How the descriptors of the process are shared out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors {
@@ -35,12 +45,12 @@ impl Descriptors {
     /// Raises the limit of the process as far as it may, and shares it out for a node that has so many others.
     ///
     /// # Errors
-    /// A text for the person who started the node, when the limit is too low for one.
-    pub fn acquire(others: usize) -> Result<Self, String> {
+    /// When the limit is too low for one.
+    pub fn acquire(others: usize) -> Result<Self, TooFewFiles> {
         Self::share(raise(), others)
     }
 
-    fn share(limit: Option<u64>, others: usize) -> Result<Self, String> {
+    fn share(limit: Option<u64>, others: usize) -> Result<Self, TooFewFiles> {
         let others = u64::try_from(others).unwrap_or(u64::MAX);
         let links = if others == 0 { 0 } else { others.saturating_mul(LINKS_PER_NODE).saturating_add(LINKS_UNKNOWN) };
         let reserve = links.saturating_add(FILES).saturating_add(u64::from(SURPLUS)).saturating_add(1);
@@ -48,10 +58,7 @@ impl Descriptors {
         let connections = left.min(CONNECTIONS_MAX);
         if connections < CONNECTIONS_MIN {
             let needed = reserve.saturating_add(CONNECTIONS_MIN);
-            return Err(format!(
-                "this process may open {} files, and a node needs {needed}: raise the limit (`ulimit -n`, or LimitNOFILE of its unit), best to 65536",
-                limit.unwrap_or_default(),
-            ));
+            return Err(TooFewFiles { limit: limit.unwrap_or_default(), needed });
         }
         // It is at most CONNECTIONS_MAX.
         Ok(Self { limit, connections: u32::try_from(connections).unwrap_or(u32::MAX) })
@@ -89,7 +96,7 @@ mod tests {
     #[test]
     fn too_low_a_limit_says_what_is_needed() {
         assert_eq!(Descriptors::share(Some(113), 0).unwrap().connections, 16);
-        let text = Descriptors::share(Some(112), 0).unwrap_err();
+        let text = Descriptors::share(Some(112), 0).unwrap_err().to_string();
         assert!(text.contains("112 files") && text.contains("needs 113") && text.contains("ulimit -n"), "{text}");
     }
 }

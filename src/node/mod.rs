@@ -1,4 +1,26 @@
 //! A node: its identity, its two groups, and what it knows about itself and the others.
+//!
+//! ```text
+//!   member.rs       its part in a cluster: the group of its region, and the global one
+//!   peer_calls.rs   what nodes ask of each other, beside their groups
+//!   regions.rs      who is in which region, and whether it can be reached
+//!   catalog.rs      where a resource lives; claiming its name
+//!   counters/       what it remembers of what it did, and the metrics
+//!   aside.rs        reads that are long: one at a time, on a thread of their own
+//!   changes.rs      what it keeps of the changes of members in which it takes part
+//!   descriptors.rs  how many files and connections the process may have
+//!   ends.rs         why it does not start, or cannot go on
+//! ```
+
+pub mod aside;
+pub mod catalog;
+pub mod changes;
+pub mod counters;
+pub mod descriptors;
+mod ends;
+mod member;
+pub mod peer_calls;
+pub mod regions;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,19 +32,21 @@ use ratequeue_api::cluster::{Founding, NodeView};
 use ratequeue_limiter::LEVEL_MAX;
 use ratequeue_link::ListenAddress;
 use ratequeue_raft::{
-    Address, Calls, CheckpointPolicy, Group, GroupOptions, Health, LinkError, LinkOptions, NoTransport, NodeId, Peers,
-    Timing, Transport,
+    Address, Calls, CheckpointPolicy, Group, GroupOptions, LinkOptions, NoTransport, NodeId, Peers, Timing, Transport,
 };
-use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateError, StateOptions, StateStore};
+use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateOptions, StateStore};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OnceCell, watch};
 use tokio_util::context::TokioContext;
 
-use crate::aside::Aside;
+pub use ends::{Ended, ShutdownError, StartError};
+pub use member::Member;
+
 use crate::config::{ClusterFile, GLOBAL};
-use crate::ops::changes::Changes;
-use crate::regions::{Regions, address};
-use crate::stats::Stats;
+use aside::Aside;
+use changes::Changes;
+use counters::Stats;
+use regions::{Regions, address};
 
 /// A group of one has nobody to tell that it is there, and elects itself at once: it need not wake up for either.
 const ALONE: Timing = Timing {
@@ -60,46 +84,6 @@ enum Stage {
     Stopping,
 }
 
-/// Why a node does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data folder cannot be used.
-    #[error(transparent)]
-    Data(#[from] ratequeue_storage::OpenError),
-    /// The checkpoints cannot be opened.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The group cannot be opened.
-    #[error(transparent)]
-    Group(#[from] ratequeue_raft::OpenError),
-    /// The group cannot be formed.
-    #[error(transparent)]
-    Form(#[from] ratequeue_raft::FormError),
-    /// The other nodes cannot be listened for.
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    /// What the node founds its cluster with was written by another version.
-    #[error(
-        "founding.json cannot be read ({0}): start the version that wrote it, or give the node an empty data folder"
-    )]
-    Founding(serde_json::Error),
-    /// The region has no name that a group can have.
-    #[error(transparent)]
-    Name(#[from] ratequeue_storage::InvalidGroupName),
-}
-
-impl StartError {
-    /// True when the data folder is foreign, locked or damaged: starting again does not help.
-    pub fn is_about_data(&self) -> bool {
-        match self {
-            Self::Data(error) => error.needs_operator(),
-            Self::Group(error) => error.is_damaged(),
-            Self::Founding(_) => true,
-            Self::State(_) | Self::Form(_) | Self::Link(_) | Self::Name(_) => false,
-        }
-    }
-}
-
 /// A running node. It answers from its first start on; it decides once it is part of a cluster.
 #[derive(Debug)]
 pub struct Node {
@@ -117,19 +101,6 @@ pub struct Node {
     /// Told when the node became part of a cluster.
     joined: Notify,
     stage: watch::Sender<Stage>,
-}
-
-/// A node's part in its cluster.
-#[derive(Debug)]
-pub struct Member {
-    pub identity: Identity,
-    /// The group of the node's region.
-    pub region: Group,
-    /// The group that spans the regions: it has the global resources and the catalog.
-    pub global: Group,
-    pub regions: Arc<Regions>,
-    /// Its checkpoints could not be opened, and were moved aside.
-    pub moved_aside: bool,
 }
 
 /// The node is not part of a cluster yet.
@@ -176,6 +147,12 @@ impl Node {
     /// The nodes that this one founds its cluster with; nothing when it joins one.
     pub fn founding(&self) -> Option<Founding> {
         self.founding.lock().clone()
+    }
+
+    /// The same; nothing once the cluster is formed.
+    pub fn founds(&self) -> Option<Founding> {
+        let is_formed = self.member().is_some_and(|member| !member.global.members_applied().is_empty());
+        self.founding().filter(|_| !is_formed)
     }
 
     /// Keeps durably which nodes this one founds its cluster with, if it does.
@@ -354,8 +331,8 @@ impl Node {
     pub async fn failed(&self) -> Ended {
         let member = self.joined().await;
         tokio::select! {
-            why = failure(&member.region) => why,
-            why = failure(&member.global) => why,
+            ended = Ended::of(&member.region) => ended,
+            ended = Ended::of(&member.global) => ended,
         }
     }
 
@@ -379,9 +356,9 @@ impl Node {
     ///
     /// # Errors
     /// What went wrong on the way; it is stopped all the same.
-    pub async fn shutdown(&self) -> Result<(), String> {
+    pub async fn shutdown(&self) -> Result<(), ShutdownError> {
         let Some(member) = self.member.get() else { return Ok(()) };
-        let (region, global) = tokio::join!(member.region.shutdown(), member.global.shutdown());
+        let (region, global) = tokio::join!(shut_down(&member.region), shut_down(&member.global));
         if let Some(peers) = member.regions.peers() {
             peers.shutdown().await;
         }
@@ -389,38 +366,9 @@ impl Node {
     }
 }
 
-impl Member {
-    /// Both groups.
-    pub fn groups(&self) -> [&Group; 2] {
-        [&self.region, &self.global]
-    }
-
-    /// The URL of the node that leads a group, if this node knows it.
-    pub fn leader_url(&self, group: &Group) -> Option<String> {
-        self.regions.url_of(group.leader()?)
-    }
-}
-
-/// Why a node cannot go on.
-#[derive(Debug)]
-pub struct Ended {
-    pub why: String,
-    /// Only a newer version can.
-    pub is_outdated: bool,
-}
-
-async fn failure(group: &Group) -> Ended {
-    let mut health = group.health();
-    loop {
-        let ended = health.borrow_and_update().clone();
-        if let Some(why) = ended.failure() {
-            let is_outdated = matches!(ended, Health::Outdated(_));
-            return Ended { why: format!("group {}: {why}", group.name()), is_outdated };
-        }
-        if health.changed().await.is_err() {
-            return Ended { why: format!("group {} has ended", group.name()), is_outdated: false };
-        }
-    }
+async fn shut_down(group: &Group) -> Result<(), ShutdownError> {
+    let stopped = group.shutdown().await;
+    stopped.map_err(|why| ShutdownError { group: group.name().to_owned(), why })
 }
 
 /// Tells apart the folders that a node ever had: later ones are higher. The one use of the wall clock, by people's measure

@@ -28,11 +28,13 @@ pub struct Aside {
 }
 
 /// Why a read was not made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotRead {
     /// Too many others wait.
+    #[error("too many reads wait")]
     Busy,
     /// It has panicked.
+    #[error("the read failed")]
     Died,
 }
 

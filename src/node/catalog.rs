@@ -8,7 +8,7 @@ use ratequeue_limiter::{
 };
 use ratequeue_raft::{Group, SubmitError};
 
-use crate::node::Member;
+use super::member::Member;
 
 /// How long a claim without a resource counts as a creation that is under way, in microseconds of the global group's time.
 const CREATION_US: u64 = 10_000_000;

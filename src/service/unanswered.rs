@@ -10,12 +10,11 @@ use std::future::poll_fn;
 use std::pin::Pin;
 
 use ratequeue_limiter::{
-    Acquire, Attend, Call, Command, Detach, LEVEL_CALLERS, LeaseId, LeaseView, NO_CALL, Phase, Reply,
+    Acquire, Attend, Call, Command, Detach, Keepalive, LEVEL_CALLERS, LeaseId, LeaseView, NO_CALL, Phase, Reply,
 };
 use ratequeue_raft::{Applied, Group, Looked, SubmitError};
 
-use super::problem::Failure;
-use super::unexpected;
+use super::error::ServiceError;
 
 type Deciding = Pin<Box<dyn Future<Output = Result<Applied, SubmitError>> + Send>>;
 
@@ -82,16 +81,16 @@ impl Unanswered {
     ///
     /// # Errors
     /// When the group cannot be asked, or there is no such lease.
-    pub async fn attend(&mut self, lease: LeaseId) -> Result<(Option<LeaseView>, u64), Failure> {
+    pub async fn attend(&mut self, lease: LeaseId) -> Result<(Option<LeaseView>, u64), ServiceError> {
         self.stage = Stage::Lease(lease);
         if self.group.level() < LEVEL_CALLERS {
-            let index = super::acquire::keep_alive(&self.group, lease).await?;
+            let index = keep_alive(&self.group, lease).await?;
             return Ok((None, index));
         }
         let attend = Command::Attend(Attend { lease, call: self.call });
         let applied = self.group.submit_anywhere(attend).await?;
-        let reply = applied.outcome.map_err(|refusal| Failure::from(refusal).at(applied.index))?;
-        let Reply::Attended(view) = reply else { return Err(unexpected()) };
+        let reply = applied.outcome.map_err(|refusal| ServiceError::from(refusal).at(applied.index))?;
+        let Reply::Attended(view) = reply else { return Err(ServiceError::contradiction()) };
         Ok((Some(view), applied.index))
     }
 
@@ -106,10 +105,10 @@ impl Unanswered {
     ///
     /// # Errors
     /// When the group cannot be asked, or the lease is forgotten. It is not known to be held then.
-    pub async fn confirm(&mut self, lease: LeaseId) -> Result<LeaseView, Failure> {
+    pub async fn confirm(&mut self, lease: LeaseId) -> Result<LeaseView, ServiceError> {
         let looked = self.group.look(lease).await?;
         let has_to_claim = self.has_to_claim(&looked);
-        let view = looked.view.ok_or_else(Failure::lease_not_found)?;
+        let view = looked.view.ok_or_else(ServiceError::lease_not_found)?;
         if !has_to_claim {
             return Ok(view);
         }
@@ -149,6 +148,12 @@ impl Drop for Unanswered {
             leave(&group, lease, call, can_return).await;
         });
     }
+}
+
+/// Says through the log that somebody still asks for a waiting lease; gives the log index of that.
+async fn keep_alive(group: &Group, id: LeaseId) -> Result<u64, ServiceError> {
+    let keepalive = Command::Keepalive(Keepalive { leases: vec![id] });
+    Ok(group.submit_anywhere(keepalive).await?.index)
 }
 
 /// Says that the caller of a lease has gone. A group that does not know of callers lets its place end by itself, when nobody

@@ -17,7 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
+use bytes::Bytes;
 use metrics::{describe_histogram, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
@@ -29,7 +29,7 @@ use activities::{Activities, LISTED_MAX};
 use activity::{Counts, RECENT_S};
 pub use activity::{Recent, ratio};
 
-use crate::regions::Regions;
+use crate::node::regions::Regions;
 
 /// Upper bounds of the buckets of waiting times, in seconds.
 const WAIT_BUCKETS_S: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0];
