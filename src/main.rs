@@ -1,4 +1,4 @@
-//! RateQueue: a replicated rate limiter that is also a waiting line. The server and its command line.
+//! RateQueue: a replicated rate limiter that is also a queue. The server and its command line.
 //!
 //! ```text
 //!   config.rs   the file that describes a cluster

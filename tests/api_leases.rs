@@ -26,7 +26,7 @@ async fn node_with(limits: Value) -> Node {
     node
 }
 
-/// Starts a call that is held open, and returns once its lease is in line. `body` must make it wait.
+/// Starts a call that is held open, and returns once its lease is in the queue. `body` must make it wait.
 async fn open_call(client: &Client, mut body: Value) -> tokio::task::JoinHandle<Answer> {
     let before = client.stats("r").await["queue_depth"].as_u64().unwrap();
     if body["wait_ms"].is_null() {
@@ -36,7 +36,7 @@ async fn open_call(client: &Client, mut body: Value) -> tokio::task::JoinHandle<
         let client = client.clone();
         tokio::spawn(async move { client.acquire("r", body).await })
     };
-    eventually("the call is in line", || async {
+    eventually("the call is in the queue", || async {
         (client.stats("r").await["queue_depth"].as_u64().unwrap() > before).then_some(())
     })
     .await;

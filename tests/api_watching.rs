@@ -68,7 +68,7 @@ async fn stats_show_how_a_resource_stands() {
     client.waiting("r", json!({"load": 4})).await;
     client.release(&held.id()).await.is(200);
     client.acquire("r", json!({"load": 1})).await.problem(429, "limit-exceeded");
-    // Of the line the 3 was granted. A millionth of a unit has come back since, and does not show.
+    // Of the queue the 3 was granted. A millionth of a unit has come back since, and does not show.
     let stats = client.stats("r").await;
     assert_eq!([&stats["queue_depth"], &stats["queue_load"], &stats["held"]], [1, 4, 2]);
     let tpm = json!({"quota": 10, "used": 9, "remaining": 1, "utilization": 0.9});

@@ -85,7 +85,7 @@ async fn a_response_that_nobody_reads_ends() {
     node.client.get("/healthz").await.is(200);
 }
 
-/// Waits in line. A call for which there is no room yet is made again.
+/// Waits in the queue. A call for which there is no room yet is made again.
 async fn wait(client: Client) {
     let body = json!({"wait_ms": 60_000, "hold_ms": 30_000});
     loop {

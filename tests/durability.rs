@@ -1,4 +1,4 @@
-//! What was answered survives: SIGKILL in the middle of the work, SIGTERM with callers in line, a start in the same folder.
+//! What was answered survives: SIGKILL in the middle of the work, SIGTERM with callers in the queue, a start in the same folder.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod harness;
@@ -127,7 +127,7 @@ async fn two_hundred_callers_are_granted_in_order_while_the_node_is_killed() {
     let closed = gate.write().await;
     let (mut turns, mut seen) = (JoinSet::new(), Vec::new());
     for number in 0..CALLERS {
-        // Answered before the next one starts, so the order of the line is known.
+        // Answered before the next one starts, so the order of the queue is known.
         let place = node.client.keyed(ACQUIRE, &format!("caller-{number}"), body(0)).await;
         if number < SLOTS {
             place.is(200);
@@ -155,7 +155,7 @@ async fn two_hundred_callers_are_granted_in_order_while_the_node_is_killed() {
     check_overlap(&seen);
 }
 
-/// Fencing tokens rise in the order of the line.
+/// Fencing tokens rise in the order of the queue.
 fn check_order(turns: &mut [Turn]) {
     turns.sort_by_key(|turn| turn.caller);
     assert_eq!(turns.iter().map(|turn| turn.caller).collect::<Vec<_>>(), (0..CALLERS).collect::<Vec<_>>());
@@ -198,7 +198,7 @@ async fn a_killed_node_comes_back_with_leases_line_and_keys() {
             let again = keyed(format!("k{number}")).await;
             assert_eq!((again.id(), again.status), (lease.id(), if number < 2 * round + 2 { 200 } else { 202 }));
         }
-        // The held ones are held still, and give their slots to the head of the line.
+        // The held ones are held still, and give their slots to the head of the queue.
         for lease in &leases[2 * round..2 * round + 2] {
             assert_eq!(client.release(&lease.id()).await.is(200).str("state"), "released");
         }
@@ -282,7 +282,8 @@ async fn a_clean_stop_answers_the_waiting_and_keeps_their_places() {
                 tokio::spawn(async move { client.keyed(ACQUIRE, &format!("k{number}"), body(30_000)).await })
             })
             .collect();
-        eventually("all are in line", || async { (client.stats("r").await["queue_depth"] == 5).then_some(()) }).await;
+        eventually("all are in the queue", || async { (client.stats("r").await["queue_depth"] == 5).then_some(()) })
+            .await;
         let look = {
             let (client, id) = (client.clone(), ids(&client.leases("r", "waiting").await)[0].clone());
             tokio::spawn(async move { client.get(&format!("/v1/leases/{id}?wait_ms=30000")).await })

@@ -1,4 +1,4 @@
-//! Callers that die in line: nobody holds a slot for them.
+//! Callers that die in the queue: nobody holds a slot for them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod harness;
@@ -24,11 +24,12 @@ fn call(client: &Client, key: Option<&'static str>, body: Value) -> JoinHandle<A
     })
 }
 
-/// A call that waits in line, as the last one.
+/// A call that waits in the queue, as the last one.
 async fn in_line(client: &Client, key: Option<&'static str>) -> (JoinHandle<Answer>, String) {
     let before = client.leases("r", "waiting").await.len();
     let call = call(client, key, json!({"wait_ms": 60_000, "hold_ms": 30_000}));
-    let last = eventually("it is in line", || async { client.leases("r", "waiting").await.get(before).cloned() }).await;
+    let last =
+        eventually("it is in the queue", || async { client.leases("r", "waiting").await.get(before).cloned() }).await;
     (call, last["id"].as_str().unwrap().to_owned())
 }
 

@@ -1,4 +1,4 @@
-//! A place in line is kept for those who ask for it, and for nobody else.
+//! A place in the queue is kept for those who ask for it, and for nobody else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod harness;
@@ -21,11 +21,12 @@ fn attached(client: &Client, key: &str) -> JoinHandle<harness::Answer> {
     tokio::spawn(async move { client.keyed(ACQUIRE, &key, json!({"wait_ms": 60_000, "hold_ms": 30_000})).await })
 }
 
-/// Starts a call, and returns with it once it is the last in line.
+/// Starts a call, and returns with it once it is the last in the queue.
 async fn in_line(client: &Client, key: &str) -> (JoinHandle<harness::Answer>, String) {
     let before = client.leases("r", "waiting").await.len();
     let call = attached(client, key);
-    let last = eventually("it is in line", || async { client.leases("r", "waiting").await.get(before).cloned() }).await;
+    let last =
+        eventually("it is in the queue", || async { client.leases("r", "waiting").await.get(before).cloned() }).await;
     (call, last["id"].as_str().unwrap().to_owned())
 }
 

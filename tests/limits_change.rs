@@ -118,8 +118,10 @@ async fn raising_a_quota_grants_the_line_at_once() {
     for number in 0..20 {
         let waiting = client.clone();
         line.spawn(async move { waiting.acquire("r", json!({"wait_ms": 60_000})).await });
-        eventually("it is in line", || async { (client.stats("r").await["queue_depth"] == number + 1).then_some(()) })
-            .await;
+        eventually("it is in the queue", || async {
+            (client.stats("r").await["queue_depth"] == number + 1).then_some(())
+        })
+        .await;
     }
     let order = client.leases("r", "waiting").await;
     let index = set_quota(client, "slots", 20).await;
@@ -131,7 +133,7 @@ async fn raising_a_quota_grants_the_line_at_once() {
     }
     granted.sort_unstable_by_key(|(token, _)| *token);
     let first: Vec<&Value> = order.iter().take(15).map(|lease| &lease["id"]).collect();
-    assert_eq!(granted.iter().map(|(_, id)| id).collect::<Vec<_>>(), first, "in the order of the line");
+    assert_eq!(granted.iter().map(|(_, id)| id).collect::<Vec<_>>(), first, "in the order of the queue");
     let stats = client.stats("r").await;
     assert_eq!((&stats["held"], &stats["queue_depth"]), (&json!(20), &json!(5)));
     set_quota(client, "slots", 25).await;

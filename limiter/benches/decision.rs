@@ -195,7 +195,7 @@ fn three_limits() -> Group {
     )
 }
 
-/// One slot, and so many leases in line for it.
+/// One slot, and so many leases in the queue for it.
 fn waiting(count: u64) -> Group {
     let mut group = Group::new(1, &spec(&[("slots", concurrency(1))]));
     group.fill(count + 1);

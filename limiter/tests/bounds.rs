@@ -52,7 +52,7 @@ impl Group {
     }
 
     /// Acquires the requests of these numbers; the leases of those that are held.
-    fn hold(&mut self, numbers: std::ops::Range<u64>) -> Vec<LeaseId> {
+    fn ensure(&mut self, numbers: std::ops::Range<u64>) -> Vec<LeaseId> {
         let applied = self.apply(numbers.map(Self::acquire).collect());
         let held = applied.outcomes.iter().filter_map(|outcome| match outcome {
             Ok(Reply::Acquired(view)) => Some(view.id),
@@ -78,7 +78,7 @@ fn at_most_a_million_are_remembered() {
     let most = caps::REMEMBERED_MAX as u64;
     let mut group = Group::new();
     for batch in 0..=most / BATCH {
-        let leases = group.hold(batch * BATCH..(batch + 1) * BATCH);
+        let leases = group.ensure(batch * BATCH..(batch + 1) * BATCH);
         assert_eq!(leases.len() as u64, BATCH);
         group.release(leases);
         assert!(group.remembered() <= most);
@@ -86,10 +86,10 @@ fn at_most_a_million_are_remembered() {
     assert_eq!(group.remembered(), most);
     // The change that made the resource was the oldest.
     assert_eq!(group.state.forgotten_early(), BATCH + 1);
-    assert_eq!(group.hold(BATCH..BATCH + 1), [], "the request of a remembered lease is granted again");
-    let anew = group.hold(0..BATCH);
+    assert_eq!(group.ensure(BATCH..BATCH + 1), [], "the request of a remembered lease is granted again");
+    let anew = group.ensure(0..BATCH);
     assert_eq!(anew.len() as u64, BATCH, "the oldest were not forgotten");
-    let held = group.hold(most * 2..most * 2 + 2 * BATCH);
+    let held = group.ensure(most * 2..most * 2 + 2 * BATCH);
     assert_eq!(held.len() as u64, 2 * BATCH);
     group.now = LogTime(2_000_000);
     while group.state.next_due().is_some_and(|due| due <= group.now) {
@@ -138,7 +138,7 @@ fn the_oldest_large_leases_lose_their_metadata() {
 #[test]
 fn records_come_in_any_order() {
     let mut group = Group::new();
-    let mut leases = group.hold(0..500);
+    let mut leases = group.ensure(0..500);
     group.release(leases.split_off(250));
     let mut records: Vec<_> = group.state.to_records().collect();
     records.reverse();

@@ -191,10 +191,10 @@ impl Script {
                 if claims.is_empty() { "no claims".to_owned() } else { claims.join("\n") }
             }
             "show" => state.usage(&resource()?, self.stamp).map_or("none".to_owned(), |usage| print::usage(&usage)),
-            "line" | "held" => {
+            "queue" | "held" => {
                 let (name, resource) = (name, resource()?);
                 let views = match name {
-                    "line" => state.waiting(&resource, None, 100, self.stamp),
+                    "queue" => state.waiting(&resource, None, 100, self.stamp),
                     _ => state.held(&resource, None, 100, self.stamp),
                 };
                 let labels = views.iter().flatten().map(|view| self.labels.of(view.id));

@@ -15,8 +15,8 @@ mod twins;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use history::{History, Known};
-use naive::{Answer, Happens, Life, Model};
+use history::{History, KnownLease};
+use naive::{Answer, Happens, LeaseStage, Model};
 use ratequeue_limiter::{
     Applied, Blocked, EventKind, LeaseId, LeaseState, LogTime, Outcome, Phase, Refusal, Reply, State,
 };
@@ -46,7 +46,7 @@ const KINDS: [&str; 35] = [
     "waiting",
     "held",
     "limit exceeded",
-    "only the line",
+    "only the queue",
     "queue full",
     "wait timeout",
     "load exceeds",
@@ -84,7 +84,7 @@ fn kind_of(answer: &Answer) -> &'static str {
     match answer {
         Answer::Waiting(_) => "waiting",
         Answer::Held(_) => "held",
-        Answer::LimitExceeded(by) if by == &["line"] => "only the line",
+        Answer::LimitExceeded(by) if by == &["queue"] => "only the queue",
         Answer::LimitExceeded(_) => "limit exceeded",
         Answer::QueueFull(_) => "queue full",
         Answer::WaitTimeout => "wait timeout",
@@ -115,16 +115,16 @@ fn kind_of_event(what: Happens) -> &'static str {
     match what {
         Happens::Queued => "is queued",
         Happens::Granted => "is granted",
-        Happens::Ends(Life::Released) => "is released",
-        Happens::Ends(Life::Expired) => "is expired",
-        Happens::Ends(Life::Cancelled) => "is cancelled",
-        Happens::Ends(Life::TimedOut) => "is timed out",
-        Happens::Ends(Life::Lapsed) => "is lapsed",
-        Happens::Ends(Life::Rejected | Life::Waiting | Life::Held) => "is rejected",
+        Happens::Ends(LeaseStage::Released) => "is released",
+        Happens::Ends(LeaseStage::Expired) => "is expired",
+        Happens::Ends(LeaseStage::Cancelled) => "is cancelled",
+        Happens::Ends(LeaseStage::TimedOut) => "is timed out",
+        Happens::Ends(LeaseStage::Lapsed) => "is lapsed",
+        Happens::Ends(LeaseStage::Rejected | LeaseStage::Waiting | LeaseStage::Held) => "is rejected",
     }
 }
 
-fn hold(holds: bool, text: impl FnOnce() -> String) -> Result<(), String> {
+fn ensure(holds: bool, text: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(text()) }
 }
 
@@ -168,14 +168,14 @@ impl Run {
         let applied = self.state.apply(self.index, stamp, commands.clone());
         if let Some(twins) = &mut self.twins {
             let other = twins.apply(stamp, commands)?;
-            hold(other == applied, || format!("a twin answers {other:?}, not {applied:?}"))?;
-            hold(twins.state.digest() == self.state.digest(), || "a twin has another digest".to_owned())?;
+            ensure(other == applied, || format!("a twin answers {other:?}, not {applied:?}"))?;
+            ensure(twins.state.digest() == self.state.digest(), || "a twin has another digest".to_owned())?;
         }
         self.model.begin(stamp.0);
         let answers: Vec<_> = step.commands.iter().map(|command| self.model.decide(command)).collect();
         let forgotten = if self.model.level > 1 { 1_000 } else { 64 };
         self.model.end(forgotten + applied.events.len());
-        hold(self.state.now() == now.max(stamp), || format!("now is {}", self.state.now()))?;
+        ensure(self.state.now() == now.max(stamp), || format!("now is {}", self.state.now()))?;
         for ((command, answer), outcome) in step.commands.iter().zip(&answers).zip(&applied.outcomes) {
             self.compare(answer, outcome).map_err(|error| format!("{command:?}: {error}"))?;
         }
@@ -190,9 +190,9 @@ impl Run {
         self.state.check().map_err(|broken| broken.to_string())?;
         let now = self.state.now();
         let next = self.state.next_due();
-        hold(next.is_none_or(|at| at > now), || format!("work is left over: due {next:?}, now {now}"))?;
+        ensure(next.is_none_or(|at| at > now), || format!("work is left over: due {next:?}, now {now}"))?;
         let punctual = step.advance == Advance::Due(0) && due.is_some();
-        hold(!punctual || !applied.events.is_empty(), || format!("nothing happened at the due time {due:?}"))
+        ensure(!punctual || !applied.events.is_empty(), || format!("nothing happened at the due time {due:?}"))
     }
 
     /// The leases that requests stand for now; of those forgotten too, which must not be found.
@@ -202,10 +202,10 @@ impl Run {
 
     fn reload(&mut self) -> Result<(), String> {
         let mut rebuilt = State::from_records(self.state.to_records()).map_err(|bad| bad.to_string())?;
-        hold(rebuilt.digest() == self.state.digest(), || "the rebuilt state has another digest".to_owned())?;
-        hold(rebuilt.bytes() == self.state.bytes(), || "the rebuilt state has another size".to_owned())?;
-        hold(rebuilt.next_due() == self.state.next_due(), || "the rebuilt state has another next_due".to_owned())?;
-        hold(rebuilt.records() == self.state.records(), || "the rebuilt state has other records".to_owned())?;
+        ensure(rebuilt.digest() == self.state.digest(), || "the rebuilt state has another digest".to_owned())?;
+        ensure(rebuilt.bytes() == self.state.bytes(), || "the rebuilt state has another size".to_owned())?;
+        ensure(rebuilt.next_due() == self.state.next_due(), || "the rebuilt state has another next_due".to_owned())?;
+        ensure(rebuilt.records() == self.state.records(), || "the rebuilt state has other records".to_owned())?;
         self.state = rebuilt;
         Ok(())
     }
@@ -213,10 +213,10 @@ impl Run {
     /// The same lease of both, also when it is new.
     fn same_lease(&mut self, lease: usize, id: LeaseId) -> Result<(), String> {
         if lease == self.ids.len() {
-            hold(!self.ids.contains(&id), || format!("{id} was given out twice"))?;
+            ensure(!self.ids.contains(&id), || format!("{id} was given out twice"))?;
             self.ids.push(id);
         }
-        hold(self.ids.get(lease) == Some(&id), || format!("lease {lease} is {:?}, not {id}", self.ids.get(lease)))
+        ensure(self.ids.get(lease) == Some(&id), || format!("lease {lease} is {:?}, not {id}", self.ids.get(lease)))
     }
 
     fn compare(&mut self, answer: &Answer, outcome: &Outcome) -> Result<(), String> {
@@ -253,7 +253,7 @@ impl Run {
             (answer, Err(refusal)) => *answer == refused(refusal)?,
             _ => false,
         };
-        hold(fits, || format!("should be {answer:?}, is {outcome:?}"))
+        ensure(fits, || format!("should be {answer:?}, is {outcome:?}"))
     }
 
     /// What happened to the leases of each resource, in order.
@@ -270,7 +270,7 @@ impl Run {
                     EventKind::Refused { .. } | EventKind::LimitsChanged { .. } | EventKind::Deleted => None,
                 })
                 .collect();
-            hold(mine == theirs, || format!("in {name} should happen {mine:?}, but {theirs:?}"))?;
+            ensure(mine == theirs, || format!("in {name} should happen {mine:?}, but {theirs:?}"))?;
         }
         Ok(())
     }
@@ -278,7 +278,7 @@ impl Run {
     fn check_history(&mut self, applied: &Applied) -> Result<(), String> {
         let known = |id: LeaseId| {
             let lease = &self.model.leases[self.ids.iter().position(|other| *other == id).unwrap()];
-            Known {
+            KnownLease {
                 priority: lease.acquire.priority,
                 deadline: LogTime(lease.deadline),
                 until: LogTime(lease.until),
@@ -302,7 +302,7 @@ impl Run {
                 let (key, _) = self.model.resources[id].limits.get_key_value(limit.name.as_str()).ok_or("no limit")?;
                 let excess = self.excess.entry((id, key)).or_insert(0);
                 let most = limit.quota.max(if changed { u64::MAX } else { *excess });
-                hold(limit.used <= most, || format!("{} holds {} of {}", limit.name, limit.used, limit.quota))?;
+                ensure(limit.used <= most, || format!("{} holds {} of {}", limit.name, limit.used, limit.quota))?;
                 *excess = limit.used;
             }
         }
@@ -313,17 +313,17 @@ impl Run {
         let now = self.state.now();
         for (lease, id) in self.model.leases.iter().zip(&self.ids) {
             let Some(view) = self.state.lease(*id, now) else {
-                hold(lease.forgotten, || format!("{id} is forgotten, but {lease:?}"))?;
+                ensure(lease.forgotten, || format!("{id} is forgotten, but {lease:?}"))?;
                 continue;
             };
             let same = !lease.forgotten && lease.life == life(view.state());
-            hold(same, || format!("{id} is {:?}, but should be {:?}", view.state(), lease.life))?;
+            ensure(same, || format!("{id} is {:?}, but should be {:?}", view.state(), lease.life))?;
             let timer = match &view.phase {
                 Phase::Waiting(place) => place.waits_until.0 == lease.until && place.retry_after_ms >= 1,
                 Phase::Held(grant) => grant.deadline.0 == lease.deadline,
                 Phase::Ended(_) => true,
             };
-            hold(timer, || format!("{id} has other times than {lease:?}: {:?}", view.phase))?;
+            ensure(timer, || format!("{id} has other times than {lease:?}: {:?}", view.phase))?;
         }
         (0..self.model.resources.len()).try_for_each(|id| self.check_resource(id))
     }
@@ -342,35 +342,35 @@ impl Run {
                 Kind::Window | Kind::Bucket => 0,
             };
             let used = tracked.used(held, now.0);
-            hold(limit.used == used, || format!("{} uses {}, should be {used}", limit.name, limit.used))?;
+            ensure(limit.used == used, || format!("{} uses {}, should be {used}", limit.name, limit.used))?;
         }
-        let line: Vec<_> = self.model.line(id).into_iter().map(|lease| self.ids[lease]).collect();
+        let queue: Vec<_> = self.model.queue(id).into_iter().map(|lease| self.ids[lease]).collect();
         let views = self.state.waiting(&name, None, 1000, now).ok_or("the resource is gone")?;
-        hold(views.iter().map(|view| view.id).eq(line.iter().copied()), || format!("the line is not {line:?}"))?;
+        ensure(views.iter().map(|view| view.id).eq(queue.iter().copied()), || format!("the queue is not {queue:?}"))?;
         for (view, position) in views.iter().zip(1..) {
             let right = matches!(&view.phase, Phase::Waiting(place) if place.position == position);
-            hold(right, || format!("{} is not at place {position}", view.id))?;
+            ensure(right, || format!("{} is not at place {position}", view.id))?;
         }
         Ok(())
     }
 }
 
-fn life(state: LeaseState) -> Life {
+fn life(state: LeaseState) -> LeaseStage {
     match state {
-        LeaseState::Waiting => Life::Waiting,
-        LeaseState::Held => Life::Held,
-        LeaseState::Released => Life::Released,
-        LeaseState::Expired => Life::Expired,
-        LeaseState::Cancelled => Life::Cancelled,
-        LeaseState::TimedOut => Life::TimedOut,
-        LeaseState::Rejected => Life::Rejected,
-        LeaseState::Lapsed => Life::Lapsed,
+        LeaseState::Waiting => LeaseStage::Waiting,
+        LeaseState::Held => LeaseStage::Held,
+        LeaseState::Released => LeaseStage::Released,
+        LeaseState::Expired => LeaseStage::Expired,
+        LeaseState::Cancelled => LeaseStage::Cancelled,
+        LeaseState::TimedOut => LeaseStage::TimedOut,
+        LeaseState::Rejected => LeaseStage::Rejected,
+        LeaseState::Lapsed => LeaseStage::Lapsed,
     }
 }
 
 fn violated(blocked: &Blocked) -> Result<Vec<String>, String> {
-    hold(blocked.retry_after_ms >= 1, || "come back at once?".to_owned())?;
-    Ok(blocked.violated.iter().map(|name| name.as_ref().map_or("line".to_owned(), ToString::to_string)).collect())
+    ensure(blocked.retry_after_ms >= 1, || "come back at once?".to_owned())?;
+    Ok(blocked.violated.iter().map(|name| name.as_ref().map_or("queue".to_owned(), ToString::to_string)).collect())
 }
 
 fn refused(refusal: &Refusal) -> Result<Answer, String> {

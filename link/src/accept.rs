@@ -1,4 +1,4 @@
-//! The listening side: accepts connections, has them greet within bounds, serves them.
+//! The listening side: accepts connections, has each shake hands within bounds, serves it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::caps;
-use super::handshake::{Greeted, HandshakeError, welcome};
+use super::handshake::{Greeted, HandshakeError, server_handshake};
 use super::listen::Listeners;
 use super::shared::Shared;
 use super::{serve, stream};
@@ -43,7 +43,7 @@ async fn connection(shared: Arc<Shared>, tcp: TcpStream, from: SocketAddr, place
         biased;
         () = shared.stop.cancelled() => return,
         () = place.evicted.cancelled() => Err(HandshakeError::TimedOut),
-        greeted = greet(&shared, tcp) => greeted,
+        greeted = handshake(&shared, tcp) => greeted,
     };
     drop(place);
     match greeted {
@@ -54,8 +54,8 @@ async fn connection(shared: Arc<Shared>, tcp: TcpStream, from: SocketAddr, place
     }
 }
 
-async fn greet(shared: &Shared, tcp: TcpStream) -> Result<Greeted, HandshakeError> {
-    let greeted = async { welcome(stream::secure(tcp).await?, &shared.me, &shared.known).await };
+async fn handshake(shared: &Shared, tcp: TcpStream) -> Result<Greeted, HandshakeError> {
+    let greeted = async { server_handshake(stream::secure(tcp).await?, &shared.me, &shared.known).await };
     timeout(caps::HANDSHAKE_TIME_MAX, greeted).await.map_err(|_| HandshakeError::TimedOut)?
 }
 

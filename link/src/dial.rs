@@ -13,7 +13,7 @@ use tracing::debug;
 use super::error::{CallError, ProbeError};
 use super::frame::{Batch, Frame, FrameError, FrameReader, Kind};
 use super::greeting::cut;
-use super::handshake::{Greeted, HandshakeError, greet, probe as probe_handshake};
+use super::handshake::{Greeted, HandshakeError, client_handshake, probe as probe_handshake};
 use super::lane::Lane;
 use super::queue::{CallQueue, Outgoing};
 use super::shared::{Peer, Shared};
@@ -77,7 +77,7 @@ fn backoff(failures: u32) -> Duration {
 
 /// Tries the addresses of the peer, until one of them greets as the peer.
 async fn connect(shared: &Shared, peer: &Peer, lane: Lane) -> Result<(Greeted, CancellationToken), HandshakeError> {
-    let greet_at = |halves| greet(halves, &shared.me, peer.node, lane, &shared.known);
+    let greet_at = |halves| client_handshake(halves, &shared.me, peer.node, lane, &shared.known);
     let (greeted, current) = first_that_greets(&peer.address, greet_at).await?;
     let Greeted { peer: said, .. } = &greeted;
     *peer.met.lock() = Some(PeerInfo { incarnation: said.incarnation, feature_level: said.feature_level });

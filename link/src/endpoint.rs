@@ -14,11 +14,11 @@ use tokio_util::task::TaskTracker;
 
 use super::error::{CallError, LinkError, Lost, NotSent, ProbeError};
 use super::frame::body_bytes_max;
-use super::handshake::Me;
-use super::known::Known;
+use super::handshake::LocalNode;
 use super::lane::{EachLane, Lane};
 use super::listen::ListenAddress;
 use super::queue::{CallQueue, Entered};
+use super::registry::PeerRegistry;
 use super::shared::{Peer, Shared};
 use super::status::PeerStatus;
 use super::warn::Warnings;
@@ -62,9 +62,9 @@ impl Link {
         let address = listeners.address();
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
-            me: Me { cluster, node, incarnation, feature_level },
+            me: LocalNode { cluster, node, incarnation, feature_level },
             service,
-            known: Arc::new(Known::new(stop.clone())),
+            known: Arc::new(PeerRegistry::new(stop.clone())),
             stop: stop.clone(),
             peers: RwLock::default(),
             tasks: TaskTracker::new(),
@@ -108,7 +108,7 @@ impl Link {
         }
     }
 
-    /// Calls `to`, within `timeout` (at most [`caps::CALL_TIME_MAX`]). The request is in line when this returns, not only
+    /// Calls `to`, within `timeout` (at most [`caps::CALL_TIME_MAX`]). The request is queued when this returns, not only
     /// when the future is polled: calls of one lane reach the peer's service in the order in which they were made, as
     /// long as the connection lasts. Dropping the future cancels the call, here and at the peer.
     ///

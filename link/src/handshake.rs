@@ -20,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 use super::caps;
 use super::frame::{self, FrameReader, Frames};
 use super::greeting::{Greeting, Message, Refusal, RefusalCode, WIRE_MAX, WIRE_MIN, decode, encode};
-use super::known::Known;
 use super::lane::Lane;
+use super::registry::PeerRegistry;
 use super::stream::{Sink, Source};
 
 /// Who this node is.
 #[derive(Debug, Clone)]
-pub(crate) struct Me {
+pub(crate) struct LocalNode {
     pub(crate) cluster: String,
     pub(crate) node: u64,
     pub(crate) incarnation: u64,
@@ -68,12 +68,12 @@ pub(crate) enum HandshakeError {
 }
 
 /// Greets the node that was dialled. The token is cancelled when a newer incarnation of that node appears.
-pub(crate) async fn greet(
+pub(crate) async fn client_handshake(
     halves: (Source, Sink),
-    me: &Me,
+    me: &LocalNode,
     to: u64,
     lane: Lane,
-    known: &Known,
+    known: &PeerRegistry,
 ) -> Result<(Greeted, CancellationToken), HandshakeError> {
     let (source, mut sink) = halves;
     let mut frames = frame::frames(source, caps::HANDSHAKE_BYTES_MAX);
@@ -93,7 +93,7 @@ pub(crate) async fn greet(
 
 /// Looks whether the node that was dialled is the one that is meant, and goes away. It never confirms, so the other side
 /// admits no connection, and those that the two have are not touched.
-pub(crate) async fn probe(halves: (Source, Sink), me: &Me, to: u64) -> Result<(), HandshakeError> {
+pub(crate) async fn probe(halves: (Source, Sink), me: &LocalNode, to: u64) -> Result<(), HandshakeError> {
     let (source, mut sink) = halves;
     let mut frames = frame::frames(source, caps::HANDSHAKE_BYTES_MAX);
     hello(&mut frames, &mut sink, me, to, Lane::Control, rand::random()).await.map(drop)
@@ -103,7 +103,7 @@ pub(crate) async fn probe(halves: (Source, Sink), me: &Me, to: u64) -> Result<()
 async fn hello(
     frames: &mut Frames<Source>,
     sink: &mut Sink,
-    me: &Me,
+    me: &LocalNode,
     to: u64,
     lane: Lane,
     session: u64,
@@ -123,7 +123,11 @@ async fn hello(
 }
 
 /// Receives the greeting of a node that dialled us. The caller is only believed once this returns.
-pub(crate) async fn welcome(halves: (Source, Sink), me: &Me, known: &Known) -> Result<Greeted, HandshakeError> {
+pub(crate) async fn server_handshake(
+    halves: (Source, Sink),
+    me: &LocalNode,
+    known: &PeerRegistry,
+) -> Result<Greeted, HandshakeError> {
     let (source, mut sink) = halves;
     let mut frames = frame::frames(source, caps::HANDSHAKE_BYTES_MAX);
     let verdict = match receive(&mut frames, &mut sink).await? {
@@ -152,7 +156,7 @@ pub(crate) async fn welcome(halves: (Source, Sink), me: &Me, known: &Known) -> R
     Ok(Greeted { reader, sink, session: peer.session, lane, peer, rtt: Duration::ZERO, serial })
 }
 
-fn greeting(me: &Me, to: u64, lane: u8, session: u64, echo: u64, wire: (u16, u16)) -> Greeting {
+fn greeting(me: &LocalNode, to: u64, lane: u8, session: u64, echo: u64, wire: (u16, u16)) -> Greeting {
     let (wire_min, wire_max) = wire;
     Greeting {
         wire_min,
@@ -190,7 +194,7 @@ async fn refuse(sink: &mut Sink, refusal: Refusal) -> HandshakeError {
     }
 }
 
-fn check_hello(me: &Me, peer: &Greeting) -> Result<Lane, Refusal> {
+fn check_hello(me: &LocalNode, peer: &Greeting) -> Result<Lane, Refusal> {
     check_cluster(me, peer)?;
     if peer.to != me.node {
         let reason = format!("wrong node at this address: this is node {}, not {}", me.node, peer.to);
@@ -204,7 +208,7 @@ fn check_hello(me: &Me, peer: &Greeting) -> Result<Lane, Refusal> {
     Lane::from_code(peer.lane).ok_or_else(unknown)
 }
 
-fn check_welcome(me: &Me, to: u64, lane: Lane, session: u64, peer: &Greeting) -> Result<(), Refusal> {
+fn check_welcome(me: &LocalNode, to: u64, lane: Lane, session: u64, peer: &Greeting) -> Result<(), Refusal> {
     check_cluster(me, peer)?;
     if peer.from != to || peer.to != me.node {
         let reason = format!("node {} welcomes node {}, but {} called {to}", peer.from, peer.to, me.node);
@@ -216,7 +220,7 @@ fn check_welcome(me: &Me, to: u64, lane: Lane, session: u64, peer: &Greeting) ->
     Ok(())
 }
 
-fn check_cluster(me: &Me, peer: &Greeting) -> Result<(), Refusal> {
+fn check_cluster(me: &LocalNode, peer: &Greeting) -> Result<(), Refusal> {
     if peer.cluster == me.cluster {
         return Ok(());
     }

@@ -15,9 +15,9 @@ use super::caps;
 use super::frame::{Batch, Frame, FrameError, FrameReader, Kind, body_bytes_max, split_request};
 use super::greeting::cut;
 use super::handshake::Greeted;
-use super::known::Admission;
 use super::lane::Lane;
 use super::outbox::{Answer, Outbox};
+use super::registry::Admission;
 use super::stream::{Sink, Source};
 use super::{NodeId, Service};
 

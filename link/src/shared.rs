@@ -12,19 +12,19 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::error::{Lost, NotSent};
-use super::handshake::Me;
-use super::known::Known;
+use super::handshake::LocalNode;
 use super::lane::{EachLane, Lane};
 use super::queue::CallQueue;
+use super::registry::PeerRegistry;
 use super::status::PeerInfo;
 use super::warn::Warnings;
 use super::{NodeId, Service};
 
 /// What the tasks of a link share.
 pub(crate) struct Shared {
-    pub(crate) me: Me,
+    pub(crate) me: LocalNode,
     pub(crate) service: Arc<dyn Service>,
-    pub(crate) known: Arc<Known>,
+    pub(crate) known: Arc<PeerRegistry>,
     /// Parent of every other token.
     pub(crate) stop: CancellationToken,
     pub(crate) peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,

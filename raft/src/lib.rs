@@ -2,7 +2,7 @@
 //!
 //! # Model
 //! A [`Group`] is one Raft group as seen from one of its nodes: a log that a majority agrees on, and the limiter's `State`
-//! that the log adds up to. Commands go in by [`Group::submit`] and come out as outcomes once they are durable on a majority
+//! that the log adds up to. Commands go in by [`Group::submit_local`] and come out as outcomes once they are durable on a majority
 //! and applied here. Everything else (ticks, keepalives, checkpoints, purging, elections) it does by itself.
 //!
 //! ```text

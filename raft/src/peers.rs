@@ -193,7 +193,7 @@ fn request(kind: u8, number: Option<u64>, frame: &Bytes) -> Bytes {
 }
 
 impl Shared {
-    /// The request is in line when this returns.
+    /// The request is queued when this returns.
     fn call(
         &self,
         to: &Target,

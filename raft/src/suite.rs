@@ -172,14 +172,14 @@ async fn a_log_that_cannot_be_written_ends_the_group_and_says_so() {
     };
     let group = Group::open(options).await.unwrap();
     group.form(BTreeMap::from([(1, Address::default())])).await.unwrap();
-    while group.submit(Command::Tick).await.is_err() {
+    while group.submit_local(Command::Tick).await.is_err() {
         tokio::task::yield_now().await;
     }
     group.close_log();
-    assert_eq!(group.submit(Command::Tick).await, Err(SubmitError::UnknownOutcome));
+    assert_eq!(group.submit_local(Command::Tick).await, Err(SubmitError::UnknownOutcome));
     let mut health = group.health();
     let failed = health.wait_for(|health| matches!(health, Health::Failed(_)));
     assert!(tokio::time::timeout(Duration::from_secs(10), failed).await.is_ok());
-    assert_eq!(group.submit(Command::Tick).await, Err(SubmitError::ShuttingDown));
+    assert_eq!(group.submit_local(Command::Tick).await, Err(SubmitError::ShuttingDown));
     assert!(group.shutdown().await.is_err());
 }

@@ -13,19 +13,19 @@ use ratequeue_raft::{FormError, Health, NodeRole, SubmitError, Woken};
 async fn acquires_waits_releases_and_grants() {
     let dir = tempfile::tempdir().unwrap();
     let group = open_alone(dir.path()).await;
-    assert!(matches!(group.submit(put("api", 1)).await.unwrap().outcome, Ok(Reply::Put { created: true, .. })));
+    assert!(matches!(group.submit_local(put("api", 1)).await.unwrap().outcome, Ok(Reply::Put { created: true, .. })));
     let mut events = group.events();
     let first = acquired(&group, acquire("api", "a")).await;
     let second = acquired(&group, acquire("api", "b")).await;
     assert!(is_held(&first) && !is_held(&second));
 
     let mut attachment = group.attach(second.id, 0);
-    let released = group.submit(release(first.id)).await.unwrap();
+    let released = group.submit_local(release(first.id)).await.unwrap();
     assert!(matches!(released.outcome, Ok(Reply::Released(_))));
     assert_eq!(soon("woken", attachment.ended_waiting()).await, Woken::NoLongerWaiting);
     assert!(is_held(&lease(&group, second.id).unwrap()));
 
-    group.linearize().await.unwrap();
+    group.read_barrier_local().await.unwrap();
     let status = group.status();
     assert_eq!((status.role, status.leader, status.voters.len()), (NodeRole::Leader, Some(1), 1));
     assert!(status.applied >= Some(released.index));
@@ -37,14 +37,14 @@ async fn acquires_waits_releases_and_grants() {
     assert_eq!(granted, [first.id, second.id]);
     group.shutdown().await.unwrap();
     assert_eq!(*group.health().borrow(), Health::Stopped);
-    assert_eq!(group.submit(release(second.id)).await, Err(SubmitError::ShuttingDown));
+    assert_eq!(group.submit_local(release(second.id)).await, Err(SubmitError::ShuttingDown));
 }
 
 #[tokio::test]
 async fn all_calls_of_one_lease_wake_and_a_late_one_does_not_sleep() {
     let dir = tempfile::tempdir().unwrap();
     let group = open_alone(dir.path()).await;
-    group.submit(put("api", 1)).await.unwrap().outcome.unwrap();
+    group.submit_local(put("api", 1)).await.unwrap().outcome.unwrap();
     let held = acquired(&group, acquire("api", "a")).await;
     let waiting = acquired(&group, acquire("api", "b")).await;
     let other = acquired(&group, acquire("api", "c")).await;
@@ -55,7 +55,7 @@ async fn all_calls_of_one_lease_wake_and_a_late_one_does_not_sleep() {
     }
     let mut still = group.attach(other.id, 0);
     tokio::task::yield_now().await;
-    group.submit(release(held.id)).await.unwrap().outcome.unwrap();
+    group.submit_local(release(held.id)).await.unwrap().outcome.unwrap();
     for task in tasks {
         assert_eq!(soon("woken", task).await.unwrap(), Woken::NoLongerWaiting);
     }
@@ -78,9 +78,9 @@ async fn a_kill_loses_nothing_that_was_acknowledged() {
     for life in 0..3 {
         let group = open_alone(dir.path()).await;
         if life == 0 {
-            group.submit(put("api", 5)).await.unwrap().outcome.unwrap();
+            group.submit_local(put("api", 5)).await.unwrap().outcome.unwrap();
         } else {
-            group.linearize().await.unwrap();
+            group.read_barrier_local().await.unwrap();
             assert_eq!(group.digest().await.1, digest);
         }
         for id in &held {
@@ -107,7 +107,7 @@ async fn a_kill_loses_nothing_that_was_acknowledged() {
 async fn a_clean_stop_leaves_a_checkpoint_that_the_next_start_uses() {
     let dir = tempfile::tempdir().unwrap();
     let group = open_alone(dir.path()).await;
-    group.submit(put("api", 1)).await.unwrap().outcome.unwrap();
+    group.submit_local(put("api", 1)).await.unwrap().outcome.unwrap();
     let held = acquired(&group, acquire("api", "a")).await;
     let digest = group.digest().await;
     group.shutdown().await.unwrap();
@@ -124,7 +124,7 @@ async fn a_clean_stop_leaves_a_checkpoint_that_the_next_start_uses() {
 async fn time_expires_a_lease_by_itself_and_no_earlier() {
     let dir = tempfile::tempdir().unwrap();
     let group = open_alone(dir.path()).await;
-    group.submit(put("api", 1)).await.unwrap().outcome.unwrap();
+    group.submit_local(put("api", 1)).await.unwrap().outcome.unwrap();
     let begun = Instant::now();
     let first = acquired(&group, acquire_for("api", "a", 0, 200)).await;
     let second = acquired(&group, acquire_for("api", "b", 60_000, 60_000)).await;
@@ -139,7 +139,7 @@ async fn time_expires_a_lease_by_itself_and_no_earlier() {
     assert!(begun.elapsed() >= Duration::from_millis(200));
     assert_eq!(lease(&group, first.id).unwrap().state(), LeaseState::Expired);
     assert!(is_held(&lease(&group, second.id).unwrap()));
-    let late = group.submit(release(first.id)).await.unwrap().outcome;
+    let late = group.submit_local(release(first.id)).await.unwrap().outcome;
     assert_eq!(late, Err(Refusal::LeaseExpired));
 }
 
@@ -151,7 +151,7 @@ async fn log_time_is_never_ahead_of_real_time_across_restarts() {
     for life in 0..4 {
         let group = open_alone(dir.path()).await;
         for n in 0..20 {
-            group.submit(put("api", n + 1 + life * 100)).await.unwrap().outcome.unwrap();
+            group.submit_local(put("api", n + 1 + life * 100)).await.unwrap().outcome.unwrap();
             let (applied, estimate) = group.read(|state, now| (state.now(), now));
             let real = u64::try_from(begun.elapsed().as_micros()).unwrap();
             assert!(applied >= last, "log time went back");
@@ -168,7 +168,7 @@ async fn log_time_is_never_ahead_of_real_time_across_restarts() {
 async fn an_idle_group_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let group = open_alone(dir.path()).await;
-    group.submit(put("api", 1)).await.unwrap().outcome.unwrap();
+    group.submit_local(put("api", 1)).await.unwrap().outcome.unwrap();
     acquired(&group, acquire("api", "a")).await;
     acquired(&group, acquire("api", "b")).await;
     let before = group.status().last_log_index;
@@ -181,7 +181,7 @@ async fn an_idle_group_writes_nothing() {
 async fn many_commands_share_entries_and_each_has_its_own_outcome() {
     let dir = tempfile::tempdir().unwrap();
     let group = open_alone(dir.path()).await;
-    group.submit(put("api", 1_000)).await.unwrap().outcome.unwrap();
+    group.submit_local(put("api", 1_000)).await.unwrap().outcome.unwrap();
     let before = group.status().last_log_index.unwrap();
     let mut tasks = Vec::new();
     for n in 0..500 {
@@ -204,8 +204,8 @@ async fn forming_is_idempotent_and_needs_this_node() {
     let dir = tempfile::tempdir().unwrap();
     let group = try_open(dir.path(), &Opening::default()).await.unwrap();
     assert!(!group.is_formed().await);
-    assert_eq!(group.submit(put("api", 1)).await, Err(SubmitError::NotLeader { leader: None }));
-    assert_eq!(group.linearize().await, Err(SubmitError::NotLeader { leader: None }));
+    assert_eq!(group.submit_local(put("api", 1)).await, Err(SubmitError::NotLeader { leader: None }));
+    assert_eq!(group.read_barrier_local().await, Err(SubmitError::NotLeader { leader: None }));
     let voters = |ids: &[u64]| ids.iter().map(|id| (*id, "x:1".into())).collect();
     assert_eq!(group.form(voters(&[2])).await, Err(FormError::NotAVoter));
     group.form(voters(&[1])).await.unwrap();
@@ -223,7 +223,7 @@ async fn a_single_node_is_ready_soon_after_its_start() {
     for _ in 0..3 {
         let begun = Instant::now();
         let group = open_alone(dir.path()).await;
-        group.submit(put("api", 1)).await.unwrap().outcome.unwrap();
+        group.submit_local(put("api", 1)).await.unwrap().outcome.unwrap();
         best = best.min(begun.elapsed());
         group.shutdown().await.unwrap();
     }

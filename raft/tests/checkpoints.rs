@@ -20,13 +20,13 @@ const FILE_BYTES: u64 = ratequeue_storage::caps::LOG_CHUNK_BYTES_MAX as u64;
 
 /// Some work that touches every kind of record, the same each time but for `round`.
 async fn work(group: &Group, round: usize) -> LeaseId {
-    group.submit(put(&format!("r{round}"), 2)).await.unwrap().outcome.unwrap();
-    group.submit(put("shared", 3)).await.unwrap().outcome.unwrap();
+    group.submit_local(put(&format!("r{round}"), 2)).await.unwrap().outcome.unwrap();
+    group.submit_local(put("shared", 3)).await.unwrap().outcome.unwrap();
     let mut last = None;
     for n in 0..6 {
         let view = acquired(group, acquire("shared", &format!("{round}-{n}"))).await;
         if n % 2 == 0 {
-            group.submit(release(view.id)).await.unwrap().outcome.unwrap();
+            group.submit_local(release(view.id)).await.unwrap().outcome.unwrap();
         }
         last = Some(view.id);
     }
@@ -36,7 +36,7 @@ async fn work(group: &Group, round: usize) -> LeaseId {
 
 async fn reopened_is_equal(dir: &Path, digest: u64) -> Group {
     let group = open_alone(dir).await;
-    group.linearize().await.unwrap();
+    group.read_barrier_local().await.unwrap();
     assert_eq!(group.digest().await.1, digest);
     group
 }
@@ -374,14 +374,14 @@ fn disk() -> (Opening, Arc<AtomicU64>) {
 
 /// More than so many bytes of log.
 async fn fill_log(group: &Group, bytes: u64) {
-    group.submit(put("r", 1_000_000)).await.unwrap().outcome.unwrap();
+    group.submit_local(put("r", 1_000_000)).await.unwrap().outcome.unwrap();
     let metadata = Metadata::new(BTreeMap::from([("job".to_owned(), "x".repeat(1_000))])).unwrap();
     let mut round = 0;
     while group.status().log_bytes <= bytes {
         let acquires = (0..1_000).map(|n| {
             let Command::Acquire(mut acquire) = acquire("r", &format!("{round}-{n}")) else { unreachable!() };
             acquire.metadata.clone_from(&metadata);
-            group.submit(Command::Acquire(acquire))
+            group.submit_local(Command::Acquire(acquire))
         });
         futures::future::try_join_all(acquires).await.unwrap();
         round += 1;
@@ -400,7 +400,7 @@ async fn a_log_that_keeps_the_disk_full_is_purged() {
     free.store(64 * 1024 * 1024 - 1, Ordering::SeqCst);
     let group = try_open(dir.path(), &opening).await.unwrap();
     eventually("leads", || group.is_leader().then_some(())).await;
-    let refused = group.submit(acquire("r", "late")).await;
+    let refused = group.submit_local(acquire("r", "late")).await;
     assert!(matches!(refused, Err(SubmitError::StorageFull)), "{refused:?}");
     eventually("one checkpoint", || group.status().checkpoint).await;
     eventually("the other, and purged", || (group.status().log_bytes <= FILE_BYTES).then_some(())).await;
@@ -421,14 +421,14 @@ async fn the_reserve_is_room_for_the_state_in_both_slots() {
 
     free.store(85 * 1024 * 1024, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let refused = group.submit(acquire("r", "early")).await;
+    let refused = group.submit_local(acquire("r", "early")).await;
     assert!(matches!(refused, Err(SubmitError::StorageFull)), "{refused:?}");
 
     // Nothing is decided meanwhile, so nothing but the want of room asks for the checkpoints.
     let purged = || group.status().purged.is_some().then_some(());
     eventually("both checkpoints", purged).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    group.submit(acquire("r", "later")).await.unwrap().outcome.unwrap();
+    group.submit_local(acquire("r", "later")).await.unwrap().outcome.unwrap();
 }
 
 #[tokio::test]

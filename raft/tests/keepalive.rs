@@ -12,7 +12,7 @@ use ratequeue_limiter::{EventKind, LeaseState};
 async fn only_leases_with_a_call_are_kept_alive() {
     let dir = tempfile::tempdir().unwrap();
     let group = open_alone(dir.path()).await;
-    group.submit(put("api", 1)).await.unwrap().outcome.unwrap();
+    group.submit_local(put("api", 1)).await.unwrap().outcome.unwrap();
     acquired(&group, acquire("api", "held")).await;
     let begun = Instant::now();
     let kept = acquired(&group, acquire("api", "kept")).await;

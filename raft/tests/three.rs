@@ -27,17 +27,17 @@ async fn commands_reach_all_nodes_and_only_the_leader_takes_them() {
     let cluster = three().await;
     let leader = cluster.leader().await;
     let group = cluster.group(leader);
-    group.submit(put("api", 2)).await.unwrap().outcome.unwrap();
+    group.submit_local(put("api", 2)).await.unwrap().outcome.unwrap();
     for n in 0..20 {
         acquired(group, acquire("api", &format!("r{n}"))).await;
     }
-    group.linearize().await.unwrap();
+    group.read_barrier_local().await.unwrap();
     cluster.digests_are_equal().await;
     for node in cluster.followers(leader) {
         let follower = cluster.group(node);
         let not_leader = SubmitError::NotLeader { leader: Some(leader) };
-        assert_eq!(follower.submit(acquire("api", "x")).await, Err(not_leader));
-        assert_eq!(follower.linearize().await, Err(not_leader));
+        assert_eq!(follower.submit_local(acquire("api", "x")).await, Err(not_leader));
+        assert_eq!(follower.read_barrier_local().await, Err(not_leader));
         assert_eq!(follower.status().role, NodeRole::Follower);
     }
     let status = group.status();
@@ -91,13 +91,13 @@ async fn a_leader_that_is_cut_off_answers_in_time_and_its_calls_wait_on() {
 
     cluster.hub.isolate(old, cluster.followers(old));
     let begun = Instant::now();
-    let in_flight = group.submit(acquire("api", "c")).await;
+    let in_flight = group.submit_local(acquire("api", "c")).await;
     assert_eq!(in_flight, Err(SubmitError::UnknownOutcome));
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
     assert_eq!(group.leader(), None, "nobody follows it");
     let begun = Instant::now();
-    assert_eq!(group.submit(acquire("api", "d")).await, Err(SubmitError::NoQuorum));
-    assert_eq!(group.linearize().await, Err(SubmitError::NoQuorum));
+    assert_eq!(group.submit_local(acquire("api", "d")).await, Err(SubmitError::NoQuorum));
+    assert_eq!(group.read_barrier_local().await, Err(SubmitError::NoQuorum));
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
 
     let new = cluster.leader_of(cluster.followers(old)).await;
@@ -223,7 +223,7 @@ async fn a_call_at_a_node_that_lags_keeps_its_place_and_wakes_once_it_has_caught
     let node = cluster.followers(leader)[0];
     let follower = cluster.group(node);
     cluster.hub.starve(node);
-    let applied = follower.submit_anywhere(acquire("api", "b")).await.unwrap();
+    let applied = follower.submit(acquire("api", "b")).await.unwrap();
     let Ok(Reply::Acquired(waiting)) = applied.outcome else { panic!("{applied:?}") };
     let mut attachment = follower.attach(waiting.id, applied.index);
     // Longer than a node takes to say that it lags.
@@ -274,7 +274,7 @@ async fn between_any_two_entries_no_more_log_time_passes_than_real_time() {
         let leader = cluster.leader().await;
         for n in 0..20 {
             let before = us();
-            let submitted = cluster.group(leader).submit(put("api", 1 + n + round * 50)).await;
+            let submitted = cluster.group(leader).submit_local(put("api", 1 + n + round * 50)).await;
             if submitted.is_ok() {
                 let now = cluster.group(leader).read(|state, _| state.now());
                 entries.push((before, now.0, us()));
@@ -432,7 +432,7 @@ async fn all_nodes_killed_come_back_with_everything() {
         cluster.open(node).await;
     }
     let leader = cluster.leader().await;
-    cluster.group(leader).linearize().await.unwrap();
+    cluster.group(leader).read_barrier_local().await.unwrap();
     for (n, id) in leases.iter().enumerate() {
         assert_eq!(is_held(&lease(cluster.group(leader), *id).unwrap()), n < 5);
     }
@@ -447,7 +447,7 @@ async fn every_call_is_answered_once_however_many_there_are() {
     let group = cluster.group(leader);
     cluster.hub.isolate(leader, cluster.followers(leader));
     let begun = Instant::now();
-    let calls = (0..25_000).map(|n| group.submit(acquire("api", &format!("r{n}"))));
+    let calls = (0..25_000).map(|n| group.submit_local(acquire("api", &format!("r{n}"))));
     let answers = soon("answers", futures::future::join_all(calls)).await;
     let count = |error: SubmitError| answers.iter().filter(|answer| **answer == Err(error)).count();
     let (unknown, none, full) =
@@ -483,7 +483,7 @@ async fn nothing_acknowledged_is_lost_in_a_storm() {
             calls.push(tokio::spawn(async move {
                 for attempt in 0..30 {
                     // The same request: what is unknown the first time is the same lease the second time.
-                    if let Ok(applied) = groups[(n + attempt) % groups.len()].submit(command.clone()).await {
+                    if let Ok(applied) = groups[(n + attempt) % groups.len()].submit_local(command.clone()).await {
                         return Some(applied.outcome);
                     }
                     tokio::time::sleep(Duration::from_millis(10)).await;

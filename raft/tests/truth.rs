@@ -61,10 +61,10 @@ async fn a_lease_read_after_a_voter_was_restarted_is_not_stale() {
         while begun.elapsed() < Duration::from_millis(900) && !written {
             for node in [c, b] {
                 let group = cluster.group(node);
-                written |= group.is_leader() && group.submit(put("new", 1)).await.is_ok();
+                written |= group.is_leader() && group.submit_local(put("new", 1)).await.is_ok();
             }
             if written || begun.elapsed() < Duration::from_millis(250) {
-                let read = cluster.group(a).linearize().await;
+                let read = cluster.group(a).read_barrier_local().await;
                 let sees = cluster.group(a).read(|state, _| state.has_resource(&name("new")));
                 reads += u32::from(read.is_ok());
                 stale += u32::from(written && read.is_ok() && !sees);
@@ -106,9 +106,7 @@ async fn the_time_left_is_not_more_than_what_is_left() {
         for node in cluster.nodes() {
             // The leader's own commit takes a while, and the way from another node as long again.
             let group = cluster.group(node);
-            let held = view(
-                group.submit_anywhere(acquire_for("api", &format!("{n}-{node}"), 0, 2_000)).await.unwrap().outcome,
-            );
+            let held = view(group.submit(acquire_for("api", &format!("{n}-{node}"), 0, 2_000)).await.unwrap().outcome);
             let (told, left_then) = (told(&held), left(cluster.group(leader), held.id));
             assert!(told <= left_then, "node {node}: told {told} ms, and {left_then} ms were left");
             assert!(told > 1_800, "node {node}: told {told} ms only");
@@ -129,7 +127,7 @@ async fn a_lagging_follower_says_of_no_lease_that_it_is_held_when_it_is_not() {
     cluster.digests_are_equal().await;
     let mut attachment = f.attach(b.id, 0);
     cluster.hub.starve(f.node());
-    l.submit(release(a.id)).await.unwrap().outcome.unwrap();
+    l.submit_local(release(a.id)).await.unwrap().outcome.unwrap();
     eventually("it expires", || (lease(l, b.id)?.state() == LeaseState::Expired).then_some(())).await;
     let c = acquired(l, acquire_for("api", "c", 0, 60_000)).await;
     assert!(is_held(&c));
@@ -168,18 +166,18 @@ async fn a_lease_whose_caller_is_away_is_claimed_before_it_is_said_to_be_held() 
     let (l, f) = (cluster.group(leader), cluster.group(cluster.followers(leader)[0]));
     let a = acquired(l, acquire("api", "a")).await;
     let Command::Acquire(asked) = acquire("api", "b") else { panic!("no acquire") };
-    let b = view(f.submit_anywhere(Command::Call(Call { acquire: asked, call: 7 })).await.unwrap().outcome);
+    let b = view(f.submit(Command::Call(Call { acquire: asked, call: 7 })).await.unwrap().outcome);
     let gone = Command::Detach(Detach { calls: vec![(b.id, 7)], for_good: false });
-    f.submit_anywhere(gone.clone()).await.unwrap().outcome.unwrap();
-    l.submit(release(a.id)).await.unwrap().outcome.unwrap();
+    f.submit(gone.clone()).await.unwrap().outcome.unwrap();
+    l.submit_local(release(a.id)).await.unwrap().outcome.unwrap();
     let looked = f.look(b.id).await.unwrap();
     assert_eq!((looked.call, looked.claimed, is_held(&looked.view.unwrap())), (7, false, true));
 
     let attend = Command::Attend(Attend { lease: b.id, call: 8 });
-    assert!(is_held(&view(f.submit_anywhere(attend).await.unwrap().outcome)));
+    assert!(is_held(&view(f.submit(attend).await.unwrap().outcome)));
     let looked = f.look(b.id).await.unwrap();
     assert_eq!((looked.call, looked.claimed), (8, true));
     // What is told late does no harm.
-    f.submit_anywhere(gone).await.unwrap().outcome.unwrap();
+    f.submit(gone).await.unwrap().outcome.unwrap();
     assert!(f.look(b.id).await.unwrap().claimed);
 }

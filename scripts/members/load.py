@@ -83,7 +83,7 @@ class Load:
             status, answer = self._anywhere(chance, "POST", f"/v1/resources/load-{placement}/acquire", body, key)
             if status == 200:
                 return str(answer["id"])
-            # Ended in line, or not granted: the next request.
+            # Ended in the queue, or not granted: the next request.
             if status in (410, 429):
                 return None
             if status not in (0, 202, 503):

@@ -23,7 +23,7 @@ const SHORTENED_BY_MS: u64 = 5_000;
 ///
 /// The command finds RATEQUEUE_LEASE_ID and RATEQUEUE_FENCING_TOKEN in its environment. When the lease is lost it is ended: with
 /// SIGTERM, and SIGKILL if it goes on for longer than --grace. SIGTERM and SIGHUP are passed on to it; before it runs, they and
-/// Ctrl-C give up the place in line.
+/// Ctrl-C give up the place in the queue.
 #[derive(Debug, Args)]
 #[command(after_help = exit::acquire_help())]
 pub struct Acquire {
@@ -33,7 +33,7 @@ pub struct Acquire {
     /// How much: a number, or one for each dimension: input=1200,output=800
     #[arg(long, default_value = "1", value_parser = parse_load, value_name = "N")]
     load: Load,
-    /// How long to wait in line: 250ms, 5s, 2m, 1h
+    /// How long to wait in the queue: 250ms, 5s, 2m, 1h
     #[arg(long, default_value = "0", value_parser = duration::parse, value_name = "TIME")]
     wait: Duration,
     /// 0 (first) to 9 (last)
@@ -86,7 +86,7 @@ pub fn parse_load(text: &str) -> Result<Load, InvalidLoad> {
 
 impl Acquire {
     pub async fn run(self) -> Result<Exit, Failed> {
-        // Before the first call: nobody is to be left in line by a signal.
+        // Before the first call: nobody is to be left in the queue by a signal.
         let mut signals = Signals::install()?;
         let client = self.server.client()?;
         let mut held = match self.wait_in_line(&client, &mut signals).await? {
@@ -138,7 +138,7 @@ impl Acquire {
             if !is_told && !self.quiet {
                 is_told = true;
                 let position = lease.position.unwrap_or_default();
-                eprintln!("ratequeue: waiting for {}, number {position} in line", self.resource);
+                eprintln!("ratequeue: waiting for {}, number {position} in the queue", self.resource);
             }
         };
 
@@ -215,7 +215,7 @@ impl Acquire {
     }
 }
 
-/// How the wait in line ended.
+/// How the wait in the queue ended.
 #[derive(Debug)]
 enum Turn {
     Held(Box<Held>),
@@ -224,7 +224,7 @@ enum Turn {
 
 async fn give_up(acquisition: &mut Acquisition) {
     if let Err(error) = acquisition.give_up().await {
-        eprintln!("ratequeue: the place in line could not be given up, it ends by itself: {error}");
+        eprintln!("ratequeue: the place in the queue could not be given up, it ends by itself: {error}");
     }
 }
 

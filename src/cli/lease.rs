@@ -20,7 +20,7 @@ pub enum Lease {
     Release(Release),
 }
 
-/// Lists the leases of a resource: those that are held, then the line
+/// Lists the leases of a resource: those that are held, then the queue
 #[derive(Debug, Args)]
 pub struct List {
     /// The resource
@@ -38,7 +38,7 @@ pub struct List {
 
 /// Shows a lease, also one that has ended a moment ago
 ///
-/// To the server this is a sign of life from its caller: a place in line is kept for 15 s more.
+/// To the server this is a sign of life from its caller: a place in the queue is kept for 15 s more.
 #[derive(Debug, Args)]
 pub struct Get {
     /// Its id
@@ -50,7 +50,7 @@ pub struct Get {
     server: Server,
 }
 
-/// Gives leases back, or places in line up, in the place of their callers
+/// Gives leases back, or places in the queue up, in the place of their callers
 ///
 /// Who works under such a lease is not told before it next extends or releases it.
 #[derive(Debug, Args)]

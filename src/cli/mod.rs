@@ -37,12 +37,12 @@ use self::exit::{Exit, Failed};
 use self::output::print;
 use self::words::failed;
 
-/// How long calls to the server may take, waits in line not counted.
+/// How long calls to the server may take, waits in the queue not counted.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What a dead node may cost a command.
 const DEAD_AFTER: Duration = Duration::from_secs(1);
 
-/// A rate limiter that is also a waiting line: exact, replicated, close to the workloads.
+/// A rate limiter that is also a queue: exact, replicated, close to the workloads.
 #[derive(Debug, Parser)]
 #[command(name = "ratequeue", version, about, arg_required_else_help = true, after_help = exit::help())]
 struct Cli {

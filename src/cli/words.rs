@@ -50,7 +50,7 @@ fn advice(code: ErrorCode) -> Option<&'static str> {
     } else if code == LeaseNotFound {
         Some("`ratequeue lease list RESOURCE` shows those that there are.")
     } else if code == LimitExceeded {
-        Some("With --wait TIME it waits in line.")
+        Some("With --wait TIME it waits in the queue.")
     } else if code == Unauthenticated {
         Some("Give a key with --api-key or RATEQUEUE_API_KEY.")
     } else {

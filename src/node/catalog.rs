@@ -61,7 +61,7 @@ impl Member {
     /// # Errors
     /// When the global group cannot be asked.
     pub async fn locate_surely(&self, name: &ResourceName) -> Result<Option<Home>, SubmitError> {
-        self.global.linearize_anywhere().await?;
+        self.global.read_barrier().await?;
         Ok(self.claim_of(name).map(Home::of).or_else(|| self.locate(name)))
     }
 
@@ -99,7 +99,7 @@ impl Member {
         after: u64,
     ) -> Result<Result<(Home, bool), Refusal>, SubmitError> {
         let claim = ClaimName { resource: name.clone(), placement: placement.clone(), after };
-        let mut applied = self.global.submit_anywhere(Command::Claim(claim.clone())).await?;
+        let mut applied = self.global.submit(Command::Claim(claim.clone())).await?;
         if let Ok(Reply::Claimed { claim: old, .. }) = &applied.outcome
             && self.is_gone(old)
         {
@@ -107,7 +107,7 @@ impl Member {
             self.global.wait_applied(applied.index).await?;
             if self.is_gone(old) {
                 self.take_from_lost(old).await?;
-                applied = self.global.submit_anywhere(Command::Claim(claim)).await?;
+                applied = self.global.submit(Command::Claim(claim)).await?;
             }
         }
         match applied.outcome {
@@ -123,7 +123,7 @@ impl Member {
             number: claim.number,
             fencing_token: claim.fencing_token.saturating_add(TOKENS_OF_A_LOST_REGION),
         };
-        self.global.submit_anywhere(Command::Unclaim(unclaim)).await.map(drop)
+        self.global.submit(Command::Unclaim(unclaim)).await.map(drop)
     }
 
     /// Whether names are claimed for this region, as far as this node knows. O(n) in the number of all names.
@@ -183,14 +183,14 @@ impl Member {
     /// # Errors
     /// When one of the groups cannot be asked. What is left over does no harm, and anybody may do it again.
     pub async fn give_back(&self, name: &ResourceName) -> Result<(), SubmitError> {
-        self.global.linearize_anywhere().await?;
+        self.global.read_barrier().await?;
         let Some(claim) = self.claim_of(name) else { return Ok(()) };
         let Some(group) = self.group_of(claim.placement.as_str()) else { return Ok(()) };
         let fence = FenceClaims { resource: name.clone(), number: claim.number };
-        match group.submit_anywhere(Command::Fence(fence)).await?.outcome {
+        match group.submit(Command::Fence(fence)).await?.outcome {
             Ok(Reply::Fenced { fencing_token }) => {
                 let unclaim = UnclaimName { resource: name.clone(), number: claim.number, fencing_token };
-                let applied = self.global.submit_anywhere(Command::Unclaim(unclaim)).await?;
+                let applied = self.global.submit(Command::Unclaim(unclaim)).await?;
                 // The next look here must not find it again.
                 self.global.wait_applied(applied.index).await
             }
@@ -252,7 +252,7 @@ mod tests {
         }
 
         let made = claimed(member, "made", "local").await;
-        member.region.submit_anywhere(creation(&made)).await.unwrap().outcome.unwrap();
+        member.region.submit(creation(&made)).await.unwrap().outcome.unwrap();
         let left = claimed(member, "left", "local").await;
         claimed(member, "left-global", "global").await;
 
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(names().collect::<Vec<_>>(), ["made"]);
 
         // The creation comes late.
-        let late = member.region.submit_anywhere(creation(&left)).await.unwrap().outcome;
+        let late = member.region.submit(creation(&left)).await.unwrap().outcome;
         assert!(matches!(late, Err(Refusal::ClaimOutdated { .. })), "{late:?}");
         node.shutdown().await.unwrap();
     }

@@ -17,7 +17,7 @@ use crate::node::{Member, Node};
 /// [`Refused`] says why it is not made. Only the leader of the global group can tell: [`Refused::Submit`] otherwise.
 pub async fn admit(node: &Node, member: &Member, request: &ChangeRequest) -> Result<ChangeAnswer, Refused> {
     let _one_at_a_time = node.changes.admitting.lock().await;
-    member.global.linearize().await?;
+    member.global.read_barrier_local().await?;
     let book = Book::of(&member.global.members_applied());
     let admission = Admission { node, member, book };
     match request {
@@ -141,7 +141,7 @@ impl Admission<'_> {
 
         let _one_at_a_time = self.node.changes.writing.lock().await;
         let group = &self.member.global;
-        group.linearize().await?;
+        group.read_barrier_local().await?;
         let members = group.members_applied();
         let from = members.get(&to.id).ok_or(Refused::NoMember(to.id))?;
         group.set_address(to.id, moved(from, to)).await?;

@@ -21,7 +21,7 @@ pub async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refuse
         return Ok(None);
     }
 
-    group.linearize().await?;
+    group.read_barrier_local().await?;
     let book = Book::of(&group.members_applied());
     let Some((id, change)) = book.changes().next() else { return Ok(None) };
     let Some(entry) = book.get(id) else { return Ok(None) };

@@ -23,7 +23,7 @@ pub async fn step(member: &Member) -> Result<Option<String>, Refused> {
     }
 
     // What this node has applied may be old, and a change that was taken back must not be carried out.
-    member.global.linearize_anywhere().await?;
+    member.global.read_barrier().await?;
     let book = Book::of(&member.global.members_applied());
     match next(group, &book) {
         Some(Step::Join(entry, replaces)) => join(group, &entry, replaces).await,
@@ -73,7 +73,7 @@ async fn form_first(member: &Member, book: &Book) -> Result<Option<String>, Refu
         return Ok(None);
     }
 
-    member.global.linearize_anywhere().await?;
+    member.global.read_barrier().await?;
     let book = Book::of(&member.global.members_applied());
     if member.has_names(group.name()) {
         return Err(Refused::RegionIsGone(group.name().to_owned()));

@@ -108,7 +108,7 @@ impl Service {
     /// When the group cannot be asked.
     pub async fn exists(&self, name: &ResourceName) -> Result<bool, ServiceError> {
         let region = &self.node.joined_member()?.region;
-        region.linearize_anywhere().await?;
+        region.read_barrier().await?;
         Ok(region.read(|state, _| state.has_resource(name)))
     }
 }

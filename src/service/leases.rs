@@ -94,7 +94,7 @@ impl Service {
     ) -> Result<Answered<Released>, ServiceError> {
         let router = Router::new(&self.node, call, CallKind::Change)?;
         let handle = async |group: Group| {
-            let applied = group.submit_anywhere(Command::Release(release.clone())).await?;
+            let applied = group.submit(Command::Release(release.clone())).await?;
             let reply = applied.outcome.map_err(|refusal| ServiceError::from(refusal).at(applied.index))?;
             let Reply::Released(released) = reply else { return Err(ServiceError::contradiction()) };
             Ok((released, Some(applied.index)))
@@ -114,7 +114,7 @@ impl Service {
     ) -> Result<Answered<LeaseView>, ServiceError> {
         let router = Router::new(&self.node, call, CallKind::Change)?;
         let handle = async |group: Group| {
-            let applied = group.submit_anywhere(Command::Extend(extend.clone())).await?;
+            let applied = group.submit(Command::Extend(extend.clone())).await?;
             let reply = applied.outcome.map_err(|refusal| ServiceError::from(refusal).at(applied.index))?;
             let Reply::Extended(view) = reply else { return Err(ServiceError::contradiction()) };
             Ok((view, Some(applied.index)))

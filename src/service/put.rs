@@ -240,7 +240,7 @@ impl PutResourceFlow<'_> {
     /// Puts without a claim, which creates nothing: it gives the answer that is remembered.
     async fn recall_here(&self, group: &Group) -> Result<Option<Answered<Put>>, ServiceError> {
         let command = PutClaimed { put: self.put.clone(), claim: 0, fencing_token: 0 };
-        let applied = group.submit_anywhere(Command::PutClaimed(command)).await?;
+        let applied = group.submit(Command::PutClaimed(command)).await?;
         match applied.outcome {
             Ok(Reply::Put { created, resource }) => Ok(Some(here(group, Put { created, resource }, applied.index))),
             Ok(_) => Err(ServiceError::contradiction()),
@@ -256,7 +256,7 @@ impl PutResourceFlow<'_> {
             claim: claim.map_or(0, |claim| claim.number),
             fencing_token: claim.map_or(0, |claim| claim.fencing_token),
         };
-        let applied = group.submit_anywhere(Command::PutClaimed(command)).await?;
+        let applied = group.submit(Command::PutClaimed(command)).await?;
         match applied.outcome {
             Ok(Reply::Put { created, resource }) => {
                 if fresh && resource.effective_index != applied.index {
@@ -310,7 +310,7 @@ impl PutResourceFlow<'_> {
 
     async fn exists_at(&self, placement: &str) -> Result<bool, ServiceError> {
         if let Some(group) = self.member.group_of(placement) {
-            group.linearize_anywhere().await?;
+            group.read_barrier().await?;
             return Ok(group.read(|state, _| state.has_resource(self.name())));
         }
         let exists = PeerCall::Exists(self.name().clone());

@@ -44,7 +44,7 @@ impl Service {
     pub async fn get(&self, name: &ResourceName, call: &Incoming) -> Result<Answered<ResourceView>, ServiceError> {
         let router = Router::new(&self.node, call, CallKind::Read)?;
         let read = async |group: Group| {
-            group.linearize_anywhere().await?;
+            group.read_barrier().await?;
             let view = group.read(|state, _| state.resource(name));
             Ok((view.ok_or_else(|| ServiceError::resource_not_found(name))?, None))
         };
@@ -67,7 +67,7 @@ impl Service {
             if let Some(wanted) = placement.filter(|wanted| *wanted != group.name()) {
                 return Err(refuse_placement(&group, resource, wanted).await);
             }
-            let applied = group.submit_anywhere(Command::PatchResource(patch.clone())).await?;
+            let applied = group.submit(Command::PatchResource(patch.clone())).await?;
             let reply =
                 applied.outcome.map_err(|refusal| ServiceError::refused(resource, refusal).at(applied.index))?;
             let Reply::Patched(view) = reply else { return Err(ServiceError::contradiction()) };
@@ -135,7 +135,7 @@ impl Service {
 
 /// Why a patch is not made here that is meant for another placement.
 async fn refuse_placement(group: &Group, resource: &ResourceName, wanted: &str) -> ServiceError {
-    if let Err(error) = group.linearize_anywhere().await {
+    if let Err(error) = group.read_barrier().await {
         return error.into();
     }
     if !group.read(|state, _| state.has_resource(resource)) {
@@ -148,7 +148,7 @@ async fn refuse_placement(group: &Group, resource: &ResourceName, wanted: &str) 
 /// Deletes a resource and gives its name back.
 async fn delete_at(node: Arc<Node>, group: Group, delete: DeleteResource) -> Result<Applied, SubmitError> {
     let resource = delete.resource.clone();
-    let applied = group.submit_anywhere(Command::DeleteResource(delete)).await?;
+    let applied = group.submit(Command::DeleteResource(delete)).await?;
     if matches!(applied.outcome, Ok(Reply::Deleted) | Err(Refusal::ResourceNotFound)) {
         let giving_back = tokio::spawn(async move {
             if let Some(member) = node.member() {

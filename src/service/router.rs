@@ -152,7 +152,7 @@ impl<'a> Router<'a> {
         let regions = &self.member.regions;
         if !regions.has(group) {
             // It may have been added a moment ago.
-            self.member.global.linearize_anywhere().await?;
+            self.member.global.read_barrier().await?;
             if !regions.has(group) {
                 return Err(ServiceError::lease_not_found());
             }

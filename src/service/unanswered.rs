@@ -49,19 +49,19 @@ impl Unanswered {
     /// Has an acquire decided.
     ///
     /// # Errors
-    /// As [`Group::submit_anywhere`].
+    /// As [`Group::submit`].
     pub async fn acquire(&mut self, acquire: Acquire) -> Result<Applied, SubmitError> {
         let (group, call) = (self.group.clone(), self.call);
         self.stage = Stage::Deciding(Box::pin(async move {
             if group.level() >= LEVEL_CALLERS {
                 let command = Command::Call(Call { acquire: acquire.clone(), call });
-                match group.submit_anywhere(command).await {
+                match group.submit(command).await {
                     // Whoever leads has not applied yet what raises the level.
                     Err(SubmitError::FeatureNotEnabled { .. }) => {}
                     decided => return decided,
                 }
             }
-            group.submit_anywhere(Command::Acquire(acquire)).await
+            group.submit(Command::Acquire(acquire)).await
         }));
 
         let decided = poll_fn(|context| match &mut self.stage {
@@ -88,7 +88,7 @@ impl Unanswered {
             return Ok((None, index));
         }
         let attend = Command::Attend(Attend { lease, call: self.call });
-        let applied = self.group.submit_anywhere(attend).await?;
+        let applied = self.group.submit(attend).await?;
         let reply = applied.outcome.map_err(|refusal| ServiceError::from(refusal).at(applied.index))?;
         let Reply::Attended(view) = reply else { return Err(ServiceError::contradiction()) };
         Ok((Some(view), applied.index))
@@ -153,7 +153,7 @@ impl Drop for Unanswered {
 /// Says through the log that somebody still asks for a waiting lease; gives the log index of that.
 async fn keep_alive(group: &Group, id: LeaseId) -> Result<u64, ServiceError> {
     let keepalive = Command::Keepalive(Keepalive { leases: vec![id] });
-    Ok(group.submit_anywhere(keepalive).await?.index)
+    Ok(group.submit(keepalive).await?.index)
 }
 
 /// Says that the caller of a lease has gone. A group that does not know of callers lets its place end by itself, when nobody
@@ -163,7 +163,7 @@ async fn leave(group: &Group, lease: LeaseId, call: u64, can_return: bool) {
         return;
     }
     let detach = Detach { calls: vec![(lease, call)], for_good: !can_return };
-    if let Err(error) = group.submit_anywhere(Command::Detach(detach)).await {
+    if let Err(error) = group.submit(Command::Detach(detach)).await {
         tracing::debug!(group = group.name(), %lease, %error, "the end of a call could not be told");
     }
 }

@@ -46,7 +46,7 @@ impl Service {
         if self.node.is_leaving() {
             return Err(Cause::ShuttingDown.into());
         }
-        Ok(self.node.joined_member()?.region.linearize_anywhere().await?)
+        Ok(self.node.joined_member()?.region.read_barrier().await?)
     }
 
     /// The metrics as Prometheus text, at most a second old.

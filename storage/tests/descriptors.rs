@@ -99,8 +99,8 @@ fn the_log_goes_on_in_the_file_that_it_has() {
 }
 
 #[test]
-fn a_checkpoint_is_put_off() {
-    in_child("a_checkpoint_is_put_off", |dir| {
+fn a_checkpoint_is_deferred() {
+    in_child("a_checkpoint_is_deferred", |dir| {
         let (store, _) = sink::open(dir);
         let whole = fill(&store, Slot::Zero, 1, 50);
         let mut writer = store.begin_empty(&group(), Slot::One).unwrap();

@@ -104,11 +104,11 @@ async fn acquire_waits_in_line() {
         let client = client.clone();
         tokio::spawn(async move { against(&client, &["acquire", "r", "--wait", "1m", "--", "echo", "mine"]).await })
     };
-    eventually("it is in line", || async { (client.stats("r").await["queue_depth"] == 1).then_some(()) }).await;
+    eventually("it is in the queue", || async { (client.stats("r").await["queue_depth"] == 1).then_some(()) }).await;
     client.release(&first.id()).await.is(200);
     let output = waiting.await.unwrap();
     assert_eq!(ended(&output, 0), "mine\n");
-    assert!(text(&output.stderr).contains("number 1 in line"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("number 1 in the queue"), "{}", text(&output.stderr));
     assert_eq!(held(client).await, 0);
 }
 

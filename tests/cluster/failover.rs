@@ -1,5 +1,5 @@
 //! The leader is killed again and again while the cluster works: nothing that was acknowledged is lost, no limit is exceeded,
-//! and the line keeps its order.
+//! and the queue keeps its order.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ async fn the_loss_of_leaders_loses_and_exceeds_nothing() {
     let client = cluster.client();
     cluster.at(1).create("work", LIMITS.json()).await;
     cluster.at(1).create("long", concurrency(1_000)).await;
-    let (holder, line) = form_a_line(&cluster).await;
+    let (holder, queue) = form_a_line(&cluster).await;
     let load = Load::start(&cluster.urls([1, 2, 3]), "work", CALLERS);
     load.goes_on(200).await;
 
@@ -50,7 +50,7 @@ async fn the_loss_of_leaders_loses_and_exceeds_nothing() {
         cluster.node_mut(leader).kill().await;
         load.goes_on(20).await;
         let went_on = Instant::now();
-        is_still_there(&cluster, &line, &kept).await;
+        is_still_there(&cluster, &queue, &kept).await;
         cluster.node_mut(leader).start().await;
         cluster.node(leader).ready().await;
         cluster.caught_up(leader).await;
@@ -61,7 +61,7 @@ async fn the_loss_of_leaders_loses_and_exceeds_nothing() {
     let story = load.stop().await;
     story.nothing_failed();
     story.kept(LIMITS);
-    is_granted_in_order(&cluster, holder, &line).await;
+    is_granted_in_order(&cluster, holder, &queue).await;
     cluster.agree(&[1, 2, 3]).await;
     let gaps: Vec<_> = kills.iter().map(|kill| story.longest_gap(kill.at, kill.went_on)).collect();
     let returns: Vec<_> = kills.iter().map(|kill| story.longest_gap(kill.went_on, kill.back)).collect();
@@ -82,15 +82,15 @@ async fn long_lease(client: &Client) -> String {
 
 /// One lease that is held, and those that wait for it, in order.
 async fn form_a_line(cluster: &Cluster) -> (String, Vec<String>) {
-    let line = json!({"limits": concurrency(1), "queue": {"max_wait_ms": LONG_MS}});
-    cluster.at(1).put("/v1/resources/line", line).await.is(201);
-    let holder = cluster.at(1).granted("line", json!({"ttl_ms": LONG_MS})).await.id();
-    let mut line = Vec::new();
+    let queue = json!({"limits": concurrency(1), "queue": {"max_wait_ms": LONG_MS}});
+    cluster.at(1).put("/v1/resources/queue", queue).await.is(201);
+    let holder = cluster.at(1).granted("queue", json!({"ttl_ms": LONG_MS})).await.id();
+    let mut queue = Vec::new();
     for _ in 0..WAITERS {
         let body = json!({"wait_ms": LONG_MS, "ttl_ms": LONG_MS});
-        line.push(cluster.at(2).waiting("line", body).await.id());
+        queue.push(cluster.at(2).waiting("queue", body).await.id());
     }
-    (holder, line)
+    (holder, queue)
 }
 
 fn ids(leases: &[Value]) -> Vec<&str> {
@@ -98,34 +98,34 @@ fn ids(leases: &[Value]) -> Vec<&str> {
 }
 
 /// After the loss of a leader: the leases that were acknowledged before are held, and one of them can be released; the
-/// line is as it was. The looks at the line keep its places.
-async fn is_still_there(cluster: &Cluster, line: &[String], kept: &[String]) {
+/// queue is as it was. The looks at the queue keep its places.
+async fn is_still_there(cluster: &Cluster, queue: &[String], kept: &[String]) {
     let survivor = cluster.at(cluster.follower().await);
     for lease in kept {
         let seen = survivor.lease(lease).await;
         assert_eq!(seen.is(200).str("state"), "held", "an acknowledged lease");
     }
     survivor.release(&kept[0]).await.is(200);
-    for lease in line {
-        assert_eq!(survivor.lease(lease).await.is(200).str("state"), "waiting", "a place in line");
+    for lease in queue {
+        assert_eq!(survivor.lease(lease).await.is(200).str("state"), "waiting", "a place in the queue");
     }
-    let waiting = survivor.leases("line", "waiting").await;
-    assert_eq!(ids(&waiting), line, "the order of the line");
+    let waiting = survivor.leases("queue", "waiting").await;
+    assert_eq!(ids(&waiting), queue, "the order of the queue");
 }
 
-/// The line moves on as it stood before the kills.
-async fn is_granted_in_order(cluster: &Cluster, holder: String, line: &[String]) {
+/// The queue moves on as it stood before the kills.
+async fn is_granted_in_order(cluster: &Cluster, holder: String, queue: &[String]) {
     let mut holds = holder;
-    for next in line {
+    for next in queue {
         cluster.at(3).release(&holds).await.is(200);
         let held = cluster.at(1).get(&format!("/v1/leases/{next}?wait_ms=10000")).await;
-        assert_eq!(held.is(200).str("state"), "held", "the next in line");
+        assert_eq!(held.is(200).str("state"), "held", "the next in the queue");
         holds.clone_from(next);
     }
     cluster.at(2).release(&holds).await.is(200);
     let survivor = cluster.at(2);
-    eventually("nobody holds the line any more", || async {
-        survivor.leases("line", "held").await.is_empty().then_some(())
+    eventually("nobody holds the queue any more", || async {
+        survivor.leases("queue", "held").await.is_empty().then_some(())
     })
     .await;
 }

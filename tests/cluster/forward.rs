@@ -25,16 +25,16 @@ fn acquire_and_wait(node: &Client, key: &'static str) -> JoinHandle<Result<Answe
     let node = node.clone();
     tokio::spawn(async move {
         let body = json!({"wait_ms": 120_000, "hold_ms": 30_000});
-        node.try_call(Method::POST, "/v1/resources/line/acquire", &[("Idempotency-Key", key)], Some(body)).await
+        node.try_call(Method::POST, "/v1/resources/queue/acquire", &[("Idempotency-Key", key)], Some(body)).await
     })
 }
 
-/// A call that is seen to wait, as the last one in line.
+/// A call that is seen to wait, as the last one in the queue.
 async fn wait_at(node: &Client, key: &'static str) -> Waiting {
-    let before = node.leases("line", "waiting").await.len();
+    let before = node.leases("queue", "waiting").await.len();
     let call = acquire_and_wait(node, key);
-    let id = eventually("the call is in line", || async {
-        let waiting = node.leases("line", "waiting").await;
+    let id = eventually("the call is in the queue", || async {
+        let waiting = node.leases("queue", "waiting").await;
         (waiting.len() > before).then(|| waiting.last().unwrap()["id"].as_str().unwrap().to_owned())
     })
     .await;
@@ -52,11 +52,11 @@ impl Waiting {
     }
 }
 
-/// A cluster with a line, and the lease that all others wait for.
-async fn line() -> (Cluster, String) {
+/// A cluster with a queue, and the lease that all others wait for.
+async fn queue() -> (Cluster, String) {
     let cluster = Cluster::formed(3).await;
-    cluster.at(1).create("line", concurrency(1)).await;
-    let holder = cluster.at(1).granted("line", json!({"ttl_ms": 600_000})).await.id();
+    cluster.at(1).create("queue", concurrency(1)).await;
+    let holder = cluster.at(1).granted("queue", json!({"ttl_ms": 600_000})).await.id();
     (cluster, holder)
 }
 
@@ -101,21 +101,21 @@ async fn every_call_is_answered_by_every_node() {
 async fn the_same_key_is_the_same_lease_at_every_node() {
     let _turn = Turn::shared();
     let cluster = Cluster::formed(3).await;
-    cluster.at(2).create("line", concurrency(5)).await;
-    let path = "/v1/resources/line/acquire";
+    cluster.at(2).create("queue", concurrency(5)).await;
+    let path = "/v1/resources/queue/acquire";
     let first = cluster.at(1).keyed(path, "same", json!({})).await.is(200).id();
     for asked in [2, 3, 1] {
         let answer = cluster.at(asked).keyed(path, "same", json!({})).await;
         assert_eq!(answer.is(200).id(), first);
         cluster.at(asked).keyed(path, "same", json!({"load": 2})).await.problem(422, "idempotency-conflict");
     }
-    assert_eq!(cluster.at(3).leases("line", "held").await.len(), 1);
+    assert_eq!(cluster.at(3).leases("queue", "held").await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_wait_at_one_follower_ends_with_a_release_at_another() {
     let _turn = Turn::shared();
-    let (cluster, holder) = line().await;
+    let (cluster, holder) = queue().await;
     let (leader, followers) = (cluster.leader().await, cluster.followers().await);
     let first = wait_at(cluster.at(followers[0]), "first").await;
     let second = wait_at(cluster.at(leader), "second").await;
@@ -131,15 +131,15 @@ async fn a_wait_at_one_follower_ends_with_a_release_at_another() {
 #[tokio::test]
 async fn a_caller_at_a_follower_keeps_its_place_for_as_long_as_it_stays() {
     let _turn = Turn::shared();
-    let (cluster, holder) = line().await;
+    let (cluster, holder) = queue().await;
     let followers = cluster.followers().await;
     let begun = Instant::now();
     let stays = [wait_at(cluster.at(followers[0]), "one").await, wait_at(cluster.at(followers[1]), "two").await];
-    let gone = cluster.at(followers[0]).waiting("line", json!({})).await.id();
+    let gone = cluster.at(followers[0]).waiting("queue", json!({})).await.id();
     until(begun + LONG_WAIT).await;
     let node = cluster.at(followers[1]);
     assert_eq!(node.lease(&gone).await.is(200).str("state"), "cancelled", "nobody waits for it any more");
-    let waiting: Vec<Value> = node.leases("line", "waiting").await.iter().map(|lease| lease["id"].clone()).collect();
+    let waiting: Vec<Value> = node.leases("queue", "waiting").await.iter().map(|lease| lease["id"].clone()).collect();
     assert_eq!(waiting, [stays[0].id.as_str(), stays[1].id.as_str()]);
     let mut held = holder;
     for waiting in stays {
@@ -151,7 +151,7 @@ async fn a_caller_at_a_follower_keeps_its_place_for_as_long_as_it_stays() {
 #[tokio::test]
 async fn a_caller_whose_node_dies_finds_its_place_at_another() {
     let _turn = Turn::shared();
-    let (mut cluster, holder) = line().await;
+    let (mut cluster, holder) = queue().await;
     let followers = cluster.followers().await;
     let first = wait_at(cluster.at(followers[0]), "first").await;
     let second = wait_at(cluster.at(followers[1]), "second").await;
@@ -162,7 +162,7 @@ async fn a_caller_whose_node_dies_finds_its_place_at_another() {
     let node = cluster.at(followers[1]);
     for (key, id, position) in [("third", &third.id, 3), ("first", &first.id, 1)] {
         let body = json!({"wait_ms": 120_000, "hold_ms": 0});
-        let again = node.keyed("/v1/resources/line/acquire", key, body).await;
+        let again = node.keyed("/v1/resources/queue/acquire", key, body).await;
         assert_eq!((again.is(202).id(), again.u64("position")), (id.clone(), position));
     }
     let again = Waiting { call: acquire_and_wait(node, "third"), ..third };
@@ -177,7 +177,7 @@ async fn a_caller_whose_node_dies_finds_its_place_at_another() {
 #[tokio::test]
 async fn calls_that_wait_at_followers_outlive_the_leader() {
     let _turn = Turn::shared();
-    let (mut cluster, holder) = line().await;
+    let (mut cluster, holder) = queue().await;
     let (leader, followers) = (cluster.leader().await, cluster.followers().await);
     let first = wait_at(cluster.at(followers[0]), "first").await;
     let second = wait_at(cluster.at(followers[1]), "second").await;

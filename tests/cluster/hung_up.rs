@@ -1,4 +1,4 @@
-//! Callers that die in line at a node that does not lead: nobody holds a slot for them.
+//! Callers that die in the queue at a node that does not lead: nobody holds a slot for them.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ async fn in_line(
         let body = Some(json!({"wait_ms": 60_000, "hold_ms": 30_000}));
         caller.try_call(Method::POST, "/v1/resources/r/acquire", &headers, body).await
     });
-    eventually("it is in line", || async { leads.leases("r", "waiting").await.get(before).cloned() }).await;
+    eventually("it is in the queue", || async { leads.leases("r", "waiting").await.get(before).cloned() }).await;
     call
 }
 

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::cluster::PATIENCE;
 use crate::harness::eventually;
 
-/// How long a caller waits in line.
+/// How long a caller waits in the queue.
 const WAIT_MS: u64 = 60_000;
 /// Pause between two looks at what was granted.
 const PAUSE: Duration = Duration::from_millis(100);

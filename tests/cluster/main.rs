@@ -9,7 +9,7 @@
 //!   failover.rs    the leader is killed, 20 times      members.rs   nodes come, go and take another's place
 //!   rolling.rs     all are restarted, one by one       pause.rs     a leader that stood still
 //!   partition.rs   a node is cut off, 20 times         garbage.rs   strangers at the peer port
-//!   hung_up.rs     callers die in line                metrics.rs   what can be summed over nodes
+//!   hung_up.rs     callers die in the queue                metrics.rs   what can be summed over nodes
 //!   names.rs       nodes by name that move            told.rs      what nodes tell of where they are
 //!   status.rs      what `cluster status` shows        up.rs        a whole cluster on one machine
 //!   founding.rs    what the founders agree on          regions/     several regions

@@ -133,7 +133,7 @@ impl Client {
         answer
     }
 
-    /// Acquires, and must be put in line.
+    /// Acquires, and must be put in the queue.
     pub async fn waiting(&self, resource: &str, mut body: Value) -> Answer {
         body["hold_ms"] = json!(0);
         if body["wait_ms"].is_null() {

@@ -18,7 +18,7 @@ impl Client {
         self.call::<(), _>(Method::GET, &path, None).await
     }
 
-    /// One page of the leases of a resource: first those that are held, then the line. Those of one state when `state` is
+    /// One page of the leases of a resource: first those that are held, then the queue. Those of one state when `state` is
     /// `Held` or `Waiting`.
     ///
     /// # Errors

@@ -84,7 +84,7 @@ impl Client {
     }
 
     /// The same client for somebody who waits at a terminal: a dead node costs a call no more than `haste`, whether it is one
-    /// of several or the only one. What is held or in line is not given up any sooner for it.
+    /// of several or the only one. What is held or in the queue is not given up any sooner for it.
     ///
     /// # Errors
     /// As for [`Client::new`].

@@ -6,7 +6,7 @@ use ratequeue_limiter::{Event, EventKind, LeaseId, LeaseState, LogTime, Resource
 
 /// What is known of a lease without asking the core.
 #[derive(Debug, Clone, Copy)]
-pub struct Known {
+pub struct KnownLease {
     pub priority: u8,
     pub deadline: LogTime,
     pub until: LogTime,
@@ -31,20 +31,25 @@ pub struct History {
     leases: BTreeMap<LeaseId, Seen>,
 }
 
-fn hold(holds: bool, text: impl FnOnce() -> String) -> Result<(), String> {
+fn ensure(holds: bool, text: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(text()) }
 }
 
 impl History {
     /// Takes the events of an entry in. `known` tells what was asked for with a lease.
-    pub fn record(&mut self, now: LogTime, events: &[Event], known: impl Fn(LeaseId) -> Known) -> Result<(), String> {
-        hold(now >= self.now, || format!("log time went back from {} to {now}", self.now))?;
+    pub fn record(
+        &mut self,
+        now: LogTime,
+        events: &[Event],
+        known: impl Fn(LeaseId) -> KnownLease,
+    ) -> Result<(), String> {
+        ensure(now >= self.now, || format!("log time went back from {} to {now}", self.now))?;
         self.now = now;
         for event in events {
             match event.kind {
                 EventKind::Queued { lease, .. } => self.queued(event, lease, known(lease))?,
                 EventKind::Granted { lease, fencing_token, .. } => {
-                    hold(fencing_token > self.token, || format!("token {fencing_token} after {}", self.token))?;
+                    ensure(fencing_token > self.token, || format!("token {fencing_token} after {}", self.token))?;
                     self.token = fencing_token;
                     self.granted(event, lease, &known)?;
                 }
@@ -56,34 +61,34 @@ impl History {
         Ok(())
     }
 
-    fn begin(&mut self, event: &Event, lease: LeaseId, known: Known, state: LeaseState) {
+    fn begin(&mut self, event: &Event, lease: LeaseId, known: KnownLease, state: LeaseState) {
         let seen = Seen { resource: event.resource.clone(), priority: known.priority, state };
         self.leases.insert(lease, seen);
     }
 
-    fn queued(&mut self, event: &Event, lease: LeaseId, known: Known) -> Result<(), String> {
-        hold(!self.leases.contains_key(&lease), || format!("{lease} joined the line again"))?;
-        hold(self.leases.keys().all(|other| other.seq < lease.seq), || format!("{lease} is not a new number"))?;
+    fn queued(&mut self, event: &Event, lease: LeaseId, known: KnownLease) -> Result<(), String> {
+        ensure(!self.leases.contains_key(&lease), || format!("{lease} joined the queue again"))?;
+        ensure(self.leases.keys().all(|other| other.seq < lease.seq), || format!("{lease} is not a new number"))?;
         self.begin(event, lease, known, LeaseState::Waiting);
         Ok(())
     }
 
     /// Nobody of the same or a higher priority who came before may still wait.
-    fn granted(&mut self, event: &Event, lease: LeaseId, of: &impl Fn(LeaseId) -> Known) -> Result<(), String> {
+    fn granted(&mut self, event: &Event, lease: LeaseId, of: &impl Fn(LeaseId) -> KnownLease) -> Result<(), String> {
         let known = of(lease);
         let before = self.leases.get(&lease).map(|seen| seen.state);
-        hold(before.is_none_or(|state| state == LeaseState::Waiting), || format!("{lease} was {before:?}"))?;
+        ensure(before.is_none_or(|state| state == LeaseState::Waiting), || format!("{lease} was {before:?}"))?;
         let mine = (known.priority, lease.seq);
         let overtaken = self.leases.iter().find(|(other, seen)| {
             let before = seen.resource == event.resource && (seen.priority, other.seq) < mine;
             seen.state == LeaseState::Waiting && before && !of(**other).may_be_overtaken
         });
-        hold(overtaken.is_none(), || format!("{lease} overtook {overtaken:?}"))?;
+        ensure(overtaken.is_none(), || format!("{lease} overtook {overtaken:?}"))?;
         self.begin(event, lease, known, LeaseState::Held);
         Ok(())
     }
 
-    fn ended(&mut self, lease: LeaseId, state: LeaseState, known: Known) -> Result<(), String> {
+    fn ended(&mut self, lease: LeaseId, state: LeaseState, known: KnownLease) -> Result<(), String> {
         let now = self.now;
         let Some(seen) = self.leases.get_mut(&lease) else { return Err(format!("{lease} ended before it began")) };
         let fitting = match state {
@@ -96,7 +101,7 @@ impl History {
             LeaseState::Cancelled | LeaseState::Rejected => seen.state == LeaseState::Waiting,
             LeaseState::Waiting | LeaseState::Held => false,
         };
-        hold(fitting, || format!("{lease} was {:?} and is {state:?} at {now}, {known:?}", seen.state))?;
+        ensure(fitting, || format!("{lease} was {:?} and is {state:?} at {now}, {known:?}", seen.state))?;
         seen.state = state;
         Ok(())
     }

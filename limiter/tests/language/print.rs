@@ -45,7 +45,7 @@ pub fn state(state: LeaseState) -> &'static str {
 }
 
 fn blocked(blocked: &Blocked) -> String {
-    let names: Vec<_> = blocked.violated.iter().map(|name| name.as_ref().map_or("line", LimitName::as_str)).collect();
+    let names: Vec<_> = blocked.violated.iter().map(|name| name.as_ref().map_or("queue", LimitName::as_str)).collect();
     format!("{}, retry after {}", names.join(" "), ms(blocked.retry_after_ms))
 }
 

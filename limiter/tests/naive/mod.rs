@@ -11,7 +11,7 @@ use crate::steps::{Acquire, Change, Command, Condition, Cost, Kind, Limit, Load,
 use limit::{Charged, Tracked, capacity, cost};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Life {
+pub enum LeaseStage {
     Waiting,
     Held,
     Released,
@@ -44,12 +44,12 @@ pub enum Answer {
     NoResource,
     NoLease,
     Expired,
-    NotHeld(Life),
-    Ended(Life),
+    NotHeld(LeaseStage),
+    Ended(LeaseStage),
     ResourceDeleted,
-    Released { life: Life, refunded: Vec<(String, u64)>, debited: Vec<(String, u64)> },
+    Released { life: LeaseStage, refunded: Vec<(String, u64)>, debited: Vec<(String, u64)> },
     Extended(usize),
-    Attended(usize, Life),
+    Attended(usize, LeaseStage),
     Put { created: bool, version: u64 },
     Patched { version: u64 },
     Deleted,
@@ -63,14 +63,14 @@ pub enum Answer {
 pub enum Happens {
     Queued,
     Granted,
-    Ends(Life),
+    Ends(LeaseStage),
 }
 
 #[derive(Debug, Clone)]
 pub struct Lease {
     pub acquire: Acquire,
     pub resource: usize,
-    pub life: Life,
+    pub life: LeaseStage,
     pub until: u64,
     pub alive_until: u64,
     pub ttl_ms: u64,
@@ -98,7 +98,7 @@ pub struct Resource {
 }
 
 #[derive(Debug)]
-struct Memo {
+struct RememberedRequest {
     request: u64,
     command: Command,
     answer: Answer,
@@ -111,7 +111,7 @@ pub struct Model {
     pub now: u64,
     pub leases: Vec<Lease>,
     pub resources: Vec<Resource>,
-    memos: Vec<Memo>,
+    memos: Vec<RememberedRequest>,
     limits_made: u64,
     /// The leases that requests stood for when the entry began: what a release in it speaks of.
     pub targets: BTreeMap<u64, usize>,
@@ -153,7 +153,7 @@ impl Model {
 
     fn is_over(&self, id: usize) -> bool {
         let lease = &self.leases[id];
-        !lease.forgotten && !matches!(lease.life, Life::Waiting | Life::Held)
+        !lease.forgotten && !matches!(lease.life, LeaseStage::Waiting | LeaseStage::Held)
     }
 
     pub fn find(&self, name: &str) -> Option<usize> {
@@ -166,17 +166,17 @@ impl Model {
     }
 
     /// Who waits for a turn, in order.
-    pub fn line(&self, resource: usize) -> Vec<usize> {
+    pub fn queue(&self, resource: usize) -> Vec<usize> {
         self.places(resource, |presence| presence != Presence::PassedOver)
     }
 
     fn places(&self, resource: usize, has: impl Fn(Presence) -> bool) -> Vec<usize> {
-        let mut line: Vec<usize> = (0..self.leases.len())
-            .filter(|id| self.leases[*id].resource == resource && self.leases[*id].life == Life::Waiting)
+        let mut queue: Vec<usize> = (0..self.leases.len())
+            .filter(|id| self.leases[*id].resource == resource && self.leases[*id].life == LeaseStage::Waiting)
             .filter(|id| has(self.leases[*id].presence))
             .collect();
-        line.sort_by_key(|id| (self.leases[*id].acquire.priority, *id));
-        line
+        queue.sort_by_key(|id| (self.leases[*id].acquire.priority, *id));
+        queue
     }
 
     /// What the held leases cost under a limit.
@@ -185,7 +185,7 @@ impl Model {
         let held = self
             .leases
             .iter()
-            .filter(|lease| lease.resource == resource && lease.life == Life::Held && !lease.forgotten);
+            .filter(|lease| lease.resource == resource && lease.life == LeaseStage::Held && !lease.forgotten);
         held.map(|lease| cost(spec, &lease.acquire.load)).sum()
     }
 
@@ -213,7 +213,7 @@ impl Model {
         exceeded.map(|(name, _)| Answer::LoadExceeds((*name).to_owned()))
     }
 
-    fn end_lease(&mut self, lease: usize, life: Life, why: Option<Answer>) {
+    fn end_lease(&mut self, lease: usize, life: LeaseStage, why: Option<Answer>) {
         let now = self.now;
         let ended = &mut self.leases[lease];
         ended.life = life;
@@ -224,7 +224,7 @@ impl Model {
 
     fn grant(&mut self, lease: usize) {
         let granted = &mut self.leases[lease];
-        granted.life = Life::Held;
+        granted.life = LeaseStage::Held;
         granted.deadline = self.now + granted.ttl_ms * 1000;
         let resource = granted.resource;
         if granted.presence != Presence::Attached {
@@ -238,15 +238,18 @@ impl Model {
         self.events.push((resource, lease, Happens::Granted));
     }
 
-    /// What time has done to a resource, and then the turns of its line.
+    /// What time has done to a resource, and then the turns of its queue.
     fn settle(&mut self, id: usize) {
         let now = self.now;
         let timer = |lease: &Lease| match lease.life {
-            Life::Waiting => lease.until.min(lease.alive_until),
-            Life::Held => lease.deadline.min(lease.claim_until.unwrap_or(u64::MAX)),
-            Life::Released | Life::Expired | Life::Cancelled | Life::TimedOut | Life::Rejected | Life::Lapsed => {
-                u64::MAX
-            }
+            LeaseStage::Waiting => lease.until.min(lease.alive_until),
+            LeaseStage::Held => lease.deadline.min(lease.claim_until.unwrap_or(u64::MAX)),
+            LeaseStage::Released
+            | LeaseStage::Expired
+            | LeaseStage::Cancelled
+            | LeaseStage::TimedOut
+            | LeaseStage::Rejected
+            | LeaseStage::Lapsed => u64::MAX,
         };
         let mut due: Vec<usize> = (0..self.leases.len())
             .filter(|lease| {
@@ -257,14 +260,16 @@ impl Model {
         due.sort_by_key(|lease| (timer(&self.leases[*lease]), *lease));
         for lease in due {
             match self.leases[lease].life {
-                Life::Held if self.leases[lease].claim_until.is_some_and(|at| at < self.leases[lease].deadline) => {
+                LeaseStage::Held
+                    if self.leases[lease].claim_until.is_some_and(|at| at < self.leases[lease].deadline) =>
+                {
                     self.lapse(lease);
                 }
-                Life::Held => self.end_lease(lease, Life::Expired, None),
+                LeaseStage::Held => self.end_lease(lease, LeaseStage::Expired, None),
                 _ if self.leases[lease].until <= self.leases[lease].alive_until => {
-                    self.end_lease(lease, Life::TimedOut, Some(Answer::WaitTimeout));
+                    self.end_lease(lease, LeaseStage::TimedOut, Some(Answer::WaitTimeout));
                 }
-                _ => self.end_lease(lease, Life::Cancelled, None),
+                _ => self.end_lease(lease, LeaseStage::Cancelled, None),
             }
         }
         self.turns(id);
@@ -278,17 +283,17 @@ impl Model {
                 limit.give_back(lease, charge, self.now);
             }
         }
-        self.end_lease(lease, Life::Lapsed, None);
+        self.end_lease(lease, LeaseStage::Lapsed, None);
     }
 
     /// Another call has come for a lease.
     fn call_for(&mut self, lease: usize, call: u64) {
         self.keep_alive(Some(lease));
-        if !matches!(self.leases[lease].life, Life::Waiting | Life::Held) {
+        if !matches!(self.leases[lease].life, LeaseStage::Waiting | LeaseStage::Held) {
             return;
         }
         let id = self.leases[lease].resource;
-        let held = matches!(self.leases[lease].life, Life::Held);
+        let held = matches!(self.leases[lease].life, LeaseStage::Held);
         let claimed = self.leases[lease].claim_until.take().is_none();
         let was = std::mem::replace(&mut self.leases[lease].presence, Presence::Attached);
         // A lease that is held and claimed may be another caller's: the end of a further call says nothing of that one.
@@ -300,7 +305,7 @@ impl Model {
         if was == Presence::PassedOver
             && let Some(why) = self.impossible(id, &self.leases[lease].acquire.load)
         {
-            self.end_lease(lease, Life::Rejected, Some(why));
+            self.end_lease(lease, LeaseStage::Rejected, Some(why));
         }
         self.turns(id);
     }
@@ -311,12 +316,12 @@ impl Model {
         let claim_ms = self.resources[id].spec.claim_ms;
         let detached = &mut self.leases[lease];
         match detached.life {
-            Life::Waiting if detached.presence == Presence::Attached => {
+            LeaseStage::Waiting if detached.presence == Presence::Attached => {
                 detached.presence = if claim_ms == 0 { Presence::PassedOver } else { Presence::Detached };
                 detached.passed_over |= claim_ms == 0;
                 detached.alive_until = self.now + 15_000_000;
             }
-            Life::Held if detached.claim_until.is_none() => {
+            LeaseStage::Held if detached.claim_until.is_none() => {
                 detached.claim_until = Some(self.now + claim_ms * 1000);
                 if claim_ms == 0 {
                     self.lapse(lease);
@@ -331,7 +336,7 @@ impl Model {
         if self.resources[id].deleted {
             return;
         }
-        for lease in self.line(id) {
+        for lease in self.queue(id) {
             if self.leases[lease].presence == Presence::Detached && self.resources[id].spec.claim_ms == 0 {
                 self.leases[lease].presence = Presence::PassedOver;
                 self.leases[lease].passed_over = true;
@@ -384,7 +389,7 @@ impl Model {
     }
 
     fn keep_alive(&mut self, lease: Option<usize>) {
-        if let Some(lease) = lease.filter(|lease| self.leases[*lease].life == Life::Waiting) {
+        if let Some(lease) = lease.filter(|lease| self.leases[*lease].life == LeaseStage::Waiting) {
             self.leases[lease].alive_until = self.now + 15_000_000;
         }
     }
@@ -396,8 +401,8 @@ impl Model {
             }
             self.call_for(lease, call);
             return match self.leases[lease].life {
-                Life::Waiting => Answer::Waiting(lease),
-                Life::Held => Answer::Held(lease),
+                LeaseStage::Waiting => Answer::Waiting(lease),
+                LeaseStage::Held => Answer::Held(lease),
                 ended => self.leases[lease].why.clone().unwrap_or(Answer::Ended(ended)),
             };
         }
@@ -408,16 +413,16 @@ impl Model {
         if let Some(answer) = self.impossible(id, &acquire.load) {
             return answer;
         }
-        let line = self.line(id);
-        let behind = line.iter().any(|lease| self.leases[*lease].acquire.priority <= acquire.priority);
+        let queue = self.queue(id);
+        let behind = queue.iter().any(|lease| self.leases[*lease].acquire.priority <= acquire.priority);
         let mut blocking = self.blocking(id, &acquire.load);
         let granted = !behind && blocking.is_empty();
         let spec = &self.resources[id].spec;
         let wait_ms = acquire.wait_ms.min(spec.max_wait_ms);
         let aside = self.places(id, |presence| presence == Presence::PassedOver).len();
-        if !granted && (wait_ms == 0 || line.len() + aside >= spec.max_waiting as usize) {
+        if !granted && (wait_ms == 0 || queue.len() + aside >= spec.max_waiting as usize) {
             if blocking.is_empty() {
-                blocking.push("line".to_owned());
+                blocking.push("queue".to_owned());
             }
             return if wait_ms == 0 { Answer::LimitExceeded(blocking) } else { Answer::QueueFull(blocking) };
         }
@@ -425,7 +430,7 @@ impl Model {
         self.leases.push(Lease {
             acquire: acquire.clone(),
             resource: id,
-            life: Life::Waiting,
+            life: LeaseStage::Waiting,
             until: self.now + wait_ms * 1000,
             alive_until: self.now + 15_000_000,
             ttl_ms: acquire.ttl_ms.unwrap_or(spec.default_ttl_ms).min(spec.max_ttl_ms),
@@ -453,8 +458,8 @@ impl Model {
         let id = self.leases[lease].resource;
         let (mut refunded, mut debited) = (Vec::new(), Vec::new());
         let life = match self.leases[lease].life {
-            Life::Waiting => Life::Cancelled,
-            Life::Held => {
+            LeaseStage::Waiting => LeaseStage::Cancelled,
+            LeaseStage::Held => {
                 for (name, limit) in &mut self.resources[id].limits {
                     let charge = self.leases[lease].charges.get(name).filter(|charge| charge.uid == limit.uid);
                     let (Some(charge), Some(used)) = (charge, used) else { continue };
@@ -462,15 +467,15 @@ impl Model {
                     refunded.extend((back > 0).then(|| ((*name).to_owned(), back)));
                     debited.extend((owed > 0).then(|| ((*name).to_owned(), owed)));
                 }
-                Life::Released
+                LeaseStage::Released
             }
-            Life::Expired => return Answer::Expired,
+            LeaseStage::Expired => return Answer::Expired,
             // Cancelled by silence, released or given up: the answer stays the same.
-            Life::Released | Life::Cancelled => {
-                let cancelled = Answer::Released { life: Life::Cancelled, refunded, debited };
+            LeaseStage::Released | LeaseStage::Cancelled => {
+                let cancelled = Answer::Released { life: LeaseStage::Cancelled, refunded, debited };
                 return self.leases[lease].released.clone().unwrap_or(cancelled);
             }
-            ended @ (Life::TimedOut | Life::Rejected | Life::Lapsed) => return Answer::Ended(ended),
+            ended @ (LeaseStage::TimedOut | LeaseStage::Rejected | LeaseStage::Lapsed) => return Answer::Ended(ended),
         };
         let answer = Answer::Released { life, refunded, debited };
         self.end_lease(lease, life, None);
@@ -482,7 +487,7 @@ impl Model {
     fn extend(&mut self, request: u64, ttl_ms: Option<u64>) -> Answer {
         let Some(lease) = self.target(request) else { return Answer::NoLease };
         match self.leases[lease].life {
-            Life::Held => {
+            LeaseStage::Held => {
                 let spec = &self.resources[self.leases[lease].resource].spec;
                 let ttl_ms = ttl_ms.unwrap_or(spec.default_ttl_ms).min(spec.max_ttl_ms);
                 self.leases[lease].deadline = self.now + ttl_ms * 1000;
@@ -491,7 +496,7 @@ impl Model {
                 self.leases[lease].presence = Presence::Attached;
                 Answer::Extended(lease)
             }
-            Life::Expired => Answer::Expired,
+            LeaseStage::Expired => Answer::Expired,
             other => Answer::NotHeld(other),
         }
     }
@@ -505,7 +510,12 @@ impl Model {
         }
         let answer = self.change(command);
         if matches!(answer, Answer::Put { .. } | Answer::Patched { .. } | Answer::Deleted) {
-            self.memos.push(Memo { request, command: command.clone(), answer: answer.clone(), at: self.now });
+            self.memos.push(RememberedRequest {
+                request,
+                command: command.clone(),
+                answer: answer.clone(),
+                at: self.now,
+            });
         }
         answer
     }
@@ -546,11 +556,13 @@ impl Model {
             Command::Delete { resource, .. } => {
                 let Some(id) = self.find(resource) else { return Answer::NoResource };
                 let aside = self.places(id, |presence| presence == Presence::PassedOver);
-                for lease in self.line(id).into_iter().chain(aside) {
-                    self.end_lease(lease, Life::Rejected, Some(Answer::ResourceDeleted));
+                for lease in self.queue(id).into_iter().chain(aside) {
+                    self.end_lease(lease, LeaseStage::Rejected, Some(Answer::ResourceDeleted));
                 }
                 self.resources[id].deleted = true;
-                for lease in self.leases.iter_mut().filter(|lease| lease.resource == id && lease.life == Life::Held) {
+                for lease in
+                    self.leases.iter_mut().filter(|lease| lease.resource == id && lease.life == LeaseStage::Held)
+                {
                     lease.forgotten = true;
                 }
                 Answer::Deleted
@@ -588,9 +600,9 @@ impl Model {
         }
         resource.spec = spec;
         resource.version += 1;
-        for lease in self.line(id) {
+        for lease in self.queue(id) {
             if let Some(why) = self.impossible(id, &self.leases[lease].acquire.load) {
-                self.end_lease(lease, Life::Rejected, Some(why));
+                self.end_lease(lease, LeaseStage::Rejected, Some(why));
             }
         }
         self.turns(id);

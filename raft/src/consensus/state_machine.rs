@@ -62,7 +62,7 @@ impl Applier {
                 self.check_level(&batch)?;
                 let outcomes = self.replica.apply(stored, batch);
                 // Only now: a checkpoint that is cut in between has the entry, and at worst one more follows it.
-                self.replica.checkpoints.note(data.bytes.len());
+                self.replica.checkpoints.record(data.bytes.len());
                 Ok(Outcomes(outcomes))
             }
             EntryPayload::Blank => {
@@ -72,7 +72,7 @@ impl Applier {
             EntryPayload::Membership(membership) => {
                 let membership = StoredMembership::new(Some(*id), membership);
                 self.replica.apply_other(stored, Some(membership));
-                self.replica.checkpoints.note(0);
+                self.replica.checkpoints.record(0);
                 Ok(Outcomes::default())
             }
         }

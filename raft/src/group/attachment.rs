@@ -26,14 +26,14 @@ pub enum Woken {
 pub struct Attachment {
     group: Group,
     lease: LeaseId,
-    /// A log entry after which the lease was in line.
+    /// A log entry after which the lease was in the queue.
     index: u64,
     notify: Arc<Notify>,
 }
 
 impl Group {
     /// Attaches a call that waits for a lease: as long as it exists the lease is kept alive, through whoever leads. `index` is
-    /// a log entry after which the lease was in line; this node may still have to apply it.
+    /// a log entry after which the lease was in the queue; this node may still have to apply it.
     #[must_use]
     pub fn attach(&self, lease: LeaseId, index: u64) -> Attachment {
         Attachment::new(self.clone(), lease, index)
@@ -53,12 +53,12 @@ impl Attachment {
     }
 
     /// Returns when the lease no longer waits, as far as this node has applied, or the group is being stopped. Whoever leads
-    /// meanwhile does not matter: the line is the same everywhere.
+    /// meanwhile does not matter: the queue is the same everywhere.
     /// May be dropped and called again.
     pub async fn ended_waiting(&mut self) -> Woken {
         let replica = self.group.replica();
         let is_stopping = || replica.attachments.is_stopping();
-        // Before it has the entry, this node does not know the line. However long it lags, the call is not given up.
+        // Before it has the entry, this node does not know the queue. However long it lags, the call is not given up.
         while self.group.wait_applied(self.index).await.is_err() {
             if is_stopping() {
                 return Woken::ShuttingDown;

@@ -1,7 +1,7 @@
 //! Forwarding: a command, or a question how far to read, goes to the leader wherever it is.
 //!
 //! ```text
-//!  submit_anywhere --this node leads--> proposer
+//!  submit --this node leads--> proposer
 //!        |                                  ^
 //!        +--another leads--> Lane::Forward -+   once: the leader does not pass it on
 //! ```
@@ -10,7 +10,7 @@
 //! answer that was lost is asked for again, of whoever leads then, until the caller's patience is over; only then nobody
 //! knows.
 //!
-//! A call that waits in line does not wait at the leader but here, on this node's copy of the line: the loss of the leader
+//! A call that waits in the queue does not wait at the leader but here, on this node's copy of the queue: the loss of the leader
 //! takes nothing from it.
 
 use std::time::{Duration, Instant};
@@ -111,12 +111,12 @@ impl Patience {
 }
 
 impl Group {
-    /// As [`Group::submit`], but wherever the leader is, and again when an answer was lost. The command is then applied on
+    /// As [`Group::submit_local`], but wherever the leader is, and again when an answer was lost. The command is then applied on
     /// the leader; here it may be a moment later.
     ///
     /// # Errors
-    /// As [`Group::submit`], without [`SubmitError::NotLeader`]: no leader is [`SubmitError::NoQuorum`].
-    pub async fn submit_anywhere(&self, command: Command) -> Result<Applied, SubmitError> {
+    /// As [`Group::submit_local`], without [`SubmitError::NotLeader`]: no leader is [`SubmitError::NoQuorum`].
+    pub async fn submit(&self, command: Command) -> Result<Applied, SubmitError> {
         let mut patience = self.patience();
         loop {
             let result = match self.leader() {
@@ -125,7 +125,7 @@ impl Group {
                     Err(SubmitError::FeatureNotEnabled { behind: None })
                 }
                 Some(leader) if leader != self.node() => self.submit_to(leader, &command).await,
-                Some(_) | None => self.submit(command.clone()).await,
+                Some(_) | None => self.submit_local(command.clone()).await,
             };
             match result {
                 Ok(applied) => return Ok(applied),
@@ -135,11 +135,11 @@ impl Group {
         }
     }
 
-    /// As [`Group::linearize`], but wherever the leader is: afterwards this node has applied what was acknowledged before.
+    /// As [`Group::read_barrier_local`], but wherever the leader is: afterwards this node has applied what was acknowledged before.
     ///
     /// # Errors
-    /// As [`Group::linearize`], without [`SubmitError::NotLeader`]: no leader is [`SubmitError::NoQuorum`].
-    pub async fn linearize_anywhere(&self) -> Result<(), SubmitError> {
+    /// As [`Group::read_barrier_local`], without [`SubmitError::NotLeader`]: no leader is [`SubmitError::NoQuorum`].
+    pub async fn read_barrier(&self) -> Result<(), SubmitError> {
         let mut patience = self.patience();
         loop {
             let result = match self.leader() {
@@ -147,7 +147,7 @@ impl Group {
                     Ok(index) => self.wait_applied(index).await,
                     Err(error) => Err(error),
                 },
-                Some(_) | None => self.linearize().await,
+                Some(_) | None => self.read_barrier_local().await,
             };
             match result {
                 Ok(()) => return Ok(()),
@@ -162,7 +162,7 @@ impl Group {
     /// A lease as whoever leads sees it: what it says is true now, everywhere. What this node has applied does not matter.
     ///
     /// # Errors
-    /// As [`Group::linearize_anywhere`].
+    /// As [`Group::read_barrier`].
     pub async fn look(&self, lease: LeaseId) -> Result<Looked, SubmitError> {
         let mut patience = self.patience();
         loop {
@@ -182,7 +182,7 @@ impl Group {
 
     /// On the leader.
     async fn look_here(&self, lease: LeaseId) -> Result<Looked, SubmitError> {
-        self.linearize().await?;
+        self.read_barrier_local().await?;
         Ok(self.looked(lease))
     }
 
@@ -296,8 +296,8 @@ impl Group {
 
     fn note_answer(&self, error: Option<&SubmitError>) {
         match error {
-            None => self.note_quorum(true),
-            Some(SubmitError::NoQuorum) => self.note_quorum(false),
+            None => self.record_quorum(true),
+            Some(SubmitError::NoQuorum) => self.record_quorum(false),
             Some(_) => {}
         }
     }
@@ -335,9 +335,9 @@ impl Group {
     pub async fn receive_forwarded(&self, frame: Bytes) -> Result<Bytes, String> {
         let question = codec::decode(schema::FORWARD_QUESTION, &frame).map_err(|error| error.to_string())?;
         let answer = match question {
-            Question::Submit(command) => Answer::Submitted(Box::new(self.submit(*command).await)),
+            Question::Submit(command) => Answer::Submitted(Box::new(self.submit_local(*command).await)),
             Question::ReadIndex => {
-                Answer::ReadIndex(self.linearize().await.map(|()| self.applied_index().unwrap_or_default()))
+                Answer::ReadIndex(self.read_barrier_local().await.map(|()| self.applied_index().unwrap_or_default()))
             }
             Question::Look(lease) => Answer::Looked(Box::new(self.look_here(lease).await)),
             Question::Room => Answer::Room(self.has_room()),

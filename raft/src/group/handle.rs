@@ -69,7 +69,7 @@ impl Group {
     ///
     /// # Errors
     /// [`SubmitError`] says whether anything may have happened.
-    pub async fn submit(&self, command: Command) -> Result<Applied, SubmitError> {
+    pub async fn submit_local(&self, command: Command) -> Result<Applied, SubmitError> {
         let (answer, answered) = oneshot::channel();
         let submitted = Submitted { command, answer, since: Instant::now() };
         self.inner.queue.try_send(submitted).map_err(|error| match error {
@@ -87,7 +87,7 @@ impl Group {
     ///
     /// # Errors
     /// [`SubmitError::NotLeader`], [`SubmitError::NoQuorum`], or [`SubmitError::ShuttingDown`].
-    pub async fn linearize(&self) -> Result<(), SubmitError> {
+    pub async fn read_barrier_local(&self) -> Result<(), SubmitError> {
         // A majority that answered this recently cannot have elected another leader, not even one whose nodes have shorter
         // timeouts than this. The tenth is for clocks of unequal speed.
         let age = self.inner.timing.election_max.min(Timing::default().election_max).mul_f32(0.9);
@@ -262,7 +262,7 @@ impl Group {
     }
 
     /// Notes what a leader said of its quorum.
-    pub(crate) fn note_quorum(&self, has_one: bool) {
+    pub(crate) fn record_quorum(&self, has_one: bool) {
         self.inner.replica.leader_contact.record_quorum(has_one);
     }
 

@@ -85,7 +85,7 @@ pub(crate) async fn keep_alive(replica: Arc<Replica>, group: WeakGroup) {
             let leases: Vec<LeaseId> = replica.read(|state, _| waits(state));
             if !leases.is_empty() {
                 // What was not taken comes again next time; a place outlives two of them.
-                let _ = group.submit_anywhere(Command::Keepalive(Keepalive { leases })).await;
+                let _ = group.submit(Command::Keepalive(Keepalive { leases })).await;
             }
         });
         said.await;

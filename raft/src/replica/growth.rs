@@ -85,7 +85,7 @@ impl CheckpointTrigger {
     }
 
     /// An entry of so many bytes was applied.
-    pub fn note(&self, bytes: usize) {
+    pub fn record(&self, bytes: usize) {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let total = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         if !self.dirty.load(Ordering::Relaxed) && !self.dirty.swap(true, Ordering::SeqCst) {

@@ -263,7 +263,7 @@ impl Cluster {
         let begun = std::time::Instant::now();
         loop {
             for node in self.nodes() {
-                match self.group(node).submit(command.clone()).await {
+                match self.group(node).submit_local(command.clone()).await {
                     Ok(applied) => return applied,
                     Err(SubmitError::ShuttingDown) => panic!("node {node} has stopped"),
                     Err(_) => {}

@@ -69,7 +69,7 @@ pub fn release(lease: LeaseId) -> Command {
 
 /// Submits, and expects an accepted acquire.
 pub async fn acquired(group: &Group, command: Command) -> LeaseView {
-    match group.submit(command).await.unwrap().outcome {
+    match group.submit_local(command).await.unwrap().outcome {
         Ok(Reply::Acquired(view)) => view,
         other => panic!("not acquired: {other:?}"),
     }

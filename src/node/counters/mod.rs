@@ -78,7 +78,7 @@ impl Default for Waits {
         let builder = builder.set_buckets(&WAIT_BUCKETS_S).unwrap_or_default();
         let recorder = builder.build_recorder();
         let histogram = metrics::with_local_recorder(&recorder, || {
-            describe_histogram!("ratequeue_acquire_wait_seconds", "How long granted leases waited in line.");
+            describe_histogram!("ratequeue_acquire_wait_seconds", "How long granted leases waited in the queue.");
             histogram!("ratequeue_acquire_wait_seconds")
         });
         Self { histogram, handle: recorder.handle() }

@@ -125,7 +125,7 @@ fn render_counters(name: &str, counts: &Counts) {
 
 /// Sets the gauges of a resource to how it stands.
 fn render_gauges(name: &ResourceName, usage: &ResourceUsage) {
-    describe_gauge!("ratequeue_queue_depth", "Leases in line.");
+    describe_gauge!("ratequeue_queue_depth", "Leases in the queue.");
     describe_gauge!("ratequeue_held", "Leases held.");
     describe_gauge!("ratequeue_utilization_ratio", "What is in use of the most that a limit admits at once.");
     gauge!("ratequeue_queue_depth", "resource" => name.to_string()).set(shown(usage.queue_depth));

@@ -93,7 +93,7 @@ async fn a_call_waits_in_line_from_another_region() {
             let (client, path) = (cluster.at(5).clone(), path.clone());
             async move { client.keyed(&path, "waits", json!({"wait_ms": 60_000})).await }
         });
-        eventually("it is in line", || async {
+        eventually("it is in the queue", || async {
             (cluster.at(1).leases(placement, "waiting").await.len() == 1).then_some(())
         })
         .await;
@@ -132,8 +132,10 @@ async fn a_call_that_waits_in_another_region_is_told_when_its_node_stops() {
     let there = cluster.at(4).clone();
     let path = "/v1/resources/r/acquire";
     let call = tokio::spawn(async move { there.keyed(path, "k", json!({"wait_ms": 600_000})).await });
-    eventually("it is in line", || async { (cluster.at(1).leases("r", "waiting").await.len() == 1).then_some(()) })
-        .await;
+    eventually("it is in the queue", || async {
+        (cluster.at(1).leases("r", "waiting").await.len() == 1).then_some(())
+    })
+    .await;
     cluster.node_mut(4).stop().await;
     call.await.unwrap().problem(503, "shutting-down");
     cluster.at(7).release(&held).await.is(200);
@@ -214,7 +216,7 @@ async fn a_deleted_name_is_free_for_another_place_at_once() {
             let client = cluster.at(DOORS[(nth + 1) % 3]).clone();
             async move { client.acquire("r", json!({"wait_ms": 60_000})).await }
         });
-        eventually("it is in line", || async {
+        eventually("it is in the queue", || async {
             (cluster.at(DOORS[nth % 3]).stats("r").await["queue_depth"] == 1).then_some(())
         })
         .await;

@@ -18,7 +18,7 @@ use super::greeting::{Refusal, RefusalCode};
 use super::lane::{EachLane, Lane};
 
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct PeerRegistry {
     stop: CancellationToken,
     nodes: Mutex<Nodes>,
 }
@@ -51,7 +51,7 @@ struct Accepted {
 /// The right to serve an accepted connection, for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    known: Arc<Known>,
+    known: Arc<PeerRegistry>,
     node: u64,
     lane: Lane,
     serial: u64,
@@ -60,7 +60,7 @@ pub(crate) struct Admission {
     _ended: DropGuard,
 }
 
-impl Known {
+impl PeerRegistry {
     pub(crate) fn new(stop: CancellationToken) -> Self {
         Self { stop, nodes: Mutex::default() }
     }

@@ -1,4 +1,4 @@
-//! `ratequeue acquire` and the Rust client in line: behind a proxy that cuts calls, interrupted, and without a node.
+//! `ratequeue acquire` and the Rust client in the queue: behind a proxy that cuts calls, interrupted, and without a node.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod harness;
@@ -51,7 +51,7 @@ async fn ends(child: Child) -> (Option<i32>, String) {
 }
 
 async fn is_in_line(client: &Client) {
-    eventually("it is in line", || async { (client.stats("r").await["queue_depth"] == 1).then_some(()) }).await;
+    eventually("it is in the queue", || async { (client.stats("r").await["queue_depth"] == 1).then_some(()) }).await;
 }
 
 /// Nobody waits, and so many leases are held.
@@ -240,7 +240,7 @@ async fn an_acquire_that_is_dropped_gives_its_place_up() {
     assert!(at.elapsed() < GIVE_UP_MAX, "{:?}", at.elapsed());
 }
 
-/// A server that leaves everybody in line for ever; gives its URL, and the paths that it was asked for.
+/// A server that leaves everybody in the queue for ever; gives its URL, and the paths that it was asked for.
 async fn endless_line() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
