@@ -143,10 +143,10 @@ def test_loops_that_were_closed_are_forgotten(ratequeue_node: Node, make: Make) 
     for _ in range(3):
         loop = asyncio.new_event_loop()
         loop.run_until_complete(run())
-        assert len(client._loops) == 1
+        assert len(client._runners._runners) == 1
         # Without shutting down its asynchronous generators, unlike asyncio.run.
         loop.close()
-    client._loops.clear()
+    client._runners._runners.clear()
     del loop
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -124,7 +124,7 @@ def ctrl_c() -> Iterator[None]:
 
 def test_a_pool_that_was_interrupted_is_left(client: ratequeue.Client, make: Make) -> None:
     name = make()
-    (before, _), *_ = client._runner._shards._pools
+    (before, _), *_ = client._runners.current()._shards._pools
     request = before.handle_request
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
@@ -143,7 +143,7 @@ def test_a_pool_that_was_interrupted_is_left(client: ratequeue.Client, make: Mak
     with pytest.raises(KeyboardInterrupt), client.acquire(name):
         pass
     assert client.stats(name)["held"] == 0
-    assert before not in [pool for pool, _ in client._runner._shards._pools]
+    assert before not in [pool for pool, _ in client._runners.current()._shards._pools]
     assert closed.wait(10)
 
 
@@ -151,7 +151,7 @@ def test_a_closed_client_keeps_no_connections(ratequeue_node: Node, make: Make) 
     client = ratequeue.Client(ratequeue_node.url)
     client.close()
     with client.acquire(make()):
-        assert client._runner._shards._pools == []
+        assert client._runners.current()._shards._pools == []
     client.close()
 
 
@@ -172,14 +172,14 @@ def test_ctrl_c_gives_the_place_up(client: ratequeue.Client, make: Make) -> None
 
 def test_ctrl_c_in_the_middle_of_a_release_releases(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=1)
-    send = client._runner._send
+    send = client._runners.current()._send
 
     def interrupted(effect: Any) -> Any:
-        client._runner._send = send  # type: ignore
+        client._runners.current()._send = send  # type: ignore
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), client.acquire(name):
-        client._runner._send = interrupted  # type: ignore
+        client._runners.current()._send = interrupted  # type: ignore
     assert client.stats(name)["held"] == 0
 
 
@@ -330,7 +330,7 @@ def test_many_threads_share_a_client(client: ratequeue.Client, make: Make) -> No
 
 def test_closing_ends_the_background_thread(ratequeue_node: Node, make: Make) -> None:
     with ratequeue.Client(ratequeue_node.url) as client, client.acquire(make()):
-        thread = client._runner._timers._thread
+        thread = client._runners.current()._timers._thread
         assert thread is not None
         assert thread.is_alive()
     assert not thread.is_alive()

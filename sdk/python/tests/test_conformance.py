@@ -249,22 +249,22 @@ class Interrupted(BaseException):
 
 def interrupt(scenario: dict[str, Any], client: ratequeue.Client, call: dict[str, Any], seen: Seen) -> None:
     """Ctrl-C in the middle of a call, as far as that can be had in a test: the connection raises it."""
-    send = client._runner._send
+    send = client._runners.current()._send
 
     def interrupted(effect: _retry.Send) -> _retry.Reply:
-        client._runner._send = send  # type: ignore
+        client._runners.current()._send = send  # type: ignore
         # The node gets the call; its answer is not waited for.
         send(_retry.Send(effect.url, effect.call, call["cancel_after_ms"] / 1000))
         raise Interrupted
 
     if "delay_ms" in scenario["steps"][0]:
-        client._runner._send = interrupted  # type: ignore
+        client._runners.current()._send = interrupted  # type: ignore
         return
     on_wait = seen.on_wait
 
     def first_told(position: int, retry_after: float) -> None:
         on_wait(position, retry_after)
-        client._runner._send = interrupted  # type: ignore
+        client._runners.current()._send = interrupted  # type: ignore
 
     seen.on_wait = first_told  # type: ignore
 

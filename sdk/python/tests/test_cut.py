@@ -119,16 +119,16 @@ def test_the_same_with_asyncio(client: ratequeue.Client, make: Make, ratequeue_n
 def test_ctrl_c_between_cuts_gives_the_place_up(client: ratequeue.Client, make: Make, ratequeue_node: Node) -> None:
     name = make()
     with balancing(ratequeue_node.url, "eof", 1.0) as balancer, ratequeue.Client(balancer.url) as own:
-        run = own._runner._send
+        run = own._runners.current()._send
 
         def interrupted(effect: Any) -> Any:
             reply = run(effect)
             if balancer.cuts == 2:
-                own._runner._send = run  # type: ignore
+                own._runners.current()._send = run  # type: ignore
                 raise KeyboardInterrupt
             return reply
 
-        own._runner._send = interrupted  # type: ignore
+        own._runners.current()._send = interrupted  # type: ignore
         with client.acquire(name):
             with pytest.raises(KeyboardInterrupt), own.acquire(name, timeout=30):
                 pass

@@ -170,12 +170,12 @@ def test_a_heartbeat_keeps_nothing_alive(client: ratequeue.Client, make: Make) -
         client.acquire(name, ttl=1).open()
     eventually("it is released", is_free(client, name))
     # The timers of a lease that was given up do not beat on.
-    assert not client._runner.owed
+    assert not client._runners.current().owed
 
 
 def test_a_lease_that_is_dropped_in_the_middle_of_anything(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=8)
-    runner = client._runner
+    runner = client._runners.current()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         # With the locks that the end of a lease takes held by this very thread.
@@ -269,7 +269,7 @@ def test_a_release_in_the_background_outlives_the_client(own_node: Node) -> None
             with own.acquire("r", ttl=TTL):
                 os.kill(process.pid, signal.SIGSTOP)
             os.kill(process.pid, signal.SIGCONT)
-        assert not own._runner._threads
+        assert not own._runners.current()._threads
         assert client.stats("r")["held"] == 0
 
 

@@ -149,17 +149,17 @@ def options(row: dict[str, Any]) -> dict[str, Any]:
 
 def play_sync(row: dict[str, Any], fake: Fake) -> dict[str, Any]:
     with ratequeue.Client(fake.urls, patience=PATIENCE) as client:
-        in_background = client._runner.in_background
+        in_background = client._runners.current().in_background
 
         def after_the_call(make: Callable[[], Any]) -> Any:
             # What is given up is given up beside the caller, who may see the end of its call later than the nodes are asked.
             fake.over = True
             return in_background(make)
 
-        client._runner.in_background = after_the_call  # type: ignore[method-assign]
+        client._runners.current().in_background = after_the_call  # type: ignore[method-assign]
         try:
             with client.acquire("r", **options(row)) as lease:
-                client._runner.in_background = in_background  # type: ignore[method-assign]
+                client._runners.current().in_background = in_background  # type: ignore[method-assign]
                 time.sleep(row.get("hold_ms", 0) / 1000)
                 seen = {"outcome": "lost" if lease.lost.is_set() else "held"}
             if row.get("again"):

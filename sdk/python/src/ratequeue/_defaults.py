@@ -18,7 +18,7 @@ class Forks(Protocol):
     def _after_fork(self) -> None: ...
 
 
-C = TypeVar("C", bound=Forks)
+C = TypeVar("C")
 _forking: weakref.WeakSet[Any] = weakref.WeakSet()
 
 

@@ -98,11 +98,7 @@ class State(Generic[E]):
 
 
 class BaseLease(Generic[E]):
-    """A lease that is held, until the end of its block or :meth:`release`.
-
-    Everything that relies on it (:attr:`fencing_token`, :meth:`check`, :meth:`report`, :meth:`report_from`) raises
-    :class:`~ratequeue.LeaseLost` once it may no longer be relied on, and after its release.
-    """
+    """The part of a held lease that threads and asyncio share."""
 
     def __init__(self, runner: Runner, request: AcquireRequest, grant: Grant, lost: E) -> None:
         self._state = State(runner, request, grant, lost)

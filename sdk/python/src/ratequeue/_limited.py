@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import weakref
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextvars import ContextVar
 from typing import Any, Callable, Optional, TypedDict, Union
 
@@ -14,6 +14,9 @@ from ._lease import BaseLease
 from ._settings import OnUnavailable, OnWait, Urls, fallback
 from ._wire import Load
 from .errors import ConfigurationError
+
+SyncFunction = Callable[..., Any]
+AsyncFunction = Callable[..., Coroutine[Any, Any, Any]]
 
 LoadOf = Union[Load, Callable[..., Load]]
 """A load, or a function of the decorated function's arguments that gives one."""
@@ -62,13 +65,27 @@ def name_of(function: Any) -> str:
     return getattr(function, "__qualname__", None) or repr(function)
 
 
-def is_coroutine(function: Any) -> bool:
+def check_sync_function(function: Any) -> None:
+    """Refuses what the blocking decorator cannot hold a lease around. Raises :class:`ConfigurationError`."""
+    _refuse_generators(function)
+    if _is_coroutine(function):
+        raise ConfigurationError(f"{name_of(function)} is async: use limited from ratequeue.aio")
+
+
+def check_async_function(function: Any) -> None:
+    """Refuses what the decorator of asyncio cannot hold a lease around. Raises :class:`ConfigurationError`."""
+    _refuse_generators(function)
+    if not _is_coroutine(function):
+        raise ConfigurationError(f"{name_of(function)} is no coroutine function: use limited from ratequeue")
+
+
+def _is_coroutine(function: Any) -> bool:
     """Whether calls of it are to be awaited: a coroutine function, or an object that is called like one."""
     return any(map(inspect.iscoroutinefunction, _what_runs(function)))
 
 
-def refuse_generators(function: Any) -> None:
-    """The body of a generator runs after the call has ended, and the lease with it."""
+def _refuse_generators(function: Any) -> None:
+    """Refuses generators, whose body runs after the call has ended, and the lease with it."""
     for kind, is_kind in (("a", inspect.isgeneratorfunction), ("an asynchronous", inspect.isasyncgenfunction)):
         if any(map(is_kind, _what_runs(function))):
             raise ConfigurationError(f"{name_of(function)} is {kind} generator function: use acquire in it instead")

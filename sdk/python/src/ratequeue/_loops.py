@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator
@@ -14,6 +15,7 @@ from typing import Any, Callable, Optional, TypeVar
 import httpx
 
 from . import _http
+from ._defaults import after_fork
 from ._flows import GIVE_UP_TIMEOUT, Core
 from ._retry import Background, Flow, Pause, Reply, Send
 from ._runner import MakeFlow, Runner, Timer
@@ -21,6 +23,7 @@ from ._settings import OnWait
 from ._shards import Shards
 from ._threads import Blocking
 from ._timers import in_thread
+from .errors import ConfigurationError
 
 T = TypeVar("T")
 
@@ -80,7 +83,7 @@ class InLoop(Runner):
         await self._until_shutdown.aclose()
 
     async def run(self, flow: Flow[T], on_wait: Optional[OnWait] = None) -> T:
-        """Carries a flow out."""
+        """Carries a flow out in the loop."""
         with contextlib.closing(flow):
             return await self._steps(flow, on_wait)
 
@@ -178,3 +181,64 @@ class InLoop(Runner):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+class AsyncRunners:
+    """The runners of an asyncio client, one for each event loop that uses it.
+
+    Each has connections of its own. They are closed by :meth:`aclose`, or when the loop shuts down its asynchronous generators, as
+    ``asyncio.run`` does.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._runners: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, InLoop] = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+        after_fork(self)
+
+    async def current(self) -> InLoop:
+        """Returns the runner of the running loop."""
+        loop = _running_loop()
+        with self._lock:
+            runner = self._runners.get(loop)
+            if runner is not None and not runner.closed:
+                return runner
+
+            # A runner keeps its loop in turn, also one that was closed without its asynchronous generators.
+            for other in list(self._runners):
+                if other.is_closed():
+                    self._runners.pop(other, None)
+            runner = self._runners[loop] = InLoop(self._core, loop)
+
+        await runner.open()
+        return runner
+
+    async def aclose(self) -> None:
+        with self._lock:
+            runner = self._runners.pop(_running_loop(), None)
+        if runner is not None:
+            await runner.aclose()
+
+    def _after_fork(self) -> None:
+        # The parent goes on with its loops and connections. They are kept from being collected here, so that nothing is said on
+        # them from this process.
+        _of_the_parent.append(self._runners)
+        for runner in list(self._runners.values()):
+            runner.forget()
+
+        self._core.after_fork()
+        self._runners = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+
+_of_the_parent: list[object] = []
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "ratequeue.aio needs a running asyncio loop, and there is none here: call it in a coroutine under asyncio.run. "
+            "With trio use the blocking client in a thread: await trio.to_thread.run_sync(...)"
+        ) from None

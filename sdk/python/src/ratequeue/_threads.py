@@ -13,6 +13,7 @@ from typing import Callable, Optional, TypeVar
 import httpx
 
 from . import _http
+from ._defaults import after_fork
 from ._flows import GIVE_UP_TIMEOUT, Core
 from ._retry import Background, Flow, Pause, Reply, Send
 from ._runner import MakeFlow, Runner, Timer, next_owed
@@ -41,7 +42,7 @@ class Blocking(Runner):
         self._timers.call_soon(call)
 
     def run(self, flow: Flow[T], on_wait: Optional[OnWait] = None) -> T:
-        """Carries a flow out."""
+        """Carries a flow out in the calling thread."""
         with contextlib.closing(flow):
             return self._steps(flow, on_wait)
 
@@ -171,3 +172,24 @@ class Blocking(Runner):
 
 
 _of_the_parent: list[Blocking] = []
+
+
+class SyncRunners:
+    """The runner of a blocking client, a new one in each process."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._runner = Blocking(core)
+        after_fork(self)
+
+    def current(self) -> Blocking:
+        """Returns the runner of this process."""
+        return self._runner
+
+    def close(self) -> None:
+        self._runner.close()
+
+    def _after_fork(self) -> None:
+        self._runner.forget()
+        self._core.after_fork()
+        self._runner = Blocking(self._core)

@@ -20,8 +20,10 @@ from typing import Any, Callable, NoReturn, Optional, Union
 
 from celery.exceptions import Reject, Retry
 
-from . import _client, _limited, acquire
-from ._client import Client
+from . import _limited
+from ._sync.client import Client
+from ._sync.decorator import holding
+from ._sync.functions import acquire
 from ._wire import Load
 from .errors import QueueFull, RateQueueError, Rejected, Unavailable, WaitTimeout
 
@@ -51,10 +53,10 @@ class RateQueueTask:
         task: Any = self
         call: Any = super().__call__  # type: ignore[misc]
         options = _limited.checked("ratequeue_options", self.ratequeue_options, shared=self.ratequeue_client is None)
-        ask = acquire if self.ratequeue_client is None else self.ratequeue_client.acquire
+        acquire_of = acquire if self.ratequeue_client is None else self.ratequeue_client.acquire
 
         def acquiring(load: Load) -> Any:
-            return ask(self.ratequeue_resource, load, timeout=self.ratequeue_timeout, **options)
+            return acquire_of(self.ratequeue_resource, load, timeout=self.ratequeue_timeout, **options)
 
         # A function that is an attribute of the class would become a method; it is meant as it stands.
         load: _limited.LoadOf = type(self).ratequeue_load
@@ -65,7 +67,7 @@ class RateQueueTask:
             return call(*args, **kwargs)
 
         try:
-            return _client.limited(acquiring, load)(run)(*args, **kwargs)
+            return holding(acquiring, load)(run)(*args, **kwargs)
         except (Rejected, WaitTimeout, QueueFull, Unavailable) as error:
             # What the work itself raised is the task's own business.
             if ran or task.request.called_directly:
