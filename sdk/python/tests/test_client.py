@@ -65,7 +65,7 @@ def test_a_load_of_dimensions(client: ratequeue.Client, make: Make) -> None:
         pass
 
 
-def test_waiting_in_line(client: ratequeue.Client, make: Make) -> None:
+def test_waiting_in_the_queue(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=1)
     told: list[tuple[int, float]] = []
     waited: list[float] = []
@@ -77,7 +77,7 @@ def test_waiting_in_line(client: ratequeue.Client, make: Make) -> None:
     with client.acquire(name):
         thread = threading.Thread(target=second)
         thread.start()
-        eventually("it is in line", lambda: bool(told))
+        eventually("it is in the queue", lambda: bool(told))
         assert told[0][0] == 1
         time.sleep(0.2)
     thread.join(30)
@@ -247,7 +247,7 @@ def test_a_restart_of_the_node_is_not_noticed(own_node: Node) -> None:
         with client.acquire("r", ttl=30) as lease:
             thread = threading.Thread(target=second)
             thread.start()
-            eventually("it is in line", lambda: client.stats("r")["queue_depth"] == 1)
+            eventually("it is in the queue", lambda: client.stats("r")["queue_depth"] == 1)
             own_node.kill()
             own_node.start()
             lease.check()

@@ -1,4 +1,4 @@
-"""Calls that are cut while they wait in line, by a load balancer before the nodes: a place in line outlives them."""
+"""Calls that a load balancer before the nodes cuts while they wait: the place in the queue outlives them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPTIONS: list[dict[str, Any]] = [{"patience": 1.0}, {"on_unavailable": "allow"}]
 
 
 def wait_in_thread(url: str, name: str, timeout: float, **options: Any) -> tuple[threading.Thread, list[Any]]:
-    """Waits in line in another thread; says what came of it, and how long it took."""
+    """Waits in the queue in another thread; returns the outcome, and how long it took."""
     outcome: list[Any] = []
 
     def run() -> None:

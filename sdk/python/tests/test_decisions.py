@@ -1,4 +1,4 @@
-"""What is decided without a server: arguments, usage, nodes, pauses, the local limiter, timers, pools."""
+"""Decisions without a server: arguments, usage, nodes, pauses, the local limiter, timers, pools."""
 
 from __future__ import annotations
 

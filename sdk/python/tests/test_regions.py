@@ -11,7 +11,7 @@ from ratequeue import _retry
 
 
 class Watched(ratequeue.Client):
-    """Knows which node it asked last about what."""
+    """A client that records which node it asked about what."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)

@@ -1,4 +1,4 @@
-"""The functions and both clients take the same arguments, and say what they do."""
+"""Arguments and docstrings of the functions and of both clients, which agree."""
 
 from __future__ import annotations
 

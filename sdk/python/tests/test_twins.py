@@ -1,4 +1,4 @@
-"""No function is written twice: the blocking client is generated from the asyncio client, and both use the same flows."""
+"""Search for functions that are written twice. The blocking client is generated from the asyncio client instead."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ GENERATED = "# Generated from "
 ASYNC = re.compile(
     r"\b(async |await )|Async(?=[A-Z])|(?<=__)a(?=enter__|exit__|iter__|next__)|\ba(?=close\b|acquire\b)"
 )
-"""What only the spelling of asynchronous code has."""
+"""Spelling that only asynchronous code has."""
 REQUEST = re.compile(r"\b_admin\.\w+|\b_wire\.(?:acquire_request|extend|release)\b")
-"""What builds a request."""
+"""Functions that build a request."""
 SAME_BODY_MIN = 2
 """Statements from which on two equal bodies count as one that is written twice."""
 
@@ -27,7 +27,7 @@ Function = Union[ast.FunctionDef, ast.AsyncFunctionDef]
 
 
 class Written(NamedTuple):
-    """What a function says, builds or does, and where."""
+    """A part of a function, and its place."""
 
     part: str
     name: str
@@ -36,7 +36,7 @@ class Written(NamedTuple):
 
 
 def functions(tree: ast.AST, outer: str = "") -> Iterator[tuple[str, Function]]:
-    """The functions and methods of a module, by name; ``AsyncClient.aclose`` is ``Client.close``."""
+    """Yields the functions and methods of a module, by name; ``AsyncClient.aclose`` is ``Client.close``."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.ClassDef):
             yield from functions(node, f"{ASYNC.sub('', node.name)}.")
@@ -59,7 +59,7 @@ def parts(name: str, function: Function, place: str) -> Iterator[Written]:
 
 
 def twins(source: Path = SOURCE) -> list[str]:
-    """The functions of which a part is written by hand in several places."""
+    """Returns the functions of which a part is written by hand in several places."""
     places = defaultdict(list)
     for path in sorted(source.rglob("*.py")):
         if (text := path.read_text()).startswith(GENERATED):
