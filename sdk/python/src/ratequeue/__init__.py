@@ -1,4 +1,4 @@
-"""RateQueue: a rate limiter that is also a waiting line.
+"""RateQueue: a distributed rate limiter with a queue.
 
     import ratequeue
 

@@ -1,4 +1,4 @@
-"""An acquire that was asked for: the part that threads and asyncio share."""
+"""Requested leases: the part that threads and asyncio share."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class BaseAcquire(Generic[R, L]):
         return lease
 
     def _leave(self) -> Any:
-        """The lease of the block, if there is one to release."""
+        """Returns the lease of the block that ends, if there is one to release."""
         lease = self._lease
         if lease is not None:
             _limited.leave(lease, self._before)
@@ -72,7 +72,7 @@ class BaseAcquire(Generic[R, L]):
 
 
 def owing(runner: Runner, request: AcquireRequest) -> tuple[Attempt, MakeFlow]:
-    """An attempt, and what gives up what it comes to; owed until somebody else does."""
+    """Returns a new attempt and the flow that gives it up, which the runner owes until the attempt has ended."""
     attempt = Attempt()
 
     def give_up() -> Any:

@@ -1,4 +1,4 @@
-"""Carries flows out in an event loop of asyncio."""
+"""The runner of flows in an event loop of asyncio."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class InLoop(Runner):
 
     def __init__(self, core: Core, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(core)
-        # The loop must not be kept alive by what hangs on it.
+        # The runner must not keep its loop alive.
         self._loop = weakref.ref(loop)
         self._shards = Shards(functools.partial(_http.transport, core.settings, httpx.AsyncHTTPTransport))
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -88,7 +88,7 @@ class InLoop(Runner):
             return await self._steps(flow, on_wait)
 
     async def finish(self, make: MakeFlow, timeout: float = GIVE_UP_TIMEOUT) -> None:
-        """Carries a flow out even when the caller is cancelled once more; waits for it so many seconds."""
+        """Carries a flow out even if the caller is cancelled again, and waits for it for so many seconds."""
         await asyncio.wait({self.in_background(make)}, timeout=timeout)
 
     def in_background(self, make: MakeFlow) -> Any:
@@ -112,13 +112,13 @@ class InLoop(Runner):
         try:
             await self.run(make())
         except asyncio.CancelledError:
-            # At its end asyncio.run cancels all tasks. What is left to do is done when it shuts down asynchronous generators.
+            # asyncio.run cancels all tasks at its end. The rest is done when it shuts down the asynchronous generators.
             if not self.closed:
                 self._broken_off.append(make)
             raise
 
     async def _open_until_shutdown(self) -> AsyncGenerator[None, None]:
-        """Closes the connections when it is closed, and that is also when the loop shuts down its asynchronous generators."""
+        """Closes the connections when this generator is closed, by :meth:`aclose` or by the loop that shuts down."""
         try:
             yield
         finally:
@@ -128,9 +128,9 @@ class InLoop(Runner):
                 await pool.aclose()
 
     async def _shut_down(self) -> None:
-        """The loop is about to end: gives back what was broken off, and what is held by tasks and objects that end with it.
+        """Gives back what was broken off, and what is held by tasks and objects of the loop that ends.
 
-        With calls that block, in a thread: httpx makes asynchronous generators, which are not to be made any more.
+        It uses blocking calls in a thread: httpx makes asynchronous generators, and the loop takes no more of them.
         """
         for task in self._tasks:
             task.cancel()

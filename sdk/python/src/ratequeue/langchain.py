@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class RateQueueRateLimiter(BaseRateLimiter):
-    """Waits in line for each call of a model.
+    """Waits in the queue for each call of a model.
 
-    ``load``: how much a call weighs. ``client``, ``async_client``: the RateQueue clients (default: the shared ones).
+    ``load``: the load of a call. ``client``, ``async_client``: the RateQueue clients (default: the shared ones).
     ``options``: those of :func:`ratequeue.acquire`, whose errors a call raises; its ``timeout`` and ``on_wait`` count only for
     calls that wait.
     """

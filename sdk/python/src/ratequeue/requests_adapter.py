@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 LoadOfRequest = Union[Load, Callable[[requests.PreparedRequest], Load]]
-"""A load, or a function of the request that gives one."""
+"""A load, or a function of the request that returns one."""
 
 
 class RateQueueAdapter(HTTPAdapter):
     """Holds a lease of ``resource`` for each request.
 
-    ``load``: a load, or a function of the request that gives one. ``client``: the RateQueue client (default: the shared one).
+    ``load``: a load, or a function of the request that returns one. ``client``: the RateQueue client (default: the shared one).
     ``options``: those of :func:`ratequeue.acquire`, whose errors a request raises. Other arguments of ``HTTPAdapter`` go in
     ``adapter``.
     """

@@ -1,4 +1,4 @@
-"""A real node for your tests.
+"""A fixture that starts a real node for your tests.
 
 In ``conftest.py``::
 
@@ -37,7 +37,7 @@ _URL = re.compile(r"http://\S+?:\d+")
 
 
 def find_binary() -> str:
-    """The server's binary. Raises :class:`ConfigurationError` with what to do when there is none."""
+    """Returns the path of the server's binary. Raises :class:`ConfigurationError` with what to do when there is none."""
     named = os.environ.get("RATEQUEUE_BIN")
     if named:
         if not os.access(named, os.X_OK):
@@ -97,7 +97,7 @@ class Node:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.url = ""
-        """Where it listens. It stays the same when the node is restarted."""
+        """URL at which it listens. It stays the same when the node is restarted."""
         self.process: Optional[Process] = None
 
     def start(self) -> None:
@@ -136,7 +136,7 @@ class Node:
 
 
 def is_ready(url: str) -> bool:
-    """Whether the node at this URL can decide."""
+    """Tells whether the node at this URL can decide."""
     try:
         return httpx.get(f"{url}/readyz", timeout=2, trust_env=False).status_code == 200
     except httpx.HTTPError:

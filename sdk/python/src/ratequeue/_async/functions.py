@@ -39,7 +39,7 @@ def acquire(
     """Acquires a lease for the length of a block, and waits in the queue of the resource until it is granted.
 
     ``load``: how much it weighs, as a whole number or for each dimension of the resource.
-    ``timeout``: seconds to wait in the queue; 0 is not at all, None as long as the resource lets anybody wait (its
+    ``timeout``: seconds to wait in the queue; 0 is not at all, None is as long as the resource allows (its
     ``queue.max_wait_ms``, one minute unless it was set). Nodes that cannot be reached may add 5 s, or ``patience`` if that is less.
     ``priority``: 0 (first) to 9 (last).
     ``ttl``: seconds after which the lease ends if this process dies; default and maximum are the resource's. While

@@ -1,4 +1,4 @@
-"""Leases, and the acquires that get them."""
+"""Requested and held leases."""
 
 from __future__ import annotations
 

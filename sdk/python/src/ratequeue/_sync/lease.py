@@ -1,5 +1,5 @@
 # Generated from _async/lease.py by generate_sync.py. Do not edit.
-"""Leases, and the acquires that get them."""
+"""Requested and held leases."""
 
 from __future__ import annotations
 
