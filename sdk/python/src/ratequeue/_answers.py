@@ -164,6 +164,7 @@ def error(answer: Answer) -> RateQueueError:
         if _is_gateway(answer.status):
             return Unavailable(f"{answer.url} answered {answer.status} in place of a node", status=answer.status)
         return foreign(answer)
+
     code: str = problem["code"]
     state = "expired" if code == "lease-expired" else _text(problem.get("state"))
     about = f"{problem['resource']}: " if problem.get("resource") else ""
@@ -171,9 +172,11 @@ def error(answer: Answer) -> RateQueueError:
     text = _SAID_HERE.get(code) or problem.get("detail") or problem.get("title") or code
     if violated:
         text = f"{text} In the way: {', '.join(violated)}."
+
     status, request = answer.status, problem.get("request_id")
     if _KINDS.get(code) is LeaseLost:
         return ended(f"{about}{text}", code, state, status, request)
+
     message = " ".join(filter(None, [f"{about}{text}", _ADVICE.get(code), f"({code})"]))
     if code in _BLOCKED:
         after = problem.get("retry_after_ms")
@@ -185,11 +188,13 @@ def error(answer: Answer) -> RateQueueError:
             status=status,
             request_id=request,
         )
+
     if status >= 500 or code == OVERLOADED:
         return Unavailable(message, no_effect=code in NOTHING_HAPPENED, code=code, status=status, request_id=request)
     if status == 429:
         # A code of a later version. With this status it is a refusal for now.
         return Rejected(message, code=code, status=status, request_id=request)
+
     kind = _KINDS.get(code, ConfigurationError)
     return kind(message, code=code, status=status, request_id=request)
 

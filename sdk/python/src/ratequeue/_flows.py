@@ -128,6 +128,7 @@ class Core:
     ) -> Flow[Grant]:
         """Sends the acquire to the nodes, and decides in their place while they do not."""
         budget = min(patience, FALLBACK_AFTER)
+
         why: Optional[Unavailable] = None
         while True:
             if self.clock() >= self.down_until(request.resource):
@@ -142,6 +143,7 @@ class Core:
                         # In the background, as the grant must not wait for it.
                         yield Background(functools.partial(self.learn_limits, request.resource))
                     return grant
+
             stand_in = yield from self.degraded(request, began, choice, why)
             if stand_in is not None:
                 if why is not None:
@@ -166,6 +168,7 @@ class Core:
         while True:
             attempt.sent = True
             until = min(began + request.wait + TROUBLE, self.clock() + hold_ms / 1000 + budget)
+
             try:
                 answer = yield from self.call(request.call(hold_ms), budget, until)
             except Cut as broken:
@@ -187,6 +190,7 @@ class Core:
                 if error.code in _answers.ENDS or not attempt.leaves_behind:
                     attempt.decided()
                 raise
+
             try:
                 lease = self.lease(request, answer)
             except LeaseLost:
@@ -196,6 +200,7 @@ class Core:
                 # The node that answered may have granted it.
                 attempt.unclear = True
                 raise
+
             attempt.lease_id = lease.id
             if lease.state == "held":
                 return (yield from self.settle(request, lease, answer.sent))
@@ -203,6 +208,7 @@ class Core:
                 raise WaitTimeout(
                     f"{request.resource}: still in the queue after {request.wait:g} s. Give a longer timeout."
                 )
+
             yield Progress(lease.position, lease.retry_after)
             if cut is not None and cut.url == answer.url:
                 # The node is well, so that the call was cut on the way to it, and will be again after as long.
@@ -210,6 +216,7 @@ class Core:
                 hold_ms_max = min(hold_ms_max, max(_wire.HOLD_MS_MIN, int(cut.lived * CUT_TO * 1000)))
                 if cut.lived < _wire.HOLD_MS_MIN / 1000:
                     yield Pause(_wire.HOLD_MS_MIN / 1000 - cut.lived)
+
             cut = None
             hold_ms = hold_ms_max
 
@@ -264,12 +271,14 @@ class Core:
         """Decides in place of the server, as the caller chose. Returns None when it waited until the nodes may be asked again."""
         if not isinstance(choice, Local):
             return self.stand_in(request, 0.0, None)
+
         limiter, wait_max = self._limiter(request.resource, choice)
         if limiter is None:
             raise why or Unavailable(
                 f"{request.resource}: no node decides, and its limits are not known here yet. Try again in a moment, or give "
                 "limits to local()."
             )
+
         until = began + min(request.wait, wait_max)
         while True:
             wait, charged = limiter.acquire(request.load, self.clock())
@@ -280,6 +289,7 @@ class Core:
                     f"{request.resource}: no node decides, and the load does not fit this process's part of the limits. "
                     "Try again in a moment, or give a larger fraction."
                 )
+
             if request.wait <= 0:
                 raise Rejected(f"{request.resource}: not now (no node decides, limited locally).", retry_after=wait)
             left = until - self.clock()
@@ -287,6 +297,7 @@ class Core:
                 raise WaitTimeout(
                     f"{request.resource}: not in time (no node decides, limited locally).", retry_after=wait
                 )
+
             down_for = self.down_until(request.resource) - self.clock()
             if down_for <= 0:
                 return None

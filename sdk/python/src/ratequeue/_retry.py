@@ -110,14 +110,17 @@ def call(
     left = budget
     pause = pauses()
     untried = set(nodes.urls)
+
     # The last failure that a node answered: it tells more than the silence of another node.
     said: Optional[RateQueueError] = None
     # Once one try may have had an effect, the call as a whole may have.
     no_effect = True
+
     while True:
         url = nodes.first(request.subject)
         untried.discard(url)
         seconds = min(try_timeout(left, request.hold, part), until - clock())
+
         sent = clock()
         try:
             reply = yield Send(url, request, max(seconds, TRY_TIMEOUT_MIN))
@@ -125,6 +128,7 @@ def call(
             if clock() - sent >= request.hold + HUNG_AFTER:
                 nodes.silent(url, clock())
             raise
+
         failure: RateQueueError
         if isinstance(reply, Answer):
             nodes.answered(url)
@@ -148,15 +152,19 @@ def call(
             nodes.silent(url, clock())
             if not reply.unsent:
                 request = request.again or request
+
         no_effect = no_effect and nothing_happened
+
         # Where nothing happened, a node that was not asked yet is asked at once; but not one of those that have too much to do.
         overloaded = failure.code == _answers.OVERLOADED
         seconds = 0.0 if nothing_happened and untried and not overloaded else next(pause)
+
         # The time for which a call was held open does not count, and from the first failure on the budget runs.
         deadline = min(deadline, clock() + left)
         left = deadline - clock()
         if left <= TRY_TIMEOUT_MIN:
             raise gave_up(nodes, failure, said or failure, clock() - began, no_effect, request)
+
         seconds = min(seconds, left - TRY_TIMEOUT_MIN)
         left -= seconds
         if seconds:

@@ -103,6 +103,7 @@ def _url(text: str) -> str:
     # A password is never shown, so what may hold one is refused first.
     if "@" in text:
         raise ConfigurationError("base_url: a URL with a user or a password in it is refused: give api_key instead")
+
     try:
         url = httpx.URL(text if "://" in text else f"http://{text}")
     except httpx.InvalidURL:
@@ -111,6 +112,7 @@ def _url(text: str) -> str:
         raise ConfigurationError(
             f"{text!r} is no URL of a node: give one like http://127.0.0.1:7600, or 127.0.0.1:7600; several separated by commas"
         )
+
     # Each call has a path of its own, which begins with /v1: that one may be there already. Anything else would be lost.
     address = f"{url.scheme}://{url.netloc.decode()}"
     for what, given in (
@@ -122,6 +124,7 @@ def _url(text: str) -> str:
             raise ConfigurationError(
                 f"base_url: a URL with a {what} is refused: give it as {address}, the client adds what follows"
             )
+
     # In lower case, as nodes write their addresses: names of hosts do not depend on it.
     return address.lower()
 

@@ -139,6 +139,7 @@ class Blocking(Runner):
     def _send(self, send: Send) -> Reply:
         with self._lock:
             shard = self._shards.take()
+
         sent = self.core.clock()
         interrupted = False
         try:
