@@ -43,6 +43,7 @@ for test in $beside; do
   jobs+=($!)
 done
 
+.venv/bin/python generate_sync.py --check
 .venv/bin/ruff format --check --quiet .
 .venv/bin/ruff check --quiet .
 .venv/bin/mypy

@@ -1,4 +1,4 @@
-"""What the asyncio client costs beyond two bare calls of httpx to the same node.
+"""Measures the cost of the asyncio client beyond two bare calls of httpx to the same node.
 
     python bench/cost.py [--rounds 2000]
 

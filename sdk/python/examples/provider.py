@@ -1,4 +1,4 @@
-"""A small API with limits, for the examples: it answers 429 to whoever exceeds them, and counts how often it had to.
+"""A small API with limits, for the examples: it answers 429 to calls that exceed them, and counts those.
 
 It takes ``POST /v1/chat/completions``, wants at most SLOTS calls at once and UNITS tokens in any window of WINDOW seconds, and
 answers like OpenAI.
@@ -27,7 +27,7 @@ WORK = 0.05
 
 
 class Provider:
-    """The limits, enforced."""
+    """The limits, and the calls that they admitted and refused."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -86,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def running() -> Iterator[Provider]:
-    """A provider on a free port."""
+    """Runs a provider on a free port."""
     provider = Provider()
     handler = type("Handler", (_Handler,), {"provider": provider})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -111,7 +111,7 @@ LIMITS: dict[str, ratequeue.LimitSettings] = {
 
 
 def summary(provider: Provider) -> None:
-    """Says how it went; fails when the provider had to refuse a call."""
+    """Prints the counts; fails when the provider had to refuse a call."""
     print(f"served {provider.served}, refused {provider.refused}")
     assert provider.served > 0
     assert provider.refused == 0, "the provider's limits were exceeded"

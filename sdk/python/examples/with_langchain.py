@@ -1,4 +1,4 @@
-"""A LangChain chat model that waits in line before each call. RATEQUEUE_URL names the node.
+"""A LangChain chat model that waits in the queue before each call. RATEQUEUE_URL names the node.
 
 The model here is a small one of our own that speaks to the examples' provider; ``ChatOpenAI`` and others take
 ``rate_limiter`` in the same way.

@@ -19,7 +19,7 @@ _504 = (
 
 
 class Balancer:
-    """Hands bytes on to a node. A call that is not answered within ``after`` seconds is cut; idle connections are kept."""
+    """A proxy of a node. A call that is not answered within ``after`` seconds is cut; idle connections are kept."""
 
     def __init__(self, node: str, how: str, after: float) -> None:
         host, _, port = node[len("http://") :].rpartition(":")

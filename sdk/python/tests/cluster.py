@@ -25,12 +25,12 @@ _PEER = 20_000
 
 
 def nowhere(nth: int) -> str:
-    """One of a few URLs where nobody listens: ports that are privileged and in use nowhere."""
+    """Returns one of a few URLs where nobody listens: ports that are privileged and in use nowhere."""
     return f"http://127.0.0.1:{1 + nth}"
 
 
 class Cluster:
-    """Nodes from 1 on, in regions of so many; three in one by default. Any of them may be killed and started again.
+    """Nodes from 1 on, in regions of a given size; three in one by default. Any may be killed and started again.
 
     Those that are ``named`` know each other as ``localhost``.
     """
@@ -85,7 +85,7 @@ class Cluster:
         self._processes[n] = Process(args, self._folder / f"output-{n}")
 
     def leader(self, resource: str) -> Optional[int]:
-        """The node that leads the group of a resource now: it answers about it, and says that it leads."""
+        """Finds the node that leads the group of a resource now: it answers, and names itself as the leader."""
         for n, url in self.urls.items():
             try:
                 answer = httpx.get(f"{url}/v1/resources/{resource}", timeout=2, trust_env=False)
@@ -96,13 +96,13 @@ class Cluster:
         return None
 
     def kill_leader(self, resource: str) -> int:
-        """Kills the leader's process as a crash would; gives its number."""
+        """Kills the leader's process as a crash would; returns its number."""
         n = self._found(resource)
         self._processes.pop(n).kill()
         return n
 
     def hang_leader(self, resource: str) -> None:
-        """Stops the leader's process in the middle of what it does. It keeps its connections, and says nothing on them."""
+        """Suspends the leader's process. It keeps its connections, and writes nothing to them."""
         os.kill(self._processes[self._found(resource)].pid, signal.SIGSTOP)
 
     def _found(self, resource: str) -> int:

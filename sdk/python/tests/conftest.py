@@ -1,4 +1,4 @@
-"""What the tests share: a real node, a real cluster, a resource of one's own."""
+"""Fixtures of the tests: a real node, a real cluster, resources."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def client(ratequeue_node: Node) -> Iterator[ratequeue.Client]:
 
 @pytest.fixture
 def make(client: ratequeue.Client) -> Callable[..., str]:
-    """Makes a resource that no other test uses, and gives its name: ``make(slots=2, **fields of the resource)``."""
+    """Makes a resource that no other test uses, and returns its name: ``make(slots=2, **fields of the resource)``."""
 
     def make(slots: int = 1, **fields: Any) -> str:
         name = f"test-{next(_numbers)}"

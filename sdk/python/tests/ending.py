@@ -19,7 +19,7 @@ import ratequeue
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 AGAIN_AFTER = 15.0
 AT_MOST = 0.25
-"""Seconds after which a child is ended, at most."""
+"""Seconds after which a child is ended at the latest."""
 TTL = 300
 
 
@@ -54,7 +54,7 @@ def main(url: str, name: str, count: int, seed: int) -> collections.Counter[str]
 
 
 def end(child: int, how: signal.Signals) -> int:
-    """Sends a signal, and once more if that is swallowed: Python does so while it collects an object. Gives the exit code."""
+    """Sends a signal, and once more if that is swallowed: Python does so while it collects an object. Returns the exit code."""
     while True:
         os.kill(child, how)
         deadline = time.monotonic() + AGAIN_AFTER

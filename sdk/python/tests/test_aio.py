@@ -43,17 +43,17 @@ def test_cancelling_the_wait_gives_the_place_up(ratequeue_node: Node, make: Make
 
     async def run() -> None:
         async with rq.AsyncClient(ratequeue_node.url) as client, client.acquire(name):
-            in_line = asyncio.Event()
+            queued = asyncio.Event()
 
             async def wait() -> None:
                 async def on_wait(position: int, retry_after: float) -> None:
-                    in_line.set()
+                    queued.set()
 
                 async with client.acquire(name, on_wait=on_wait):
                     raise AssertionError("it is held by somebody else")
 
             task = asyncio.create_task(wait())
-            await asyncio.wait_for(in_line.wait(), 30)
+            await asyncio.wait_for(queued.wait(), 30)
             assert (await client.stats(name))["queue_depth"] == 1
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -143,10 +143,10 @@ def test_loops_that_were_closed_are_forgotten(ratequeue_node: Node, make: Make) 
     for _ in range(3):
         loop = asyncio.new_event_loop()
         loop.run_until_complete(run())
-        assert len(client._loops) == 1
+        assert len(client._runners._runners) == 1
         # Without shutting down its asynchronous generators, unlike asyncio.run.
         loop.close()
-    client._loops.clear()
+    client._runners._runners.clear()
     del loop
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

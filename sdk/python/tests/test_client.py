@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import secrets
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -65,7 +64,7 @@ def test_a_load_of_dimensions(client: ratequeue.Client, make: Make) -> None:
         pass
 
 
-def test_waiting_in_line(client: ratequeue.Client, make: Make) -> None:
+def test_waiting_in_the_queue(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=1)
     told: list[tuple[int, float]] = []
     waited: list[float] = []
@@ -77,7 +76,7 @@ def test_waiting_in_line(client: ratequeue.Client, make: Make) -> None:
     with client.acquire(name):
         thread = threading.Thread(target=second)
         thread.start()
-        eventually("it is in line", lambda: bool(told))
+        eventually("it is in the queue", lambda: bool(told))
         assert told[0][0] == 1
         time.sleep(0.2)
     thread.join(30)
@@ -114,93 +113,12 @@ def test_the_wait_runs_out(client: ratequeue.Client, make: Make) -> None:
         assert time.monotonic() - began >= 0.3
 
 
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Ctrl-C interrupts, also where the tests run in the background of a shell that has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def test_a_pool_that_was_interrupted_is_left(client: ratequeue.Client, make: Make) -> None:
-    name = make()
-    (before, _), *_ = client._runner._shards._pools
-    request = before.handle_request
-
-    def interrupted(*args: Any, **kwargs: Any) -> Any:
-        request(*args, **kwargs)
-        raise KeyboardInterrupt
-
-    closed = threading.Event()
-    close = before.close
-
-    def closing() -> None:
-        close()
-        closed.set()
-
-    before.handle_request = interrupted  # type: ignore[method-assign]
-    before.close = closing  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt), client.acquire(name):
-        pass
-    assert client.stats(name)["held"] == 0
-    assert before not in [pool for pool, _ in client._runner._shards._pools]
-    assert closed.wait(10)
-
-
 def test_a_closed_client_keeps_no_connections(ratequeue_node: Node, make: Make) -> None:
     client = ratequeue.Client(ratequeue_node.url)
     client.close()
     with client.acquire(make()):
-        assert client._runner._shards._pools == []
+        assert client._runners.current()._shards._pools == []
     client.close()
-
-
-@pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_gives_the_place_up(client: ratequeue.Client, make: Make) -> None:
-    name = make(slots=1)
-
-    def on_wait(position: int, retry_after: float) -> None:
-        # A little later, so that it comes in the middle of the call that is held open.
-        main = threading.main_thread().ident or 0
-        threading.Timer(0.3, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
-
-    with client.acquire(name):
-        with pytest.raises(KeyboardInterrupt), client.acquire(name, on_wait=on_wait):
-            pass
-        assert client.stats(name)["queue_depth"] == 0
-
-
-def test_ctrl_c_in_the_middle_of_a_release_releases(client: ratequeue.Client, make: Make) -> None:
-    name = make(slots=1)
-    send = client._runner._send
-
-    def interrupted(effect: Any) -> Any:
-        client._runner._send = send  # type: ignore
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), client.acquire(name):
-        client._runner._send = interrupted  # type: ignore
-    assert client.stats(name)["held"] == 0
-
-
-def test_a_hook_that_fails_gives_the_place_up(client: ratequeue.Client, make: Make) -> None:
-    name = make(slots=1)
-
-    def on_wait(position: int, retry_after: float) -> None:
-        raise ValueError("hook")
-
-    with client.acquire(name):
-        with pytest.raises(ValueError, match="hook"), client.acquire(name, on_wait=on_wait):
-            pass
-        assert client.stats(name)["queue_depth"] == 0
-
-        def refused_elsewhere(position: int, retry_after: float) -> None:
-            with client.acquire(name, timeout=0):
-                pass
-
-        with pytest.raises(ratequeue.Rejected), client.acquire(name, on_wait=refused_elsewhere):
-            pass
-        assert client.stats(name)["queue_depth"] == 0
 
 
 def test_a_heartbeat_outlives_the_ttl(client: ratequeue.Client, make: Make) -> None:
@@ -247,7 +165,7 @@ def test_a_restart_of_the_node_is_not_noticed(own_node: Node) -> None:
         with client.acquire("r", ttl=30) as lease:
             thread = threading.Thread(target=second)
             thread.start()
-            eventually("it is in line", lambda: client.stats("r")["queue_depth"] == 1)
+            eventually("it is in the queue", lambda: client.stats("r")["queue_depth"] == 1)
             own_node.kill()
             own_node.start()
             lease.check()
@@ -279,34 +197,6 @@ def test_an_acquire_is_for_one_block(client: ratequeue.Client, make: Make) -> No
     assert client.stats(name)["held"] == 0
 
 
-def test_a_thread_that_cannot_start_costs_no_lease(
-    client: ratequeue.Client, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    name = make(slots=1)
-    start = threading.Thread.start
-    beats: list[threading.Thread] = []
-
-    def refused(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    def refused_once(thread: threading.Thread) -> None:
-        if thread.name == "ratequeue-beat" and not beats:
-            beats.append(thread)
-            refused(thread)
-        start(thread)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refused)
-        with pytest.raises(RuntimeError, match="new thread"), client.acquire(name):
-            pass
-    assert client.stats(name)["held"] == 0
-    monkeypatch.setattr(threading.Thread, "start", refused_once)
-    with client.acquire(name, ttl=2) as lease:
-        time.sleep(3)
-        assert beats
-        lease.check()
-
-
 def test_many_threads_share_a_client(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=4)
     at_once: list[int] = []
@@ -330,7 +220,7 @@ def test_many_threads_share_a_client(client: ratequeue.Client, make: Make) -> No
 
 def test_closing_ends_the_background_thread(ratequeue_node: Node, make: Make) -> None:
     with ratequeue.Client(ratequeue_node.url) as client, client.acquire(make()):
-        thread = client._runner._timers._thread
+        thread = client._runners.current()._timers._thread
         assert thread is not None
         assert thread.is_alive()
     assert not thread.is_alive()

@@ -24,7 +24,7 @@ SCENARIOS = json.loads((Path(__file__).parents[2] / "conformance" / "scenarios.j
 HELD_AT_MOST = 20_000
 """Milliseconds for which a call may be held open: common load balancers cut it after 29 or 30 s."""
 HELD_BY_DEFAULT = 30_000
-"""What older servers take when nothing is said."""
+"""Default of older servers."""
 ERRORS = {
     ratequeue.Rejected: "rejected",
     ratequeue.WaitTimeout: "wait-timeout",
@@ -71,7 +71,7 @@ class Fake:
     def step(
         self, node: str, method: str, path: str, headers: Mapping[str, str], body: dict[str, Any]
     ) -> dict[str, Any]:
-        """The step that this request takes."""
+        """Returns the step that this request takes."""
         with self._lock:
             if path.endswith("/acquire"):
                 if body.get("hold_ms", HELD_BY_DEFAULT) > HELD_AT_MOST:
@@ -148,7 +148,7 @@ class _Node(BaseHTTPRequestHandler):
 
 @dataclass
 class Seen:
-    """What the caller saw."""
+    """Outcome that the caller saw."""
 
     outcome: str = "granted"
     positions: list[int] = field(default_factory=list)
@@ -244,27 +244,27 @@ async def play_async(scenario: dict[str, Any], fake: Fake) -> list[Seen]:
 
 
 class Interrupted(BaseException):
-    """Stands for Ctrl-C."""
+    """A stand-in for Ctrl-C."""
 
 
 def interrupt(scenario: dict[str, Any], client: ratequeue.Client, call: dict[str, Any], seen: Seen) -> None:
-    """Ctrl-C in the middle of a call, as far as that can be had in a test: the connection raises it."""
-    send = client._runner._send
+    """Interrupts a call as Ctrl-C does, as far as a test can: the connection raises it."""
+    send = client._runners.current()._send
 
     def interrupted(effect: _retry.Send) -> _retry.Reply:
-        client._runner._send = send  # type: ignore
+        client._runners.current()._send = send  # type: ignore
         # The node gets the call; its answer is not waited for.
         send(_retry.Send(effect.url, effect.call, call["cancel_after_ms"] / 1000))
         raise Interrupted
 
     if "delay_ms" in scenario["steps"][0]:
-        client._runner._send = interrupted  # type: ignore
+        client._runners.current()._send = interrupted  # type: ignore
         return
     on_wait = seen.on_wait
 
     def first_told(position: int, retry_after: float) -> None:
         on_wait(position, retry_after)
-        client._runner._send = interrupted  # type: ignore
+        client._runners.current()._send = interrupted  # type: ignore
 
     seen.on_wait = first_told  # type: ignore
 

@@ -1,4 +1,4 @@
-"""Calls that are cut while they wait in line, by a load balancer before the nodes: a place in line outlives them."""
+"""Calls that a load balancer before the nodes cuts while they wait: the place in the queue outlives them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPTIONS: list[dict[str, Any]] = [{"patience": 1.0}, {"on_unavailable": "allow"}]
 
 
 def wait_in_thread(url: str, name: str, timeout: float, **options: Any) -> tuple[threading.Thread, list[Any]]:
-    """Waits in line in another thread; says what came of it, and how long it took."""
+    """Waits in the queue in another thread; returns the outcome, and how long it took."""
     outcome: list[Any] = []
 
     def run() -> None:
@@ -119,16 +119,16 @@ def test_the_same_with_asyncio(client: ratequeue.Client, make: Make, ratequeue_n
 def test_ctrl_c_between_cuts_gives_the_place_up(client: ratequeue.Client, make: Make, ratequeue_node: Node) -> None:
     name = make()
     with balancing(ratequeue_node.url, "eof", 1.0) as balancer, ratequeue.Client(balancer.url) as own:
-        run = own._runner._send
+        run = own._runners.current()._send
 
         def interrupted(effect: Any) -> Any:
             reply = run(effect)
             if balancer.cuts == 2:
-                own._runner._send = run  # type: ignore
+                own._runners.current()._send = run  # type: ignore
                 raise KeyboardInterrupt
             return reply
 
-        own._runner._send = interrupted  # type: ignore
+        own._runners.current()._send = interrupted  # type: ignore
         with client.acquire(name):
             with pytest.raises(KeyboardInterrupt), own.acquire(name, timeout=30):
                 pass

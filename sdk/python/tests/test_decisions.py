@@ -1,4 +1,4 @@
-"""What is decided without a server: arguments, usage, nodes, pauses, the local limiter, timers, pools."""
+"""Decisions without a server: arguments, usage, nodes, pauses, the local limiter, timers, pools."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pickle
 import re
 import threading
 from collections.abc import AsyncIterator
-from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any, Optional
 
@@ -19,7 +18,6 @@ import ratequeue.aio
 from ratequeue import _admin, _answers, _settings, _usage, _wire
 from ratequeue._clock import including_sleep
 from ratequeue._flows import margin
-from ratequeue._local import LocalLimiter
 from ratequeue._nodes import SUBJECTS_MAX, Nodes
 from ratequeue._retry import PAUSE_MAX, pauses, try_timeout
 from ratequeue._shards import CALLS_PER_POOL, Shards
@@ -152,56 +150,6 @@ def test_the_margin_is_small_and_never_all() -> None:
     assert margin(0.1) == pytest.approx(0.025)
     assert 0.05 < margin(60) < 0.1
     assert margin(900) > 900 * 0.0002
-
-
-def test_the_local_limiter_keeps_to_its_part() -> None:
-    limiter = LocalLimiter()
-    limits = {"tpm": {"kind": "rate", "quota": 100, "window_ms": 1000}, "slots": {"kind": "concurrency", "quota": 4}}
-    limiter.resize(limits, Fraction(1, 2))
-    wait, first = limiter.acquire(30, 0.0)
-    assert wait == 0
-    assert limiter.acquire(30, 0.1)[0] == pytest.approx(0.9)
-    assert limiter.acquire(20, 0.2)[0] == 0
-    assert limiter.acquire(0, 0.3)[0] > 0
-    limiter.release(first)
-    assert limiter.acquire(0, 0.4)[0] == 0
-    assert limiter.acquire(51, 5.0)[0] == float("inf")
-
-
-@pytest.mark.parametrize("quota", [49, 98, 103, 107, 161, 187, 196, 1_000_003])
-def test_one_part_of_as_many_as_the_quota_is_one(quota: int) -> None:
-    part = ratequeue.local(1 / quota)
-    limiter = LocalLimiter()
-    limiter.resize({"slots": {"kind": "concurrency", "quota": quota}}, part.fraction)
-    assert limiter.acquire(1, 0.0)[0] == 0
-    assert limiter.acquire(1, 0.0)[0] > 0
-
-
-def test_a_part_is_as_exact_as_it_was_given() -> None:
-    assert ratequeue.local(0.29).fraction * 100 == 29
-    assert ratequeue.local(Fraction(1, 3)).fraction == Fraction(1, 3)
-    assert ratequeue.local(1).fraction == 1
-
-
-@pytest.mark.parametrize(
-    "limits",
-    [{}, {"slots": {}}, {"slots": {"kind": "concurrency"}}, {"rpm": {"kind": "rate", "quota": 1}}, 5, {"a": 1}],
-)
-def test_what_are_no_limits_is_told(limits: Any) -> None:
-    with pytest.raises(ratequeue.ConfigurationError, match="kind and quota"):
-        ratequeue.local(0.5, limits)
-
-
-def test_the_local_limiter_frees_what_it_charged() -> None:
-    limiter = LocalLimiter()
-    slots = {"kind": "concurrency", "quota": 1}
-    limiter.resize({"slots": slots}, Fraction(1))
-    wait, before = limiter.acquire(1, 0.0)
-    assert wait == 0
-    limiter.resize({"others": slots}, Fraction(1))
-    assert limiter.acquire(1, 0.0)[0] == 0
-    limiter.release(before)
-    assert limiter.acquire(1, 0.0)[0] > 0
 
 
 def test_settings() -> None:

@@ -1,4 +1,4 @@
-"""However a caller ends, it leaves nothing behind: processes that are signalled, blocks that are dropped, tasks that are cancelled.
+"""Ends of callers, which leave nothing behind: processes that are signalled, blocks that are dropped, tasks that are cancelled.
 
 Leases live for minutes here, and the claim time of the resource is that of the server: what is free within it was given back, or
 lapsed because nobody claimed it.
@@ -31,7 +31,7 @@ Make = Callable[..., str]
 CLAIM = 5.0
 """Seconds of the resource's ``claim_ms``, unless it was set."""
 BUSY = 5.0
-"""What a busy machine adds."""
+"""Seconds that a busy machine adds."""
 BY_SIGNAL = 120
 DROPPED = 40
 CANCELLED = 40
@@ -190,7 +190,7 @@ def test_signals_that_are_handled_or_ignored_stay_so() -> None:
 
 
 class Watched(asyncio.SelectorEventLoop):
-    """A loop that has something done when it is looked at, as if another thread had its turn right then."""
+    """A loop that runs something when it is looked at, as if another thread had its turn right then."""
 
     done: Callable[[], object] = staticmethod(lambda: None)
 

@@ -1,4 +1,4 @@
-"""What holds leases for other libraries, against a real node: until when a lease is held, and what a failure leaves behind."""
+"""Adapters for other libraries, against a real node: how long they hold a lease, and what a failure leaves behind."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def api() -> Iterator[provider.Provider]:
 
 @pytest.fixture
 def logging_kept() -> Iterator[None]:
-    """Logging as it was before: a worker of Celery takes it over, for good."""
+    """Restores logging: a worker of Celery takes it over for good."""
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
     yield

@@ -3,7 +3,7 @@
 What the limiter promises counts from grant to grant. The provider counts from call to call, and a call can be late: who is granted
 while the leader is killed hears of it from the next leader, seconds later. So the work is such that no late call can matter:
 
-- Small tasks come first, and leave room for one large task. The other large tasks, last in line, wait until a minute has gone
+- Small tasks come first, and leave room for one large task. The other large tasks, last in the queue, wait until a minute has gone
   by since the first hundred grants or so. The leader is killed after those.
 - A large call takes PREPARE seconds to put together, after it was granted. Only if the first calls of all were later than that
   would the provider count them into the same minute.
@@ -46,13 +46,13 @@ RESOURCE: ratequeue.ResourceSettings = {
 
 @dataclass
 class Provider:
-    """What the tasks call. Its limits are those of the resource, and it refuses whoever exceeds them."""
+    """The API that the tasks call. It has the limits of the resource, and refuses calls that exceed them."""
 
     at_once: int = 0
     most_at_once: int = 0
     refused: int = 0
     calls: deque[tuple[float, int]] = field(default_factory=deque)
-    """Those of the last minute."""
+    """Calls of the last minute."""
     seen: list[tuple[float, int]] = field(default_factory=list)
     grants: list[tuple[float, int]] = field(default_factory=list)
     latest: float = 0.0
@@ -86,8 +86,8 @@ class Record:
 
     priority: int
     called: float
-    in_line: Optional[float] = None
-    """When it first heard of its place in line."""
+    queued_at: Optional[float] = None
+    """Time of the first report of its place in the queue."""
     token: int = 0
 
 
@@ -95,7 +95,7 @@ async def work(client: AsyncClient, provider: Provider, priority: int, units: in
     record = Record(priority, time.monotonic())
 
     def on_wait(position: int, retry_after: float) -> None:
-        record.in_line = record.in_line or time.monotonic()
+        record.queued_at = record.queued_at or time.monotonic()
 
     async with client.acquire("shared", load=units, priority=priority, ttl=TTL, timeout=300, on_wait=on_wait) as lease:
         record.token = lease.fencing_token
@@ -107,22 +107,22 @@ async def work(client: AsyncClient, provider: Provider, priority: int, units: in
 
 
 def granted_at(lease: Lease) -> float:
-    """When the lease was granted, by the clock of this process: the server said how much of its time was left."""
+    """Returns the time of the grant by the clock of this process: the server sent how much of its time was left."""
     return time.monotonic() - (TTL - lease._state.grant.view.expires_in)
 
 
 def preparation(units: int) -> float:
-    """Seconds that it takes to put a call together."""
+    """Returns the seconds that it takes to put a call together."""
     return PREPARE if units == LARGE else 0.0
 
 
 def in_order(records: list[Record]) -> list[tuple[Record, Record]]:
-    """Pairs of one priority of which the second was called after the first knew its place: it must be granted later."""
+    """Returns pairs of one priority whose second was called after the first knew its place: it must be granted later."""
     pairs = []
     for priority in {record.priority for record in records}:
         same = [record for record in records if record.priority == priority]
-        known = [record for record in same if record.in_line is not None]
-        pairs += [(a, b) for a in known for b in same if b.called > (a.in_line or 0)]
+        known = [record for record in same if record.queued_at is not None]
+        pairs += [(a, b) for a in known for b in same if b.called > (a.queued_at or 0)]
     return pairs
 
 
@@ -172,10 +172,10 @@ async def run(cluster: Cluster) -> tuple[list[Record], Provider, list[int], str]
 def test_no_task_notices_that_the_leader_was_killed_twice(cluster: Cluster) -> None:
     began = time.monotonic()
     records, provider, killed, asked_first = asyncio.run(run(cluster))
-    waited = sum(record.in_line is not None for record in records)
+    waited = sum(record.queued_at is not None for record in records)
     pairs = in_order(records)
     print(
-        f"{len(records)} tasks in {time.monotonic() - began:.1f} s, leaders killed: {killed}, waited in line: {waited}, "
+        f"{len(records)} tasks in {time.monotonic() - began:.1f} s, leaders killed: {killed}, waited in the queue: {waited}, "
         f"most at once: {provider.most_at_once} of {SLOTS}, most units in {WINDOW:g} s of grants: "
         f"{most_in_window(provider.grants, WINDOW)}, of calls: {most_in_window(provider.seen, WINDOW)}, refused: "
         f"{provider.refused}, latest call after its grant: {provider.latest:.2f} s, pairs whose order counts: {len(pairs)}"

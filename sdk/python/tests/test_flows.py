@@ -1,4 +1,4 @@
-"""What the flows want done, with the clock and the nodes played by the test."""
+"""Effects of the flows, with the clock and the nodes played by the test."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Played:
         self.takes = 0.001
         self.play = play
         self.sent: list[tuple[float, str]] = []
-        self.aside: list[Any] = []
+        self.background: list[Any] = []
         settings = _settings.settings("http://a", None, patience, on_unavailable, True, None)
         self.core = Core(settings, lambda: self.now)
 
@@ -63,7 +63,7 @@ class Played:
             elif isinstance(effect, Pause):
                 self.now += effect.seconds
             elif isinstance(effect, Background):
-                self.aside.append(effect.make())
+                self.background.append(effect.make())
 
     def open(self, resource: str = "r", timeout: Optional[float] = None, patience: Optional[float] = None) -> Any:
         request = _wire.acquire_request(resource, 1, timeout, 5, None, None, None, patience)
@@ -115,7 +115,7 @@ def test_a_grant_does_not_wait_for_the_limits_to_be_learned() -> None:
     played = Played(lambda send: answer(send, HELD), ratequeue.local(1))
     assert not played.open().degraded
     assert [path.rpartition("/")[2] for _, path in played.sent] == ["acquire"]
-    assert len(played.aside) == 1
+    assert len(played.background) == 1
 
 
 def test_what_a_node_said_outlives_the_silence_of_others() -> None:
@@ -172,17 +172,17 @@ def test_what_may_have_been_granted_is_given_up_by_who_goes_on_without() -> None
         assert played.open().degraded
         played.play = lambda send: answer(send, {**HELD, "state": "held"})
         played.sent.clear()
-        for flow in played.aside:
+        for flow in played.background:
             played.run(flow)
         assert [path.rpartition("/")[2] for _, path in played.sent] == calls
 
 
-def test_a_place_in_line_is_given_up_when_no_node_decides_any_more() -> None:
+def test_a_place_in_the_queue_is_given_up_when_no_node_decides_any_more() -> None:
     answers = [WAITING]
     played = Played(lambda send: answer(send, answers.pop(0) if answers else NO_QUORUM))
     with pytest.raises(ratequeue.Unavailable):
         played.open()
-    assert len(played.aside) == 1
+    assert len(played.background) == 1
 
 
 def test_a_first_call_without_an_answer_is_given_up_by_its_key() -> None:
@@ -198,7 +198,7 @@ def test_a_first_call_without_an_answer_is_given_up_by_its_key() -> None:
             played.open(timeout=timeout)
         played.play = lambda send: answer(send, HELD)
         played.sent.clear()
-        for flow in played.aside:
+        for flow in played.background:
             played.run(flow)
         assert [path.rpartition("/")[2] for _, path in played.sent] == ["acquire", "release"]
 
@@ -207,7 +207,7 @@ def test_what_certainly_did_not_happen_is_not_given_up() -> None:
     played = Played(lambda send: NoAnswer(send.url, "refused", unsent=True))
     with pytest.raises(ratequeue.Unavailable):
         played.open()
-    assert played.aside == []
+    assert played.background == []
 
 
 def test_a_call_without_an_answer_is_given_up_also_by_who_was_limited_here() -> None:
@@ -218,7 +218,7 @@ def test_a_call_without_an_answer_is_given_up_also_by_who_was_limited_here() -> 
     played.play = lambda send: answer(send, UNKNOWN)
     with pytest.raises(ratequeue.Rejected):
         played.open(timeout=0)
-    assert len(played.aside) == 1
+    assert len(played.background) == 1
 
 
 def test_it_is_tried_until_the_promised_time() -> None:
@@ -232,8 +232,8 @@ def test_it_is_tried_until_the_promised_time() -> None:
 
 def test_a_place_outlasts_two_nodes_that_hang() -> None:
     played = Played(lambda send: answer(send, WAITING))
-    ask = _wire.acquire_request("r", 1, None, 5, None, None, None)
-    call = ask.call(_wire.HOLD_MS_MAX)
+    request = _wire.acquire_request("r", 1, None, 5, None, None, None)
+    call = request.call(_wire.HOLD_MS_MAX)
     replies: list[bool] = [False, False, True]
 
     def play(send: Send) -> Reply:

@@ -1,4 +1,4 @@
-"""Nodes that hang: their connections stay open, and nothing is said on them."""
+"""Nodes that hang: their connections stay open, and they write nothing to them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SLOT: ratequeue.ResourceSettings = {
 
 
 class Waiter(threading.Thread):
-    """Waits in line for one lease."""
+    """Waits in the queue for one lease."""
 
     def __init__(self, client: ratequeue.Client, **options: Any) -> None:
         super().__init__(daemon=True)
@@ -34,7 +34,7 @@ class Waiter(threading.Thread):
         self.ended = 0.0
         self.outcome: Any = None
         self.start()
-        eventually("it is in line", lambda: bool(self.told), 30)
+        eventually("it is in the queue", lambda: bool(self.told), 30)
 
     def run(self) -> None:
         def on_wait(position: int, retry_after: float) -> None:

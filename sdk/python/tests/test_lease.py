@@ -24,7 +24,7 @@ from ratequeue.testing import Node
 
 Make = Callable[..., str]
 TTL = 60
-"""Seconds that nobody waits for here: what is free earlier was released."""
+"""A time to live that no test waits for: what is free earlier was released."""
 
 
 def is_free(client: ratequeue.Client, name: str) -> Callable[[], bool]:
@@ -170,12 +170,12 @@ def test_a_heartbeat_keeps_nothing_alive(client: ratequeue.Client, make: Make) -
         client.acquire(name, ttl=1).open()
     eventually("it is released", is_free(client, name))
     # The timers of a lease that was given up do not beat on.
-    assert not client._runner.owed
+    assert not client._runners.current().owed
 
 
 def test_a_lease_that_is_dropped_in_the_middle_of_anything(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=8)
-    runner = client._runner
+    runner = client._runners.current()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         # With the locks that the end of a lease takes held by this very thread.
@@ -269,7 +269,7 @@ def test_a_release_in_the_background_outlives_the_client(own_node: Node) -> None
             with own.acquire("r", ttl=TTL):
                 os.kill(process.pid, signal.SIGSTOP)
             os.kill(process.pid, signal.SIGCONT)
-        assert not own._runner._threads
+        assert not own._runners.current()._threads
         assert client.stats("r")["held"] == 0
 
 
@@ -326,11 +326,11 @@ def test_the_current_lease_of_each_task(ratequeue_node: Node, make: Make) -> Non
 
 def test_who_holds_and_who_waits_is_listed(client: ratequeue.Client, make: Make) -> None:
     name = make(slots=1)
-    in_line = threading.Event()
+    queued = threading.Event()
 
     def wait() -> None:
         def on_wait(position: int, retry_after: float) -> None:
-            in_line.set()
+            queued.set()
 
         with client.acquire(name, metadata={"who": "second"}, on_wait=on_wait):
             pass
@@ -338,7 +338,7 @@ def test_who_holds_and_who_waits_is_listed(client: ratequeue.Client, make: Make)
     with client.acquire(name, metadata={"who": "first"}) as lease:
         thread = threading.Thread(target=wait)
         thread.start()
-        assert in_line.wait(30)
+        assert queued.wait(30)
         views = list(client.leases(name))
         assert [(view["state"], view["metadata"]["who"]) for view in views] == [
             ("held", "first"),

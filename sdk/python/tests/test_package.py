@@ -116,7 +116,7 @@ def test_an_example_keeps_within_the_providers_limits(ratequeue_node: Node, name
     assert "refused 0" in said
 
 
-def test_the_examples_provider_refuses_whoever_does_not_wait() -> None:
+def test_the_examples_provider_refuses_callers_that_do_not_wait() -> None:
     def call(url: str) -> int:
         return httpx.post(f"{url}/v1/chat/completions", json={"max_tokens": 500}).status_code
 

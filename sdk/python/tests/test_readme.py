@@ -20,7 +20,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 class Response:
-    """What the stub of OpenAI's client answers, to those who wait for it and to those who do not."""
+    """Answer of the stub of OpenAI's client, which may be awaited or not."""
 
     usage = SimpleNamespace(prompt_tokens=900, completion_tokens=600, total_tokens=1500)
 

@@ -11,19 +11,19 @@ from ratequeue import _retry
 
 
 class Watched(ratequeue.Client):
-    """Knows which node it asked last about what."""
+    """A client that records which node it asked about what."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.asked: list[tuple[str, str]] = []
 
-        send = self._runner._send
+        send = self._runners.current()._send
 
         def watched(effect: _retry.Send) -> _retry.Reply:
             self.asked.append((effect.url, effect.call.path.rpartition("/")[2]))
             return send(effect)
 
-        self._runner._send = watched  # type: ignore
+        self._runners.current()._send = watched  # type: ignore
 
 
 def test_calls_go_to_the_region_of_the_resource(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ ROWS = json.loads((Path(__file__).parents[2] / "conformance" / "rules.json").rea
 ID = "g.1"
 PATIENCE = 2.0
 QUIET = 0.5
-"""Seconds in which nothing more is to come."""
+"""Seconds in which nothing more may come."""
 DEADLINE = 30.0
 WELL = {"acquire": "200 held", "extend": "200 held", "release": "200 released"}
 
@@ -33,7 +33,7 @@ class Fake:
     def __init__(self, row: dict[str, Any]) -> None:
         self.row = row
         self.over = False
-        """The call has ended: from now on all nodes are well."""
+        """True once the call has ended: from then on all nodes are well."""
         self.seen: list[tuple[str, str, str, dict[str, Any], bool]] = []
         """Node, kind of request, key, body without ``hold_ms``, and whether it came after the end of the call."""
         self._asked: dict[tuple[str, str], int] = {}
@@ -57,7 +57,7 @@ class Fake:
             listener.close()
 
     def kinds(self, kind: str, over: Optional[bool] = None) -> list[str]:
-        """The nodes that got such requests, in order."""
+        """Returns the nodes that got such requests, in order."""
         with self._lock:
             return [seen[0] for seen in self.seen if seen[1] == kind and over in (None, seen[4])]
 
@@ -89,7 +89,7 @@ class Fake:
             return str(script[min(nth, len(script) - 1)])
 
     def _reply(self, connection: socket.socket, reply: str) -> bool:
-        """Plays a reply; gives whether the connection goes on."""
+        """Plays a reply; returns whether the connection goes on."""
         if reply.startswith("after "):
             after, _, reply = reply[len("after ") :].partition(": ")
             self._closing.wait(int(after) / 1000)
@@ -149,17 +149,17 @@ def options(row: dict[str, Any]) -> dict[str, Any]:
 
 def play_sync(row: dict[str, Any], fake: Fake) -> dict[str, Any]:
     with ratequeue.Client(fake.urls, patience=PATIENCE) as client:
-        in_background = client._runner.in_background
+        in_background = client._runners.current().in_background
 
         def after_the_call(make: Callable[[], Any]) -> Any:
             # What is given up is given up beside the caller, who may see the end of its call later than the nodes are asked.
             fake.over = True
             return in_background(make)
 
-        client._runner.in_background = after_the_call  # type: ignore[method-assign]
+        client._runners.current().in_background = after_the_call  # type: ignore[method-assign]
         try:
             with client.acquire("r", **options(row)) as lease:
-                client._runner.in_background = in_background  # type: ignore[method-assign]
+                client._runners.current().in_background = in_background  # type: ignore[method-assign]
                 time.sleep(row.get("hold_ms", 0) / 1000)
                 seen = {"outcome": "lost" if lease.lost.is_set() else "held"}
             if row.get("again"):
@@ -189,7 +189,7 @@ async def play_async(row: dict[str, Any], fake: Fake) -> dict[str, Any]:
 
 
 def given_up(row: dict[str, Any], fake: Fake) -> str:
-    """What is given up after a call that failed, and how."""
+    """Returns what is given up after a call that failed, and how."""
     until = time.monotonic() + (QUIET if row["expect"].get("given_up") == "nothing" else DEADLINE)
     while not fake.kinds("release") and time.monotonic() < until:
         time.sleep(0.01)
@@ -199,7 +199,7 @@ def given_up(row: dict[str, Any], fake: Fake) -> str:
 
 
 def check(row: dict[str, Any], kind: str) -> Optional[str]:
-    """What is wrong with a row."""
+    """Plays a row; returns what is wrong with it."""
     fake = Fake(row)
     try:
         seen = asyncio.run(play_async(row, fake)) if kind == "async" else play_sync(row, fake)

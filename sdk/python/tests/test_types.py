@@ -1,4 +1,4 @@
-"""What the type checkers find in ``typed_uses.py``: every wrong use, and nothing else."""
+"""Findings of the type checkers in ``typed_uses.py``: every wrong use, and nothing else."""
 
 from __future__ import annotations
 

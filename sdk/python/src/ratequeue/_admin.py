@@ -1,4 +1,4 @@
-"""Calls that make and look at resources and their leases, as they go over the wire. The two clients send them."""
+"""Builds the calls that create, change and read resources, and list their leases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._wire import Call, about_resource, check_name, new_key, resource_path
 from .errors import ConfigurationError
 
 PAGE = 1000
-"""Items of a list that are asked for at once."""
+"""Items per page of a list."""
 
 Resource = dict[str, Any]
 """A resource as the HTTP API shows it: ``limits``, ``queue``, ``lease``, ``name``, ``version``, ..."""

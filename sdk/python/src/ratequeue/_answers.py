@@ -1,4 +1,4 @@
-"""What an answer means: a lease, a page, or which error."""
+"""Reads answers of nodes: leases, pages of lists, and errors."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from .errors import (
     WaitTimeout,
 )
 
-# Codes that may pass, and say that nothing happened.
+# Codes of passing failures that had no effect.
 OVERLOADED = "too-many-requests"
 NOTHING_HAPPENED = ("no-quorum", "feature-not-enabled", "storage-full", OVERLOADED)
-# Codes that say that the lease of an acquire has ended, or that there never was one.
+# Codes after which an acquire has no lease: it has ended, or there never was one.
 ENDS = (
     "lease-ended",
     "lease-expired",
@@ -57,9 +57,9 @@ class LeaseView:
 
 
 def lease(answer: Answer) -> LeaseView:
-    """The lease that a node answered: one that waits or is held.
+    """Reads a lease that waits or is held.
 
-    Raises :class:`LeaseLost` when it has ended, in whatever way, and :class:`RateQueueError` when it is no lease.
+    Raises :class:`LeaseLost` when it has ended in any way, and :class:`RateQueueError` when the answer is no lease.
     """
     body = answer.json()
     try:
@@ -84,7 +84,7 @@ def lease(answer: Answer) -> LeaseView:
 
 
 def release_state(answer: Answer) -> Optional[str]:
-    """The state in which a release found or left its lease; None when the answer does not say it."""
+    """Reads the state in which a release found or left its lease; None when the answer does not contain it."""
     try:
         body = json.loads(answer.content)
     except ValueError:
@@ -97,7 +97,7 @@ def _text(value: Any) -> Optional[str]:
 
 
 def view(answer: Answer) -> dict[str, Any]:
-    """The object that a node answered. Raises :class:`RateQueueError` when it is none."""
+    """Reads an object. Raises :class:`RateQueueError` when the answer is none."""
     body = answer.json()
     if body is None:
         return {}
@@ -107,7 +107,7 @@ def view(answer: Answer) -> dict[str, Any]:
 
 
 def page(answer: Answer) -> tuple[list[dict[str, Any]], Optional[str]]:
-    """A page of a list, and where the next one begins. Raises :class:`RateQueueError` when it is none."""
+    """Reads a page of a list, and the cursor of the next one. Raises :class:`RateQueueError` when the answer is no page."""
     body = view(answer)
     items, cursor = body.get("items"), body.get("next_cursor")
     if not isinstance(items, list) or not (cursor is None or isinstance(cursor, str)):
@@ -123,17 +123,17 @@ _ADVICE = {
     "lease-ended": "Acquire again, with a new idempotency_key if you gave one.",
     "lease-expired": "Stop the work, and acquire again. If it happens often, give a longer ttl.",
 }
-# What is said in place of the server's own words, which are about its HTTP API. All others end with what to do.
+# Replaces the server's own text, which is about its HTTP API. All other texts of the server end with what to do.
 _SAID_HERE = {
     "resource-not-found": "There is no such resource. Create it with client.resources.put.",
-    "limit-exceeded": "Not now, and the call was not to wait. Give a timeout to wait in line, or try again after retry_after.",
-    "queue-full": "Not now, and as many wait as may. Try again after retry_after, or raise queue.max_waiting of the resource.",
-    "wait-timeout": "It was not its turn in time. Give a longer timeout, or raise queue.max_wait_ms of the resource.",
+    "limit-exceeded": "Not now, and the call does not wait. Give a timeout to wait in the queue, or try again after retry_after.",
+    "queue-full": "Not now, and the queue is full. Try again after retry_after, or raise queue.max_waiting of the resource.",
+    "wait-timeout": "It was not granted in time. Give a longer timeout, or raise queue.max_wait_ms of the resource.",
 }
-# What to do about a lease that has ended, by how.
+# What to do about a lease that has ended, by its state.
 _ADVICE_ENDED = {
     "cancelled": "Acquire again. If nobody released it, this process was silent for 15 s or more.",
-    "lapsed": "Acquire again. Its turn came while this process was silent, for longer than the resource's queue.claim_ms.",
+    "lapsed": "Acquire again. It was granted while this process was silent, for longer than the resource's queue.claim_ms.",
     "released": _ONE_CALL,
 }
 _BLOCKED = {
@@ -158,12 +158,13 @@ _KINDS: dict[str, type[RateQueueError]] = {
 
 
 def error(answer: Answer) -> RateQueueError:
-    """The error that a failed call's answer means."""
+    """Builds the error of a failed call from its answer."""
     problem = _problem(answer)
     if problem is None:
         if _is_gateway(answer.status):
             return Unavailable(f"{answer.url} answered {answer.status} in place of a node", status=answer.status)
         return foreign(answer)
+
     code: str = problem["code"]
     state = "expired" if code == "lease-expired" else _text(problem.get("state"))
     about = f"{problem['resource']}: " if problem.get("resource") else ""
@@ -171,9 +172,11 @@ def error(answer: Answer) -> RateQueueError:
     text = _SAID_HERE.get(code) or problem.get("detail") or problem.get("title") or code
     if violated:
         text = f"{text} In the way: {', '.join(violated)}."
+
     status, request = answer.status, problem.get("request_id")
     if _KINDS.get(code) is LeaseLost:
         return ended(f"{about}{text}", code, state, status, request)
+
     message = " ".join(filter(None, [f"{about}{text}", _ADVICE.get(code), f"({code})"]))
     if code in _BLOCKED:
         after = problem.get("retry_after_ms")
@@ -185,17 +188,19 @@ def error(answer: Answer) -> RateQueueError:
             status=status,
             request_id=request,
         )
+
     if status >= 500 or code == OVERLOADED:
         return Unavailable(message, no_effect=code in NOTHING_HAPPENED, code=code, status=status, request_id=request)
     if status == 429:
-        # Of a later version: not now, in whatever way.
+        # A code of a later version. With this status it is a refusal for now.
         return Rejected(message, code=code, status=status, request_id=request)
+
     kind = _KINDS.get(code, ConfigurationError)
     return kind(message, code=code, status=status, request_id=request)
 
 
 def ended(text: str, code: str, state: Optional[str], status: int, request_id: Optional[str]) -> LeaseLost:
-    """The error that the end of a lease is to who relies on it."""
+    """Builds the error of a lease that has ended."""
     advice, known = _ADVICE.get(code), code
     if code == "lease-ended" and state is not None:
         advice, known = _ADVICE_ENDED.get(state, advice), f"{code}, {state}"
@@ -204,17 +209,17 @@ def ended(text: str, code: str, state: Optional[str], status: int, request_id: O
 
 
 def repeatable(failure: RateQueueError) -> bool:
-    """True when the same call with the same key may go to the next node."""
+    """Tells whether the same call with the same key may be sent to the next node."""
     return isinstance(failure, Unavailable)
 
 
 def from_gateway(failure: RateQueueError) -> bool:
-    """True when no node answered, but what stands before it."""
+    """Tells whether a gateway answered in place of a node."""
     return failure.code is None and failure.status is not None and _is_gateway(failure.status)
 
 
 def _is_gateway(status: int) -> bool:
-    # 408: it did not get the whole call in time, as it says.
+    # 408: the gateway did not get the whole call in time.
     return status >= 500 or status == 408
 
 

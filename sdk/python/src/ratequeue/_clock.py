@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 
 def including_sleep(source: Any, platform: str) -> Callable[[], float]:
-    """A clock that goes on while the machine sleeps: that time counts for the server, so it must count here.
+    """Returns a clock that goes on while the machine sleeps: that time counts for the server, so it must count here.
 
     Linux has one for that. On macOS it is ``CLOCK_MONOTONIC``, and ``time.monotonic`` is another one, which stops in sleep.
     Elsewhere ``time.monotonic`` is the best there is.
@@ -22,4 +22,4 @@ def including_sleep(source: Any, platform: str) -> Callable[[], float]:
 
 
 now = including_sleep(time, sys.platform)
-"""Seconds since some start. Never goes back."""
+"""Returns seconds since an arbitrary start. Never goes back."""

@@ -1,4 +1,4 @@
-"""Clients that are shared: those behind the functions of the package. And what a fork means for all clients."""
+"""Shared clients, which the functions of the package use; and the handling of forks for all clients."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any, Callable, Generic, Optional, Protocol, TypeVar
 from ._settings import Urls, urls
 
 DEFAULTS_MAX = 64
-"""Shared clients that are kept; of more, those that were not used for the longest time are forgotten."""
+"""Shared clients that are kept at most; beyond it the least recently used one is forgotten."""
 
 
 class Forks(Protocol):
     def _after_fork(self) -> None: ...
 
 
-C = TypeVar("C", bound=Forks)
+C = TypeVar("C")
 _forking: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def after_fork(thing: Forks) -> None:
-    """Has ``_after_fork`` called in every child process, for as long as the thing is in use."""
+    """Registers an object whose ``_after_fork`` is called in every child process, for as long as the object exists."""
     _forking.add(thing)
 
 
@@ -52,7 +52,7 @@ class Defaults(Generic[C]):
             return client
 
     def clear(self) -> list[C]:
-        """Forgets all clients, and gives them."""
+        """Forgets all clients, and returns them."""
         with self._lock:
             clients = list(self._clients.values())
             self._clients.clear()

@@ -1,4 +1,4 @@
-"""What the clients do, as flows (see :mod:`ratequeue._retry`): acquire, give up, release, extend, and stand in for the server."""
+"""Flows of the clients (see :mod:`ratequeue._retry`): acquire, give up, release, extend, and decide in place of the server."""
 
 from __future__ import annotations
 
@@ -24,62 +24,62 @@ log = logging.getLogger("ratequeue")
 TROUBLE = 5.0
 """Seconds for which an acquire goes on beyond its own wait, when nodes cannot be reached or answer late."""
 FALLBACK_AFTER = 3.0
-"""Seconds without a decision after which a caller that chose a way out takes it."""
+"""Seconds without a decision after which ``on_unavailable`` comes into force."""
 LAST_POLL = 1.0
-"""With less time than this left, an answer that the lease is still in line is the last one."""
+"""Time left below which an answer that the lease still waits is the last one."""
 DOWN_FOR = 5.0
-"""Seconds after that for which callers of the resource with a way out take it at once."""
+"""Seconds after that in which ``on_unavailable`` applies at once to all callers of the resource."""
 RELEASE_FOR = 3.0
 """Seconds for which the end of a block waits for the release. After that it goes on in the background."""
 CUT_TO = 0.75
-"""The part of the time that a call lived before it was cut, for which the next one is held open."""
+"""Fraction of the lifetime of a call that was cut for which the next one is held open."""
 GIVE_UP_TIMEOUT = 2.0
-"""Seconds for which an interrupted acquire, the end of a loop and the end of the process wait for what is given back."""
+"""Seconds that an interrupted acquire, the end of a loop and the end of the process wait for what they give back."""
 QUIET = logging.DEBUG
-"""What has been said before is not said again."""
+"""Log level of what was logged before."""
 LIMITS_FOR = 60.0
-"""Seconds for which known limits are not asked for again."""
+"""Seconds for which known limits are not read again."""
 LIMITS_MAX = 1024
 """Resources whose limits are remembered."""
 
 
 def margin(ttl: float) -> float:
-    """Seconds by which this side stops trusting a lease before the server does: clocks differ by less than 200 ppm."""
+    """Returns the seconds by which this side stops trusting a lease earlier than the server: clocks differ by less than 200 ppm."""
     return min(ttl / 4, 0.05 + ttl * 0.0004)
 
 
 @dataclass(frozen=True)
 class Grant:
-    """A lease that was granted, or stands in for one."""
+    """A granted lease, by a node or in place of one."""
 
     view: LeaseView
     trusted_until: float
     degraded: bool = False
     free: Optional[Callable[[], None]] = None
-    """Frees what it was charged in this process, at the end of the block."""
+    """Frees what was charged in this process, at the end of the block."""
 
 
 @dataclass(eq=False)
 class Attempt:
-    """How far an acquire got, for giving it up."""
+    """Progress of an acquire, as far as giving it up depends on it."""
 
     sent: bool = False
     lease_id: Optional[str] = None
     unclear: bool = False
-    """A call ended without an answer that says whether it took effect."""
+    """True once a call has ended whose effect is unknown."""
 
     @property
     def leaves_behind(self) -> bool:
-        """Whether there may be a place in line, or a lease, that nobody will use."""
+        """Tells whether there may be a place in the queue, or a lease, that nobody will use."""
         return self.lease_id is not None or self.unclear
 
     def decided(self) -> None:
-        """There is nothing to give up."""
+        """Records that there is nothing to give up."""
         self.sent, self.lease_id, self.unclear = False, None, False
 
 
 class Core:
-    """What the calls of one client share. Safe for threads."""
+    """State that the calls of one client share. Safe for threads."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = _clock.now) -> None:
         self.settings = settings
@@ -91,7 +91,7 @@ class Core:
         self._lock = threading.Lock()
 
     def after_fork(self) -> None:
-        """In a child process: what was locked at the fork stays locked for ever, so there are new locks."""
+        """Replaces the locks in a child process: what was locked at the fork would stay locked for ever."""
         self._lock = threading.Lock()
         self._limiters.clear()
         self.nodes = Nodes(self.settings.urls)
@@ -105,7 +105,7 @@ class Core:
     # Acquire
 
     def open(self, request: AcquireRequest, attempt: Attempt, choice: Optional[OnUnavailable]) -> Flow[Grant]:
-        """Acquires, or does what the caller chose for the case that no node can decide it."""
+        """Acquires, or does what ``on_unavailable`` says when no node can decide it."""
         choice = self.settings.on_unavailable if choice is None else choice
         patience = self.settings.patience if request.patience is None else request.patience
         began = self.clock()
@@ -118,7 +118,7 @@ class Core:
             raise
 
     def _leave_behind(self, request: AcquireRequest, attempt: Attempt) -> Flow[None]:
-        """Has given up in the background what there may be. Whoever interrupts this gives it up as well, which does no harm."""
+        """Gives up in the background what the attempt may have got. An interrupted caller does so again, which does no harm."""
         if attempt.leaves_behind:
             yield Background(functools.partial(self.give_up, request, replace(attempt), self.settings.patience))
         attempt.decided()
@@ -126,8 +126,9 @@ class Core:
     def _open(
         self, request: AcquireRequest, attempt: Attempt, began: float, choice: OnUnavailable, patience: float
     ) -> Flow[Grant]:
-        """Asks the nodes, and stands in for them while they do not decide."""
+        """Sends the acquire to the nodes, and decides in their place while they do not."""
         budget = min(patience, FALLBACK_AFTER)
+
         why: Optional[Unavailable] = None
         while True:
             if self.clock() >= self.down_until(request.resource):
@@ -139,9 +140,10 @@ class Core:
                         self._down_until.keep(request.resource, self.clock() + DOWN_FOR)
                 else:
                     if isinstance(choice, Local):
-                        # Not before the grant is used, which is not to wait for that.
+                        # In the background, as the grant must not wait for it.
                         yield Background(functools.partial(self.learn_limits, request.resource))
                     return grant
+
             stand_in = yield from self.degraded(request, began, choice, why)
             if stand_in is not None:
                 if why is not None:
@@ -152,29 +154,30 @@ class Core:
                 return stand_in
 
     def down_until(self, resource: str) -> float:
-        """Until when no node is asked about a resource by those who have a way out."""
+        """Returns the time until which ``on_unavailable`` applies at once for a resource."""
         with self._lock:
             return self._down_until.get(resource, float("-inf"))
 
     def acquire(
         self, request: AcquireRequest, attempt: Attempt, began: float, budget: float, hold_ms_max: int
     ) -> Flow[Grant]:
-        """Acquires, and waits in line for as long as the caller asked for, across calls and nodes."""
-        # The first call is not held open, so that who must wait learns the lease's id and place at once.
+        """Acquires, and waits in the queue for as long as the caller wants to, across calls and nodes."""
+        # The first call is not held open, so that a caller that must wait learns the lease's id and place at once.
         hold_ms = 0
         cut: Optional[Cut] = None
         while True:
             attempt.sent = True
             until = min(began + request.wait + TROUBLE, self.clock() + hold_ms / 1000 + budget)
+
             try:
                 answer = yield from self.call(request.call(hold_ms), budget, until)
             except Cut as broken:
-                # At once, and without being held open: it may be its turn, and the place is kept for who comes back.
+                # At once, and without being held open: the lease may be granted by now, and its place is kept for a while.
                 cut, hold_ms = broken, 0
                 continue
             except Unavailable as error:
                 attempt.unclear = attempt.unclear or not error.no_effect
-                # A place in line is an effect, whatever the last tries came to.
+                # A place in the queue is an effect, whatever the last tries came to.
                 if attempt.lease_id is not None and error.no_effect:
                     error.no_effect, error.code = False, None
                 if error.code == _answers.OVERLOADED and error.no_effect and request.wait <= 0:
@@ -187,20 +190,25 @@ class Core:
                 if error.code in _answers.ENDS or not attempt.leaves_behind:
                     attempt.decided()
                 raise
+
             try:
                 lease = self.lease(request, answer)
             except LeaseLost:
                 attempt.decided()
                 raise
             except RateQueueError:
-                # Whoever answered that may have granted it.
+                # The node that answered may have granted it.
                 attempt.unclear = True
                 raise
+
             attempt.lease_id = lease.id
             if lease.state == "held":
                 return (yield from self.settle(request, lease, answer.sent))
             if self.clock() > began + request.wait + TROUBLE - LAST_POLL:
-                raise WaitTimeout(f"{request.resource}: still in line after {request.wait:g} s. Give a longer timeout.")
+                raise WaitTimeout(
+                    f"{request.resource}: still in the queue after {request.wait:g} s. Give a longer timeout."
+                )
+
             yield Progress(lease.position, lease.retry_after)
             if cut is not None and cut.url == answer.url:
                 # The node is well, so that the call was cut on the way to it, and will be again after as long.
@@ -208,18 +216,19 @@ class Core:
                 hold_ms_max = min(hold_ms_max, max(_wire.HOLD_MS_MIN, int(cut.lived * CUT_TO * 1000)))
                 if cut.lived < _wire.HOLD_MS_MIN / 1000:
                     yield Pause(_wire.HOLD_MS_MIN / 1000 - cut.lived)
+
             cut = None
             hold_ms = hold_ms_max
 
     def lease(self, request: AcquireRequest, answer: Answer) -> LeaseView:
-        """The lease that an acquire's answer shows. From now on its group is asked about where its resource is."""
+        """Reads the lease in an acquire's answer. Calls about its group go to the leader of its resource from now on."""
         lease = _answers.lease(answer)
         place = self.nodes.first(_wire.about_resource(request.resource))
         self.nodes.prefer(_wire.about_lease(lease.id), place, self.clock())
         return lease
 
     def settle(self, request: AcquireRequest, lease: LeaseView, sent: float) -> Flow[Grant]:
-        """How long a granted lease may be trusted.
+        """Determines how long a granted lease may be trusted.
 
         The server says what is left when it answers. So this side counts from before it sent the one call that was answered:
         not from an earlier try or poll, and not from the answer, which may be late. After a call that was held open, little may
@@ -241,12 +250,12 @@ class Core:
         return Grant(lease, until)
 
     def give_up(self, request: AcquireRequest, attempt: Attempt, budget: float) -> Flow[None]:
-        """Gives back what an acquire may have got: a place in line, or a lease that nobody works under."""
+        """Gives back what an acquire may have got: a place in the queue, or a lease that nobody works under."""
         if not attempt.sent:
             return
         try:
             if attempt.lease_id is None:
-                # Its first call was never answered. Only the server knows, and the key is how to ask.
+                # Its first call was never answered. The same key gives the lease that the server may have made.
                 answer = yield from self.call(request.call(0), budget)
                 attempt.lease_id = self.lease(request, answer).id
             yield from self.call(_wire.release(attempt.lease_id, request.nothing_used), budget)
@@ -259,15 +268,17 @@ class Core:
     def degraded(
         self, request: AcquireRequest, began: float, choice: OnUnavailable, why: Optional[Unavailable]
     ) -> Flow[Optional[Grant]]:
-        """Stands in for the server, as the caller chose. Gives None when it waited here until the nodes may be asked again."""
+        """Decides in place of the server, as the caller chose. Returns None when it waited until the nodes may be asked again."""
         if not isinstance(choice, Local):
             return self.stand_in(request, 0.0, None)
+
         limiter, wait_max = self._limiter(request.resource, choice)
         if limiter is None:
             raise why or Unavailable(
                 f"{request.resource}: no node decides, and its limits are not known here yet. Try again in a moment, or give "
                 "limits to local()."
             )
+
         until = began + min(request.wait, wait_max)
         while True:
             wait, charged = limiter.acquire(request.load, self.clock())
@@ -278,6 +289,7 @@ class Core:
                     f"{request.resource}: no node decides, and the load does not fit this process's part of the limits. "
                     "Try again in a moment, or give a larger fraction."
                 )
+
             if request.wait <= 0:
                 raise Rejected(f"{request.resource}: not now (no node decides, limited locally).", retry_after=wait)
             left = until - self.clock()
@@ -285,6 +297,7 @@ class Core:
                 raise WaitTimeout(
                     f"{request.resource}: not in time (no node decides, limited locally).", retry_after=wait
                 )
+
             down_for = self.down_until(request.resource) - self.clock()
             if down_for <= 0:
                 return None
@@ -313,7 +326,7 @@ class Core:
                 self._limits.keep(body["name"], (self.clock(), body))
 
     def _limiter(self, resource: str, choice: Local) -> tuple[Optional[LocalLimiter], float]:
-        """The limiter of a resource, and the seconds for which anybody may wait; None while its limits are not known."""
+        """Returns the limiter of a resource (None while its limits are not known), and the longest wait in seconds."""
         with self._lock:
             known = self._limits.get(resource)
             view: Optional[Mapping[str, Any]] = None if known is None else known[1]
@@ -330,10 +343,9 @@ class Core:
     # The end of a lease
 
     def release(self, lease_id: str, used: Optional[Load], trusted_until: float, lost: bool = False) -> Flow[bool]:
-        """Releases a lease. Gives False when it had been lost; ``lost`` is whether that was said before. Never raises: the work is
-        done.
+        """Releases a lease. Returns False when it had been lost; ``lost`` says whether that was logged before.
 
-        When no node answers, the lease ends by itself soon; there is no point in trying for longer.
+        Never raises: the work is done. When no node answers, the lease ends by itself soon, so it does not try for longer.
         """
         budget = min(self.settings.patience, max(1.0, trusted_until - self.clock() + 1.0))
         try:
@@ -348,7 +360,7 @@ class Core:
         return True
 
     def _release(self, lease_id: str, used: Optional[Load], seconds: float, lost: bool = False) -> Flow[bool]:
-        """Raises :class:`Unavailable` when no node answered within these seconds."""
+        """Releases a lease. Raises :class:`Unavailable` when no node answered within these seconds."""
         try:
             answer = yield from self.call(_wire.release(lease_id, used), seconds, self.clock() + seconds)
             state = _answers.release_state(answer)
@@ -377,9 +389,9 @@ class Core:
             log.warning("lease %s could not be released, it ends by itself: %s", lease_id, error)
 
     def extend(self, lease_id: str, ttl_ms: Optional[int], trusted_until: float) -> Flow[float]:
-        """Extends a lease once; gives the time until which it may be trusted from now on.
+        """Extends a lease once; returns the time until which it may be trusted from now on.
 
-        Raises :class:`LeaseLost` when the server has ended it, any other error when this try came to nothing.
+        Raises :class:`LeaseLost` when the server has ended it, any other error when this try failed.
         """
         budget = max(0.0, trusted_until - self.clock())
         # A third of what is left, so that of three nodes two may hang.

@@ -1,4 +1,4 @@
-"""How httpx is used: its transports, without its clients, which log each request. One place for its options and its errors."""
+"""Use of httpx: options, requests, answers and errors. Its transports are used without its clients, which log each request."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ T = TypeVar("T")
 
 
 def transport(settings: Settings, make: Callable[..., T]) -> T:
-    """A pool of connections. Nodes are near, and the API key is theirs alone: a proxy of the environment, meant for other hosts, is
-    not asked."""
+    """Makes a pool of connections. The proxies of the environment are not used: they are meant for other hosts, and must not see
+    the API key."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE)
     proxy = None if settings.proxy is None else httpx.Proxy(settings.proxy)
     return make(verify=settings.tls, limits=limits, trust_env=False, proxy=proxy)

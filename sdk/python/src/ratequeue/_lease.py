@@ -24,14 +24,14 @@ from .errors import LeaseLost, RateQueueError
 log = logging.getLogger("ratequeue")
 
 BEAT_AFTER = 1 / 3
-"""A lease is extended when this part of its time has passed."""
+"""Fraction of its time to live after which a lease is extended."""
 BEAT_MIN = 0.01
 EXTENSIONS_MAX = 3
-"""How often a caller's extension is repeated while another is under way."""
+"""Tries of a caller's extension while another one is under way."""
 
 
 class Event(Protocol):
-    """What ``threading.Event`` and ``asyncio.Event`` have in common."""
+    """The common part of ``threading.Event`` and ``asyncio.Event``."""
 
     def set(self) -> Any: ...
     def is_set(self) -> bool: ...
@@ -41,7 +41,7 @@ E = TypeVar("E", bound=Event)
 
 
 class State(Generic[E]):
-    """What the handle of a lease and its heart share."""
+    """State that the handle of a lease and its heart share."""
 
     def __init__(self, runner: Runner, request: AcquireRequest, grant: Grant, lost: E) -> None:
         self.runner = runner
@@ -69,7 +69,7 @@ class State(Generic[E]):
         return self.core.release(self.id, self.used, self.trusted_until, self.lost.is_set())
 
     def ending(self) -> Optional[MakeFlow]:
-        """What gives it back, once."""
+        """Returns the flow that gives it back, if there is one, and the first time only."""
         self.released = True
         if self.pid != os.getpid() or self not in self.runner.owed:
             return None
@@ -81,7 +81,7 @@ class State(Generic[E]):
         return None
 
     def extend(self) -> Flow[bool]:
-        """Extends it by its time to live. Gives False when another extension was under way at the same time."""
+        """Extends it by its time to live. Returns False when another extension was under way at the same time."""
         if self.grant.degraded:
             return True
         this, alone = object(), not self._under_way
@@ -92,22 +92,18 @@ class State(Generic[E]):
         finally:
             self._under_way.remove(this)
         alone = alone and self._latest is this
-        # Of several at once it is not known which the server decided last.
+        # With several at once it is not known which of them the server decided last.
         self.trusted_until = until if alone else min(until, self.trusted_until)
         return alone
 
 
 class BaseLease(Generic[E]):
-    """A lease that is held, until the end of its block or :meth:`release`.
-
-    Everything that relies on it (:attr:`fencing_token`, :meth:`check`, :meth:`report`, :meth:`report_from`) raises
-    :class:`~ratequeue.LeaseLost` once it may no longer be relied on, and after its release.
-    """
+    """The part of a held lease that threads and asyncio share."""
 
     def __init__(self, runner: Runner, request: AcquireRequest, grant: Grant, lost: E) -> None:
         self._state = State(runner, request, grant, lost)
         self._heart = Heart(self._state)
-        # Not at the end of the process: what is owed then is given back in any case.
+        # Not at the end of the process, which gives back what is owed anyway.
         self._dropped = weakref.finalize(self, _drop, self._state, self._heart)
         self._dropped.atexit = False
 
@@ -128,22 +124,22 @@ class BaseLease(Generic[E]):
 
     @property
     def released(self) -> bool:
-        """Whether it was released, or its release has begun."""
+        """True once it was released, or its release has begun."""
         return self._state.released
 
     @property
     def waited(self) -> float:
-        """Seconds for which it waited in line."""
+        """Seconds for which it waited in the queue."""
         return self._state.grant.view.waited
 
     @property
     def charged(self) -> Mapping[str, int]:
-        """What it was charged, by limit; empty when :attr:`degraded`."""
+        """Amounts it was charged, by limit; empty when :attr:`degraded`."""
         return self._state.grant.view.charged
 
     @property
     def degraded(self) -> bool:
-        """True when no node decided it, but ``on_unavailable`` did."""
+        """True when ``on_unavailable`` granted it, and no node."""
         return self._state.grant.degraded
 
     @property
@@ -179,7 +175,7 @@ class BaseLease(Generic[E]):
             )
 
     def report(self, used: Load) -> None:
-        """Says how much was used in all, in the unit of the load; it is told to the server when the lease is released.
+        """Reports how much was used in all, in the unit of the load; the release sends it to the server.
 
         Less than the load is given back, more is charged. The last report counts. Raises
         :class:`~ratequeue.ConfigurationError` for what is no load, :class:`~ratequeue.LeaseLost`.
@@ -189,9 +185,9 @@ class BaseLease(Generic[E]):
         self._state.used = used
 
     def report_from(self, response: Any) -> Optional[Load]:
-        """Reports the usage that an answer of OpenAI, Anthropic or LangChain carries, and gives it.
+        """Reports the usage that an answer of OpenAI, Anthropic or LangChain carries, and returns it.
 
-        None, and nothing is reported, when the answer carries none (OpenAI's streams carry it with
+        Returns None, and reports nothing, when the answer carries none (OpenAI's streams carry it with
         ``stream_options={"include_usage": True}``, in the last chunk). Raises :class:`~ratequeue.LeaseLost`.
         """
         used = _usage.used(response, self._state.request.load)
@@ -207,7 +203,7 @@ class BaseLease(Generic[E]):
         return f"<{type(self).__name__} {self.id} of {self.resource}, {'released' if self.released else lost}>"
 
     def _ending(self) -> Optional[MakeFlow]:
-        """What is to be carried out to release it; None when there is nothing to do, or not by this process."""
+        """Returns the flow that releases it; None when there is nothing to do, or not by this process."""
         make = self._state.ending()
         self._heart.stop()
         if make is None:
@@ -215,20 +211,20 @@ class BaseLease(Generic[E]):
         return make
 
     def _ended(self, kept: Optional[bool]) -> None:
-        """The release is done, or goes on in the background."""
+        """Records that the release is done, or goes on in the background."""
         self._state.runner.owed.pop(self._state, None)
         self._dropped.detach()
         if kept is False:
             self.lost.set()
 
     def _extending(self, ttl: Optional[float]) -> Flow[None]:
-        """What extends it, once; raises :class:`~ratequeue.LeaseLost`."""
+        """Returns the flow that extends it once. Raises :class:`~ratequeue.LeaseLost`."""
         self.check()
         return self._heart.extend(None if ttl is None else _wire.milliseconds("ttl", ttl, 1))
 
 
 def _drop(state: State[Any], heart: Heart[Any]) -> None:
-    """The handle was collected: nobody can release the lease any more."""
+    """Releases the lease of a handle that was collected, since nobody else can any more."""
     if state.pid != os.getpid() or state not in state.runner.owed:
         return
     try:
@@ -251,7 +247,7 @@ def _let_go(state: State[Any], heart: Heart[Any]) -> None:
 
 
 class Heart(Generic[E]):
-    """Extends a lease in the background, and says when it is lost."""
+    """Extends a lease in the background, and marks it when it is lost."""
 
     def __init__(self, state: State[E]) -> None:
         self._state = state
@@ -259,7 +255,7 @@ class Heart(Generic[E]):
         self._stopped = state.grant.degraded
 
     def start(self) -> None:
-        """Starts, or starts over with the lease's present deadline."""
+        """Starts the timers, or starts them over with the lease's present deadline."""
         self._cancel()
         if self._stopped:
             return
@@ -275,8 +271,9 @@ class Heart(Generic[E]):
         self._cancel()
 
     def extend(self, ttl_ms: Optional[int]) -> Flow[None]:
-        """Extends the lease for its caller, from now on by this time to live. Raises what is in the way; unless it is lost, the
-        beats go on.
+        """Extends the lease for its caller, from now on by this time to live.
+
+        Raises what is in the way. The beats go on unless the lease is lost.
         """
         if ttl_ms is not None:
             self._state.ttl_ms = ttl_ms
@@ -324,7 +321,7 @@ class Heart(Generic[E]):
             self.start()
 
     def _again(self) -> None:
-        """Beats once more while there is time; when there is none, the lease is about to be lost."""
+        """Starts the timers once more while there is time; when there is none, the lease is about to be lost."""
         if self._state.core.clock() < self._state.trusted_until:
             self.start()
 

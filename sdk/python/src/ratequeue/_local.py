@@ -1,4 +1,4 @@
-"""The limiter of last resort: in this process only, sized as a part of the last known limits, or of those that were given.
+"""The limiter within this process, sized as a fraction of the last known limits, or of those that were given.
 
 It stands in while no node can be reached and the caller chose ``on_unavailable=local(fraction)``. Each process keeps to
 its own part, so ``fraction`` is 1 / (number of processes) for the whole to keep within the limits. A part of a rate is at
@@ -21,19 +21,19 @@ from .errors import ConfigurationError
 
 DENOMINATOR_MAX = 10**9
 POLL = 0.05
-"""Seconds until a concurrency limit is looked at again."""
+"""Seconds between two looks at a concurrency limit."""
 
 
 @dataclass(frozen=True)
 class Local:
-    """What :func:`local` gives: how large a part of the limits this process may use by itself."""
+    """Fraction of the limits that this process may use by itself; made by :func:`local`."""
 
     fraction: Fraction
     limits: Optional[Mapping[str, Mapping[str, Any]]] = field(default=None, hash=False)
 
 
 def local(fraction: Union[float, Fraction], limits: Optional[Mapping[str, LimitSettings]] = None) -> Local:
-    """For ``on_unavailable``: limit in this process, to this part (over 0, at most 1) of the last known limits.
+    """Returns a value for ``on_unavailable``: limit in this process to a fraction (over 0, at most 1) of the last known limits.
 
     Take 1 / (number of processes); a float counts as the fraction with a denominator of up to 10**9 that is nearest to it, so that
     ``1 / 49`` of 49 is 1. ``limits`` are those of the resource, as :meth:`ratequeue.Resources.put` takes them: they count until a
@@ -60,7 +60,7 @@ def _checked(limits: Optional[Mapping[str, Any]]) -> Optional[Mapping[str, Mappi
 
 
 def cost(limit: Mapping[str, Any], load: Load) -> int:
-    """What a load costs of a limit, as the server counts it."""
+    """Returns the cost of a load in units of a limit, as the server counts it."""
     kind = limit.get("cost") or ("one" if limit["kind"] == "concurrency" else "load")
     if kind == "one":
         return 1
@@ -86,7 +86,7 @@ class _Limit:
         return bool(self.view["kind"] == "rate")
 
     def wait(self, amount: int, now: float) -> float:
-        """Seconds until it may fit; 0 if it fits now. Endless if it never does."""
+        """Returns the seconds until an amount may fit; 0 if it fits now, infinity if it never does."""
         if amount > self.quota:
             return float("inf")
         while self._charges and self._charges[0][0] <= now - self.window:
@@ -106,7 +106,7 @@ class _Limit:
 
 
 Charged = list[tuple[_Limit, int]]
-"""What an acquire charged, and to which limits."""
+"""Amounts that an acquire charged, by limit."""
 
 
 class LocalLimiter:
@@ -118,7 +118,7 @@ class LocalLimiter:
         self._freed: deque[Charged] = deque()
 
     def resize(self, limits: Mapping[str, Mapping[str, Any]], fraction: Fraction) -> None:
-        """Takes on the last known limits. What is in use of those that keep their name and kind stays so."""
+        """Adopts the last known limits. Those that keep their name and kind keep what is in use."""
         with self._lock:
             before, self._limits = self._limits, {}
             for name, view in limits.items():
@@ -129,7 +129,7 @@ class LocalLimiter:
                 self._limits[name] = limit
 
     def acquire(self, load: Load, now: float) -> tuple[float, Charged]:
-        """Charges all limits and gives 0, or charges none and gives the seconds until another try is worth it."""
+        """Charges all limits and returns 0, or charges none and returns the seconds until another try is worth it."""
         with self._lock:
             while self._freed:
                 for limit, amount in self._freed.popleft():
@@ -143,7 +143,7 @@ class LocalLimiter:
             return 0.0, costs
 
     def release(self, charged: Charged) -> None:
-        """Frees what an acquire charged, whatever limits there are by now.
+        """Frees what an acquire charged, also when the limits have changed since.
 
         Takes no lock: the lease may be collected while this thread holds it.
         """

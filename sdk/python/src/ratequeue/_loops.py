@@ -1,4 +1,4 @@
-"""Carries flows out in an event loop of asyncio."""
+"""The runner of flows in an event loop of asyncio."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import threading
 import time
 import weakref
 from collections.abc import AsyncGenerator
@@ -14,6 +15,7 @@ from typing import Any, Callable, Optional, TypeVar
 import httpx
 
 from . import _http
+from ._defaults import after_fork
 from ._flows import GIVE_UP_TIMEOUT, Core
 from ._retry import Background, Flow, Pause, Reply, Send
 from ._runner import MakeFlow, Runner, Timer
@@ -21,6 +23,7 @@ from ._settings import OnWait
 from ._shards import Shards
 from ._threads import Blocking
 from ._timers import in_thread
+from .errors import ConfigurationError
 
 T = TypeVar("T")
 
@@ -37,7 +40,7 @@ class InLoop(Runner):
 
     def __init__(self, core: Core, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(core)
-        # The loop must not be kept alive by what hangs on it.
+        # The runner must not keep its loop alive.
         self._loop = weakref.ref(loop)
         self._shards = Shards(functools.partial(_http.transport, core.settings, httpx.AsyncHTTPTransport))
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -80,12 +83,12 @@ class InLoop(Runner):
         await self._until_shutdown.aclose()
 
     async def run(self, flow: Flow[T], on_wait: Optional[OnWait] = None) -> T:
-        """Carries a flow out."""
+        """Carries a flow out in the loop."""
         with contextlib.closing(flow):
             return await self._steps(flow, on_wait)
 
     async def finish(self, make: MakeFlow, timeout: float = GIVE_UP_TIMEOUT) -> None:
-        """Carries a flow out even when the caller is cancelled once more; waits for it so many seconds."""
+        """Carries a flow out even if the caller is cancelled again, and waits for it for so many seconds."""
         await asyncio.wait({self.in_background(make)}, timeout=timeout)
 
     def in_background(self, make: MakeFlow) -> Any:
@@ -109,13 +112,13 @@ class InLoop(Runner):
         try:
             await self.run(make())
         except asyncio.CancelledError:
-            # At its end asyncio.run cancels all tasks. What is left to do is done when it shuts down asynchronous generators.
+            # asyncio.run cancels all tasks at its end. The rest is done when it shuts down the asynchronous generators.
             if not self.closed:
                 self._broken_off.append(make)
             raise
 
     async def _open_until_shutdown(self) -> AsyncGenerator[None, None]:
-        """Closes the connections when it is closed, and that is also when the loop shuts down its asynchronous generators."""
+        """Closes the connections when this generator is closed, by :meth:`aclose` or by the loop that shuts down."""
         try:
             yield
         finally:
@@ -125,9 +128,9 @@ class InLoop(Runner):
                 await pool.aclose()
 
     async def _shut_down(self) -> None:
-        """The loop is about to end: gives back what was broken off, and what is held by tasks and objects that end with it.
+        """Gives back what was broken off, and what is held by tasks and objects of the loop that ends.
 
-        With calls that block, in a thread: httpx makes asynchronous generators, which are not to be made any more.
+        It uses blocking calls in a thread: httpx makes asynchronous generators, and the loop takes no more of them.
         """
         for task in self._tasks:
             task.cancel()
@@ -178,3 +181,64 @@ class InLoop(Runner):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+class AsyncRunners:
+    """The runners of an asyncio client, one for each event loop that uses it.
+
+    Each has connections of its own. They are closed by :meth:`aclose`, or when the loop shuts down its asynchronous generators, as
+    ``asyncio.run`` does.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._runners: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, InLoop] = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+        after_fork(self)
+
+    async def current(self) -> InLoop:
+        """Returns the runner of the running loop."""
+        loop = _running_loop()
+        with self._lock:
+            runner = self._runners.get(loop)
+            if runner is not None and not runner.closed:
+                return runner
+
+            # A runner keeps its loop in turn, also one that was closed without its asynchronous generators.
+            for other in list(self._runners):
+                if other.is_closed():
+                    self._runners.pop(other, None)
+            runner = self._runners[loop] = InLoop(self._core, loop)
+
+        await runner.open()
+        return runner
+
+    async def aclose(self) -> None:
+        with self._lock:
+            runner = self._runners.pop(_running_loop(), None)
+        if runner is not None:
+            await runner.aclose()
+
+    def _after_fork(self) -> None:
+        # The parent goes on with its loops and connections. They are kept from being collected here, so that nothing is said on
+        # them from this process.
+        _of_the_parent.append(self._runners)
+        for runner in list(self._runners.values()):
+            runner.forget()
+
+        self._core.after_fork()
+        self._runners = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+
+_of_the_parent: list[object] = []
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "ratequeue.aio needs a running asyncio loop, and there is none here: call it in a coroutine under asyncio.run. "
+            "With trio use the blocking client in a thread: await trio.to_thread.run_sync(...)"
+        ) from None

@@ -1,4 +1,4 @@
-"""Which node is asked first, and about what."""
+"""Choice of the node that is asked first about a subject."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Optional
 from ._recent import Recent
 
 SUSPECT_FOR = 2.0
-"""Seconds for which a node that did not answer is not taken for a leader, whoever says so."""
+"""Seconds for which a node that did not answer is not taken for a leader."""
 SUBJECTS_MAX = 1024
 """Subjects whose leader is remembered. Forgetting one costs a forwarded call, no more."""
 
@@ -33,12 +33,12 @@ class Nodes:
         self._suspect: dict[str, float] = {}
 
     def first(self, subject: Optional[str]) -> str:
-        """The node to ask first."""
+        """Returns the node to ask first."""
         with self._lock:
             return self._works if subject is None else self._leaders.get(subject, self._works)
 
     def prefer(self, subject: Optional[str], leader: Optional[str], now: float) -> None:
-        """Asks the leader first about this subject, if it is one of these nodes and did answer lately."""
+        """Records the leader of a subject, if it is one of these nodes and did answer lately."""
         url = (leader or "").rstrip("/")
         with self._lock:
             if subject is not None and url in self.urls and now >= self._suspect.get(url, now):
@@ -49,7 +49,7 @@ class Nodes:
             self._suspect.pop(url, None)
 
     def silent(self, url: str, now: float) -> None:
-        """A node did not answer: the one after it is asked about all that it led, so that one call finds out, not each."""
+        """Records that a node did not answer: the next one is asked about all that it led, so that only one call waits for it."""
         with self._lock:
             self._suspect[url] = now + SUSPECT_FOR
             for subject, leader in self._leaders.items():
@@ -59,7 +59,7 @@ class Nodes:
                 self._works = self._after(url)
 
     def move_on(self, subject: Optional[str], url: str) -> None:
-        """Asks the node after this one first about this subject, unless another is asked first already."""
+        """Makes the next node the first for this subject, unless another one than this is first already."""
         with self._lock:
             if subject is None:
                 if self._works == url:

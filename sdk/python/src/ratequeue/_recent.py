@@ -1,4 +1,4 @@
-"""A map that has a maximum."""
+"""A map with a maximum size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ V = TypeVar("V")
 
 
 class Recent(OrderedDict[str, V]):
-    """Of more than ``most`` keys, those that were set least recently are forgotten. Takes no lock."""
+    """A map of at most ``most`` keys, which forgets those that were set least recently. Takes no lock."""
 
     def __init__(self, most: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The form of a resource, for type checkers. Nothing is checked here at run time: the server knows what it allows."""
+"""Types of a resource, for type checkers. Nothing is checked here at run time: the server knows what it allows."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ class _Limit(TypedDict):
 
 
 class LimitSettings(_Limit, total=False):
-    """One limit of a resource. What is left out is the server's to choose."""
+    """One limit of a resource. The server chooses what is left out."""
 
     window_ms: int
-    """For a rate, which needs it: the length of its window, in milliseconds."""
+    """Length of the window of a rate, in milliseconds; required there."""
     algorithm: Literal["sliding_window", "token_bucket"]
     burst: int
-    """For a token bucket: units that it holds when it is full."""
+    """Units that a full token bucket holds."""
     cost: str
-    """What an acquire costs: ``"one"``, ``"load"``, or the name of a dimension of its load."""
+    """Cost of an acquire: ``"one"``, ``"load"``, or the name of a dimension of its load."""
     true_up: Literal["both", "debit_only", "none"]
-    """For a rate: what a report of what was used corrects."""
+    """Direction in which the reported usage corrects a rate."""
 
 
 class QueueSettings(TypedDict, total=False):
-    """The ``queue`` of a resource. What is left out is the server's to choose; older servers refuse what they do not know."""
+    """The ``queue`` of a resource. The server chooses what is left out; older servers refuse what they do not know."""
 
     max_waiting: int
-    """How many callers may wait; 10,000 unless it was set."""
+    """Callers that may wait at most; 10,000 unless it was set."""
     max_wait_ms: int
-    """For how long anybody may wait, in milliseconds; 60,000 unless it was set."""
+    """Longest wait, in milliseconds; 60,000 unless it was set."""
     claim_ms: int
-    """For how long a slot is kept for a caller that was silent when its turn came, 0 to 60,000 milliseconds; 5,000 unless it was
-    set. Not claimed in time its lease lapses; with 0, silent callers are passed over."""
+    """Time for which a granted lease is kept for a caller that was silent at that moment: 0 to 60,000 milliseconds; 5,000 unless it
+    was set. A lease that is not claimed in time lapses; with 0, silent callers are passed over."""
 
 
 class LeaseSettings(TypedDict, total=False):
-    """How long the leases of a resource live: from 1 millisecond to 31 days."""
+    """Times to live of the leases of a resource: from 1 millisecond to 31 days."""
 
     default_ttl_ms: int
-    """For leases that ask for none; 60,000 unless it was set."""
+    """Time to live of a lease that does not name one; 60,000 unless it was set."""
     max_ttl_ms: int
-    """At most; 900,000 unless it was set."""
+    """Longest time to live; 900,000 unless it was set."""
 
 
 class _Resource(TypedDict):
@@ -52,16 +52,16 @@ class _Resource(TypedDict):
 
 
 class ResourceSettings(_Resource, total=False):
-    """A resource, as it is put. What is left out is the server's to choose."""
+    """A resource, as it is put. The server chooses what is left out."""
 
     placement: str
-    """Where it is decided: a region, or ``"global"``."""
+    """Region that decides about it, or ``"global"``."""
     queue: QueueSettings
     lease: LeaseSettings
 
 
 class LimitChanges(TypedDict, total=False):
-    """Changes of one limit; None goes back to the server's choice."""
+    """Changes of one limit; None restores the server's choice."""
 
     kind: Literal["rate", "concurrency"]
     quota: int

@@ -1,10 +1,10 @@
-"""Which node is asked next, when, and until when. No I/O and no clock of its own: a flow says what is to be done.
+"""The retry policy: which node is asked next, when, and until when. It does no I/O and has no clock: flows yield effects.
 
-A *flow* is a generator. It yields what it wants done (:class:`Send`, :class:`Pause`, :class:`Progress`, :class:`Background`) and is
-sent the outcome. The clients carry it out, one with blocking calls and one with asyncio, so that decisions are made in one place.
+A *flow* is a generator. It yields an effect (:class:`Send`, :class:`Pause`, :class:`Progress`, :class:`Background`) and is
+sent its result. The clients carry it out, one with blocking calls and one with asyncio, so that decisions are made in one place.
 
 The rules are those of the Rust client, and in the table of ``sdk/conformance``: one key for the whole life of a call; on a
-connection that fails, on every 5xx, whoever answers it, and on ``too-many-requests``, the same call goes to the next node, which
+connection that fails, on every 5xx, also of a gateway, and on ``too-many-requests``, the same call goes to the next node, which
 is not to hold it open when no answer came; once a try may have had an effect, the call may have; pauses double and are spread by
 chance; the leader that an answer names is asked first from then on, about the same subject (see :mod:`ratequeue._nodes`). A call
 that broke off while it was held open is another matter, see :class:`Cut`.
@@ -31,7 +31,7 @@ TRY_TIMEOUT_MIN = 0.05
 
 @dataclass(frozen=True)
 class Send:
-    """Send this call to this node, and give an :class:`Answer` or a :class:`NoAnswer` back."""
+    """Effect: send this call to this node. The result is an :class:`Answer` or a :class:`NoAnswer`."""
 
     url: str
     call: Call
@@ -40,14 +40,14 @@ class Send:
 
 @dataclass(frozen=True)
 class Pause:
-    """Wait so many seconds."""
+    """Effect: wait so many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress the caller where it stands in line."""
+    """Effect: tell the caller its place in the queue."""
 
     position: int
     retry_after: float
@@ -55,17 +55,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class Background:
-    """Carry a flow out in the background, and go on at once."""
+    """Effect: carry a flow out in the background, and go on at once."""
 
     make: Callable[[], Generator[Any, Any, Any]]
-    """Makes the flow, also once more: what was broken off when its loop ended starts over."""
+    """Makes the flow. It is called again when the flow was broken off with its loop, and starts over."""
 
 
 class Cut(Exception):
     """A call that was held open broke off after ``lived`` seconds: its connection ended, or a gateway answered for the node.
 
     It says nothing about the node: a load balancer that cuts idle calls does that. So the node stays where it is in the order, no
-    budget is spent, and whoever waits in line asks again.
+    budget is spent, and a caller that waits asks again.
     """
 
     def __init__(self, url: str, lived: float) -> None:
@@ -81,7 +81,7 @@ Flow = Generator[Effect, Reply, T]
 
 
 def pauses(spread: Callable[[float, float], float] = random.uniform) -> Generator[float, None, None]:
-    """Pauses that double up to a maximum, each spread by half of itself."""
+    """Yields pauses that double up to a maximum, each spread by half of itself."""
     pause = PAUSE_MIN
     while True:
         yield pause * spread(0.5, 1.5)
@@ -89,18 +89,18 @@ def pauses(spread: Callable[[float, float], float] = random.uniform) -> Generato
 
 
 HUNG_AFTER = 0.5
-"""A try that is given up after so many seconds, and those for which it was held open, was at a node that hangs."""
+"""Seconds, beyond those for which it was held open, after which a try that is given up counts against its node."""
 
 
 def try_timeout(left: float, hold: float, part: int = 2) -> float:
-    """Seconds that one try may take: such a part of what is left that other nodes can be tried in the rest."""
+    """Returns the seconds that one try may take: a part of what is left, so that other nodes can be tried in the rest."""
     return hold + min(TRY_TIMEOUT, max(left / part, 0.2), left)
 
 
 def call(
     nodes: Nodes, request: Call, budget: float, clock: Callable[[], float], until: float = float("inf"), part: int = 2
 ) -> Flow[Answer]:
-    """Makes one call, at one node after the other, until one answers for good.
+    """Makes one call, at one node after the other, until one decides it.
 
     ``budget`` is in seconds, and does not count the time for which the server holds the call open; ``until`` is a time by
     the clock at which it ends in any case. Raises what the answer means, :class:`Cut`, or :class:`Unavailable` when the time is up.
@@ -110,14 +110,17 @@ def call(
     left = budget
     pause = pauses()
     untried = set(nodes.urls)
-    # What a node said says more than the silence of another.
+
+    # The last failure that a node answered: it tells more than the silence of another node.
     said: Optional[RateQueueError] = None
     # Once one try may have had an effect, the call as a whole may have.
     no_effect = True
+
     while True:
         url = nodes.first(request.subject)
         untried.discard(url)
         seconds = min(try_timeout(left, request.hold, part), until - clock())
+
         sent = clock()
         try:
             reply = yield Send(url, request, max(seconds, TRY_TIMEOUT_MIN))
@@ -125,6 +128,7 @@ def call(
             if clock() - sent >= request.hold + HUNG_AFTER:
                 nodes.silent(url, clock())
             raise
+
         failure: RateQueueError
         if isinstance(reply, Answer):
             nodes.answered(url)
@@ -148,15 +152,19 @@ def call(
             nodes.silent(url, clock())
             if not reply.unsent:
                 request = request.again or request
+
         no_effect = no_effect and nothing_happened
+
         # Where nothing happened, a node that was not asked yet is asked at once; but not one of those that have too much to do.
         overloaded = failure.code == _answers.OVERLOADED
         seconds = 0.0 if nothing_happened and untried and not overloaded else next(pause)
+
         # The time for which a call was held open does not count, and from the first failure on the budget runs.
         deadline = min(deadline, clock() + left)
         left = deadline - clock()
         if left <= TRY_TIMEOUT_MIN:
             raise gave_up(nodes, failure, said or failure, clock() - began, no_effect, request)
+
         seconds = min(seconds, left - TRY_TIMEOUT_MIN)
         left -= seconds
         if seconds:
@@ -166,7 +174,7 @@ def call(
 def gave_up(
     nodes: Nodes, last: RateQueueError, said: RateQueueError, took: float, no_effect: bool, request: Call
 ) -> Unavailable:
-    """The error of a call that no node decided; ``said`` is the last failure that a node had words for."""
+    """Builds the error of a call that no node decided; ``said`` is the last failure that a node answered."""
     happened = "nothing happened" if no_effect else "it is not known whether the call took effect"
     texts = [f"no node decided the call within {took:.2g} s ({happened}). The last answer: {said}"]
     if said is not last:
@@ -176,7 +184,7 @@ def gave_up(
     error = Unavailable(
         ". ".join(text.rstrip(".") for text in texts) + ".",
         no_effect=no_effect,
-        # Not a code that says that nothing happened, where that is not known.
+        # A code that promises that nothing happened is left out where that is not known.
         code=last.code if no_effect or not getattr(last, "no_effect", False) else None,
         status=last.status,
         request_id=request.headers.get("idempotency-key"),

@@ -1,7 +1,7 @@
-"""What carries flows out: the part that threads and asyncio share, and what is given back when the process ends.
+"""Runners of flows: the part that threads and asyncio share, and the end of the process.
 
 A *runner* is the connections and the background work of a client, in one process or in one event loop. It knows what it *owes* the
-server: places in line and leases that somebody is to give back. Whatever was not given back by then is at the end of the process.
+server: places in the queue and leases that are to be given back. At the end of the process it gives back what is left of them.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ class Timer(Protocol):
 
 
 class Runner:
-    """Carries flows out."""
+    """Carries flows out, and knows what they owe the server."""
 
     def __init__(self, core: Core) -> None:
         self.core = core
         self.owed: dict[object, MakeFlow] = {}
-        """What gives back what, by who is to do it. Its single operations are safe for threads."""
+        """Flows that give something back, by the object that is to run them. Its single operations are safe for threads."""
         _runners.add(self)
 
     def call_later(self, seconds: float, call: Callable[[], object]) -> Timer:
         raise NotImplementedError
 
     def call_soon(self, call: Callable[[], object]) -> None:
-        """Calls a function soon, elsewhere. May be called when an object is collected, in the middle of anything."""
+        """Calls a function soon, in another thread or in the loop. May be called by a finalizer, at any point of a program."""
         raise NotImplementedError
 
     def in_background(self, make: MakeFlow) -> Any:
@@ -42,11 +42,11 @@ class Runner:
         raise NotImplementedError
 
     def end(self, until: float) -> None:
-        """Gives back what is owed, with calls that block, until this time by ``time.monotonic`` at most."""
+        """Gives back what is owed, with blocking calls, until this time by ``time.monotonic`` at most."""
         raise NotImplementedError
 
     def forget(self) -> None:
-        """In a child process: what is owed is the parent's to give back."""
+        """Forgets what is owed in a child process: the parent gives it back."""
         self.owed.clear()
         _runners.discard(self)
 
@@ -56,14 +56,14 @@ _runners: weakref.WeakSet[Runner] = weakref.WeakSet()
 
 @atexit.register
 def end_all(seconds: float = GIVE_UP_TIMEOUT) -> None:
-    """Gives back what everybody owes, within so many seconds in all."""
+    """Gives back what all runners owe, within so many seconds in all."""
     until = time.monotonic() + seconds
     for runner in list(_runners):
         runner.end(until)
 
 
 def next_owed(runner: Runner, until: float) -> Optional[MakeFlow]:
-    """Takes one of the flows that are owed, while there is time."""
+    """Takes one of the owed flows, while there is time."""
     if not runner.owed or time.monotonic() >= until:
         return None
     return runner.owed.popitem()[1]

@@ -1,4 +1,4 @@
-"""What a client is set up with: nodes, key, patience; from arguments and the environment."""
+"""Settings of a client, from arguments and the environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE = 20.0
 """Seconds for which a call goes on when no node decides it. Well inside the 60 s for which the server remembers a key."""
 
 TRY_PATIENCE = 1.0
-"""The same for calls that are not to wait."""
+"""Patience of calls that do not wait."""
 
 _API_KEY = re.compile(r"[!-~]+\Z")
 
@@ -34,7 +34,7 @@ OnWait = Callable[[int, float], Any]
 
 @dataclass(frozen=True)
 class Settings:
-    """A client's settings, checked."""
+    """Checked settings of a client."""
 
     urls: tuple[str, ...]
     api_key: Optional[str] = field(repr=False)
@@ -86,7 +86,7 @@ def settings(
 
 
 def urls(base_url: Urls) -> tuple[str, ...]:
-    """The nodes' URLs: those given, else those of RATEQUEUE_URL, else a node on this machine."""
+    """Returns the nodes' URLs: those given, else those of RATEQUEUE_URL, else a node on this machine."""
     if base_url is None:
         base_url = os.environ.get("RATEQUEUE_URL") or URL_DEFAULT
     try:
@@ -103,6 +103,7 @@ def _url(text: str) -> str:
     # A password is never shown, so what may hold one is refused first.
     if "@" in text:
         raise ConfigurationError("base_url: a URL with a user or a password in it is refused: give api_key instead")
+
     try:
         url = httpx.URL(text if "://" in text else f"http://{text}")
     except httpx.InvalidURL:
@@ -111,6 +112,7 @@ def _url(text: str) -> str:
         raise ConfigurationError(
             f"{text!r} is no URL of a node: give one like http://127.0.0.1:7600, or 127.0.0.1:7600; several separated by commas"
         )
+
     # Each call has a path of its own, which begins with /v1: that one may be there already. Anything else would be lost.
     address = f"{url.scheme}://{url.netloc.decode()}"
     for what, given in (
@@ -122,7 +124,8 @@ def _url(text: str) -> str:
             raise ConfigurationError(
                 f"base_url: a URL with a {what} is refused: give it as {address}, the client adds what follows"
             )
-    # As nodes write their addresses: a name means the same in any case.
+
+    # In lower case, as nodes write their addresses: names of hosts do not depend on it.
     return address.lower()
 
 

@@ -1,7 +1,7 @@
-"""Many calls at once through several small connection pools.
+"""Small connection pools for many calls at once.
 
-Choosing a connection costs httpx time in proportion to the square of a pool's size, and a call that waits in line holds its
-connection for long. So each pool serves few calls at a time, and there are as many pools as that takes.
+Choosing a connection costs httpx time in proportion to the square of a pool's size, and a call that waits in the queue
+holds its connection for long. So each pool serves few calls at a time, and there are as many pools as that takes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ CALLS_PER_POOL = 24
 
 
 class Shards(Generic[P]):
-    """Pools, made when needed. Takes no lock: the caller does, if there are threads."""
+    """Pools that are made when needed. Takes no lock: the caller does, if there are threads."""
 
     def __init__(self, make: Callable[[], P]) -> None:
         self._make = make
@@ -21,7 +21,7 @@ class Shards(Generic[P]):
         self._closed = False
 
     def take(self) -> tuple[P, list[None]]:
-        """A pool for one more call. It must be given back."""
+        """Returns a pool for one more call. It must be given back."""
         for shard in self._pools:
             if len(shard[1]) < CALLS_PER_POOL:
                 break
@@ -32,10 +32,10 @@ class Shards(Generic[P]):
         return shard
 
     def give(self, shard: tuple[P, list[None]]) -> Optional[P]:
-        """Gives a pool back. A pool that comes out is no longer needed, and must be closed."""
+        """Takes a pool back. A pool that is returned is no longer needed, and must be closed."""
         shard[1].pop()
         if self._closed or shard not in self._pools:
-            # After the end, and of a pool that was left, nothing is kept.
+            # After the end, and for a pool that was left, nothing is kept.
             if shard[1]:
                 return None
             self.leave(shard)
@@ -47,11 +47,11 @@ class Shards(Generic[P]):
         return None
 
     def leave(self, shard: tuple[P, list[None]]) -> None:
-        """No more calls go to this pool. It comes out when the last one gives it back."""
+        """Stops the use of a pool for more calls. :meth:`give` returns it after the last one."""
         self._pools = [kept for kept in self._pools if kept is not shard]
 
     def clear(self) -> list[P]:
-        """All pools; they must be closed. Those that are made from now on serve the calls that are under way, and no longer."""
+        """Removes and returns all pools, which must be closed. Later ones are closed after the calls that use them."""
         self._closed = True
         pools, self._pools = self._pools, []
         return [pool for pool, _ in pools]

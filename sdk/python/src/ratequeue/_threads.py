@@ -1,4 +1,4 @@
-"""Carries flows out with calls that block."""
+"""The runner of flows with blocking calls."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Callable, Optional, TypeVar
 import httpx
 
 from . import _http
+from ._defaults import after_fork
 from ._flows import GIVE_UP_TIMEOUT, Core
 from ._retry import Background, Flow, Pause, Reply, Send
 from ._runner import MakeFlow, Runner, Timer, next_owed
@@ -41,12 +42,12 @@ class Blocking(Runner):
         self._timers.call_soon(call)
 
     def run(self, flow: Flow[T], on_wait: Optional[OnWait] = None) -> T:
-        """Carries a flow out."""
+        """Carries a flow out in the calling thread."""
         with contextlib.closing(flow):
             return self._steps(flow, on_wait)
 
     def in_background(self, make: MakeFlow) -> threading.Thread:
-        """Raises RuntimeError when there is no thread for it."""
+        """Carries a flow out in a thread of its own. Raises RuntimeError when it cannot be started."""
 
         def run() -> None:
             thread = threading.current_thread()
@@ -61,7 +62,7 @@ class Blocking(Runner):
         return in_thread(run)
 
     def finish(self, make: MakeFlow, timeout: float = GIVE_UP_TIMEOUT) -> None:
-        """Carries a flow out even if the caller is interrupted once more; waits for it so many seconds."""
+        """Carries a flow out even if the caller is interrupted again, and waits for it for so many seconds."""
         try:
             thread = self.in_background(make)
         except RuntimeError:
@@ -70,7 +71,7 @@ class Blocking(Runner):
             thread.join(timeout)
 
     def close(self) -> None:
-        """Ends the timers, waits a moment for what goes on in the background, and closes the connections."""
+        """Ends the timers, waits a moment for the background work, and closes the connections."""
         self._timers.close()
         self._join(time.monotonic() + GIVE_UP_TIMEOUT)
         with self._lock:
@@ -80,7 +81,7 @@ class Blocking(Runner):
             pool.close()
 
     def end(self, until: float) -> None:
-        # Here and not in threads: at the end of the process no more of them start.
+        # In this thread: at the end of the process no more of them start.
         while (make := next_owed(self, until)) is not None:
             try:
                 self._run_until(make(), until)
@@ -90,8 +91,8 @@ class Blocking(Runner):
 
     def forget(self) -> None:
         super().forget()
-        # The parent goes on with its connections and locks. They are kept from being collected, so that nothing is said on them
-        # from here.
+        # The parent goes on with its connections and locks. They are kept from being collected, so that this process writes
+        # nothing to them.
         _of_the_parent.append(self)
 
     def _join(self, until: float) -> None:
@@ -100,7 +101,7 @@ class Blocking(Runner):
                 thread.join(max(0.0, until - time.monotonic()))
 
     def _run_until(self, flow: Flow[object], until: float) -> None:
-        """Carries a flow out, or breaks it off at this time; what it wants done in the background is owed."""
+        """Carries a flow out, or breaks it off at this time. Its background flows are owed instead of run."""
         reply: Reply = None
         with contextlib.closing(flow), contextlib.suppress(StopIteration):
             while (left := until - time.monotonic()) > 0:
@@ -130,7 +131,7 @@ class Blocking(Runner):
                 try:
                     self.in_background(effect.make)
                 except RuntimeError as error:
-                    # There is no thread for it. It is about leases, which end by themselves.
+                    # It cannot be started. What it gives back ends by itself.
                     log.warning("a call in the background was left out: %s", error)
             elif on_wait is not None:
                 on_wait(effect.position, effect.retry_after)
@@ -138,6 +139,7 @@ class Blocking(Runner):
     def _send(self, send: Send) -> Reply:
         with self._lock:
             shard = self._shards.take()
+
         sent = self.core.clock()
         interrupted = False
         try:
@@ -171,3 +173,24 @@ class Blocking(Runner):
 
 
 _of_the_parent: list[Blocking] = []
+
+
+class SyncRunners:
+    """The runner of a blocking client, a new one in each process."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._runner = Blocking(core)
+        after_fork(self)
+
+    def current(self) -> Blocking:
+        """Returns the runner of this process."""
+        return self._runner
+
+    def close(self) -> None:
+        self._runner.close()
+
+    def _after_fork(self) -> None:
+        self._runner.forget()
+        self._core.after_fork()
+        self._runner = Blocking(self._core)

@@ -13,9 +13,9 @@ from typing import Callable, Optional
 log = logging.getLogger("ratequeue")
 
 IDLE = 5.0
-"""Seconds after which the thread ends when nothing is due any more."""
+"""Seconds after which the thread ends when nothing is due."""
 CANCELLED_MIN = 64
-"""So many cancelled timers may stay in the heap; beyond it, as many as there are others."""
+"""Cancelled timers that may stay in the heap; of a larger heap, half of it."""
 
 
 class Entry:
@@ -63,9 +63,9 @@ class Timers:
         return entry
 
     def call_soon(self, call: Callable[[], object]) -> None:
-        """Calls a function in the thread, which is there while something is due.
+        """Calls a function in the thread of the timers, or in a new one while there is none.
 
-        Takes no lock of its own, so that it may be called when an object is collected, in the middle of anything.
+        Takes no lock of its own, so that a finalizer may call it at any point of a program.
         """
         if self._thread is None:
             in_thread(call)
@@ -73,7 +73,7 @@ class Timers:
             self._now.put(call)
 
     def close(self) -> None:
-        """Ends the thread. What is still due is not called."""
+        """Ends the thread without calling what is still due."""
         with self._lock:
             self._closed = True
             self._due.clear()
@@ -83,7 +83,7 @@ class Timers:
             thread.join(timeout=IDLE)
 
     def _note_cancelled(self) -> None:
-        """Keeps the heap small: a lease's timers are due long after it was released."""
+        """Removes cancelled timers when there are many: those of a lease are due long after its release."""
         with self._lock:
             self._cancelled += 1
             if self._cancelled > max(CANCELLED_MIN, len(self._due) // 2):
@@ -109,7 +109,7 @@ class Timers:
                 return
 
     def _is_over(self, waited: float) -> bool:
-        """Whether the thread ends: after the end, or when nothing was due for a while."""
+        """Tells whether the thread ends: after :meth:`close`, or when nothing was due for a while."""
         with self._lock:
             idle = waited == IDLE and not self._due
             if not self._now.empty() or not (self._closed or idle):
@@ -118,7 +118,7 @@ class Timers:
             return True
 
     def _take(self) -> list[Optional[Callable[[], object]]]:
-        """What is due now."""
+        """Takes the timers that are due now."""
         calls: list[Optional[Callable[[], object]]] = []
         with self._lock:
             while self._due and self._due[0][0] <= time.monotonic():
@@ -131,7 +131,7 @@ class Timers:
 
 
 def in_thread(run: Callable[[], object]) -> threading.Thread:
-    """Runs something that takes time. The thread does not keep the process alive."""
+    """Runs a function in a new thread, which does not keep the process alive."""
     thread = threading.Thread(target=run, name="ratequeue-beat", daemon=True)
     thread.start()
     return thread

@@ -1,4 +1,4 @@
-"""How much a call to a language model used, read from its answer."""
+"""Reads the usage in answers of language models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ALL = ("total_tokens", "tokens", "total")
 
 
 def used(response: Any, load: Load) -> Optional[Load]:
-    """What an answer of OpenAI, Anthropic or LangChain says was used, in the form of ``load``; None if it says nothing.
+    """Returns the usage in an answer of OpenAI, Anthropic or LangChain, in the form of ``load``; None if there is none.
 
     A whole number counts all tokens; of Anthropic's, those read from its cache do not count, as in its own limits. A map
     counts each dimension that has a well-known name (``input_tokens``, ``prompt_tokens``, ``input``, ...), and keeps

@@ -1,4 +1,4 @@
-"""What goes over the wire: requests, checked before they are sent, and answers as they come."""
+"""Requests, checked before they are sent, and answers, as they come."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from urllib.parse import quote
 from .errors import ConfigurationError, RateQueueError
 
 Load = Union[int, Mapping[str, int]]
-"""How much an acquire weighs: a whole number, or one for each dimension of the resource."""
+"""Weight of an acquire: a whole number, or one for each dimension of the resource."""
 
 HOLD_MS_MAX = 5_000
-"""For so long a call is held open. The server drops a place whose caller is silent for 15 s. So this and twice
+"""Time for which a call is held open. The server drops a place whose caller is silent for 15 s. So this and twice
 :data:`ratequeue._retry.TRY_TIMEOUT` stay below: of three nodes two may hang, or wait for one that does, and the third is asked in
 time."""
 HOLD_MS_WAY_OUT = 1_000
-"""The same for a caller with a way out, which is to take it soon after a node hangs."""
+"""Time for which a call is held open where ``on_unavailable`` is not ``"deny"``, so that it applies soon after a node hangs."""
 HOLD_MS_MIN = 1_000
-"""No call is held open for less, however soon the last one was cut."""
+"""Shortest time for which a call is held open, also when the last one was cut sooner."""
 LOAD_MAX = 2**53
 DIMENSIONS_MAX = 16
 METADATA_MAX = 16
@@ -37,7 +37,7 @@ _KEY = re.compile(r"[!-~]{1,128}\Z")
 
 @dataclass(frozen=True)
 class Call:
-    """One HTTP call, as it is sent to each node that is tried."""
+    """An HTTP call, as it is sent to each node that is tried."""
 
     method: str
     path: str
@@ -46,14 +46,14 @@ class Call:
     hold: float = 0.0
     """Seconds for which the server may hold the call open."""
     again: Optional[Call] = None
-    """The same without being held open, for the tries after one that was not answered in time; None if it is not held open."""
+    """The same call without being held open, for the tries after one that was not answered in time; None if it is not held open."""
     subject: Optional[str] = None
-    """What it is about, as :func:`about_resource` and :func:`about_lease` name it; None if about nothing in particular."""
+    """Subject of the call, as :func:`about_resource` and :func:`about_lease` name it; None if it has none."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a node answered. ``sent`` is the client's time right before the call was sent."""
+    """An answer of a node. ``sent`` is the client's time right before the call was sent."""
 
     url: str
     status: int
@@ -74,7 +74,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class NoAnswer:
-    """A node did not answer.
+    """The failure of a node to answer.
 
     ``unsent`` means that the call certainly never reached it; ``late`` that the connection stands, and the time was up.
     """
@@ -87,7 +87,7 @@ class NoAnswer:
 
 @dataclass(frozen=True)
 class AcquireRequest:
-    """An acquire, checked. Its key and body stay the same for as long as it is tried."""
+    """A checked acquire. Its key and body stay the same for as long as it is tried."""
 
     resource: str
     key: str
@@ -95,7 +95,7 @@ class AcquireRequest:
     fields: Mapping[str, Any]
     """The body without ``hold_ms``."""
     wait: float
-    """Seconds to wait in line."""
+    """Seconds to wait in the queue."""
     patience: Optional[float] = None
     """Seconds for which it goes on when no node decides it; None is as long as the client does."""
 
@@ -112,7 +112,7 @@ class AcquireRequest:
 
     @property
     def nothing_used(self) -> Load:
-        """What a lease used that was never worked under, in the form of its load."""
+        """Usage of a lease that was never worked under, in the form of its load."""
         return 0 if isinstance(self.load, int) else dict.fromkeys(self.load, 0)
 
 
@@ -126,7 +126,7 @@ def acquire_request(
     metadata: Optional[Mapping[str, str]],
     patience: Optional[float] = None,
 ) -> AcquireRequest:
-    """Checks the arguments of an acquire.
+    """Builds an acquire from its arguments, which it checks.
 
     Raises :class:`ConfigurationError` with the name of the argument and what is allowed.
     """
@@ -162,7 +162,7 @@ def _check_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def new_key() -> str:
-    """An idempotency key that nobody else has."""
+    """Makes a unique idempotency key."""
     return secrets.token_hex(16)
 
 
@@ -176,12 +176,12 @@ def check_name(resource: str) -> str:
 
 
 def resource_path(resource: str) -> str:
-    """The path of a resource, its name encoded."""
+    """Returns the path of a resource, its name encoded."""
     return f"/v1/resources/{quote(resource, safe='')}"
 
 
 def check_load(what: str, load: Load) -> Load:
-    """A load, copied if it is a map. Raises :class:`ConfigurationError`."""
+    """Checks a load, and copies it if it is a map. Raises :class:`ConfigurationError`."""
     if isinstance(load, Mapping):
         checked = {name: _check_amount(f"{what}[{name!r}]", amount) for name, amount in load.items()}
         for name in checked:
@@ -205,12 +205,12 @@ def _check_amount(what: str, amount: int) -> int:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number. True and False are none."""
+    """Tells whether a value is a number. True and False are none."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def milliseconds(what: str, seconds: float, least_ms: int) -> int:
-    """Seconds as whole milliseconds, rounded up. Raises :class:`ConfigurationError`."""
+    """Converts seconds to whole milliseconds, rounded up. Raises :class:`ConfigurationError`."""
     ms = math.ceil(round(seconds * 1000, 6)) if is_number(seconds) and 0 <= seconds < float("inf") else -1
     if not least_ms <= ms <= DURATION_MS_MAX:
         raise ConfigurationError(f"{what} is {seconds!r}: give seconds, from {least_ms / 1000:g} to 31 days")
@@ -218,12 +218,12 @@ def milliseconds(what: str, seconds: float, least_ms: int) -> int:
 
 
 def about_resource(name: str) -> str:
-    """The subject of a call about a resource."""
+    """Returns the subject of a call about a resource."""
     return f"resource {name}"
 
 
 def about_lease(lease_id: str) -> str:
-    """The subject of a call about a lease: its group, which is what precedes the last dot of its id."""
+    """Returns the subject of a call about a lease: its group, which is what precedes the last dot of its id."""
     return f"group {lease_id.rpartition('.')[0]}"
 
 

@@ -7,10 +7,10 @@
     @app.task(base=Limited)
     def summarise(text): ...
 
-A worker does not wait in line for long: when it is not the task's turn within ``ratequeue_timeout`` seconds, the task goes back
-to the broker and is tried again after the time that the server names. That counts as none of the task's own retries. Its place in
-line is given up meanwhile, for a place is kept only for a caller that waits: where tasks must go in order, let them wait, with a
-longer ``ratequeue_timeout``. In the task, ``ratequeue.current_lease()`` gives the lease.
+A worker does not wait in the queue for long: when the lease is not granted within ``ratequeue_timeout`` seconds, the task goes
+back to the broker and is tried again after the time that the server names. That counts as none of the task's own retries. Its
+place in the queue is given up meanwhile, for a place is kept only for a caller that waits: where tasks must go in order, let them
+wait, with a longer ``ratequeue_timeout``. In the task, ``ratequeue.current_lease()`` gives the lease.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from typing import Any, Callable, NoReturn, Optional, Union
 
 from celery.exceptions import Reject, Retry
 
-from . import _client, _limited, acquire
-from ._client import Client
+from . import _limited
+from ._sync.client import Client
+from ._sync.decorator import holding
+from ._sync.functions import acquire
 from ._wire import Load
 from .errors import QueueFull, RateQueueError, Rejected, Unavailable, WaitTimeout
 
@@ -30,18 +32,18 @@ WAITS = "ratequeue-waits"
 
 
 class RateQueueTask:
-    """Put it before ``celery.Task`` in the bases of a task class."""
+    """A mixin to put before ``celery.Task`` in the bases of a task class."""
 
     ratequeue_resource: str = ""
     """The resource to acquire."""
     ratequeue_load: Union[Load, Callable[..., Load]] = 1
-    """How much a run weighs; or a function of the task's arguments (a ``staticmethod``) that says it."""
+    """Load of a run, or a function of the task's arguments (a ``staticmethod``) that returns it."""
     ratequeue_timeout: Optional[float] = 5.0
-    """Seconds for which a worker waits in line."""
+    """Seconds for which a worker waits in the queue."""
     ratequeue_retry: float = 5.0
     """Seconds until another try when the server does not name any."""
     ratequeue_retries_max: Optional[int] = None
-    """How often the task goes back to the broker before it fails with what is in the way; None is without end."""
+    """Returns to the broker before the task fails with the error of its acquire; None is without end."""
     ratequeue_options: Mapping[str, Any] = {}
     """Other arguments of :func:`ratequeue.acquire`."""
     ratequeue_client: Optional[Client] = None
@@ -51,10 +53,10 @@ class RateQueueTask:
         task: Any = self
         call: Any = super().__call__  # type: ignore[misc]
         options = _limited.checked("ratequeue_options", self.ratequeue_options, shared=self.ratequeue_client is None)
-        ask = acquire if self.ratequeue_client is None else self.ratequeue_client.acquire
+        acquire_of = acquire if self.ratequeue_client is None else self.ratequeue_client.acquire
 
         def acquiring(load: Load) -> Any:
-            return ask(self.ratequeue_resource, load, timeout=self.ratequeue_timeout, **options)
+            return acquire_of(self.ratequeue_resource, load, timeout=self.ratequeue_timeout, **options)
 
         # A function that is an attribute of the class would become a method; it is meant as it stands.
         load: _limited.LoadOf = type(self).ratequeue_load
@@ -65,7 +67,7 @@ class RateQueueTask:
             return call(*args, **kwargs)
 
         try:
-            return _client.limited(acquiring, load)(run)(*args, **kwargs)
+            return holding(acquiring, load)(run)(*args, **kwargs)
         except (Rejected, WaitTimeout, QueueFull, Unavailable) as error:
             # What the work itself raised is the task's own business.
             if ran or task.request.called_directly:

@@ -1,4 +1,4 @@
-"""What can go wrong. Every error is a :class:`RateQueueError`, and its message says what to do."""
+"""Errors of the package. Each is a :class:`RateQueueError`, and its message says what to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Optional
 class RateQueueError(Exception):
     """The base of all errors of this package.
 
-    ``code`` is the server's error code (``"limit-exceeded"``), or None when no server said it. ``status`` is the HTTP
+    ``code`` is the server's error code (``"limit-exceeded"``), or None when no server sent one. ``status`` is the HTTP
     status that came with it, ``request_id`` the idempotency key of the call.
     """
 
@@ -42,29 +42,29 @@ class _Blocked(RateQueueError):
     ) -> None:
         super().__init__(message, code=code, status=status, request_id=request_id)
         self.retry_after = retry_after
-        """Seconds after which another try may succeed: an estimate, or None."""
+        """Estimate of the seconds after which another try may succeed, or None."""
         self.violated = tuple(violated)
         """The limits that are in the way; ``queue`` when only the queue is."""
 
 
 class Rejected(_Blocked):
-    """The limits do not allow it now, and the call was not to wait."""
+    """Refusal of an acquire that does not wait: the limits do not allow it now."""
 
 
 class WaitTimeout(_Blocked, TimeoutError):
-    """It was not its turn before the time to wait ran out. Its place in line is gone. A ``TimeoutError`` too."""
+    """End of a wait whose time ran out before the lease was granted. The place in the queue is gone. A ``TimeoutError`` too."""
 
 
 class QueueFull(_Blocked):
-    """The limits do not allow it now, and as many callers wait as may."""
+    """Refusal of an acquire while the queue is full and the limits do not allow it now."""
 
 
 class LoadTooLarge(RateQueueError):
-    """The load is more than a limit of the resource can ever admit. No waiting helps."""
+    """Refusal of a load that is more than a limit of the resource can ever admit. Waiting does not help."""
 
 
 class LeaseLost(RateQueueError):
-    """The lease may no longer be relied on: the server may have given its capacity to somebody else."""
+    """Loss of a lease: it may no longer be relied on, as the server may have given its capacity to another caller."""
 
     def __init__(
         self,
@@ -77,12 +77,12 @@ class LeaseLost(RateQueueError):
     ) -> None:
         super().__init__(message, code=code, status=status, request_id=request_id)
         self.state = state
-        """How it ended, when the server said it: ``"released"``, ``"expired"``, ``"cancelled"``, ``"timed_out"``, ``"rejected"``,
-        ``"lapsed"`` (it was granted while its caller was silent, and not claimed in time), or what later servers add."""
+        """State in which it ended, if the server sent it: ``"released"``, ``"expired"``, ``"cancelled"``, ``"timed_out"``,
+        ``"rejected"``, ``"lapsed"`` (granted while its caller was silent, and not claimed in time), or what later servers add."""
 
 
 class Unavailable(RateQueueError):
-    """No node decided the call in time.
+    """Failure of all nodes to decide the call in time.
 
     ``no_effect`` is True when it is certain that nothing happened. When it is False, a lease may have been granted
     that nobody uses. It is given back in the background if a node answers within ``patience``; else it ends by itself when its
@@ -103,15 +103,15 @@ class Unavailable(RateQueueError):
 
 
 class AuthError(RateQueueError):
-    """The API key is missing, unknown, or does not allow this."""
+    """Refusal of the API key: it is missing, unknown, or does not allow this."""
 
 
 class NotFound(RateQueueError):
-    """There is no such resource, or not any more."""
+    """Absence of the resource: it does not exist, or not any more."""
 
 
 class Conflict(RateQueueError):
-    """Something is otherwise than the call takes for granted, and was so before it; nothing happened.
+    """Conflict of the call with the present state. Nothing happened.
 
     ``code`` says what: ``"version-conflict"`` (somebody else changed the resource, or it exists), ``"placement-conflict"`` (it
     lives elsewhere), ``"idempotency-conflict"`` (the key was used for another call).
@@ -119,4 +119,4 @@ class Conflict(RateQueueError):
 
 
 class ConfigurationError(RateQueueError):
-    """The call cannot work as it is written: an argument, a name, the form of a resource or a URL is wrong."""
+    """Mistake in the call itself: an argument, a name, the form of a resource or a URL is wrong."""

@@ -8,15 +8,15 @@ stays charged: rates hold, limits on concurrency do not. For those, put ``ratequ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from langchain_core.rate_limiters import BaseRateLimiter
 
-from . import _limited, aio
-from . import acquire as shared_acquire
-from . import try_acquire as shared_try_acquire
-from ._async_client import AsyncClient
-from ._client import Client
+from . import _limited
+from ._async import functions as async_functions
+from ._async.client import AsyncClient
+from ._sync import functions
+from ._sync.client import Client
 from ._wire import Load
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class RateQueueRateLimiter(BaseRateLimiter):
-    """Waits in line for each call of a model.
+    """Waits in the queue for each call of a model.
 
-    ``load``: how much a call weighs. ``client``, ``async_client``: the RateQueue clients (default: the shared ones).
+    ``load``: the load of a call. ``client``, ``async_client``: the RateQueue clients (default: the shared ones).
     ``options``: those of :func:`ratequeue.acquire`, whose errors a call raises; its ``timeout`` and ``on_wait`` count only for
     calls that wait.
     """
@@ -46,23 +46,21 @@ class RateQueueRateLimiter(BaseRateLimiter):
             "RateQueueRateLimiter", options, shared=client is None and async_client is None
         )
         self._try_options = {name: value for name, value in self._options.items() if name not in ("on_wait", "timeout")}
-        self._acquire: Callable[..., Any] = client.acquire if client else shared_acquire
-        self._try_acquire: Callable[..., Any] = client.try_acquire if client else shared_try_acquire
-        self._async_acquire: Callable[..., Any] = async_client.acquire if async_client else aio.acquire
-        self._async_try_acquire: Callable[..., Any] = async_client.try_acquire if async_client else aio.try_acquire
+        self._client: Any = client or functions
+        self._async_client: Any = async_client or async_functions
 
     def acquire(self, *, blocking: bool = True) -> bool:
-        """Waits for its turn, and gives True; without ``blocking``, gives at once whether it is granted now."""
-        if not blocking:
-            with self._try_acquire(self._resource, self._load, **self._try_options) as lease:
-                return lease is not None
-        with self._acquire(self._resource, self._load, **self._options):
-            return True
+        """Waits for its turn, and returns True; without ``blocking``, returns at once whether it is granted now."""
+        with self._acquire(self._client, blocking) as lease:
+            granted: bool = lease is not None
+        return granted
 
     async def aacquire(self, *, blocking: bool = True) -> bool:
-        """As :meth:`acquire`."""
-        if not blocking:
-            async with self._async_try_acquire(self._resource, self._load, **self._try_options) as lease:
-                return lease is not None
-        async with self._async_acquire(self._resource, self._load, **self._options):
-            return True
+        """Acquires with asyncio, as :meth:`acquire` does."""
+        async with self._acquire(self._async_client, blocking) as lease:
+            return lease is not None
+
+    def _acquire(self, client: Any, blocking: bool) -> Any:
+        if blocking:
+            return client.acquire(self._resource, self._load, **self._options)
+        return client.try_acquire(self._resource, self._load, **self._try_options)

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans, if you want them: ``Client(tracer=ratequeue.otel.tracer())``. Needs ``opentelemetry-api``.
+"""OpenTelemetry spans, which are optional: ``Client(tracer=ratequeue.otel.tracer())``. Needs ``opentelemetry-api``.
 
 Each acquire is a span ``ratequeue.acquire`` that lasts until the lease is granted or not, with the attributes
 ``ratequeue.resource``, ``ratequeue.priority``, ``ratequeue.load`` (the scalar load), and, once granted, ``ratequeue.lease_id``,
@@ -18,7 +18,7 @@ Granted = Callable[[str, float, bool], None]
 
 
 def tracer() -> Any:
-    """This package's tracer, of the global tracer provider."""
+    """Returns this package's tracer, of the global tracer provider."""
     from opentelemetry import trace
 
     return trace.get_tracer("ratequeue")
@@ -26,7 +26,7 @@ def tracer() -> Any:
 
 @contextmanager
 def acquiring(tracer: Any, request: AcquireRequest) -> Iterator[Granted]:
-    """A span around an acquire, if there is a tracer; gives what is to be called when it is granted."""
+    """Wraps an acquire in a span, if there is a tracer; yields a function to call when it is granted."""
     if tracer is None:
         yield lambda lease_id, waited, degraded: None
         return
@@ -47,7 +47,7 @@ def acquiring(tracer: Any, request: AcquireRequest) -> Iterator[Granted]:
         try:
             yield granted
         except (Rejected, QueueFull, WaitTimeout) as error:
-            # An answer like any other, so it passes the span by.
+            # A refusal is no error of the span, so it is raised after it.
             span.set_attribute("ratequeue.refused", error.code or "degraded")
             refused = error
     if refused is not None:

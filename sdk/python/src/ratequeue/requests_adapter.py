@@ -15,20 +15,22 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from . import _limited
-from ._client import Acquire, Client, Lease
+from ._sync.client import Client
+from ._sync.functions import acquire
+from ._sync.lease import Acquire, Lease
 from ._wire import Load
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 LoadOfRequest = Union[Load, Callable[[requests.PreparedRequest], Load]]
-"""A load, or a function of the request that gives one."""
+"""A load, or a function of the request that returns one."""
 
 
 class RateQueueAdapter(HTTPAdapter):
     """Holds a lease of ``resource`` for each request.
 
-    ``load``: a load, or a function of the request that gives one. ``client``: the RateQueue client (default: the shared one).
+    ``load``: a load, or a function of the request that returns one. ``client``: the RateQueue client (default: the shared one).
     ``options``: those of :func:`ratequeue.acquire`, whose errors a request raises. Other arguments of ``HTTPAdapter`` go in
     ``adapter``.
     """
@@ -42,8 +44,6 @@ class RateQueueAdapter(HTTPAdapter):
         adapter: Optional[dict[str, Any]] = None,
         **options: Unpack[_limited.SharedOptions],
     ) -> None:
-        from . import acquire
-
         super().__init__(**(adapter or {}))
         self._acquire: Callable[..., Acquire[Lease]] = client.acquire if client is not None else acquire
         self._resource = resource
@@ -53,7 +53,7 @@ class RateQueueAdapter(HTTPAdapter):
     def send(
         self, request: requests.PreparedRequest, stream: bool = False, *args: Any, **kwargs: Any
     ) -> requests.Response:
-        load = self._load(request) if callable(self._load) else self._load
+        load = _limited.load_of(self._load, (request,), {})
         lease = self._acquire(self._resource, load, **self._options).open()
         try:
             response = super().send(request, stream, *args, **kwargs)

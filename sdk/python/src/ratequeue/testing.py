@@ -1,4 +1,4 @@
-"""A real node for your tests.
+"""A fixture that starts a real node for your tests.
 
 In ``conftest.py``::
 
@@ -37,7 +37,7 @@ _URL = re.compile(r"http://\S+?:\d+")
 
 
 def find_binary() -> str:
-    """The server's binary. Raises :class:`ConfigurationError` with what to do when there is none."""
+    """Returns the path of the server's binary. Raises :class:`ConfigurationError` with what to do when there is none."""
     named = os.environ.get("RATEQUEUE_BIN")
     if named:
         if not os.access(named, os.X_OK):
@@ -76,7 +76,7 @@ class Process:
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """Stops it cleanly, or by force when that takes too long."""
+        """Stops the process cleanly, or by force when that takes too long."""
         self._process.terminate()
         try:
             self._process.wait(STOP_TIMEOUT)
@@ -85,7 +85,7 @@ class Process:
         self._file.close()
 
     def kill(self) -> None:
-        """Stops it as a crash would."""
+        """Kills the process, as a crash would."""
         self._process.kill()
         self._process.wait()
         self._file.close()
@@ -97,11 +97,11 @@ class Node:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.url = ""
-        """Where it listens. It stays the same when the node is restarted."""
+        """URL at which it listens. It stays the same when the node is restarted."""
         self.process: Optional[Process] = None
 
     def start(self) -> None:
-        """Starts it, or starts it again with the state it had. Gives back when it takes calls."""
+        """Starts the node, or starts it again with the state it had. Returns when it takes calls."""
         address = self.url[len("http://") :] or "127.0.0.1:0"
         output = self._folder / "output"
         output.unlink(missing_ok=True)
@@ -119,13 +119,13 @@ class Node:
         raise RuntimeError(f"the node did not start:\n{said_all}")
 
     def stop(self) -> None:
-        """Stops it cleanly."""
+        """Stops the node cleanly."""
         if self.process is not None:
             self.process.stop()
             self.process = None
 
     def kill(self) -> None:
-        """Stops it as a crash would."""
+        """Kills the node, as a crash would."""
         if self.process is not None:
             self.process.kill()
             self.process = None
@@ -136,7 +136,7 @@ class Node:
 
 
 def is_ready(url: str) -> bool:
-    """Whether the node at this URL can decide."""
+    """Tells whether the node at this URL can decide."""
     try:
         return httpx.get(f"{url}/readyz", timeout=2, trust_env=False).status_code == 200
     except httpx.HTTPError:

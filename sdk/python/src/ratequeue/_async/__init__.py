@@ -1,0 +1,1 @@
+"""The client. Written for asyncio; the blocking one in ``_sync`` is generated from it by ``generate_sync.py``."""
