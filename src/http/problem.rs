@@ -4,12 +4,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ratequeue_api::{ErrorCode, Problem};
 use ratequeue_limiter::{Blocked, LeaseState, OutOfBounds, Refusal, ResourceName};
-use ratequeue_raft::{Group, SubmitError};
+use ratequeue_raft::{ChangeError, Group, SubmitError};
 
 use super::convert;
 use super::response::{DecidedBy, log_index};
 use crate::node::aside::{NotRead, READS_MAX};
 use crate::node::peer_calls::Verdict;
+use crate::ops::Refused;
 use crate::service::{Cause, ServiceError};
 
 /// When a caller for whose connection there was no room may try again, in milliseconds.
@@ -227,16 +228,29 @@ fn caused(cause: Cause, resource: Option<&str>) -> Failure {
         Cause::Contradiction => {
             Failure::new(ErrorCode::UnknownOutcome, "The server contradicted itself. Please report this.")
         }
-        Cause::ChangeRefused(why) => Failure::bad_request(format!("{why}.")),
-        Cause::OnlyLeader(leader) => {
+        Cause::Change(Refused::Change(error)) => unchanged(error),
+        Cause::Change(Refused::Submit(error)) => unchanged(ChangeError::Submit(error)),
+        Cause::Change(refused) => Failure::bad_request(format!("{refused}.")),
+        Cause::InvalidNode { node, why } => Failure::bad_request(format!("Node {node}: {why}.")),
+        Cause::NotForThisNode(text) => Failure::bad_request(text),
+    }
+}
+
+/// A change of members or of a leader that a group has not made.
+fn unchanged(error: ChangeError) -> Failure {
+    match error {
+        ChangeError::Submit(SubmitError::NotLeader { leader }) => {
             let leader = leader.map_or_else(|| "nobody".to_owned(), |leader| format!("node {leader}"));
             Failure::new(ErrorCode::NoQuorum, format!("Only the leader does this, which is {leader} now."))
         }
-        Cause::NotTaken(why) => {
-            Failure::new(ErrorCode::UnknownOutcome, format!("{why}: look who leads now, and try again."))
+        ChangeError::Submit(error) => error.into(),
+        ChangeError::NotTaken { .. } => {
+            Failure::new(ErrorCode::UnknownOutcome, format!("{error}: look who leads now, and try again."))
         }
-        Cause::InvalidNode { node, why } => Failure::bad_request(format!("Node {node}: {why}.")),
-        Cause::NotForThisNode(text) => Failure::bad_request(text),
+        ChangeError::InProgress
+        | ChangeError::Refused(_)
+        | ChangeError::FewerLosses { .. }
+        | ChangeError::NoMajority { .. } => Failure::bad_request(format!("{error}.")),
     }
 }
 

@@ -134,6 +134,7 @@ pub struct ListParams {
 pub async fn list(
     State(service): State<Service>,
     QueryParams(params): QueryParams<ListParams>,
+    _call: BufferedRequest,
 ) -> Result<Response, Failure> {
     let max = page_items(params.limit)?;
     let cursor = page_cursor(params.cursor.as_deref())?.map(ResourceName::new);

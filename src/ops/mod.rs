@@ -5,6 +5,7 @@
 //!  admit      the global group's leader checks a request against the committed members, and records it in the address book
 //!  region     the leader of the node's region gives it a vote there, or takes it
 //!  global     the global group's leader gives the votes of that group anew, and takes the record away
+//!   survey     looks at other nodes           view   what they see: the cluster, as this node sees it
 //! ```
 //! The address book is the membership of the global group, replicated to every node; a [`book::Change`] in it is the record.
 //! So nobody has to be there while a change is carried out: every leader looks at the book again and again ([`drive`]) and

@@ -10,7 +10,7 @@ use crate::node::aside::NotRead;
 use crate::ops::Refused;
 
 /// A call that was not done.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
 pub struct ServiceError {
     pub cause: Box<Cause>,
@@ -23,7 +23,7 @@ pub struct ServiceError {
 }
 
 /// Why a call was not done.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum Cause {
     /// The group decided so.
     #[error("{0}")]
@@ -67,15 +67,9 @@ pub enum Cause {
     /// The group answered a command with what belongs to another. The caller may rely on nothing.
     #[error("the answer does not belong to the command")]
     Contradiction,
-    /// The change of members was refused.
-    #[error("{0}")]
-    ChangeRefused(String),
-    /// Only the leader of the group does this.
-    #[error("this node does not lead the group")]
-    OnlyLeader(Option<u64>),
-    /// Leadership may have gone over, or not.
-    #[error("{0}")]
-    NotTaken(String),
+    /// A change of members, or of a leader, was refused, or not taken.
+    #[error(transparent)]
+    Change(Refused),
     /// A node is described as it cannot be.
     #[error("node {node}: {why}")]
     InvalidNode { node: u64, why: InvalidNode },
@@ -143,7 +137,7 @@ impl ServiceError {
             | Cause::BeingCreated { .. }
             | Cause::NoPlacement { .. }
             | Cause::BadPlacement(_)
-            | Cause::ChangeRefused(_)
+            | Cause::Change(_)
             | Cause::InvalidNode { .. }
             | Cause::NotForThisNode(_) => true,
             Cause::Unavailable(_)
@@ -154,9 +148,7 @@ impl ServiceError {
             | Cause::WrongRegion
             | Cause::Moving
             | Cause::NotRead(_)
-            | Cause::Contradiction
-            | Cause::OnlyLeader(_)
-            | Cause::NotTaken(_) => false,
+            | Cause::Contradiction => false,
         }
     }
 
@@ -206,27 +198,13 @@ impl From<NotRead> for ServiceError {
 
 impl From<Refused> for ServiceError {
     fn from(refused: Refused) -> Self {
-        if let Refused::Change(error) = refused {
-            return error.into();
-        }
-        if let Refused::Submit(error) = refused {
-            return ChangeError::Submit(error).into();
-        }
-        Cause::ChangeRefused(refused.to_string()).into()
+        Cause::Change(refused).into()
     }
 }
 
 impl From<ChangeError> for ServiceError {
     fn from(error: ChangeError) -> Self {
-        match error {
-            ChangeError::Submit(SubmitError::NotLeader { leader }) => Cause::OnlyLeader(leader).into(),
-            ChangeError::Submit(error) => error.into(),
-            ChangeError::NotTaken { .. } => Cause::NotTaken(error.to_string()).into(),
-            ChangeError::InProgress
-            | ChangeError::Refused(_)
-            | ChangeError::FewerLosses { .. }
-            | ChangeError::NoMajority { .. } => Cause::ChangeRefused(error.to_string()).into(),
-        }
+        Refused::Change(error).into()
     }
 }
 

@@ -115,11 +115,11 @@ impl Calls for RelayService {
         let handler = Arc::clone(&self.handler);
         let handling = self.runtime.spawn(async move {
             let call = PeerCall::decode(&frame).map_err(|error| CallRefused(error.to_string()))?;
-            let mut answer = handler.handle(call).await;
+            let answer = handler.handle(call).await;
 
             answer.encode().or_else(|error| {
-                answer = PeerAnswer::Refused(error.to_string());
-                answer.encode().map_err(|error| CallRefused(error.to_string()))
+                tracing::warn!(%error, "the answer to a node has no frame");
+                failed()
             })
         });
         let handling = AbortOnDropHandle::new(handling);
@@ -130,12 +130,17 @@ impl Calls for RelayService {
                 // A refusal of the link would say that nothing has happened.
                 Err(error) => {
                     tracing::error!(%error, "a call of another node has failed");
-                    PeerAnswer::Failed.encode().map_err(|error| CallRefused(error.to_string()))
+                    failed()
                 }
             }
         }
         .boxed()
     }
+}
+
+/// The frame of a call that broke off.
+fn failed() -> Result<Bytes, CallRefused> {
+    PeerAnswer::Failed.encode().map_err(|error| CallRefused(error.to_string()))
 }
 
 #[cfg(test)]
