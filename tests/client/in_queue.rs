@@ -1,13 +1,10 @@
 //! `ratequeue acquire` and the Rust client in the queue: behind a proxy that cuts calls, interrupted, and without a node.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod harness;
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Cut, Node, Proxy, concurrency, eventually, program, until};
+use crate::harness::{Client, Cut, Node, Proxy, concurrency, eventually, program, until};
 use parking_lot::Mutex;
 use ratequeue_api::client;
 use ratequeue_api::{AcquireRequest, LeaseState, ReleaseRequest};

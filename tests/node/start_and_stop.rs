@@ -1,13 +1,10 @@
 //! A node that starts and one that stops: it answers for its health all the time.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod harness;
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use harness::{Client, Node, Start, concurrency, eventually};
+use crate::harness::{Client, Node, Start, concurrency, eventually};
 use reqwest::Method;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Pid, Signal, kill_process};

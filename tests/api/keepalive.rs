@@ -1,11 +1,8 @@
 //! A place in the queue is kept for those who ask for it, and for nobody else.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod harness;
 
 use std::time::{Duration, Instant};
 
-use harness::{Client, Node, concurrency, eventually, until};
+use crate::harness::{Client, Node, concurrency, eventually, until};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -16,13 +13,13 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 const GIVEN_UP: Duration = Duration::from_secs(25);
 
 /// A call that is held open until it is answered, or aborted.
-fn attached(client: &Client, key: &str) -> JoinHandle<harness::Answer> {
+fn attached(client: &Client, key: &str) -> JoinHandle<crate::harness::Answer> {
     let (client, key) = (client.clone(), key.to_owned());
     tokio::spawn(async move { client.keyed(ACQUIRE, &key, json!({"wait_ms": 60_000, "hold_ms": 30_000})).await })
 }
 
 /// Starts a call, and returns with it once it is the last in the queue.
-async fn in_line(client: &Client, key: &str) -> (JoinHandle<harness::Answer>, String) {
+async fn in_line(client: &Client, key: &str) -> (JoinHandle<crate::harness::Answer>, String) {
     let before = client.leases("r", "waiting").await.len();
     let call = attached(client, key);
     let last =

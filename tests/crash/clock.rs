@@ -1,15 +1,12 @@
 //! The wall clock jumps by an hour, and nothing happens: no lease ends early or late, no window opens.
 //!
 //! The node runs under libfaketime, which moves the wall clock and leaves the monotonic one alone.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod harness;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use harness::{Answer, Client, Node, Start, eventually, until};
+use crate::harness::{Answer, Client, Node, Start, eventually, until};
 use serde_json::json;
 
 /// The time to live of the lease, and the window of the rate.

@@ -1,11 +1,8 @@
 //! The URLs of nodes, as the client commands take them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod harness;
 
 use std::time::{Duration, Instant};
 
-use harness::{Node, run};
+use crate::harness::{Node, run};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

@@ -1,11 +1,8 @@
 //! Every file in cluster-configs/ can be used as it is.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod harness;
 
 use std::path::{Path, PathBuf};
 
-use harness::{Start, Tree, concurrency, run};
+use crate::harness::{Start, Tree, concurrency, run};
 use serde_json::json;
 
 fn folder() -> PathBuf {

@@ -1,12 +1,9 @@
 //! The API's part on watching: stats, the cluster, health, metrics, the description, and what frames every answer.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod harness;
 
 use std::path::Path;
 
+use crate::harness::{Node, concurrency, eventually, rate};
 use futures::future::join_all;
-use harness::{Node, concurrency, eventually, rate};
 use reqwest::Method;
 use serde_json::{Value, json};
 

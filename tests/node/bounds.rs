@@ -1,13 +1,10 @@
 //! Connections and the descriptors that the machine gives: whoever takes many, or reads nothing, takes nothing from others.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod harness;
 
 use std::fs;
 use std::time::Duration;
 
+use crate::harness::{Client, Node, Start, concurrency, eventually};
 use futures::future::join_all;
-use harness::{Client, Node, Start, concurrency, eventually};
 use reqwest::Method;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use serde_json::json;

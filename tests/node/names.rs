@@ -1,11 +1,8 @@
 //! Names with characters that mean something in a path: through every call, the command line and the client.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod harness;
 
 use std::time::Duration;
 
-use harness::{Client, Node, concurrency, eventually, run};
+use crate::harness::{Client, Node, concurrency, eventually, run};
 use ratequeue_api::client;
 use ratequeue_api::path::segment;
 use reqwest::Method;

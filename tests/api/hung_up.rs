@@ -1,11 +1,8 @@
 //! Callers that die in the queue: nobody holds a slot for them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod harness;
 
 use std::time::{Duration, Instant};
 
-use harness::{Answer, Client, Node, concurrency, eventually, rate};
+use crate::harness::{Answer, Client, Node, concurrency, eventually, rate};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;

@@ -1,11 +1,8 @@
 //! A limit that changes while callers come and go: no decision after it follows the old one.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod harness;
 
 use std::collections::BTreeMap;
 
-use harness::{Client, Node, concurrency, eventually, rate};
+use crate::harness::{Client, Node, concurrency, eventually, rate};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;

@@ -1,12 +1,9 @@
 //! What was answered survives: SIGKILL in the middle of the work, SIGTERM with callers in the queue, a start in the same folder.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod harness;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use harness::{Answer, Client, Node, concurrency, eventually};
+use crate::harness::{Answer, Client, Node, concurrency, eventually};
 use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};

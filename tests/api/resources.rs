@@ -1,9 +1,6 @@
 //! The API's part on resources: put, patch, get, list, delete.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod harness;
-
-use harness::{Answer, Client, Node, concurrency, eventually, rate};
+use crate::harness::{Answer, Client, Node, concurrency, eventually, rate};
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -1,12 +1,9 @@
 //! A node with nothing to do does nothing: no log entries, and no CPU that could be measured.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod harness;
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Node, concurrency, eventually, rate, until};
+use crate::harness::{Client, Node, concurrency, eventually, rate, until};
 use serde_json::json;
 
 const MEASURED: Duration = Duration::from_secs(5);
@@ -68,6 +65,7 @@ async fn work(client: &Client) {
 
 #[tokio::test]
 async fn an_idle_node_does_nothing() {
+    let _alone = crate::ALONE.lock().await;
     let idle = Node::start().await;
     work(&idle.client).await;
     // What is still written after the last answer is no part of being idle.

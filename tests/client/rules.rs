@@ -1,5 +1,4 @@
 //! The table of rules of `sdk/conformance`, run against the Rust client. See the README there.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
