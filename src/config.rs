@@ -8,7 +8,8 @@ use ratequeue_api::cluster::NodeView;
 use ratequeue_link::{HostPort, InvalidHost};
 use serde::Deserialize;
 
-/// The group across regions, and the placement of resources whose limits hold over all of them. No region has this name.
+/// The group across regions, and the placement of resources whose limits hold over all of them. No
+/// region has this name.
 pub const GLOBAL: &str = "global";
 
 /// Regions of a cluster.
@@ -21,7 +22,8 @@ const NODES_MAX: usize = ratequeue_raft::caps::MEMBERS_MAX;
 const VOTERS_PER_REGION_MAX: u32 = 3;
 /// The longest round trip between regions, in milliseconds.
 const ROUND_TRIP_MS_MAX: u64 = 500;
-/// The longest round trip between regions unless the file says otherwise, in milliseconds: between most of them it is less.
+/// The longest round trip between regions unless the file says otherwise, in milliseconds: between
+/// most of them it is less.
 const ROUND_TRIP_MS_DEFAULT: u64 = 150;
 
 /// Why a file does not describe a cluster.
@@ -143,11 +145,11 @@ pub struct NodeConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GlobalConfig {
-    /// How many nodes of each region vote in it, 1 to 3. By default 1 with three or more regions, 2 with two, all nodes (at
-    /// most 3) with one.
+    /// How many nodes of each region vote in it, 1 to 3. By default 1 with three or more regions,
+    /// 2 with two, all nodes (at most 3) with one.
     pub voters_per_region: Option<u32>,
-    /// The longest round trip between two regions in milliseconds, 0 to 500: it says how soon a leader counts as lost.
-    /// By default 150, or 0 with one region.
+    /// The longest round trip between two regions in milliseconds, 0 to 500: it says how soon a
+    /// leader counts as lost. By default 150, or 0 with one region.
     pub round_trip_ms: Option<u64>,
 }
 
@@ -190,7 +192,11 @@ impl ClusterFile {
         if self.regions.is_empty() || self.regions.len() > REGIONS_MAX {
             return Err(InvalidCluster::Regions);
         }
-        if self.global.voters_per_region.is_some_and(|voters| !(1..=VOTERS_PER_REGION_MAX).contains(&voters)) {
+        if self
+            .global
+            .voters_per_region
+            .is_some_and(|voters| !(1..=VOTERS_PER_REGION_MAX).contains(&voters))
+        {
             return Err(InvalidCluster::VotersPerRegion);
         }
         if self.global.round_trip_ms.is_some_and(|ms| ms > ROUND_TRIP_MS_MAX) {
@@ -214,8 +220,13 @@ impl ClusterFile {
                 if ids.len() > NODES_MAX {
                     return Err(InvalidCluster::Nodes);
                 }
-                if let Some(twice) = [&node.http, &node.peer].into_iter().find(|address| !addresses.insert(*address)) {
-                    return Err(InvalidCluster::Address { region: region(), address: twice.clone() });
+                if let Some(twice) =
+                    [&node.http, &node.peer].into_iter().find(|address| !addresses.insert(*address))
+                {
+                    return Err(InvalidCluster::Address {
+                        region: region(),
+                        address: twice.clone(),
+                    });
                 }
             }
         }
@@ -224,14 +235,18 @@ impl ClusterFile {
 
     /// The region and the settings of a node.
     pub fn node(&self, id: u64) -> Option<(&str, &NodeConfig)> {
-        let nodes =
-            self.regions.iter().flat_map(|(region, config)| config.nodes.iter().map(move |node| (region, node)));
+        let nodes = self
+            .regions
+            .iter()
+            .flat_map(|(region, config)| config.nodes.iter().map(move |node| (region, node)));
         nodes.map(|(region, node)| (region.as_str(), node)).find(|(_, node)| node.id == id)
     }
 
     /// All nodes as the API shows them.
     pub fn views(&self) -> impl Iterator<Item = NodeView> {
-        self.regions.iter().flat_map(|(region, config)| config.nodes.iter().map(move |node| node.view(region)))
+        self.regions
+            .iter()
+            .flat_map(|(region, config)| config.nodes.iter().map(move |node| node.view(region)))
     }
 
     /// The longest round trip between two regions.
@@ -249,7 +264,12 @@ impl ClusterFile {
 
 /// A node as the API shows it.
 pub fn view(id: u64, region: &str, http: &HostPort, peer: &HostPort) -> NodeView {
-    NodeView { id, region: region.to_owned(), http: format!("http://{http}"), peer: peer.to_string() }
+    NodeView {
+        id,
+        region: region.to_owned(),
+        http: format!("http://{http}"),
+        peer: peer.to_string(),
+    }
 }
 
 /// Checks a node as somebody else describes it.
@@ -257,7 +277,8 @@ pub fn view(id: u64, region: &str, http: &HostPort, peer: &HostPort) -> NodeView
 /// # Errors
 /// What is wrong, and what is allowed there.
 pub fn check_view(node: &NodeView) -> Result<(), InvalidNode> {
-    let http = node.http.strip_prefix("http://").ok_or_else(|| InvalidNode::Url(node.http.clone()))?;
+    let http =
+        node.http.strip_prefix("http://").ok_or_else(|| InvalidNode::Url(node.http.clone()))?;
     for (field, text) in [("http", http), ("peer", &node.peer)] {
         text.parse::<HostPort>().map_err(|why| InvalidNode::Address { field, why })?;
     }
@@ -271,7 +292,10 @@ pub fn check_view(node: &NodeView) -> Result<(), InvalidNode> {
 /// The grammar of the names of clusters and regions.
 fn is_name(text: &str) -> bool {
     let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    (1..=63).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('-') && !text.ends_with('-')
+    (1..=63).contains(&text.len())
+        && text.bytes().all(allowed)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 #[cfg(test)]
@@ -293,19 +317,27 @@ mod tests {
     #[test]
     fn an_address_is_a_host_and_a_port() {
         let file = |http: &str| {
-            ClusterFile::parse(&format!("name = 'a'\n[regions.b]\nnodes = [{}]", NODE.replace("127.0.0.1:1", http)))
+            ClusterFile::parse(&format!(
+                "name = 'a'\n[regions.b]\nnodes = [{}]",
+                NODE.replace("127.0.0.1:1", http)
+            ))
         };
+
         let node = file("Ratequeue-0.ratequeue:7600").unwrap().node(1).unwrap().1.view("b");
         assert_eq!(node.http, "http://ratequeue-0.ratequeue:7600");
         assert_eq!(check_view(&node), Ok(()));
-        for (http, part) in
-            [("0.0.0.0:7600", "every interface"), ("127.0.0.1:0", "1 to 65535"), ("node-1", "has no port")]
-        {
+
+        for (http, part) in [
+            ("0.0.0.0:7600", "every interface"),
+            ("127.0.0.1:0", "1 to 65535"),
+            ("node-1", "has no port"),
+        ] {
             let error = file(http).unwrap_err().to_string();
             assert!(error.contains(part) && error.contains("line 3"), "{http}: {error}");
             let view = NodeView { http: format!("http://{http}"), ..node.clone() };
             assert!(check_view(&view).unwrap_err().to_string().contains(part), "{http}");
         }
+
         let refused = |view: NodeView| check_view(&view).unwrap_err().to_string();
         assert!(refused(NodeView { http: "a:1".to_owned(), ..node.clone() }).contains("http://"));
         assert!(refused(NodeView { region: "a b".to_owned(), ..node }).contains("region"));

@@ -9,7 +9,8 @@
 //!   cli/        what the user types, one file a command
 //! ```
 //!
-//! No rule of limits lives here: calls become commands, the group decides them, and outcomes become answers.
+//! No rule of limits lives here: calls become commands, the group decides them, and outcomes become
+//! answers.
 
 mod cli;
 mod config;

@@ -4,7 +4,8 @@
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Longest that a call is held open while its lease waits, in milliseconds.
 pub const HOLD_MS_MAX: u64 = 30_000;
-/// How long a call is held open when it does not say, in milliseconds: below the 29 and 30 s at which common load balancers cut.
+/// How long a call is held open when it does not say, in milliseconds: below the 29 and 30 s at
+/// which common load balancers cut.
 pub const HOLD_MS_DEFAULT: u64 = 20_000;
 /// Items on one page of a list.
 pub const PAGE_ITEMS_MAX: u64 = 1_000;

@@ -21,10 +21,12 @@ pub struct ClusterView {
     /// The changes of members that are under way, as the asked node knows.
     #[serde(default)]
     pub changes: Vec<ChangeView>,
-    /// The nodes that the asked node founds the cluster with; `null` once the cluster is formed, and on nodes that join one.
+    /// The nodes that the asked node founds the cluster with; `null` once the cluster is formed,
+    /// and on nodes that join one.
     #[serde(default)]
     pub founding: Option<Founding>,
-    /// The longest round trip between two regions that the asked node was started with, in milliseconds.
+    /// The longest round trip between two regions that the asked node was started with, in
+    /// milliseconds.
     #[serde(default)]
     pub round_trip_ms: u64,
 }
@@ -59,11 +61,11 @@ pub enum ChangeKind {
 /// A region.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RegionView {
-    /// Whether the asked node can reach it: another region when one of its nodes answers, its own when the region's group
-    /// has a leader.
+    /// Whether the asked node can reach it: another region when one of its nodes answers, its own
+    /// when the region's group has a leader.
     pub reachable: bool,
-    /// How long a node there takes to answer over the peer link, in milliseconds; `null` for the asked node's own region, and
-    /// when none does.
+    /// How long a node there takes to answer over the peer link, in milliseconds; `null` for the
+    /// asked node's own region, and when none does.
     pub round_trip_ms: Option<u64>,
     /// Its nodes, in the order of their ids.
     pub nodes: Vec<NodeView>,
@@ -149,10 +151,12 @@ pub struct AdoptRequest {
     pub node: u64,
     /// Its region.
     pub region: String,
-    /// The nodes that it founds the cluster with. When absent it joins a cluster, and never founds one.
+    /// The nodes that it founds the cluster with. When absent it joins a cluster, and never founds
+    /// one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub founding: Option<Founding>,
-    /// Nodes that it looks for at their peer addresses, once it is part of the cluster. None when absent.
+    /// Nodes that it looks for at their peer addresses, once it is part of the cluster. None when
+    /// absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reach: Vec<NodeView>,
 }
@@ -210,13 +214,13 @@ pub enum ChangeRequest {
     Remove {
         /// The member.
         node: u64,
-        /// A group may tolerate the loss of fewer nodes afterwards, and a region that is lost be given up with all that lives
-        /// there.
+        /// A group may tolerate the loss of fewer nodes afterwards, and a region that is lost be
+        /// given up with all that lives there.
         #[serde(default)]
         shrink: bool,
     },
-    /// Gives a member other addresses, at which it answers already. Every node asks for this itself, when it is started with
-    /// other addresses than the address book has for it.
+    /// Gives a member other addresses, at which it answers already. Every node asks for this
+    /// itself, when it is started with other addresses than the address book has for it.
     Move {
         /// The member, as it is to be found from now on.
         node: NodeView,

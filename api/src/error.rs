@@ -166,7 +166,8 @@ impl Problem {
         }
     }
 
-    /// True when the call certainly changed nothing. A code that is not known counts by its status: a 4xx was refused.
+    /// True when the call certainly changed nothing. A code that is not known counts by its status:
+    /// a 4xx was refused.
     #[must_use]
     pub fn no_effect(&self) -> bool {
         if self.code == ErrorCode::Unknown { self.status < 500 } else { self.code.no_effect() }
@@ -205,7 +206,11 @@ mod tests {
                 "type": "/problems/made-up", "title": "Made up", "status": status, "code": "made-up", "detail": "d"
             });
             let problem: Problem = serde_json::from_value(body).unwrap();
-            assert_eq!((problem.code, problem.no_effect()), (ErrorCode::Unknown, no_effect), "{status}");
+            assert_eq!(
+                (problem.code, problem.no_effect()),
+                (ErrorCode::Unknown, no_effect),
+                "{status}"
+            );
             assert_eq!(problem.to_string(), "Made up (made-up): d");
         }
     }

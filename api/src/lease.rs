@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use ratequeue_limiter::caps::{
-    DIMENSIONS_PER_LOAD_MAX, DURATION_MS_MAX, LOAD_MAX, METADATA_BYTES_MAX, METADATA_PAIRS_MAX, PRIORITY_DEFAULT,
-    PRIORITY_MAX,
+    DIMENSIONS_PER_LOAD_MAX, DURATION_MS_MAX, LOAD_MAX, METADATA_BYTES_MAX, METADATA_PAIRS_MAX,
+    PRIORITY_DEFAULT, PRIORITY_MAX,
 };
 use ratequeue_limiter::{LimitName, Metadata};
 use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
@@ -22,11 +22,13 @@ use crate::object::unique;
 pub struct AcquireRequest {
     /// How much it weighs: 1 when absent.
     pub load: Load,
-    /// How long to wait in the queue, in milliseconds; 0 is not at all. At most the resource's `max_wait_ms` counts.
+    /// How long to wait in the queue, in milliseconds; 0 is not at all. At most the resource's
+    /// `max_wait_ms` counts.
     #[serde(deserialize_with = "bounded::<_, 0, DURATION_MS_MAX>")]
     #[schema(minimum = 0, maximum = 2678400000u64)]
     pub wait_ms: u64,
-    /// How long the server holds this call open while the lease waits, in milliseconds: 20000 when absent.
+    /// How long the server holds this call open while the lease waits, in milliseconds: 20000 when
+    /// absent.
     #[serde(deserialize_with = "bounded::<_, 0, HOLD_MS_MAX>")]
     #[schema(minimum = 0, maximum = 30000)]
     pub hold_ms: u64,
@@ -34,8 +36,12 @@ pub struct AcquireRequest {
     #[serde(deserialize_with = "bounded::<_, 0, { PRIORITY_MAX as u64 }>")]
     #[schema(minimum = 0, maximum = 9)]
     pub priority: u64,
-    /// Time to live once held, in milliseconds; the resource's default when absent, lowered to its maximum.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "optional::<_, 1, DURATION_MS_MAX>")]
+    /// Time to live once held, in milliseconds; the resource's default when absent, lowered to its
+    /// maximum.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional::<_, 1, DURATION_MS_MAX>"
+    )]
     #[schema(minimum = 1, maximum = 2678400000u64)]
     pub ttl_ms: Option<u64>,
     /// Strings to see again with the lease: at most 16 pairs and 1 KiB.
@@ -60,8 +66,9 @@ fn metadata<'de, D: Deserializer<'de>>(d: D) -> Result<BTreeMap<String, String>,
     match Metadata::new(unique(d)?) {
         Ok(metadata) => Ok(metadata.into()),
         Err(_) => {
-            let allowed =
-                format!("at most {METADATA_PAIRS_MAX} pairs of strings and {METADATA_BYTES_MAX} bytes in all");
+            let allowed = format!(
+                "at most {METADATA_PAIRS_MAX} pairs of strings and {METADATA_BYTES_MAX} bytes in all"
+            );
             Err(D::Error::custom(format!("too much metadata, expected {allowed}")))
         }
     }
@@ -89,11 +96,18 @@ impl<'de> Visitor<'de> for LoadVisitor {
     type Value = Load;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a whole number from 0 to {LOAD_MAX}, or an object of dimensions with such numbers")
+        write!(
+            f,
+            "a whole number from 0 to {LOAD_MAX}, or an object of dimensions with such numbers"
+        )
     }
 
     fn visit_u64<E: Error>(self, n: u64) -> Result<Load, E> {
-        if n <= LOAD_MAX { Ok(Load::One(n)) } else { Err(E::invalid_value(Unexpected::Unsigned(n), &self)) }
+        if n <= LOAD_MAX {
+            Ok(Load::One(n))
+        } else {
+            Err(E::invalid_value(Unexpected::Unsigned(n), &self))
+        }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Load, A::Error> {
@@ -103,17 +117,22 @@ impl<'de> Visitor<'de> for LoadVisitor {
             LimitName::new(&name).map_err(A::Error::custom)?;
             let n = match access.next_value::<Load>()? {
                 Load::One(n) => n,
-                Load::Map(_) => return Err(A::Error::invalid_type(Unexpected::Map, &"a whole number")),
+                Load::Map(_) => {
+                    return Err(A::Error::invalid_type(Unexpected::Map, &"a whole number"));
+                }
             };
             sum = sum.saturating_add(n);
             if map.insert(name.clone(), n).is_some() {
                 return Err(A::Error::custom(format!("the dimension {name} is there twice")));
             }
             if map.len() > DIMENSIONS_PER_LOAD_MAX || sum > LOAD_MAX {
-                let allowed = format!("at most {DIMENSIONS_PER_LOAD_MAX} dimensions, and a sum of at most {LOAD_MAX}");
+                let allowed = format!(
+                    "at most {DIMENSIONS_PER_LOAD_MAX} dimensions, and a sum of at most {LOAD_MAX}"
+                );
                 return Err(A::Error::custom(format!("too large a load, expected {allowed}")));
             }
         }
+
         Ok(Load::Map(map))
     }
 }
@@ -132,7 +151,10 @@ pub struct ReleaseRequest {
 #[serde(deny_unknown_fields, default)]
 pub struct ExtendRequest {
     /// From now, in milliseconds; the resource's default when absent, lowered to its maximum.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "optional::<_, 1, DURATION_MS_MAX>")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional::<_, 1, DURATION_MS_MAX>"
+    )]
     #[schema(minimum = 1, maximum = 2678400000u64)]
     pub ttl_ms: Option<u64>,
 }

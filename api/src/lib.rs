@@ -1,9 +1,10 @@
 //! The wire types of RateQueue's HTTP API, version 1: bodies, paths, headers, error codes.
 //!
 //! # Model
-//! What crosses the wire is defined here once, for the server, the CLI and the Rust client. Reading is strict: an unknown
-//! field, a wrong type or a number out of its range is an error that names what is allowed. From the limiter this crate
-//! takes names and bounds only; turning these types into commands, and outcomes into these types, is the server's part.
+//! What crosses the wire is defined here once, for the server, the CLI and the Rust client. Reading
+//! is strict: an unknown field, a wrong type or a number out of its range is an error that names
+//! what is allowed. From the limiter this crate takes names and bounds only; turning these types
+//! into commands, and outcomes into these types, is the server's part.
 //!
 //! ```text
 //!   resource.rs  what a resource is, and how it is changed

@@ -1,11 +1,14 @@
-//! Numbers with bounds, read strictly: no fractions, no strings, and an error that says what is allowed.
+//! Numbers with bounds, read strictly: no fractions, no strings, and an error that says what is
+//! allowed.
 
 use std::fmt;
 
 use serde::de::{Deserializer, Error, Visitor};
 
 /// Reads a whole number from `MIN` to `MAX`.
-pub(crate) fn bounded<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(d: D) -> Result<u64, D::Error> {
+pub(crate) fn bounded<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
+    d: D,
+) -> Result<u64, D::Error> {
     d.deserialize_any(Bounded::<MIN, MAX>)
 }
 
@@ -60,6 +63,10 @@ impl<const MIN: u64, const MAX: u64> Visitor<'_> for Bounded<MIN, MAX> {
     }
 
     fn visit_u64<E: Error>(self, n: u64) -> Result<u64, E> {
-        if (MIN..=MAX).contains(&n) { Ok(n) } else { Err(E::invalid_value(serde::de::Unexpected::Unsigned(n), &self)) }
+        if (MIN..=MAX).contains(&n) {
+            Ok(n)
+        } else {
+            Err(E::invalid_value(serde::de::Unexpected::Unsigned(n), &self))
+        }
     }
 }

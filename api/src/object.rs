@@ -1,5 +1,5 @@
-//! JSON objects, read strictly: serde alone would also take an array, as the fields in their order, and of values with the
-//! same name the last one.
+//! JSON objects, read strictly: serde alone would also take an array, as the fields in their order,
+//! and of values with the same name the last one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,16 +37,21 @@ pub(crate) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Re
 }
 
 /// Reads a field of a merge patch: present with an object, or with `null`.
-pub(crate) fn patched<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
+pub(crate) fn patched<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    d: D,
+) -> Result<Option<Option<T>>, D::Error> {
     let value: Option<Object<T>> = Option::deserialize(d)?;
     Ok(Some(value.map(|Object(value)| value)))
 }
 
-/// Reads values by name. A name that is there twice is an error, since one of its values would be ignored.
+/// Reads values by name. A name that is there twice is an error, since one of its values would be
+/// ignored.
 ///
 /// # Errors
 /// What the format or a value says, or which name is there twice.
-pub fn unique<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<BTreeMap<String, T>, D::Error> {
+pub fn unique<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    d: D,
+) -> Result<BTreeMap<String, T>, D::Error> {
     struct Values<T>(PhantomData<T>);
 
     impl<'de, T: Deserialize<'de>> Visitor<'de> for Values<T> {
@@ -71,7 +76,9 @@ pub fn unique<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<BT
 }
 
 /// Reads objects by name.
-pub(crate) fn map<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<BTreeMap<String, T>, D::Error> {
+pub(crate) fn map<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    d: D,
+) -> Result<BTreeMap<String, T>, D::Error> {
     let map: BTreeMap<String, Object<T>> = unique(d)?;
     Ok(map.into_iter().map(|(name, Object(value))| (name, value)).collect())
 }
@@ -96,13 +103,23 @@ mod tests {
         assert!(serde_json::from_str::<Object<AcquireRequest>>("[]").is_err());
         let limit = r#"{"kind":"concurrency","quota":1}"#;
         let array = r#"["concurrency",null,1]"#;
-        for (limit, queue, good) in
-            [(limit, "{}", true), (limit, r#"{"max_waiting":1}"#, true), (limit, "[1,1]", false), (array, "{}", false)]
-        {
+
+        for (limit, queue, good) in [
+            (limit, "{}", true),
+            (limit, r#"{"max_waiting":1}"#, true),
+            (limit, "[1,1]", false),
+            (array, "{}", false),
+        ] {
             let text = format!(r#"{{"limits":{{"a":{limit}}},"queue":{queue}}}"#);
             assert_eq!(serde_json::from_str::<Resource>(&text).is_ok(), good, "{text}");
             assert_eq!(serde_json::from_str::<ResourcePatch>(&text).is_ok(), good, "{text}");
         }
-        assert!(serde_json::from_str::<ResourcePatch>(r#"{"limits":{"a":null},"queue":null,"lease":null}"#).is_ok());
+
+        assert!(
+            serde_json::from_str::<ResourcePatch>(
+                r#"{"limits":{"a":null},"queue":null,"lease":null}"#
+            )
+            .is_ok()
+        );
     }
 }

@@ -14,10 +14,12 @@ use crate::object;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resource {
-    /// The region it lives in, or `global`. The region of the node that is asked when absent. Cannot be changed.
+    /// The region it lives in, or `global`. The region of the node that is asked when absent.
+    /// Cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<String>,
-    /// 1 to 16 limits by name: `[a-z][a-z0-9_]{0,31}`. `one`, `load`, `line` and `queue` are reserved.
+    /// 1 to 16 limits by name: `[a-z][a-z0-9_]{0,31}`. `one`, `load`, `line` and `queue` are
+    /// reserved.
     #[serde(deserialize_with = "object::map")]
     pub limits: BTreeMap<String, Limit>,
     /// The bounds of its queue.
@@ -42,14 +44,24 @@ pub struct Limit {
     #[schema(minimum = 1, maximum = 9007199254740992u64)]
     pub quota: u64,
     /// Milliseconds, at most 31 days. Required for rates, and for rates only.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional::<_, 1, DURATION_MS_MAX>")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional::<_, 1, DURATION_MS_MAX>"
+    )]
     #[schema(minimum = 1, maximum = 2678400000u64)]
     pub window_ms: Option<u64>,
-    /// Units that a full token bucket holds; follows the quota when absent. For token buckets only.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional::<_, 1, LOAD_MAX>")]
+    /// Units that a full token bucket holds; follows the quota when absent. For token buckets
+    /// only.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "optional::<_, 1, LOAD_MAX>"
+    )]
     #[schema(minimum = 1, maximum = 9007199254740992u64)]
     pub burst: Option<u64>,
-    /// What an acquire costs: `one`, `load`, or the name of a dimension. `load` for rates and `one` for concurrency when absent.
+    /// What an acquire costs: `one`, `load`, or the name of a dimension. `load` for rates and
+    /// `one` for concurrency when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<String>,
     /// Which corrections a release with `used` makes: `both` when absent. For rates only.
@@ -101,8 +113,8 @@ pub struct Queue {
     #[serde(deserialize_with = "bounded::<_, 0, DURATION_MS_MAX>")]
     #[schema(minimum = 0, maximum = 2678400000u64)]
     pub max_wait_ms: u64,
-    /// Within this time a lease that was granted while its caller was away must be claimed, in milliseconds; with 0 it is passed
-    /// over while its caller is away.
+    /// Within this time a lease that was granted while its caller was away must be claimed, in
+    /// milliseconds; with 0 it is passed over while its caller is away.
     #[serde(deserialize_with = "bounded::<_, 0, CLAIM_MS_MAX>")]
     #[schema(minimum = 0, maximum = 60000)]
     pub claim_ms: u64,
@@ -111,7 +123,11 @@ pub struct Queue {
 impl Default for Queue {
     fn default() -> Self {
         let spec = QueueSpec::default();
-        Self { max_waiting: u64::from(spec.max_waiting), max_wait_ms: spec.max_wait_ms, claim_ms: spec.claim_ms }
+        Self {
+            max_waiting: u64::from(spec.max_waiting),
+            max_wait_ms: spec.max_wait_ms,
+            claim_ms: spec.claim_ms,
+        }
     }
 }
 
@@ -155,8 +171,8 @@ pub struct ResourceView {
     pub effective_index: u64,
 }
 
-/// A change of a resource: a JSON merge patch (RFC 7396). What is absent stays, `null` goes back to its default, and a limit
-/// that is `null` is removed.
+/// A change of a resource: a JSON merge patch (RFC 7396). What is absent stays, `null` goes back to
+/// its default, and a limit that is `null` is removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResourcePatch {
@@ -190,15 +206,24 @@ pub struct LimitPatch {
     #[schema(value_type = Option<Algorithm>)]
     pub algorithm: Option<Option<Algorithm>>,
     /// As in a limit.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "patched::<_, 1, LOAD_MAX>")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "patched::<_, 1, LOAD_MAX>"
+    )]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 9007199254740992u64)]
     pub quota: Option<Option<u64>>,
     /// As in a limit.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "patched::<_, 1, DURATION_MS_MAX>")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "patched::<_, 1, DURATION_MS_MAX>"
+    )]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 2678400000u64)]
     pub window_ms: Option<Option<u64>>,
     /// As in a limit.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "patched::<_, 1, LOAD_MAX>")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "patched::<_, 1, LOAD_MAX>"
+    )]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 9007199254740992u64)]
     pub burst: Option<Option<u64>>,
     /// As in a limit.
@@ -216,15 +241,24 @@ pub struct LimitPatch {
 #[serde(deny_unknown_fields, default)]
 pub struct QueuePatch {
     /// As in the queue.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "patched::<_, 0, { MAX_WAITING_MAX as u64 }>")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "patched::<_, 0, { MAX_WAITING_MAX as u64 }>"
+    )]
     #[schema(value_type = Option<u64>, minimum = 0, maximum = 1000000)]
     pub max_waiting: Option<Option<u64>>,
     /// As in the queue.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "patched::<_, 0, DURATION_MS_MAX>")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "patched::<_, 0, DURATION_MS_MAX>"
+    )]
     #[schema(value_type = Option<u64>, minimum = 0, maximum = 2678400000u64)]
     pub max_wait_ms: Option<Option<u64>>,
     /// As in the queue.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "patched::<_, 0, CLAIM_MS_MAX>")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "patched::<_, 0, CLAIM_MS_MAX>"
+    )]
     #[schema(value_type = Option<u64>, minimum = 0, maximum = 60000)]
     pub claim_ms: Option<Option<u64>>,
 }
@@ -234,17 +268,25 @@ pub struct QueuePatch {
 #[serde(deny_unknown_fields, default)]
 pub struct LeaseTimesPatch {
     /// As in the lease times.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "patched::<_, 1, DURATION_MS_MAX>")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "patched::<_, 1, DURATION_MS_MAX>"
+    )]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 2678400000u64)]
     pub default_ttl_ms: Option<Option<u64>>,
     /// As in the lease times.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "patched::<_, 1, DURATION_MS_MAX>")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "patched::<_, 1, DURATION_MS_MAX>"
+    )]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 2678400000u64)]
     pub max_ttl_ms: Option<Option<u64>>,
 }
 
 /// Tells a field that is `null` from one that is absent.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    d: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(d).map(Some)
 }
 

@@ -3,8 +3,8 @@
 /// The largest payload of one log entry (16 MiB). A proposer batches far below it.
 pub const LOG_PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The largest checkpoint record, with its envelope. Well below a quarter of a sled segment (128 KiB): beyond that sled
-/// moves pages to files of their own, which its `flush` never syncs.
+/// The largest checkpoint record, with its envelope. Well below a quarter of a sled segment (128
+/// KiB): beyond that sled moves pages to files of their own, which its `flush` never syncs.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 
 /// The largest encoded membership in a checkpoint header.

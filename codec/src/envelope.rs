@@ -1,12 +1,14 @@
-//! How a value becomes bytes: bincode inside an envelope that names its schema and carries a checksum.
+//! How a value becomes bytes: bincode inside an envelope that names its schema and carries a
+//! checksum.
 //!
 //! ```text
 //! 0      2       3        4       8        12
 //! | magic | codec | schema | len   | crc32c | payload (len bytes)
 //! ```
 //!
-//! All numbers are little endian. The checksum covers the eight bytes before it and the payload. Bytes are only ever
-//! decoded from a slice, under a size limit, and nothing may follow the payload.
+//! All numbers are little endian. The checksum covers the eight bytes before it and the payload.
+//! Bytes are only ever decoded from a slice, under a size limit, and nothing may follow the
+//! payload.
 
 use bincode::Options;
 use serde::Serialize;
@@ -89,17 +91,22 @@ pub enum CodecError {
 /// [`CodecError::TooLarge`] or [`CodecError::Payload`].
 pub fn encode<T: Serialize + ?Sized>(schema: Schema, value: &T) -> Result<Vec<u8>, CodecError> {
     let mut bytes = vec![0; ENVELOPE_BYTES];
-    options(schema).serialize_into(&mut bytes, value).map_err(|error| payload_error(schema, &error))?;
+    options(schema)
+        .serialize_into(&mut bytes, value)
+        .map_err(|error| payload_error(schema, &error))?;
+
     let too_large = || CodecError::TooLarge { schema: schema.name, max: schema.bytes_max };
     let len = u32::try_from(bytes.len() - ENVELOPE_BYTES).map_err(|_| too_large())?;
     let [m0, m1] = MAGIC;
     let [l0, l1, l2, l3] = len.to_le_bytes();
     let head = [m0, m1, CODEC_BINCODE, schema.ordinal, l0, l1, l2, l3];
     let payload = bytes.get(ENVELOPE_BYTES..).unwrap_or_default();
+
     let crc = crc32c::crc32c_append(crc32c::crc32c(&head), payload).to_le_bytes();
     for (to, from) in bytes.iter_mut().zip(head.into_iter().chain(crc)) {
         *to = from;
     }
+
     Ok(bytes)
 }
 
@@ -115,7 +122,8 @@ pub fn decode<T: DeserializeOwned>(schema: Schema, bytes: &[u8]) -> Result<T, Co
     options(schema).deserialize(payload).map_err(|error| payload_error(schema, &error))
 }
 
-/// Checks the envelope and the checksum, and says which schema the value has, without reading the payload.
+/// Checks the envelope and the checksum, and says which schema the value has, without reading the
+/// payload.
 ///
 /// # Errors
 /// Any [`CodecError`] but [`CodecError::Payload`] and [`CodecError::OtherSchema`].
@@ -127,27 +135,37 @@ fn open(bytes: &[u8]) -> Result<(Schema, &[u8]), CodecError> {
     let Some((envelope, rest)) = bytes.split_first_chunk::<ENVELOPE_BYTES>() else {
         return Err(CodecError::Cut { need: ENVELOPE_BYTES, have: bytes.len() });
     };
+
     let [m0, m1, codec, ordinal, l0, l1, l2, l3, c0, c1, c2, c3] = *envelope;
     if [m0, m1] != MAGIC {
         return Err(CodecError::BadMagic { found: [m0, m1] });
     }
+
     let len = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
     let Some(payload) = rest.get(..len) else {
-        return Err(CodecError::Cut { need: len.saturating_add(ENVELOPE_BYTES), have: bytes.len() });
+        return Err(CodecError::Cut {
+            need: len.saturating_add(ENVELOPE_BYTES),
+            have: bytes.len(),
+        });
     };
+
     if rest.len() > len {
         return Err(CodecError::Trailing(rest.len() - len));
     }
-    // Before codec and schema are judged: an unknown one is news only if the bytes are what was written.
+
+    // Before codec and schema are judged: an unknown one is news only if the bytes are what was
+    // written.
     let head = [m0, m1, codec, ordinal, l0, l1, l2, l3];
     let computed = crc32c::crc32c_append(crc32c::crc32c(&head), payload);
     let stored = u32::from_le_bytes([c0, c1, c2, c3]);
     if computed != stored {
         return Err(CodecError::Checksum { stored, computed });
     }
+
     if codec != CODEC_BINCODE {
         return Err(CodecError::UnknownCodec(codec));
     }
+
     let schema = schema_of(ordinal).ok_or(CodecError::UnknownSchema(ordinal))?;
     Ok((schema, payload))
 }

@@ -1,8 +1,9 @@
 //! The number of every record that is stored or sent: one file, so that none is ever used twice.
 //!
-//! Each version of each record has an ordinal of its own, which stands in the envelope of every value. **An ordinal is never
-//! reused and never changes its meaning.** A new version of a record is a new [`Schema`] with the next free ordinal; the old
-//! one stays here for as long as it can be read.
+//! Each version of each record has an ordinal of its own, which stands in the envelope of every
+//! value. **An ordinal is never reused and never changes its meaning.** A new version of a record
+//! is a new [`Schema`] with the next free ordinal; the old one stays here for as long as it can be
+//! read.
 
 use crate::caps;
 use crate::envelope::ENVELOPE_BYTES;
@@ -33,9 +34,11 @@ pub const LEASE: Schema = schema(4, "lease", 1, RECORD_MAX);
 /// The record of a remembered change.
 pub const REMEMBERED: Schema = schema(5, "remembered request", 1, RECORD_MAX);
 /// The payload of a log entry.
-pub const LOG_ENTRY: Schema = schema(6, "log entry", 1, caps::LOG_PAYLOAD_BYTES_MAX - ENVELOPE_BYTES);
+pub const LOG_ENTRY: Schema =
+    schema(6, "log entry", 1, caps::LOG_PAYLOAD_BYTES_MAX - ENVELOPE_BYTES);
 /// The membership of a group, as the checkpoint record and a snapshot carry it.
-pub const MEMBERSHIP: Schema = schema(7, "membership", 1, caps::MEMBERSHIP_BYTES_MAX - ENVELOPE_BYTES);
+pub const MEMBERSHIP: Schema =
+    schema(7, "membership", 1, caps::MEMBERSHIP_BYTES_MAX - ENVELOPE_BYTES);
 /// The header of a snapshot that is streamed to another node.
 pub const SNAPSHOT: Schema = schema(8, "snapshot", 1, RECORD_MAX);
 /// The mark of a log: what it must at least hold.

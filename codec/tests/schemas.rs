@@ -1,5 +1,11 @@
 //! The bytes of every schema, and what becomes of damaged ones.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use ratequeue_codec::schema::{self, SCHEMAS};
 use ratequeue_codec::{CodecError, ENVELOPE_BYTES, Schema, decode, encode, verify};
@@ -42,7 +48,14 @@ fn sample() -> Sample {
 
 /// As the header of a slot, which is a type of the storage crate; a test there has the same bytes.
 fn header() -> impl Serialize {
-    (Some((3_u64, 2_u64, 1_000_u64)), vec![1_u8, 2, 3], 4_711_u64, 0xdead_beef_0bad_cafe_u64, 7_u64, false)
+    (
+        Some((3_u64, 2_u64, 1_000_u64)),
+        vec![1_u8, 2, 3],
+        4_711_u64,
+        0xdead_beef_0bad_cafe_u64,
+        7_u64,
+        false,
+    )
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -59,14 +72,17 @@ fn every_schema_has_its_golden_bytes() {
         let bytes = match schema {
             schema::CHECKPOINT => encode(schema, &header()).unwrap(),
             schema::LOG_MARK => {
-                // As the mark of a log, which is a type of the storage crate; a test there has the same bytes.
+                // As the mark of a log, which is a type of the storage crate; a test there has the
+                // same bytes.
                 let mark = (3_u64, Some((3_u64, 2_u64, 1_000_u64)));
                 encode(schema, &mark).unwrap()
             }
             _ => encode(schema, &sample()).unwrap(),
         };
-        lines += &format!("{} {} {}: {}\n", schema.ordinal, schema.name, schema.version, hex(&bytes));
+        lines +=
+            &format!("{} {} {}: {}\n", schema.ordinal, schema.name, schema.version, hex(&bytes));
     }
+
     assert_eq!(lines, GOLDEN, "\nthe format changed:\n{lines}");
 }
 
@@ -106,7 +122,10 @@ fn forge(mut bytes: Vec<u8>, at: usize, value: u8) -> Vec<u8> {
 fn each_error_says_what_is_wrong() {
     let bytes = encode(schema::META, &sample()).unwrap();
     let error = |bytes: &[u8], schema: Schema| decode::<Sample>(schema, bytes).unwrap_err();
-    assert_eq!(error(b"{\"a\": \"some json\"}", schema::META), CodecError::BadMagic { found: *b"{\"" });
+    assert_eq!(
+        error(b"{\"a\": \"some json\"}", schema::META),
+        CodecError::BadMagic { found: *b"{\"" }
+    );
     assert_eq!(error(&forge(bytes.clone(), 2, 2), schema::META), CodecError::UnknownCodec(2));
     assert_eq!(error(&forge(bytes.clone(), 3, 200), schema::META), CodecError::UnknownSchema(200));
     let other = CodecError::OtherSchema { expected: "lease", found: "meta" };
@@ -129,7 +148,8 @@ fn sizes_are_limited_both_ways() {
     let too_large = vec![0_u8; schema::LEASE.bytes_max + 1];
     let error = encode(schema::LEASE, &too_large).unwrap_err();
     assert_eq!(error, CodecError::TooLarge { schema: "lease", max: schema::LEASE.bytes_max });
-    // A length that the bytes do not have, as a damaged or hostile value may claim it: refused before anything is allocated.
+    // A length that the bytes do not have, as a damaged or hostile value may claim it: refused
+    // before anything is allocated.
     let claims = encode(schema::LEASE, &u64::MAX).unwrap();
     assert!(decode::<Vec<u64>>(schema::LEASE, &claims).is_err());
     assert!(decode::<String>(schema::LEASE, &claims).is_err());

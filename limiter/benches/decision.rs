@@ -1,9 +1,16 @@
 //! What one decision costs, and what a resource and a waiting lease weigh.
 //!
-//! `cargo bench -p ratequeue-limiter`. A round is two commands in two entries: an acquire, and the release of a held lease.
-//! Requests are made before the clock starts. The figures printed last compare sizes in turn, A B A B, in one run.
+//! `cargo bench -p ratequeue-limiter`. A round is two commands in two entries: an acquire, and the
+//! release of a held lease. Requests are made before the clock starts. The figures printed last
+//! compare sizes in turn, A B A B, in one run.
 
-#![allow(clippy::disallowed_types, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::disallowed_types,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hint::black_box;
@@ -11,13 +18,14 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use ratequeue_limiter::{
-    Acquire, Algorithm, Command, Condition, DeleteResource, EventKind, Extent, Kind, LEVEL_MAX, LeaseId, LeaseSpec,
-    LeaseState, LimitDraft, LimitName, Load, LogTime, Metadata, Period, Priority, PutResource, QueueSpec, Release,
-    Reply, RequestId, ResourceName, ResourceSpec, State, TtlMs, WaitMs,
+    Acquire, Algorithm, Command, Condition, DeleteResource, EventKind, Extent, Kind, LEVEL_MAX,
+    LeaseId, LeaseSpec, LeaseState, LimitDraft, LimitName, Load, LogTime, Metadata, Period,
+    Priority, PutResource, QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, State,
+    TtlMs, WaitMs,
 };
 
-/// Log time between two rounds, in microseconds. At 10,000 rounds a second 600,000 ended leases are remembered, most of
-/// them far from any cache.
+/// Log time between two rounds, in microseconds. At 10,000 rounds a second 600,000 ended leases are
+/// remembered, most of them far from any cache.
 const STEP_US: u64 = 100;
 /// The same at 100 rounds a second: 6,000 are remembered.
 const SLOW_STEP_US: u64 = 10_000;
@@ -56,10 +64,18 @@ fn rate(algorithm: Algorithm) -> LimitDraft {
 }
 
 fn spec(limits: &[(&str, LimitDraft)]) -> ResourceSpec {
-    let limits: BTreeMap<_, _> =
-        limits.iter().map(|(name, draft)| (LimitName::new(name).expect("a name"), draft.clone())).collect();
-    let queue = QueueSpec { max_waiting: 1_000_000, max_wait_ms: 86_400_000, ..QueueSpec::default() };
-    ResourceSpec::new(limits, queue, LeaseSpec { default_ttl_ms: 86_400_000, max_ttl_ms: 86_400_000 }).expect("valid")
+    let limits: BTreeMap<_, _> = limits
+        .iter()
+        .map(|(name, draft)| (LimitName::new(name).expect("a name"), draft.clone()))
+        .collect();
+    let queue =
+        QueueSpec { max_waiting: 1_000_000, max_wait_ms: 86_400_000, ..QueueSpec::default() };
+    ResourceSpec::new(
+        limits,
+        queue,
+        LeaseSpec { default_ttl_ms: 86_400_000, max_ttl_ms: 86_400_000 },
+    )
+    .expect("valid")
 }
 
 impl Group {
@@ -77,14 +93,17 @@ impl Group {
             carried: None,
             step_us: STEP_US,
         };
+
         for n in 0..resources {
             let resource = ResourceName::new(&format!("resource-{n:08}")).expect("a name");
             group.names.push(resource.clone());
             let request = RequestId::new(&format!("put-{n}")).expect("an id");
             group.now = group.now.after_us(1_000_000);
-            let put = PutResource { request, resource, spec: spec.clone(), condition: Condition::Any };
+            let put =
+                PutResource { request, resource, spec: spec.clone(), condition: Condition::Any };
             group.apply(Command::PutResource(put));
         }
+
         group
     }
 
@@ -152,6 +171,7 @@ impl Group {
             took += start.elapsed();
             self.checkpoint();
         }
+
         took
     }
 }
@@ -204,17 +224,25 @@ fn waiting(count: u64) -> Group {
 
 fn benches(c: &mut Criterion) {
     let mut group = c.benchmark_group("decision");
-    group.throughput(Throughput::Elements(DECISIONS)).sample_size(20).measurement_time(Duration::from_secs(4));
+    group
+        .throughput(Throughput::Elements(DECISIONS))
+        .sample_size(20)
+        .measurement_time(Duration::from_secs(4));
+
     let mut bench = |name: &str, make: &dyn Fn() -> Group| {
         let mut load = None;
-        group.bench_function(name, |b| b.iter_custom(|rounds| load.get_or_insert_with(make).rounds(rounds)));
+        group.bench_function(name, |b| {
+            b.iter_custom(|rounds| load.get_or_insert_with(make).rounds(rounds))
+        });
     };
+
     bench("one resource, 6000 remembered", &uncontended_slow);
     bench("one resource, 600000 remembered", &|| uncontended(1));
     bench("one resource, three limits", &three_limits);
     bench("100 resources", &|| uncontended(100));
     bench("1000000 resources", &|| uncontended(1_000_000));
     bench("100 waiting", &|| waiting(100));
+
     bench("100000 waiting", &|| waiting(100_000));
     group.finish();
 }
@@ -224,23 +252,29 @@ fn ratio(what: &str, mut small: Group, mut large: Group) {
     const TURNS: usize = 21;
     const ROUNDS: u64 = 30_000;
     let (mut of_small, mut of_large) = (Vec::new(), Vec::new());
+
     // Until as many ended leases are remembered as will be from then on.
     small.rounds(700_000);
     large.rounds(700_000);
+
     for _ in 0..TURNS {
         of_small.push(ns_per_decision(&mut small, ROUNDS));
         of_large.push(ns_per_decision(&mut large, ROUNDS));
     }
+
     of_small.sort_by(f64::total_cmp);
     of_large.sort_by(f64::total_cmp);
     for (name, at) in [("median", TURNS / 2), ("minimum", 0)] {
         let (small, large) = (of_small[at], of_large[at]);
-        println!("{what}, {name}: {small:.0} ns and {large:.0} ns a decision, ratio {:.2}", large / small);
+        println!(
+            "{what}, {name}: {small:.0} ns and {large:.0} ns a decision, ratio {:.2}",
+            large / small
+        );
     }
 }
 
-/// The longest applies of ticks while a line of a million is dissolved and leases of another resource expire on time, beside
-/// those of the same leases alone; and how late they ended.
+/// The longest applies of ticks while a line of a million is dissolved and leases of another
+/// resource expire on time, beside those of the same leases alone; and how late they ended.
 fn longest_apply() {
     const IN_LINE: u64 = 1_000_000;
     const HELD: u64 = 20_000;
@@ -260,7 +294,8 @@ fn longest_apply() {
 
         group.now = first;
         let request = RequestId::new("delete").expect("an id");
-        let delete = DeleteResource { request, resource: names[0].clone(), condition: Condition::Any };
+        let delete =
+            DeleteResource { request, resource: names[0].clone(), condition: Condition::Any };
         let (mut times, mut ended, mut late_us) = (Vec::new(), 0, 0);
         let mut command = Command::DeleteResource(delete);
         while ended < HELD || group.state.next_due() == Some(LogTime(0)) {
@@ -269,7 +304,9 @@ fn longest_apply() {
             let begun = Instant::now();
             let applied = black_box(group.state.apply(group.index, group.now, vec![command]));
             times.push(begun.elapsed());
-            let is_expiry = |kind: &EventKind| matches!(kind, EventKind::Ended { state: LeaseState::Expired, .. });
+            let is_expiry = |kind: &EventKind| {
+                matches!(kind, EventKind::Ended { state: LeaseState::Expired, .. })
+            };
             let expired = applied.events.iter().filter(|event| is_expiry(&event.kind)).count();
             ended += expired as u64;
             if expired > 0 {
@@ -280,7 +317,8 @@ fn longest_apply() {
         }
         times.sort();
         let last = times.len() - 1;
-        let [median, most, longest] = [last / 2, last * 999 / 1000, last].map(|at| times[at].as_micros());
+        let [median, most, longest] =
+            [last / 2, last * 999 / 1000, last].map(|at| times[at].as_micros());
         println!(
             "a line of {in_line} deleted while {HELD} leases expire: {} applies, median {median} us, 99.9th {most} us, \
              longest {longest} us; leases ended {late_us} us late at most",
@@ -298,13 +336,17 @@ fn resident() -> u64 {
 fn memory() {
     const COUNT: u64 = 500_000;
     let before = resident();
-    let names: Vec<_> = (0..COUNT).map(|n| ResourceName::new(&format!("resource-{n:08}")).expect("a name")).collect();
+    let names: Vec<_> = (0..COUNT)
+        .map(|n| ResourceName::new(&format!("resource-{n:08}")).expect("a name"))
+        .collect();
+
     println!("a name of 17 characters: {} bytes", (resident() - before) / COUNT);
     drop(names);
     let mut waiting = Group::new(1, &spec(&[("slots", concurrency(1))]));
     waiting.fill(1);
     let before = resident();
     waiting.fill(COUNT);
+
     println!("a waiting lease, with its request id: {} bytes", (resident() - before) / COUNT);
     let before = resident();
     let idle = uncontended(COUNT);

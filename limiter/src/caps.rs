@@ -32,21 +32,26 @@ pub const RESOURCES_MAX: usize = 2_000_000;
 pub const PLACEMENT_LEN_MAX: usize = 63;
 /// Names that are claimed in the catalog.
 pub const CLAIMS_MAX: usize = 8_000_000;
-/// Claims that were given back and are remembered for a while. Beyond it the oldest are forgotten early.
+/// Claims that were given back and are remembered for a while. Beyond it the oldest are forgotten
+/// early.
 pub const CLAIMS_PAST_MAX: usize = 100_000;
-/// How long a claim that was given back is remembered, in microseconds of log time: as long as the changes of its resource.
+/// How long a claim that was given back is remembered, in microseconds of log time: as long as the
+/// changes of its resource.
 pub const CLAIM_PAST_US: u64 = REMEMBERED_US_MIN;
-/// Places of a name that are told to who claims it again: so many groups may have it for a moment each.
+/// Places of a name that are told to who claims it again: so many groups may have it for a moment
+/// each.
 pub const CLAIM_PLACES_MAX: usize = 16;
 /// Waiting and held leases of one group, together.
 pub const LEASES_LIVE_MAX: usize = 4_000_000;
 /// Ended leases and resource changes remembered by one group.
 pub const REMEMBERED_MAX: usize = 1_000_000;
-/// How long an ended lease or a resource change is remembered at least, in microseconds of log time.
+/// How long an ended lease or a resource change is remembered at least, in microseconds of log
+/// time.
 pub const REMEMBERED_US_MIN: u64 = 60_000_000;
 /// A waiting lease that nobody has asked for this long is cancelled, in microseconds of log time.
 pub const KEEPALIVE_US: u64 = 15_000_000;
-/// Within this time a lease that was granted while its caller was away must be claimed, unless its resource says otherwise.
+/// Within this time a lease that was granted while its caller was away must be claimed, unless its
+/// resource says otherwise.
 pub const CLAIM_MS_DEFAULT: u64 = 5_000;
 /// Largest `queue.claim_ms` of a resource.
 pub const CLAIM_MS_MAX: u64 = 60_000;
@@ -58,10 +63,12 @@ pub const KEEPALIVE_LEASES_MAX: usize = 1_000;
 pub const DUE_WORK_PER_ENTRY_MAX: usize = 1_000;
 /// Leases that one command grants or ends beyond its own.
 pub const WORK_PER_COMMAND_MAX: usize = 1_000;
-/// Leases that one log entry expires, times out, grants or ends beyond those that its commands speak of; half of it for what
-/// time has made due. Of feature level 2; before it the two maxima above count for each entry and each command.
+/// Leases that one log entry expires, times out, grants or ends beyond those that its commands
+/// speak of; half of it for what time has made due. Of feature level 2; before it the two maxima
+/// above count for each entry and each command.
 pub const WORK_PER_ENTRY_MAX: usize = 2_000;
-/// Resources with left-over work among which an entry shares its budget; the others follow when one of them is done.
+/// Resources with left-over work among which an entry shares its budget; the others follow when one
+/// of them is done.
 pub const LEFT_OVER_SHARED_MAX: usize = 8;
 /// Remembered records that one log entry forgets, beyond one for each of its events.
 pub const FORGOTTEN_PER_ENTRY_MAX: usize = 64;
@@ -71,15 +78,15 @@ pub const FORGOTTEN_PER_ENTRY_MORE: usize = 1_000;
 pub const REMEMBERED_LEASE_BYTES: u64 = 128;
 /// What a remembered change of a resource takes, in bytes, about.
 pub const REMEMBERED_CHANGE_BYTES: u64 = 512;
-/// Bytes of ended leases and resource changes remembered by one group, about. Beyond it the oldest lose their metadata, and
-/// are then forgotten. From feature level 2 on.
+/// Bytes of ended leases and resource changes remembered by one group, about. Beyond it the oldest
+/// lose their metadata, and are then forgotten. From feature level 2 on.
 pub const REMEMBERED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Segments into which a sliding window is cut.
 pub const SEGMENTS_PER_WINDOW: u64 = 64;
 /// The hint of when to come back while only concurrency blocks, in milliseconds.
 pub const RETRY_AFTER_CONCURRENCY_MS: u64 = 1_000;
-/// Changed records whose hashes may be outstanding; a checkpoint that is cut takes the time to hash so many. Few enough
-/// that they are still in the processor's cache when they are hashed.
+/// Changed records whose hashes may be outstanding; a checkpoint that is cut takes the time to hash
+/// so many. Few enough that they are still in the processor's cache when they are hashed.
 pub const STALE_RECORDS_MAX: usize = 512;
 /// Records handed out at once while a checkpoint drains.
 pub const DRAIN_RECORDS_MAX: usize = 512;

@@ -1,13 +1,19 @@
 //! The bounds that take a crowd to reach.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 use std::collections::BTreeMap;
 
 use ratequeue_limiter::{
-    Acquire, Applied, Command, Condition, Kind, LEVEL_MAX, LeaseId, LeaseSpec, LimitDraft, LimitName, Load, LogTime,
-    Metadata, Priority, PutResource, QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, State, TtlMs,
-    WaitMs, caps,
+    Acquire, Applied, Command, Condition, Kind, LEVEL_MAX, LeaseId, LeaseSpec, LimitDraft,
+    LimitName, Load, LogTime, Metadata, Priority, PutResource, QueueSpec, Release, Reply,
+    RequestId, ResourceName, ResourceSpec, State, TtlMs, WaitMs, caps,
 };
 
 const BATCH: u64 = 1_000;
@@ -21,7 +27,12 @@ struct Group {
 impl Group {
     fn new() -> Self {
         let mut group = Self { state: State::new(), index: 0, now: LogTime(0) };
-        let slots = LimitDraft { kind: Some(Kind::Concurrency), quota: Some(caps::LOAD_MAX), ..LimitDraft::default() };
+        let slots = LimitDraft {
+            kind: Some(Kind::Concurrency),
+            quota: Some(caps::LOAD_MAX),
+            ..LimitDraft::default()
+        };
+
         let limits = BTreeMap::from([(LimitName::new("slots").unwrap(), slots)]);
         let put = PutResource {
             request: RequestId::new("put").unwrap(),
@@ -29,6 +40,7 @@ impl Group {
             spec: ResourceSpec::new(limits, QueueSpec::default(), LeaseSpec::default()).unwrap(),
             condition: Condition::Any,
         };
+
         group.apply(vec![Command::PutResource(put)]);
         group.now = LogTime(1);
         group
@@ -62,7 +74,12 @@ impl Group {
     }
 
     fn release(&mut self, leases: Vec<LeaseId>) {
-        self.apply(leases.into_iter().map(|lease| Command::Release(Release { lease, used: None })).collect());
+        self.apply(
+            leases
+                .into_iter()
+                .map(|lease| Command::Release(Release { lease, used: None }))
+                .collect(),
+        );
     }
 
     fn remembered(&self) -> u64 {
@@ -71,8 +88,8 @@ impl Group {
     }
 }
 
-/// At most a million ended leases are remembered, the oldest are forgotten first, and that is counted. It holds after each
-/// entry, also after one in which a thousand leases expire.
+/// At most a million ended leases are remembered, the oldest are forgotten first, and that is
+/// counted. It holds after each entry, also after one in which a thousand leases expire.
 #[test]
 fn at_most_a_million_are_remembered() {
     let most = caps::REMEMBERED_MAX as u64;
@@ -83,19 +100,27 @@ fn at_most_a_million_are_remembered() {
         group.release(leases);
         assert!(group.remembered() <= most);
     }
+
     assert_eq!(group.remembered(), most);
     // The change that made the resource was the oldest.
     assert_eq!(group.state.forgotten_early(), BATCH + 1);
-    assert_eq!(group.ensure(BATCH..BATCH + 1), [], "the request of a remembered lease is granted again");
+    assert_eq!(
+        group.ensure(BATCH..BATCH + 1),
+        [],
+        "the request of a remembered lease is granted again"
+    );
+
     let anew = group.ensure(0..BATCH);
     assert_eq!(anew.len() as u64, BATCH, "the oldest were not forgotten");
     let held = group.ensure(most * 2..most * 2 + 2 * BATCH);
     assert_eq!(held.len() as u64, 2 * BATCH);
     group.now = LogTime(2_000_000);
+
     while group.state.next_due().is_some_and(|due| due <= group.now) {
         group.apply(vec![Command::Tick]);
         assert!(group.remembered() <= most);
     }
+
     assert_eq!(group.state.leases_live(), 0);
     assert_eq!(group.state.forgotten_early(), 4 * BATCH + 1);
     group.state.check().unwrap();
@@ -108,12 +133,16 @@ fn the_oldest_large_leases_lose_their_metadata() {
     group.apply(vec![Command::RaiseLevel(LEVEL_MAX)]);
     let large = |n: u64| {
         let Command::Acquire(mut acquire) = Group::acquire(n) else { unreachable!("an acquire") };
-        acquire.metadata = Metadata::new((0..4).map(|key| (format!("key-{key}"), "x".repeat(250))).collect()).unwrap();
+        acquire.metadata =
+            Metadata::new((0..4).map(|key| (format!("key-{key}"), "x".repeat(250))).collect())
+                .unwrap();
         Command::Acquire(acquire)
     };
+
     let bytes = 4 * 250;
     let batches = caps::REMEMBERED_BYTES_MAX / bytes / BATCH + 20;
     let mut ended = Vec::new();
+
     for batch in 0..batches {
         let applied = group.apply((batch * BATCH..(batch + 1) * BATCH).map(large).collect());
         let leases = applied.outcomes.iter().map(|outcome| match outcome {
@@ -124,6 +153,7 @@ fn the_oldest_large_leases_lose_their_metadata() {
         ended.extend(leases.iter().copied());
         group.release(leases);
     }
+
     let metadata = |lease: LeaseId| group.state.lease(lease, group.now).unwrap().metadata.len();
     assert_eq!((metadata(ended[0]), metadata(ended[ended.len() - 1])), (0, 4));
     let kept = ended.iter().filter(|lease| metadata(**lease) > 0).count() as u64;
@@ -133,8 +163,8 @@ fn the_oldest_large_leases_lose_their_metadata() {
     group.state.check().unwrap();
 }
 
-/// Names and requests are found by hash and told apart by their text; a state of some size is put together again from its
-/// records in any order.
+/// Names and requests are found by hash and told apart by their text; a state of some size is put
+/// together again from its records in any order.
 #[test]
 fn records_come_in_any_order() {
     let mut group = Group::new();
@@ -143,11 +173,16 @@ fn records_come_in_any_order() {
     let mut records: Vec<_> = group.state.to_records().collect();
     records.reverse();
     let mut rebuilt = State::from_records(records.clone()).unwrap();
+
     assert_eq!(rebuilt.digest(), group.state.digest());
     assert_eq!(rebuilt.next_due(), group.state.next_due());
     rebuilt.check().unwrap();
     records.push(records[0].clone());
     assert!(State::from_records(records.clone()).is_err(), "a record came twice");
     records.truncate(100);
-    assert!(State::from_records(records).is_err(), "the resource and the group's own record are missing");
+
+    assert!(
+        State::from_records(records).is_err(),
+        "the resource and the group's own record are missing"
+    );
 }

@@ -1,16 +1,23 @@
-//! Creating and deleting by many at once, over the states of several groups: whatever is interleaved, repeated or broken
-//! off, a name never exists in two groups, and can be created again.
+//! Creating and deleting by many at once, over the states of several groups: whatever is
+//! interleaved, repeated or broken off, a name never exists in two groups, and can be created
+//! again.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 use std::collections::BTreeMap;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use ratequeue_limiter::{
-    ClaimName, Command, Condition, DeleteResource, FenceClaims, Kind, LEVEL_FIRST, LEVEL_MAX, LeaseSpec, LimitDraft,
-    LimitName, LogTime, Outcome, Placement, PutClaimed, PutResource, QueueSpec, Refusal, Reply, RequestId,
-    ResourceName, ResourceSpec, State, UnclaimName,
+    ClaimName, Command, Condition, DeleteResource, FenceClaims, Kind, LEVEL_FIRST, LEVEL_MAX,
+    LeaseSpec, LimitDraft, LimitName, LogTime, Outcome, Placement, PutClaimed, PutResource,
+    QueueSpec, Refusal, Reply, RequestId, ResourceName, ResourceSpec, State, UnclaimName,
 };
 
 const SEEDS: u64 = 300;
@@ -29,7 +36,8 @@ impl Group {
     }
 }
 
-/// What an agent does next. Each is one message to one group; between two of them anything may happen.
+/// What an agent does next. Each is one message to one group; between two of them anything may
+/// happen.
 #[derive(Debug, Clone)]
 enum Step {
     Claim { after: u64 },
@@ -63,8 +71,16 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let level = if seed.is_multiple_of(3) { LEVEL_FIRST } else { LEVEL_MAX };
-        let groups = PLACES.into_iter().map(|place| (place, Group(State::at_level(level), 0))).collect();
-        Self { groups, random: StdRng::seed_from_u64(seed), requests: 0, tokens: BTreeMap::new(), created: 0, past: 0 }
+        let groups =
+            PLACES.into_iter().map(|place| (place, Group(State::at_level(level), 0))).collect();
+        Self {
+            groups,
+            random: StdRng::seed_from_u64(seed),
+            requests: 0,
+            tokens: BTreeMap::new(),
+            created: 0,
+            past: 0,
+        }
     }
 
     fn at(&mut self, place: &str) -> &mut Group {
@@ -80,7 +96,9 @@ impl World {
         let (name, wanted) = (self.pick(&NAMES), self.pick(&PLACES));
         let claim = self.at("global").0.claim(&ResourceName::new(name).unwrap());
         let step = match claim {
-            Some(claim) if self.random.random_bool(0.4) => Step::Delete { place: place(claim.placement.as_str()) },
+            Some(claim) if self.random.random_bool(0.4) => {
+                Step::Delete { place: place(claim.placement.as_str()) }
+            }
             // A claim that is there already, perhaps long ago: its number is used as it was seen.
             Some(claim) if self.random.random_bool(0.5) => {
                 let (place, token) = (place(claim.placement.as_str()), claim.fencing_token);
@@ -92,6 +110,7 @@ impl World {
             }
             Some(_) | None => Step::Claim { after: 0 },
         };
+
         Agent { name, wanted, step }
     }
 
@@ -100,7 +119,8 @@ impl World {
         let resource = ResourceName::new(agent.name).unwrap();
         match agent.step.clone() {
             Step::Claim { after } => {
-                let claim = ClaimName { resource, placement: Placement::new(agent.wanted).unwrap(), after };
+                let claim =
+                    ClaimName { resource, placement: Placement::new(agent.wanted).unwrap(), after };
                 let claim = match self.at("global").apply(Command::Claim(claim)) {
                     Ok(Reply::Claimed { claim, .. }) => claim,
                     Err(Refusal::NamePast(past)) => {
@@ -127,16 +147,23 @@ impl World {
                 }
             }
             Step::Delete { place } => {
-                let delete = DeleteResource { request: self.request(), resource, condition: Condition::Any };
+                let delete =
+                    DeleteResource { request: self.request(), resource, condition: Condition::Any };
                 let deleted = self.at(place).apply(Command::DeleteResource(delete));
-                assert!(matches!(deleted, Ok(Reply::Deleted) | Err(Refusal::ResourceNotFound)), "{deleted:?}");
+                assert!(
+                    matches!(deleted, Ok(Reply::Deleted) | Err(Refusal::ResourceNotFound)),
+                    "{deleted:?}"
+                );
                 let claim = self.at("global").0.claim(&ResourceName::new(agent.name).unwrap())?;
-                (claim.placement.as_str() == place).then_some(Step::Fence { place, claim: claim.number })
+                (claim.placement.as_str() == place)
+                    .then_some(Step::Fence { place, claim: claim.number })
             }
             Step::Fence { place, claim } => {
                 let fence = FenceClaims { resource, number: claim };
                 match self.at(place).apply(Command::Fence(fence)) {
-                    Ok(Reply::Fenced { fencing_token }) => Some(Step::Unclaim { claim, token: fencing_token }),
+                    Ok(Reply::Fenced { fencing_token }) => {
+                        Some(Step::Unclaim { claim, token: fencing_token })
+                    }
                     Err(Refusal::ResourceExists) => None,
                     other => panic!("{other:?}"),
                 }
@@ -160,10 +187,18 @@ impl World {
             ttl_ms: None,
             metadata: ratequeue_limiter::Metadata::default(),
         };
-        let Ok(Reply::Acquired(view)) = self.at(place).apply(Command::Acquire(acquire)) else { return };
+
+        let Ok(Reply::Acquired(view)) = self.at(place).apply(Command::Acquire(acquire)) else {
+            return;
+        };
+
         let ratequeue_limiter::Phase::Held(grant) = view.phase else { return };
         let before = self.tokens.insert(name, grant.fencing_token).unwrap_or_default();
-        assert!(grant.fencing_token > before, "{name}: token {} after {before}", grant.fencing_token);
+        assert!(
+            grant.fencing_token > before,
+            "{name}: token {} after {before}",
+            grant.fencing_token
+        );
     }
 
     fn request(&mut self) -> RequestId {
@@ -174,18 +209,31 @@ impl World {
     fn check(&self) {
         for name in NAMES {
             let name = ResourceName::new(name).unwrap();
-            let homes: Vec<_> = self.groups.iter().filter(|(_, group)| group.0.resource(&name).is_some()).collect();
-            assert!(homes.len() <= 1, "{name} is in {:?}", homes.iter().map(|(place, _)| place).collect::<Vec<_>>());
+            let homes: Vec<_> =
+                self.groups.iter().filter(|(_, group)| group.0.resource(&name).is_some()).collect();
+            assert!(
+                homes.len() <= 1,
+                "{name} is in {:?}",
+                homes.iter().map(|(place, _)| place).collect::<Vec<_>>()
+            );
             let claim = self.groups["global"].0.claim(&name);
             let claimed = claim.as_ref().map(|claim| claim.placement.as_str());
-            assert!(homes.iter().all(|(place, _)| claimed == Some(**place)), "{name} is claimed for {claimed:?}");
+            assert!(
+                homes.iter().all(|(place, _)| claimed == Some(**place)),
+                "{name} is claimed for {claimed:?}"
+            );
         }
+
         self.groups.values().for_each(|group| group.0.check().unwrap());
     }
 }
 
 fn put(resource: ResourceName, request: RequestId) -> PutResource {
-    let draft = LimitDraft { kind: Some(Kind::Concurrency), quota: Some(1_000_000), ..LimitDraft::default() };
+    let draft = LimitDraft {
+        kind: Some(Kind::Concurrency),
+        quota: Some(1_000_000),
+        ..LimitDraft::default()
+    };
     let limits = BTreeMap::from([(LimitName::new("slots").unwrap(), draft)]);
     let spec = ResourceSpec::new(limits, QueueSpec::default(), LeaseSpec::default()).unwrap();
     PutResource { request, resource, spec, condition: Condition::Any }
@@ -212,6 +260,7 @@ fn a_name_never_exists_in_two_groups() {
         created += world.created;
         past += world.past;
     }
+
     assert!(created > SEEDS * 10, "only {created} resources were created");
     assert!(past > SEEDS, "only {past} names were remembered");
 }

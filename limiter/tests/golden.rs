@@ -1,7 +1,14 @@
-//! Golden scripts: one scenario a file, in `tests/golden/<area>/<what it shows>`. The language is described in
-//! `language/mod.rs`; `UPDATE_GOLDENFILES=1` writes what the core answers into the files, to be read in the diff.
+//! Golden scripts: one scenario a file, in `tests/golden/<area>/<what it shows>`. The language is
+//! described in `language/mod.rs`; `UPDATE_GOLDENFILES=1` writes what the core answers into the
+//! files, to be read in the diff.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 mod language;
 mod twins;
@@ -13,8 +20,8 @@ use std::path::{Path, PathBuf};
 use goldenscript::ArgumentConsumer;
 use language::{Result, print};
 use ratequeue_limiter::{
-    Acquire, Applied, Attend, Call, Command, Detach, Extend, Keepalive, LEVEL_MAX, LeaseId, LogTime, Outcome, Release,
-    Reply, RequestId, ResourceName,
+    Acquire, Applied, Attend, Call, Command, Detach, Extend, Keepalive, LEVEL_MAX, LeaseId,
+    LogTime, Outcome, Release, Reply, RequestId, ResourceName,
 };
 use twins::Twins;
 
@@ -92,7 +99,11 @@ impl Script {
     }
 
     /// Commands that enter the log; `None` for other words.
-    fn command(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<Option<(String, Command)>> {
+    fn command(
+        &mut self,
+        name: &str,
+        args: &mut ArgumentConsumer<'_>,
+    ) -> Result<Option<(String, Command)>> {
         self.serial += 1;
         let serial = self.serial;
         Ok(Some(match name {
@@ -133,12 +144,18 @@ impl Script {
             }
             "attend" => {
                 let (key, lease) = self.next_lease(args)?;
-                (format!("attend {key}"), Command::Attend(Attend { lease, call: language::number_next(args)? }))
+                (
+                    format!("attend {key}"),
+                    Command::Attend(Attend { lease, call: language::number_next(args)? }),
+                )
             }
             "detach" | "forsake" => {
                 let (key, lease) = self.next_lease(args)?;
                 let calls = vec![(lease, language::number_next(args)?)];
-                (format!("{name} {key}"), Command::Detach(Detach { calls, for_good: name == "forsake" }))
+                (
+                    format!("{name} {key}"),
+                    Command::Detach(Detach { calls, for_good: name == "forsake" }),
+                )
             }
             "raise" => {
                 let level = u32::try_from(language::number_next(args)?)?;
@@ -146,15 +163,22 @@ impl Script {
             }
             "release" => {
                 let (key, lease) = self.next_lease(args)?;
-                (format!("release {key}"), Command::Release(Release { lease, used: language::used(args)? }))
+                (
+                    format!("release {key}"),
+                    Command::Release(Release { lease, used: language::used(args)? }),
+                )
             }
             "extend" => {
                 let (key, lease) = self.next_lease(args)?;
-                (format!("extend {key}"), Command::Extend(Extend { lease, ttl_ms: language::ttl(args)? }))
+                (
+                    format!("extend {key}"),
+                    Command::Extend(Extend { lease, ttl_ms: language::ttl(args)? }),
+                )
             }
             "keepalive" => {
                 let keys = args.rest_pos();
-                let leases = keys.iter().map(|arg| self.lease(&arg.value)).collect::<Result<_>>()?;
+                let leases =
+                    keys.iter().map(|arg| self.lease(&arg.value)).collect::<Result<_>>()?;
                 ("keepalive".to_owned(), Command::Keepalive(Keepalive { leases }))
             }
             "tick" => ("tick".to_owned(), Command::Tick),
@@ -162,7 +186,8 @@ impl Script {
         }))
     }
 
-    /// `crowd NAME N [arguments of acquire]`: N acquires in one entry, with the keys `<key>1`, `<key>2`, ...
+    /// `crowd NAME N [arguments of acquire]`: N acquires in one entry, with the keys `<key>1`,
+    /// `<key>2`, ...
     fn crowd(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<String> {
         let mut first = language::acquire(args, 0)?;
         let count: u64 = args.next_pos().ok_or("how many?")?.parse()?;
@@ -178,10 +203,14 @@ impl Script {
     /// Words that only look.
     fn look(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<String> {
         let state = &mut self.twins.state;
-        let mut resource =
-            || -> Result<ResourceName> { Ok(ResourceName::new(&args.next_pos().ok_or("which resource?")?.value)?) };
+        let mut resource = || -> Result<ResourceName> {
+            Ok(ResourceName::new(&args.next_pos().ok_or("which resource?")?.value)?)
+        };
+
         Ok(match name {
-            "get" => state.resource(&resource()?).map_or("none".to_owned(), |view| print::resource(&view)),
+            "get" => state
+                .resource(&resource()?)
+                .map_or("none".to_owned(), |view| print::resource(&view)),
             "list" => {
                 let views = state.resources(None, 100);
                 views.iter().map(|view| view.name.as_str()).collect::<Vec<_>>().join(" ")
@@ -190,7 +219,9 @@ impl Script {
                 let claims: Vec<_> = state.claims(None, 100).iter().map(print::claim).collect();
                 if claims.is_empty() { "no claims".to_owned() } else { claims.join("\n") }
             }
-            "show" => state.usage(&resource()?, self.stamp).map_or("none".to_owned(), |usage| print::usage(&usage)),
+            "show" => state
+                .usage(&resource()?, self.stamp)
+                .map_or("none".to_owned(), |usage| print::usage(&usage)),
             "queue" | "held" => {
                 let (name, resource) = (name, resource()?);
                 let views = match name {
@@ -199,19 +230,30 @@ impl Script {
                 };
                 let labels = views.iter().flatten().map(|view| self.labels.of(view.id));
                 let labels: Vec<_> = labels.collect();
-                format!("{name}: {}", if labels.is_empty() { "nobody".to_owned() } else { labels.join(" ") })
+                format!(
+                    "{name}: {}",
+                    if labels.is_empty() { "nobody".to_owned() } else { labels.join(" ") }
+                )
             }
             "lease" => {
                 let key = args.next_pos().ok_or("which lease?")?.value.clone();
                 let view = state.lease(*self.keys.get(&key).ok_or("no such lease")?, self.stamp);
-                let text = view.map_or("none".to_owned(), |v| format!("{}; {}", print::lease(&v), print::said(&v)));
+                let text = view.map_or("none".to_owned(), |v| {
+                    format!("{}; {}", print::lease(&v), print::said(&v))
+                });
                 format!("{key}: {text}")
             }
-            "due" => state.next_due().map_or("due: never".to_owned(), |at| format!("due: {}", print::time(at.0))),
+            "due" => state
+                .next_due()
+                .map_or("due: never".to_owned(), |at| format!("due: {}", print::time(at.0))),
             "now" => format!("now: {}", print::time(state.now().0)),
             "size" => {
                 let early = state.forgotten_early();
-                format!("{} records, {} live leases, {early} forgotten early", state.records(), state.leases_live())
+                format!(
+                    "{} records, {} live leases, {early} forgotten early",
+                    state.records(),
+                    state.leases_live()
+                )
             }
             _ => return Err(format!("no such word: {name}").into()),
         })
@@ -256,6 +298,7 @@ impl goldenscript::Runner for Script {
                 None => self.look(name, &mut args)?,
             },
         };
+
         args.reject_rest()?;
         Ok(output)
     }
@@ -279,6 +322,7 @@ fn golden_scripts() {
     scripts(&folder, &mut paths);
     paths.sort();
     let mut failed = String::new();
+
     for path in &paths {
         let run = || goldenscript::run(&mut Script::new(), path);
         let name = path.strip_prefix(&folder).unwrap().display();
@@ -288,6 +332,7 @@ fn golden_scripts() {
             Err(_) => _ = writeln!(failed, "{name}: the output differs, see above"),
         }
     }
+
     assert!(failed.is_empty(), "{} scripts\n{failed}", paths.len());
     assert!(paths.len() >= 60, "only {} scripts were found", paths.len());
 }

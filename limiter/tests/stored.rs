@@ -1,14 +1,22 @@
-//! What is stored and hashed has a form of its own, which a new field of a command or a record does not change: replicas of
-//! different versions must have the same digest at the same entry, and a key that is repeated after an upgrade is no conflict.
+//! What is stored and hashed has a form of its own, which a new field of a command or a record does
+//! not change: replicas of different versions must have the same digest at the same entry, and a
+//! key that is repeated after an upgrade is no conflict.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 use std::collections::BTreeMap;
 
 use ratequeue_limiter::{
-    Acquire, Algorithm, Command, Condition, DeleteResource, Extend, Kind, LeaseId, LeaseSpec, LimitDraft, LimitName,
-    Load, LogTime, Metadata, Patch, PatchResource, Priority, PutResource, QueueSpec, Release, Reply, RequestId,
-    ResourceName, ResourcePatch, ResourceSpec, State, TtlMs, WaitMs,
+    Acquire, Algorithm, Command, Condition, DeleteResource, Extend, Kind, LeaseId, LeaseSpec,
+    LimitDraft, LimitName, Load, LogTime, Metadata, Patch, PatchResource, Priority, PutResource,
+    QueueSpec, Release, Reply, RequestId, ResourceName, ResourcePatch, ResourceSpec, State, TtlMs,
+    WaitMs,
 };
 
 /// Digests of a state at level 1 after each entry of [`work`], as commit 66656ad computes them.
@@ -27,7 +35,8 @@ const LEVEL_1: [u64; 11] = [
 ];
 
 fn limits() -> BTreeMap<LimitName, LimitDraft> {
-    let slots = LimitDraft { kind: Some(Kind::Concurrency), quota: Some(2), ..LimitDraft::default() };
+    let slots =
+        LimitDraft { kind: Some(Kind::Concurrency), quota: Some(2), ..LimitDraft::default() };
     let tpm = LimitDraft {
         kind: Some(Kind::Rate),
         algorithm: Some(Algorithm::SlidingWindow),
@@ -35,7 +44,10 @@ fn limits() -> BTreeMap<LimitName, LimitDraft> {
         window_ms: Some(60_000),
         ..LimitDraft::default()
     };
-    BTreeMap::from([(LimitName::new("slots").unwrap(), slots), (LimitName::new("tpm").unwrap(), tpm)])
+    BTreeMap::from([
+        (LimitName::new("slots").unwrap(), slots),
+        (LimitName::new("tpm").unwrap(), tpm),
+    ])
 }
 
 fn request(key: &str) -> RequestId {
@@ -78,24 +90,42 @@ fn work(state: &mut State) -> Vec<u64> {
         digests.push(state.digest());
         leases.clone()
     };
+
     apply(state, put("api"));
     apply(state, put("other"));
     apply(state, acquire("a", Load::Scalar(10)));
     apply(state, acquire("b", Load::Map(BTreeMap::from([(LimitName::new("input").unwrap(), 7)]))));
     let leases = apply(state, acquire("c", Load::Scalar(20)));
-    apply(state, Command::Extend(Extend { lease: leases[1], ttl_ms: Some(TtlMs::new(30_000).unwrap()) }));
+
+    apply(
+        state,
+        Command::Extend(Extend { lease: leases[1], ttl_ms: Some(TtlMs::new(30_000).unwrap()) }),
+    );
+
     apply(state, Command::Release(Release { lease: leases[0], used: Some(Load::Scalar(5)) }));
     let patch = ResourcePatch { lease: Patch::Reset, ..ResourcePatch::default() };
     let resource = ResourceName::new("api").unwrap();
+
     apply(
         state,
-        Command::PatchResource(PatchResource { request: request("patch"), resource, patch, condition: Condition::Any }),
+        Command::PatchResource(PatchResource {
+            request: request("patch"),
+            resource,
+            patch,
+            condition: Condition::Any,
+        }),
     );
+
     let resource = ResourceName::new("other").unwrap();
     apply(
         state,
-        Command::DeleteResource(DeleteResource { request: request("delete"), resource, condition: Condition::Any }),
+        Command::DeleteResource(DeleteResource {
+            request: request("delete"),
+            resource,
+            condition: Condition::Any,
+        }),
     );
+
     // The same key again, and time that lets leases expire.
     apply(state, acquire("b", Load::Map(BTreeMap::from([(LimitName::new("input").unwrap(), 7)]))));
     apply(state, Command::Tick);

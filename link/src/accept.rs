@@ -55,7 +55,8 @@ async fn connection(shared: Arc<Shared>, tcp: TcpStream, from: SocketAddr, place
 }
 
 async fn handshake(shared: &Shared, tcp: TcpStream) -> Result<Greeted, HandshakeError> {
-    let greeted = async { server_handshake(stream::secure(tcp).await?, &shared.me, &shared.known).await };
+    let greeted =
+        async { server_handshake(stream::secure(tcp).await?, &shared.me, &shared.known).await };
     timeout(caps::HANDSHAKE_TIME_MAX, greeted).await.map_err(|_| HandshakeError::TimedOut)?
 }
 
@@ -63,20 +64,25 @@ async fn admit(shared: &Shared, greeted: Greeted, from: SocketAddr) {
     let (node, lane) = (greeted.peer.from, greeted.lane);
     let admission = match shared.known.admit(node, greeted.peer.incarnation, lane, greeted.serial) {
         Ok(admission) => admission,
-        Err(refusal) => return shared.warn(&format_args!("no {lane} lane from node {node} at {from}: {refusal}")),
+        Err(refusal) => {
+            return shared
+                .warn(&format_args!("no {lane} lane from node {node} at {from}: {refusal}"));
+        }
     };
+
     admission.turn().await;
     match serve::run(greeted, &admission, Arc::clone(&shared.service)).await {
         Some(error) if error.is_violation() => {
-            shared.warn(&format_args!("closed the {lane} lane from node {node} at {from}: {error}"));
+            shared
+                .warn(&format_args!("closed the {lane} lane from node {node} at {from}: {error}"));
         }
         Some(error) => debug!(node, %lane, %error, "lane from a peer broke"),
         None => debug!(node, %lane, "lane from a peer was closed"),
     }
 }
 
-/// The connections that have not greeted yet. Whoever is slow makes room for whoever comes: an honest greeting takes
-/// milliseconds.
+/// The connections that have not greeted yet. Whoever is slow makes room for whoever comes: an
+/// honest greeting takes milliseconds.
 #[derive(Debug, Default)]
 struct Ungreeted {
     places: Mutex<Places>,

@@ -24,7 +24,8 @@ pub const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long opening a TCP connection to one address may take.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// The name of a host, as text (RFC 1035, section 2.3.4, without the dot and the length bytes of the wire).
+/// The name of a host, as text (RFC 1035, section 2.3.4, without the dot and the length bytes of
+/// the wire).
 pub const HOST_NAME_BYTES_MAX: usize = 253;
 
 /// One part of the name of a host.
@@ -36,13 +37,15 @@ pub const HOST_ADDRESSES_MAX: usize = 8;
 /// Places where a peer is looked for: that of the address book, and that of this node's file.
 pub const PLACES_MAX: usize = 2;
 
-/// Names that are looked up at a time, each on a thread of its own. One more fails, and is tried again like any other.
+/// Names that are looked up at a time, each on a thread of its own. One more fails, and is tried
+/// again like any other.
 pub const LOOKUPS_MAX: usize = 64;
 
 /// How long a look-up is waited for. It may go on for longer.
 pub const LOOKUP_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// For how long the answer to a look-up that nobody waits for any more is kept for the next who asks.
+/// For how long the answer to a look-up that nobody waits for any more is kept for the next who
+/// asks.
 pub const LATE_ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// Pause between two attempts to listen on a name that does not resolve to this machine yet.
@@ -57,7 +60,8 @@ pub const CALL_TIME_MAX: Duration = Duration::from_secs(3_600);
 /// Accepted connections whose handshake is not done. One more closes the oldest of them.
 pub const UNGREETED_MAX: usize = 64;
 
-/// Accepted connections whose handshake is done. One more is refused. A node holds at most one a lane.
+/// Accepted connections whose handshake is done. One more is refused. A node holds at most one a
+/// lane.
 pub const CONNECTIONS_MAX: usize = 320;
 
 /// Nodes whose incarnation is remembered. A connection of one more is refused.
@@ -81,8 +85,9 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 /// Pause between two such questions.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long sent bytes may stay unacknowledged by the other side's kernel before the connection is given up. Short, so
-/// that after a cut has healed a new connection is made rather than a retransmission waited for.
+/// How long sent bytes may stay unacknowledged by the other side's kernel before the connection is
+/// given up. Short, so that after a cut has healed a new connection is made rather than a
+/// retransmission waited for.
 pub const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(2);
 
 /// Pause after the system refused to accept a connection.
@@ -91,7 +96,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes of one write; a single frame may be larger.
 pub const WRITE_BATCH_BYTES: usize = 256 * 1024;
 
-/// Payloads up to this size are copied next to their header; larger ones are written from where they are.
+/// Payloads up to this size are copied next to their header; larger ones are written from where
+/// they are.
 pub const COPY_BYTES_MAX: usize = 4 * 1024;
 
 /// First size of a connection's read buffer. It grows to the largest frame that was received.
@@ -111,11 +117,13 @@ pub const WARN_WINDOW: Duration = Duration::from_secs(10);
 
 /// What one lane of one peer may use.
 ///
-/// `calls_max` and `open_bytes_max` bound both ends: a caller never has more open than the callee reads ahead of its
-/// service, so a cancellation is never stuck behind requests that nobody waits for any more.
+/// `calls_max` and `open_bytes_max` bound both ends: a caller never has more open than the callee
+/// reads ahead of its service, so a cancellation is never stuck behind requests that nobody waits
+/// for any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneCaps {
-    /// The largest frame, header included. A request or an answer that needs more is refused before it is sent.
+    /// The largest frame, header included. A request or an answer that needs more is refused
+    /// before it is sent.
     pub frame_bytes_max: usize,
     /// Calls without an answer.
     pub calls_max: usize,
@@ -131,18 +139,37 @@ const MIB: usize = 1_024 * KIB;
 /// What `lane` may use.
 pub const fn lane(lane: Lane) -> LaneCaps {
     match lane {
-        Lane::Control => LaneCaps { frame_bytes_max: MIB, calls_max: 1_024, open_bytes_max: 4 * MIB, concurrency: 64 },
-        Lane::Log => LaneCaps { frame_bytes_max: 8 * MIB, calls_max: 1_024, open_bytes_max: 32 * MIB, concurrency: 64 },
+        Lane::Control => LaneCaps {
+            frame_bytes_max: MIB,
+            calls_max: 1_024,
+            open_bytes_max: 4 * MIB,
+            concurrency: 64,
+        },
+        Lane::Log => LaneCaps {
+            frame_bytes_max: 8 * MIB,
+            calls_max: 1_024,
+            open_bytes_max: 32 * MIB,
+            concurrency: 64,
+        },
         // A piece of a snapshot of 1 MiB, and what describes it.
-        Lane::Bulk => {
-            LaneCaps { frame_bytes_max: MIB + 4 * KIB, calls_max: 16, open_bytes_max: 8 * MIB, concurrency: 4 }
-        }
-        Lane::Forward => {
-            LaneCaps { frame_bytes_max: 256 * KIB, calls_max: 8_192, open_bytes_max: 16 * MIB, concurrency: 4_096 }
-        }
+        Lane::Bulk => LaneCaps {
+            frame_bytes_max: MIB + 4 * KIB,
+            calls_max: 16,
+            open_bytes_max: 8 * MIB,
+            concurrency: 4,
+        },
+        Lane::Forward => LaneCaps {
+            frame_bytes_max: 256 * KIB,
+            calls_max: 8_192,
+            open_bytes_max: 16 * MIB,
+            concurrency: 4_096,
+        },
         // The largest page of a list, and what surrounds it.
-        Lane::Call => {
-            LaneCaps { frame_bytes_max: 5 * MIB, calls_max: 16_384, open_bytes_max: 32 * MIB, concurrency: 16_384 }
-        }
+        Lane::Call => LaneCaps {
+            frame_bytes_max: 5 * MIB,
+            calls_max: 16_384,
+            open_bytes_max: 32 * MIB,
+            concurrency: 16_384,
+        },
     }
 }

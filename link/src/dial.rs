@@ -42,16 +42,31 @@ async fn keep(shared: &Shared, peer: &Peer, lane: Lane) {
                 queue.connected(greeted.rtt);
                 let began = Instant::now();
                 let error = drive(greeted, &current, queue).await;
-                failures = if began.elapsed() >= caps::STABLE_AFTER { 0 } else { failures.saturating_add(1) };
+                failures = if began.elapsed() >= caps::STABLE_AFTER {
+                    0
+                } else {
+                    failures.saturating_add(1)
+                };
                 if error.is_violation() {
-                    shared.warn(&format_args!("closed the {lane} lane to node {}: {error}", peer.node));
+                    shared.warn(&format_args!(
+                        "closed the {lane} lane to node {}: {error}",
+                        peer.node
+                    ));
                 }
                 error.to_string()
             }
             Err(error) => {
                 failures = failures.saturating_add(1);
-                if matches!(error, HandshakeError::Refused(_) | HandshakeError::Refusing(_) | HandshakeError::NotOurs) {
-                    shared.warn(&format_args!("no {lane} lane to node {} at {}: {error}", peer.node, peer.address));
+                if matches!(
+                    error,
+                    HandshakeError::Refused(_)
+                        | HandshakeError::Refusing(_)
+                        | HandshakeError::NotOurs
+                ) {
+                    shared.warn(&format_args!(
+                        "no {lane} lane to node {} at {}: {error}",
+                        peer.node, peer.address
+                    ));
                 }
                 error.to_string()
             }
@@ -69,28 +84,37 @@ async fn keep(shared: &Shared, peer: &Peer, lane: Lane) {
     }
 }
 
-/// Doubles with each failure in a row, and is cut by up to half at random, so that nodes do not call in step.
+/// Doubles with each failure in a row, and is cut by up to half at random, so that nodes do not
+/// call in step.
 fn backoff(failures: u32) -> Duration {
-    let doubled = caps::BACKOFF_MIN.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+    let doubled =
+        caps::BACKOFF_MIN.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
     doubled.min(caps::BACKOFF_MAX).mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
 /// Tries the addresses of the peer, until one of them greets as the peer.
-async fn connect(shared: &Shared, peer: &Peer, lane: Lane) -> Result<(Greeted, CancellationToken), HandshakeError> {
+async fn connect(
+    shared: &Shared,
+    peer: &Peer,
+    lane: Lane,
+) -> Result<(Greeted, CancellationToken), HandshakeError> {
     let greet_at = |halves| client_handshake(halves, &shared.me, peer.node, lane, &shared.known);
     let (greeted, current) = first_that_greets(&peer.address, greet_at).await?;
     let Greeted { peer: said, .. } = &greeted;
-    *peer.met.lock() = Some(PeerInfo { incarnation: said.incarnation, feature_level: said.feature_level });
+    *peer.met.lock() =
+        Some(PeerInfo { incarnation: said.incarnation, feature_level: said.feature_level });
     Ok((greeted, current))
 }
 
 /// Looks whether a node is there at `address`, on a connection of its own.
 pub(crate) async fn probe(shared: &Shared, node: NodeId, address: &str) -> Result<(), ProbeError> {
-    first_that_greets(address, |halves| probe_handshake(halves, &shared.me, node)).await.map_err(ProbeError)
+    first_that_greets(address, |halves| probe_handshake(halves, &shared.me, node))
+        .await
+        .map_err(ProbeError)
 }
 
-/// What the greeting comes to at the first address where it succeeds. Otherwise why it failed: what another node says who has
-/// that address now tells more than a connection that did not come about.
+/// What the greeting comes to at the first address where it succeeds. Otherwise why it failed: what
+/// another node says who has that address now tells more than a connection that did not come about.
 async fn first_that_greets<T, G: Future<Output = Result<T, HandshakeError>>>(
     places: &str,
     greet_at: impl Fn((Source, Sink)) -> G,
@@ -99,24 +123,28 @@ async fn first_that_greets<T, G: Future<Output = Result<T, HandshakeError>>>(
     let mut failed: Option<HandshakeError> = None;
     while let Some(halves) = dialing.next().await {
         let greeted = match halves {
-            Ok(halves) => {
-                timeout(caps::HANDSHAKE_TIME_MAX, greet_at(halves)).await.unwrap_or(Err(HandshakeError::TimedOut))
-            }
+            Ok(halves) => timeout(caps::HANDSHAKE_TIME_MAX, greet_at(halves))
+                .await
+                .unwrap_or(Err(HandshakeError::TimedOut)),
             Err(error) => Err(error.into()),
         };
         match greeted {
             Ok(greeted) => return Ok(greeted),
-            Err(error) if failed.is_none() || !matches!(error, HandshakeError::Io(_)) => failed = Some(error),
+            Err(error) if failed.is_none() || !matches!(error, HandshakeError::Io(_)) => {
+                failed = Some(error)
+            }
             Err(_) => {}
         }
     }
+
     Err(failed.unwrap_or(HandshakeError::TimedOut))
 }
 
 /// Uses a connection until it ends, and says why.
 async fn drive(greeted: Greeted, current: &CancellationToken, queue: &CallQueue) -> FrameError {
     let Greeted { mut reader, mut sink, session, .. } = greeted;
-    // Both loops in one task: an answer and the next request never wait for another task to be woken.
+    // Both loops in one task: an answer and the next request never wait for another task to be
+    // woken.
     tokio::select! {
         biased;
         () = current.cancelled() => FrameError::Io(io::Error::other("a newer incarnation of the peer appeared")),
@@ -152,11 +180,15 @@ fn answer(frame: Frame, queue: &CallQueue) -> Result<(), FrameError> {
             let reason = cut(&String::from_utf8_lossy(&body), caps::REASON_BYTES_MAX).to_owned();
             Err(CallError::Refused { reason })
         }
-        Kind::Request | Kind::Cancel => return Err(FrameError::Protocol("the callee sent what only a caller sends")),
+        Kind::Request | Kind::Cancel => {
+            return Err(FrameError::Protocol("the callee sent what only a caller sends"));
+        }
     };
+
     if queue.settle(call, outcome) {
         return Ok(());
     }
+
     Err(FrameError::Protocol("an answer came to a call that was never made"))
 }
 
@@ -174,7 +206,12 @@ async fn write_requests(sink: &mut Sink, session: u64, queue: &CallQueue) -> Fra
                 Outgoing::Cancel(call) => batch.push(Kind::Cancel, call, &[], bytes::Bytes::new()),
                 Outgoing::Request(request) => {
                     let (prefix, len) = request.prefix();
-                    batch.push(Kind::Request, request.call, prefix.get(..len).unwrap_or_default(), request.payload);
+                    batch.push(
+                        Kind::Request,
+                        request.call,
+                        prefix.get(..len).unwrap_or_default(),
+                        request.payload,
+                    );
                 }
             }
         }

@@ -27,7 +27,8 @@ use super::{NodeId, Service, accept, caps, dial};
 /// Who a node is, and where it listens for the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkOptions {
-    /// The cluster's unique id, 1 to [`caps::CLUSTER_ID_BYTES_MAX`] bytes. Nodes of another cluster are refused.
+    /// The cluster's unique id, 1 to [`caps::CLUSTER_ID_BYTES_MAX`] bytes. Nodes of another
+    /// cluster are refused.
     pub cluster_id: String,
     /// This node's number.
     pub node: NodeId,
@@ -39,8 +40,8 @@ pub struct LinkOptions {
     pub listen: ListenAddress,
 }
 
-/// This node's end of the connections to all other nodes. Cheap to clone; the tasks behind it end with
-/// [`Link::shutdown`], or when the last handle is dropped.
+/// This node's end of the connections to all other nodes. Cheap to clone; the tasks behind it end
+/// with [`Link::shutdown`], or when the last handle is dropped.
 #[derive(Clone)]
 pub struct Link {
     shared: Arc<Shared>,
@@ -52,15 +53,18 @@ impl Link {
     /// Listens, and serves what other nodes ask from then on.
     ///
     /// # Errors
-    /// [`LinkError`] when the options are not valid or the address cannot be listened on; for a name see [`ListenAddress::bind`].
+    /// [`LinkError`] when the options are not valid or the address cannot be listened on; for a
+    /// name see [`ListenAddress::bind`].
     pub async fn start(options: LinkOptions, service: Arc<dyn Service>) -> Result<Self, LinkError> {
         let LinkOptions { cluster_id: cluster, node, incarnation, feature_level, listen } = options;
         if cluster.is_empty() || cluster.len() > caps::CLUSTER_ID_BYTES_MAX {
             return Err(LinkError::ClusterId { bytes: cluster.len() });
         }
+
         let listeners = listen.bind().await?;
         let address = listeners.address();
         let stop = CancellationToken::new();
+
         let shared = Arc::new(Shared {
             me: LocalNode { cluster, node, incarnation, feature_level },
             service,
@@ -71,6 +75,7 @@ impl Link {
             runtime: Handle::current(),
             warnings: Warnings::default(),
         });
+
         shared.spawn(accept::run(Arc::clone(&shared), listeners));
         Ok(Self { shared, address, _stop: Arc::new(stop.drop_guard()) })
     }
@@ -80,15 +85,19 @@ impl Link {
         self.address
     }
 
-    /// Makes `node` callable at `address`: `host:port`, or several of them with commas. Names are looked up at every connect, and
-    /// all that they resolve to is tried. When it was known at another address, calls that are open there fail with
-    /// [`Lost::Removed`] or [`NotSent::NoPeer`].
+    /// Makes `node` callable at `address`: `host:port`, or several of them with commas. Names are
+    /// looked up at every connect, and all that they resolve to is tried. When it was known at
+    /// another address, calls that are open there fail with [`Lost::Removed`] or
+    /// [`NotSent::NoPeer`].
     pub fn set_peer(&self, node: NodeId, address: impl Into<String>) {
         let address = address.into();
         let mut peers = self.shared.peers.write();
-        if self.shared.stop.is_cancelled() || peers.get(&node).is_some_and(|peer| peer.address == address) {
+        if self.shared.stop.is_cancelled()
+            || peers.get(&node).is_some_and(|peer| peer.address == address)
+        {
             return;
         }
+
         let queues = EachLane::new(|lane| Arc::new(CallQueue::new(lane)));
         let close = self.shared.stop.child_token();
         let peer = Arc::new(Peer { node, address, queues, met: Mutex::new(None), close });
@@ -99,8 +108,8 @@ impl Link {
         }
     }
 
-    /// Calls `node` no longer; open calls fail as in [`Link::set_peer`]. Its own calls are still served: who is a member
-    /// of a group is not decided here.
+    /// Calls `node` no longer; open calls fail as in [`Link::set_peer`]. Its own calls are still
+    /// served: who is a member of a group is not decided here.
     pub fn remove_peer(&self, node: NodeId) {
         let old = self.shared.peers.write().remove(&node);
         if let Some(old) = old {
@@ -108,9 +117,10 @@ impl Link {
         }
     }
 
-    /// Calls `to`, within `timeout` (at most [`caps::CALL_TIME_MAX`]). The request is queued when this returns, not only
-    /// when the future is polled: calls of one lane reach the peer's service in the order in which they were made, as
-    /// long as the connection lasts. Dropping the future cancels the call, here and at the peer.
+    /// Calls `to`, within `timeout` (at most [`caps::CALL_TIME_MAX`]). The request is queued when
+    /// this returns, not only when the future is polled: calls of one lane reach the peer's
+    /// service in the order in which they were made, as long as the connection lasts. Dropping
+    /// the future cancels the call, here and at the peer.
     ///
     /// # Errors
     /// [`CallError`] says whether nothing happened, nobody knows, or the peer refused.
@@ -138,28 +148,43 @@ impl Link {
     }
 
     /// Puts a call into its lane, which is dialled if need be.
-    fn enter(&self, to: NodeId, lane: Lane, group: &str, request: Bytes) -> Result<Entered, NotSent> {
+    fn enter(
+        &self,
+        to: NodeId,
+        lane: Lane,
+        group: &str,
+        request: Bytes,
+    ) -> Result<Entered, NotSent> {
         if group.is_empty() || group.len() > caps::GROUP_NAME_BYTES_MAX {
             return Err(NotSent::GroupName);
         }
+
         let max = body_bytes_max(lane.caps().frame_bytes_max, 1 + group.len());
         if request.len() > max {
             return Err(NotSent::TooLarge { bytes: request.len(), max });
         }
+
         let peers = self.shared.peers.read();
         let Some(peer) = peers.get(&to) else {
-            return Err(if self.shared.stop.is_cancelled() { NotSent::Shutdown } else { NotSent::NoPeer });
+            return Err(if self.shared.stop.is_cancelled() {
+                NotSent::Shutdown
+            } else {
+                NotSent::NoPeer
+            });
         };
+
         let entered = peer.queues.get(lane).enter(group, request)?;
         if entered.start {
             // Under the lock, so that a shutdown waits for it.
             self.shared.spawn(dial::run(Arc::clone(&self.shared), Arc::clone(peer), lane));
         }
+
         Ok(entered)
     }
 
-    /// Looks whether `node` answers at `address` (`host:port`) as the node of this cluster that it should be. It makes a connection
-    /// of its own for that, and leaves alone where the node is called and the connections that there are.
+    /// Looks whether `node` answers at `address` (`host:port`) as the node of this cluster that it
+    /// should be. It makes a connection of its own for that, and leaves alone where the node is
+    /// called and the connections that there are.
     ///
     /// # Errors
     /// [`ProbeError`] says who answered instead, or that nobody did.
@@ -194,8 +219,9 @@ impl Link {
         self.shared.tasks.len()
     }
 
-    /// Closes every connection and waits until all tasks have ended. Open calls fail with [`Lost::Shutdown`] or
-    /// [`NotSent::Shutdown`]; requests that are being handled are dropped.
+    /// Closes every connection and waits until all tasks have ended. Open calls fail with
+    /// [`Lost::Shutdown`] or [`NotSent::Shutdown`]; requests that are being handled are
+    /// dropped.
     pub async fn shutdown(&self) {
         let peers = {
             let mut peers = self.shared.peers.write();
@@ -212,11 +238,15 @@ impl Link {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("me", &self.shared.me).field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("me", &self.shared.me)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
-/// Every call is settled before its sender is dropped; should one not be, nobody knows what became of it.
+/// Every call is settled before its sender is dropped; should one not be, nobody knows what became
+/// of it.
 fn unanswered() -> CallError {
     CallError::Lost(Lost::Broken("the call was given up".to_owned()))
 }

@@ -86,7 +86,10 @@ impl ProbeError {
     /// There is no link yet.
     #[must_use]
     pub fn not_started() -> Self {
-        Self(HandshakeError::Io(io::Error::new(io::ErrorKind::NotConnected, "the link has not started")))
+        Self(HandshakeError::Io(io::Error::new(
+            io::ErrorKind::NotConnected,
+            "the link has not started",
+        )))
     }
 }
 
@@ -94,7 +97,10 @@ impl ProbeError {
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The cluster id is empty or too long.
-    #[error("a cluster id has 1 to {} bytes, this one has {bytes}", super::caps::CLUSTER_ID_BYTES_MAX)]
+    #[error(
+        "a cluster id has 1 to {} bytes, this one has {bytes}",
+        super::caps::CLUSTER_ID_BYTES_MAX
+    )]
     ClusterId {
         /// Bytes of the id.
         bytes: usize,

@@ -5,10 +5,11 @@
 //! | len | crc32c | kind | session | sequence | call | body (len - 29 bytes)
 //! ```
 //!
-//! All numbers are little endian. `len` counts what follows it, `crc32c` covers what follows it. `session` is the random
-//! number that the receiver of the frame chose in the handshake, so that frames of another connection are not taken for
-//! this one's. `sequence` starts at 1 and rises by one with every frame of a direction. `call` is the number that joins
-//! an answer to its request; it rises with every request.
+//! All numbers are little endian. `len` counts what follows it, `crc32c` covers what follows it.
+//! `session` is the random number that the receiver of the frame chose in the handshake, so that
+//! frames of another connection are not taken for this one's. `sequence` starts at 1 and rises by
+//! one with every frame of a direction. `call` is the number that joins an answer to its request;
+//! it rises with every request.
 //!
 //! | kind | from | body |
 //! |---|---|---|
@@ -43,7 +44,9 @@ pub(crate) enum Kind {
 
 impl Kind {
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Request, Self::Cancel, Self::Answer, Self::Refusal].into_iter().find(|kind| *kind as u8 == code)
+        [Self::Request, Self::Cancel, Self::Answer, Self::Refusal]
+            .into_iter()
+            .find(|kind| *kind as u8 == code)
     }
 }
 
@@ -84,9 +87,11 @@ impl FrameError {
 
 pub(crate) type Frames<R> = FramedRead<R, LengthDelimitedCodec>;
 
-/// Splits what `source` delivers by its length prefixes. No memory is set aside for a length above `bytes_max`.
+/// Splits what `source` delivers by its length prefixes. No memory is set aside for a length above
+/// `bytes_max`.
 pub(crate) fn frames<R: AsyncRead>(source: R, bytes_max: usize) -> Frames<R> {
-    let codec = LengthDelimitedCodec::builder().little_endian().max_frame_length(bytes_max).new_codec();
+    let codec =
+        LengthDelimitedCodec::builder().little_endian().max_frame_length(bytes_max).new_codec();
     FramedRead::with_capacity(source, codec, caps::READ_BUFFER_BYTES)
 }
 
@@ -105,8 +110,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Self { frames, session, sequence: 0 }
     }
 
-    /// The next frame; `None` when the other side closed the connection between two frames. Dropping the future loses
-    /// nothing.
+    /// The next frame; `None` when the other side closed the connection between two frames.
+    /// Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         match self.frames.next().await {
             None => Ok(None),
@@ -122,10 +127,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if bytes.len() < HEADER_BYTES {
             return Err(FrameError::TooShort(bytes.len()));
         }
+
         let stored = bytes.get_u32_le();
         if crc32c::crc32c(&bytes) != stored {
             return Err(FrameError::Checksum);
         }
+
         let kind = bytes.get_u8();
         let session = bytes.get_u64_le();
         let found = bytes.get_u64_le();
@@ -134,16 +141,19 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if session != self.session {
             return Err(FrameError::Session);
         }
+
         if found != expected {
             return Err(FrameError::Sequence { expected, found });
         }
+
         self.sequence = found;
         let kind = Kind::from_code(kind).ok_or(FrameError::Kind(kind))?;
         Ok(Frame { kind, call, body: bytes })
     }
 }
 
-/// Frames on their way into one write. Small payloads stand next to their headers, large ones stay where they are.
+/// Frames on their way into one write. Small payloads stand next to their headers, large ones stay
+/// where they are.
 #[derive(Debug)]
 pub(crate) struct Batch {
     session: u64,
@@ -167,16 +177,20 @@ impl Batch {
         rest.put_u8(kind as u8);
         rest.put_u64_le(self.session);
         rest.put_u64_le(self.sequence);
+
         rest.put_u64_le(call);
-        let crc = crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&head), prefix), &payload);
+        let crc =
+            crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(&head), prefix), &payload);
         let len = HEADER_BYTES + prefix.len() + payload.len();
         let copied = payload.len() <= caps::COPY_BYTES_MAX;
         self.bytes += 4 + len;
+
         self.tail.reserve(4 + HEADER_BYTES + prefix.len() + if copied { payload.len() } else { 0 });
         self.tail.put_u32_le(u32::try_from(len).unwrap_or(u32::MAX));
         self.tail.put_u32_le(crc);
         self.tail.put_slice(&head);
         self.tail.put_slice(prefix);
+
         if copied {
             self.tail.put_slice(&payload);
         } else {

@@ -5,8 +5,9 @@
 //! | len | "RQPL" | crc32c | kind | fields (len - 9 bytes)
 //! ```
 //!
-//! All numbers are little endian. `len` counts what follows it, `crc32c` covers what follows it. This envelope and
-//! message 4 are the same in every version, so that versions which do not know each other can still say so.
+//! All numbers are little endian. `len` counts what follows it, `crc32c` covers what follows it.
+//! This envelope and message 4 are the same in every version, so that versions which do not know
+//! each other can still say so.
 //!
 //! | kind | fields |
 //! |---|---|
@@ -14,8 +15,8 @@
 //! | 3 confirm | echo u64 |
 //! | 4 refusal | code u8, reason (UTF-8, to the end) |
 //!
-//! In a welcome both wire versions are the one that was chosen. What follows the known fields of a message is ignored: a
-//! later version may add some.
+//! In a welcome both wire versions are the one that was chosen. What follows the known fields of a
+//! message is ignored: a later version may add some.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -99,11 +100,19 @@ impl Refusal {
 
 impl RefusalCode {
     fn from_code(code: u8) -> Self {
-        [Self::Magic, Self::Version, Self::Malformed, Self::Cluster, Self::Node, Self::Incarnation, Self::Busy]
-            .into_iter()
-            .chain([Self::Replaced])
-            .find(|known| *known as u8 == code)
-            .unwrap_or(Self::Other)
+        [
+            Self::Magic,
+            Self::Version,
+            Self::Malformed,
+            Self::Cluster,
+            Self::Node,
+            Self::Incarnation,
+            Self::Busy,
+        ]
+        .into_iter()
+        .chain([Self::Replaced])
+        .find(|known| *known as u8 == code)
+        .unwrap_or(Self::Other)
     }
 }
 
@@ -123,6 +132,7 @@ pub(crate) fn encode(message: &Message) -> Bytes {
             body.put_slice(cut(&refusal.reason, caps::REASON_BYTES_MAX).as_bytes());
         }
     }
+
     let len = MAGIC.len() + 4 + body.len();
     let mut bytes = BytesMut::with_capacity(4 + len);
     bytes.put_u32_le(u32::try_from(len).unwrap_or(u32::MAX));
@@ -159,12 +169,14 @@ pub(crate) fn decode(mut bytes: Bytes) -> Result<Message, Refusal> {
             "this is the peer link of a RateQueue node: unknown magic number",
         ));
     }
+
     bytes.advance(MAGIC.len());
     let cut_off = || Refusal::malformed("a message of the handshake is cut off");
     let stored = bytes.try_get_u32_le().map_err(|_| cut_off())?;
     if crc32c::crc32c(&bytes) != stored {
         return Err(Refusal::malformed("the checksum of a handshake message does not fit"));
     }
+
     match bytes.try_get_u8().map_err(|_| cut_off())? {
         HELLO => Ok(Message::Hello(greeting(bytes)?)),
         WELCOME => Ok(Message::Welcome(greeting(bytes)?)),
@@ -183,32 +195,50 @@ fn greeting(mut bytes: Bytes) -> Result<Greeting, Refusal> {
     // The versions first: of another version only they are known to be where we look for them.
     let wire_min = bytes.try_get_u16_le().map_err(|_| cut_off())?;
     let wire_max = bytes.try_get_u16_le().map_err(|_| cut_off())?;
+
     if wire_min > WIRE_MAX || wire_max < WIRE_MIN {
-        let reason = format!("wire versions {wire_min} to {wire_max} are not {WIRE_MIN} to {WIRE_MAX}");
+        let reason =
+            format!("wire versions {wire_min} to {wire_max} are not {WIRE_MIN} to {WIRE_MAX}");
         return Err(Refusal::new(RefusalCode::Version, reason));
     }
+
     if bytes.len() < GREETING_BYTES - 4 {
         return Err(cut_off());
     }
+
     let from = bytes.get_u64_le();
     let to = bytes.get_u64_le();
     let incarnation = bytes.get_u64_le();
     let feature_level = bytes.get_u32_le();
     let lane = bytes.get_u8();
     let session = bytes.get_u64_le();
+
     let echo = bytes.get_u64_le();
     let len = usize::from(bytes.get_u8());
     if len > caps::CLUSTER_ID_BYTES_MAX || len > bytes.len() {
         return Err(cut_off());
     }
+
     let cluster = std::str::from_utf8(&bytes.split_to(len))
         .map_err(|_| Refusal::malformed("a cluster id is not text"))?
         .to_owned();
-    Ok(Greeting { wire_min, wire_max, from, to, incarnation, feature_level, lane, session, echo, cluster })
+    Ok(Greeting {
+        wire_min,
+        wire_max,
+        from,
+        to,
+        incarnation,
+        feature_level,
+        lane,
+        session,
+        echo,
+        cluster,
+    })
 }
 
 /// The longest beginning of `text` that has at most `bytes_max` bytes.
 pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
-    let end = (0..=bytes_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let end =
+        (0..=bytes_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.get(..end).unwrap_or_default()
 }

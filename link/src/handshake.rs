@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::caps;
 use super::frame::{self, FrameReader, Frames};
-use super::greeting::{Greeting, Message, Refusal, RefusalCode, WIRE_MAX, WIRE_MIN, decode, encode};
+use super::greeting::{
+    Greeting, Message, Refusal, RefusalCode, WIRE_MAX, WIRE_MIN, decode, encode,
+};
 use super::lane::Lane;
 use super::registry::PeerRegistry;
 use super::stream::{Sink, Source};
@@ -67,7 +69,8 @@ pub(crate) enum HandshakeError {
     Refused(Refusal),
 }
 
-/// Greets the node that was dialled. The token is cancelled when a newer incarnation of that node appears.
+/// Greets the node that was dialled. The token is cancelled when a newer incarnation of that node
+/// appears.
 pub(crate) async fn client_handshake(
     halves: (Source, Sink),
     me: &LocalNode,
@@ -91,9 +94,13 @@ pub(crate) async fn client_handshake(
     Ok((Greeted { reader, sink, session: peer.session, lane, peer, rtt, serial: 0 }, current))
 }
 
-/// Looks whether the node that was dialled is the one that is meant, and goes away. It never confirms, so the other side
-/// admits no connection, and those that the two have are not touched.
-pub(crate) async fn probe(halves: (Source, Sink), me: &LocalNode, to: u64) -> Result<(), HandshakeError> {
+/// Looks whether the node that was dialled is the one that is meant, and goes away. It never
+/// confirms, so the other side admits no connection, and those that the two have are not touched.
+pub(crate) async fn probe(
+    halves: (Source, Sink),
+    me: &LocalNode,
+    to: u64,
+) -> Result<(), HandshakeError> {
     let (source, mut sink) = halves;
     let mut frames = frame::frames(source, caps::HANDSHAKE_BYTES_MAX);
     hello(&mut frames, &mut sink, me, to, Lane::Control, rand::random()).await.map(drop)
@@ -137,14 +144,17 @@ pub(crate) async fn server_handshake(
         Message::Refusal(refusal) => return Err(HandshakeError::Refused(refusal)),
         Message::Welcome(_) | Message::Confirm { .. } => Err(out_of_turn()),
     };
+
     let (peer, lane, serial) = match verdict {
         Ok(verdict) => verdict,
         Err(refusal) => return Err(refuse(&mut sink, refusal).await),
     };
+
     let session = rand::random();
     let wire = peer.wire_max.min(WIRE_MAX);
     let answer = greeting(me, peer.from, lane.code(), session, peer.session, (wire, wire));
     sink.write_all(&encode(&Message::Welcome(answer))).await?;
+
     match receive(&mut frames, &mut sink).await? {
         Message::Confirm { echo } if echo == session => {}
         Message::Refusal(refusal) => return Err(HandshakeError::Refused(refusal)),
@@ -152,11 +162,19 @@ pub(crate) async fn server_handshake(
             return Err(refuse(&mut sink, out_of_turn()).await);
         }
     }
+
     let reader = FrameReader::new(frames, lane.caps().frame_bytes_max, session);
     Ok(Greeted { reader, sink, session: peer.session, lane, peer, rtt: Duration::ZERO, serial })
 }
 
-fn greeting(me: &LocalNode, to: u64, lane: u8, session: u64, echo: u64, wire: (u16, u16)) -> Greeting {
+fn greeting(
+    me: &LocalNode,
+    to: u64,
+    lane: u8,
+    session: u64,
+    echo: u64,
+    wire: (u16, u16),
+) -> Greeting {
     let (wire_min, wire_max) = wire;
     Greeting {
         wire_min,
@@ -179,7 +197,9 @@ async fn receive(frames: &mut Frames<Source>, sink: &mut Sink) -> Result<Message
             Ok(message) => Ok(message),
             Err(refusal) => Err(refuse(sink, refusal).await),
         },
-        Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => Err(HandshakeError::NotOurs),
+        Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(HandshakeError::NotOurs)
+        }
         Some(Err(error)) => Err(HandshakeError::Io(error)),
     }
 }
@@ -197,7 +217,8 @@ async fn refuse(sink: &mut Sink, refusal: Refusal) -> HandshakeError {
 fn check_hello(me: &LocalNode, peer: &Greeting) -> Result<Lane, Refusal> {
     check_cluster(me, peer)?;
     if peer.to != me.node {
-        let reason = format!("wrong node at this address: this is node {}, not {}", me.node, peer.to);
+        let reason =
+            format!("wrong node at this address: this is node {}, not {}", me.node, peer.to);
         return Err(Refusal::new(RefusalCode::Node, reason));
     }
     if peer.from == me.node {
@@ -208,10 +229,17 @@ fn check_hello(me: &LocalNode, peer: &Greeting) -> Result<Lane, Refusal> {
     Lane::from_code(peer.lane).ok_or_else(unknown)
 }
 
-fn check_welcome(me: &LocalNode, to: u64, lane: Lane, session: u64, peer: &Greeting) -> Result<(), Refusal> {
+fn check_welcome(
+    me: &LocalNode,
+    to: u64,
+    lane: Lane,
+    session: u64,
+    peer: &Greeting,
+) -> Result<(), Refusal> {
     check_cluster(me, peer)?;
     if peer.from != to || peer.to != me.node {
-        let reason = format!("node {} welcomes node {}, but {} called {to}", peer.from, peer.to, me.node);
+        let reason =
+            format!("node {} welcomes node {}, but {} called {to}", peer.from, peer.to, me.node);
         return Err(Refusal::new(RefusalCode::Node, reason));
     }
     if peer.echo != session || peer.lane != lane.code() {
@@ -224,7 +252,10 @@ fn check_cluster(me: &LocalNode, peer: &Greeting) -> Result<(), Refusal> {
     if peer.cluster == me.cluster {
         return Ok(());
     }
-    let reason = format!("node {} belongs to another cluster: '{}', not '{}'", peer.from, peer.cluster, me.cluster);
+    let reason = format!(
+        "node {} belongs to another cluster: '{}', not '{}'",
+        peer.from, peer.cluster, me.cluster
+    );
     Err(Refusal::new(RefusalCode::Cluster, reason))
 }
 

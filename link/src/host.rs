@@ -4,8 +4,9 @@
 //!   HostPort    10.0.0.7:7600   [fd00::7]:7600   node-1.example:7600     where others reach a node
 //!   Host        10.0.0.7        fd00::7          node-1.example          the same without the port
 //! ```
-//! What parses can be connected to, as far as its text tells: no address that stands for every interface, no port 0. Names are
-//! in lower case, so that two texts of the same place are equal. Nothing is looked up here: see `resolve.rs`.
+//! What parses can be connected to, as far as its text tells: no address that stands for every
+//! interface, no port 0. Names are in lower case, so that two texts of the same place are equal.
+//! Nothing is looked up here: see `resolve.rs`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -43,10 +44,14 @@ pub struct HostPort {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidHost {
     /// There is no port at the end.
-    #[error("{0:?} has no port: write host:port, like 10.0.0.7:7600, [fd00::7]:7600 or node-1.example:7600")]
+    #[error(
+        "{0:?} has no port: write host:port, like 10.0.0.7:7600, [fd00::7]:7600 or node-1.example:7600"
+    )]
     NoPort(String),
     /// The port is none that can be connected to.
-    #[error("{0:?} has no port from 1 to 65535 at its end: write host:port, like node-1.example:7600")]
+    #[error(
+        "{0:?} has no port from 1 to 65535 at its end: write host:port, like node-1.example:7600"
+    )]
     Port(String),
     /// It is a URL.
     #[error("{0:?} is a URL: write the host and the port alone, like node-1.example:7600")]
@@ -55,7 +60,9 @@ pub enum InvalidHost {
     #[error("{0:?} is an IPv6 address without brackets: write [address]:port, like [fd00::7]:7600")]
     Brackets(String),
     /// What is in the brackets is no IPv6 address.
-    #[error("{0:?} has no IPv6 address in its brackets: write one like [fd00::7]:7600, without a zone")]
+    #[error(
+        "{0:?} has no IPv6 address in its brackets: write one like [fd00::7]:7600, without a zone"
+    )]
     Ipv6(String),
     /// The address stands for every interface of a machine.
     #[error(
@@ -118,7 +125,8 @@ impl HostPort {
     /// # Errors
     /// [`InvalidHost`] for port 0, and for an address that stands for every interface.
     pub fn of_socket(address: std::net::SocketAddr) -> Result<Self, InvalidHost> {
-        let port = NonZero::new(address.port()).ok_or_else(|| InvalidHost::Port(address.to_string()))?;
+        let port =
+            NonZero::new(address.port()).ok_or_else(|| InvalidHost::Port(address.to_string()))?;
         Ok(Self { host: Host::of(address.ip())?, port })
     }
 }
@@ -128,20 +136,24 @@ pub(super) fn split(text: &str) -> Result<(&str, u16), InvalidHost> {
     if text.contains("://") {
         return Err(InvalidHost::Url(text.to_owned()));
     }
+
     if text.parse::<Ipv6Addr>().is_ok() {
         return Err(InvalidHost::Brackets(text.to_owned()));
     }
+
     let without_port = text.ends_with(']') || !text.contains(':');
     let (host, port) = match text.rsplit_once(':') {
         Some(parts) if !without_port => parts,
         Some(_) | None => return Err(InvalidHost::NoPort(text.to_owned())),
     };
+
     // The parser of numbers would take a sign.
     let is_number = !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit());
     let port = port.parse().ok().filter(|_| is_number);
     if host.contains(':') && !host.starts_with('[') {
         return Err(InvalidHost::Brackets(text.to_owned()));
     }
+
     port.map(|port| (host, port)).ok_or_else(|| InvalidHost::Port(text.to_owned()))
 }
 
@@ -160,7 +172,10 @@ impl FromStr for Host {
         if text.starts_with('[') {
             return before_port(text);
         }
-        let ip = text.parse::<Ipv4Addr>().map(IpAddr::from).or_else(|_| text.parse::<Ipv6Addr>().map(IpAddr::from));
+        let ip = text
+            .parse::<Ipv4Addr>()
+            .map(IpAddr::from)
+            .or_else(|_| text.parse::<Ipv6Addr>().map(IpAddr::from));
         ip.map_or_else(|_| HostName::new(text).map(Self::Name), Self::of)
     }
 }
@@ -218,7 +233,12 @@ mod tests {
 
     #[test]
     fn what_can_be_connected_to_is_taken() {
-        let longest = format!("{}.{}", ["a".repeat(63), "b".repeat(63), "c".repeat(63)].join("."), "d".repeat(61));
+        let longest = format!(
+            "{}.{}",
+            ["a".repeat(63), "b".repeat(63), "c".repeat(63)].join("."),
+            "d".repeat(61)
+        );
+
         for (text, shown) in [
             ("10.0.0.7:7600", "10.0.0.7:7600"),
             ("[::1]:1", "[::1]:1"),
@@ -239,7 +259,8 @@ mod tests {
     /// Each error says what to write, and the list has one of each kind.
     #[test]
     fn what_cannot_be_is_refused_with_what_to_write() {
-        let (long_label, long) = (format!("{}:1", "a".repeat(64)), format!("{}a:1", "a.".repeat(127)));
+        let (long_label, long) =
+            (format!("{}:1", "a".repeat(64)), format!("{}a:1", "a.".repeat(127)));
         for (text, words) in [
             ("", "host:port"),
             ("node-1", "has no port"),
@@ -278,7 +299,9 @@ mod tests {
 
     #[test]
     fn a_host_alone_has_no_port() {
-        for (text, shown) in [("node-1", "node-1"), ("::1", "[::1]"), ("[::1]", "[::1]"), ("10.0.0.7", "10.0.0.7")] {
+        for (text, shown) in
+            [("node-1", "node-1"), ("::1", "[::1]"), ("[::1]", "[::1]"), ("10.0.0.7", "10.0.0.7")]
+        {
             assert_eq!(text.parse::<Host>().unwrap().to_string(), shown);
         }
         for text in ["node-1:7600", "10.0.0.7:7600", "[::1]:7600", "0.0.0.0", "::", ""] {

@@ -15,7 +15,8 @@ pub enum Lane {
     Bulk,
     /// Commands on their way to a leader, and their outcomes.
     Forward,
-    /// Calls of clients, on their way to another region. They may wait for long, and their answers may be large.
+    /// Calls of clients, on their way to another region. They may wait for long, and their answers
+    /// may be large.
     Call,
 }
 

@@ -54,8 +54,8 @@ pub struct Listeners {
 }
 
 impl ListenAddress {
-    /// Begins to listen. While a name does not resolve, or to no address of this machine, it waits: a name may be given to a
-    /// machine after its processes are started.
+    /// Begins to listen. While a name does not resolve, or to no address of this machine, it waits:
+    /// a name may be given to a machine after its processes are started.
     ///
     /// # Errors
     /// [`ListenError`] for whatever waiting does not mend, as a port that is in use.
@@ -68,7 +68,9 @@ impl ListenAddress {
                 Err(source) => return Err(ListenError { address: self.clone(), source }),
             };
             if error != said {
-                warn!("waiting to listen on {self}: {error}. To listen elsewhere: --http :PORT, --peer :PORT");
+                warn!(
+                    "waiting to listen on {self}: {error}. To listen elsewhere: --http :PORT, --peer :PORT"
+                );
                 said = error;
             }
             sleep(caps::LISTEN_PAUSE).await;
@@ -106,7 +108,11 @@ impl ListenAddress {
 fn bind_everywhere(port: u16) -> io::Result<TcpListener> {
     let bind = |ip: IpAddr| {
         let address = SocketAddr::new(ip, port);
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )?;
         if ip.is_ipv6() {
             socket.set_only_v6(false)?;
         }
@@ -115,14 +121,17 @@ fn bind_everywhere(port: u16) -> io::Result<TcpListener> {
         socket.listen(caps::LISTEN_BACKLOG)?;
         TcpListener::from_std(socket.into())
     };
+
     match bind(Ipv6Addr::UNSPECIFIED.into()) {
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => bind(Ipv4Addr::UNSPECIFIED.into()),
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            bind(Ipv4Addr::UNSPECIFIED.into())
+        }
         bound => bound,
     }
 }
 
-/// Each of these addresses that is of this machine. Where another process listens, nobody could tell who answers: that is an
-/// error, whatever else could be bound.
+/// Each of these addresses that is of this machine. Where another process listens, nobody could
+/// tell who answers: that is an error, whatever else could be bound.
 async fn bind_each(addresses: Vec<SocketAddr>) -> io::Result<(TcpListener, Vec<TcpListener>)> {
     let (mut bound, mut failed) = (Vec::<TcpListener>::new(), None);
     let mut port = None;
@@ -134,9 +143,12 @@ async fn bind_each(addresses: Vec<SocketAddr>) -> io::Result<(TcpListener, Vec<T
                 bound.push(listener);
             }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
-            Err(error) => failed = Some(io::Error::new(error.kind(), format!("{}: {error}", address.ip()))),
+            Err(error) => {
+                failed = Some(io::Error::new(error.kind(), format!("{}: {error}", address.ip())))
+            }
         }
     }
+
     let mut bound = bound.into_iter();
     match (bound.next(), failed) {
         (Some(first), _) => Ok((first, bound.collect())),
@@ -215,14 +227,27 @@ mod tests {
     /// A connection to `address` comes out of the listeners.
     async fn answers(listeners: &Listeners, address: SocketAddr) {
         let (connected, accepted) = tokio::join!(TcpStream::connect(address), listeners.accept());
-        assert_eq!(connected.unwrap().local_addr().unwrap().port(), accepted.unwrap().1.port(), "at {address}");
+        assert_eq!(
+            connected.unwrap().local_addr().unwrap().port(),
+            accepted.unwrap().1.port(),
+            "at {address}"
+        );
     }
 
     #[test]
     fn what_is_written_is_what_is_shown() {
-        for text in [":7600", ":0", "0.0.0.0:7600", "[::]:7600", "127.0.0.1:0", "[::1]:7600", "localhost:7600"] {
+        for text in [
+            ":7600",
+            ":0",
+            "0.0.0.0:7600",
+            "[::]:7600",
+            "127.0.0.1:0",
+            "[::1]:7600",
+            "localhost:7600",
+        ] {
             assert_eq!(listen(text).to_string(), text);
         }
+
         for (text, words) in [
             ("7600", "has no port"),
             ("localhost", "has no port"),
@@ -237,7 +262,11 @@ mod tests {
     #[tokio::test]
     async fn a_port_alone_is_every_interface_of_both_families() {
         let listeners = listen(":0").bind().await.unwrap();
-        for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into(), Ipv4Addr::new(127, 3, 2, 1).into()] {
+        for ip in [
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            Ipv6Addr::LOCALHOST.into(),
+            Ipv4Addr::new(127, 3, 2, 1).into(),
+        ] {
             answers(&listeners, SocketAddr::new(ip, listeners.address().port())).await;
         }
     }
@@ -254,7 +283,8 @@ mod tests {
     /// The second is of no interface of this machine: TEST-NET-1, RFC 5737.
     #[tokio::test]
     async fn one_address_that_is_not_here_is_no_failure_when_another_is() {
-        let [here, there] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(192, 0, 2, 1)].map(|ip| SocketAddr::new(ip.into(), 0));
+        let [here, there] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(192, 0, 2, 1)]
+            .map(|ip| SocketAddr::new(ip.into(), 0));
         let (first, rest) = bind_each(vec![there, here]).await.unwrap();
         assert!(first.local_addr().unwrap().ip().is_loopback() && rest.is_empty());
         let error = bind_each(vec![there]).await.unwrap_err();
@@ -277,6 +307,9 @@ mod tests {
     async fn a_name_that_does_not_resolve_is_waited_for() {
         let address = listen("node-1.invalid:7600");
         let waiting = address.bind();
-        assert!(tokio::time::timeout(Duration::from_millis(300), waiting).await.is_err(), "it waits");
+        assert!(
+            tokio::time::timeout(Duration::from_millis(300), waiting).await.is_err(),
+            "it waits"
+        );
     }
 }

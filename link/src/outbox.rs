@@ -16,8 +16,8 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
-/// Between the loop that has requests handled and the loop that writes. Both run in one task: the lock is never waited
-/// for.
+/// Between the loop that has requests handled and the loop that writes. Both run in one task: the
+/// lock is never waited for.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     /// An answer waits.

@@ -1,7 +1,8 @@
 //! The calls of one lane of one peer: what waits to be written, and what waits for an answer.
 //!
-//! A call enters synchronously, so the order in which calls are made is the order in which they are written. From the
-//! moment the writer takes it, its fate is unknown until an answer comes; before that it is certain that nothing happened.
+//! A call enters synchronously, so the order in which calls are made is the order in which they are
+//! written. From the moment the writer takes it, its fate is unknown until an answer comes; before
+//! that it is certain that nothing happened.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -75,7 +76,8 @@ impl Request {
     pub(crate) fn prefix(&self) -> ([u8; 1 + caps::GROUP_NAME_BYTES_MAX], usize) {
         let mut prefix = [0; 1 + caps::GROUP_NAME_BYTES_MAX];
         let len = u8::try_from(self.group.len()).unwrap_or(u8::MAX);
-        for (to, from) in prefix.iter_mut().zip(std::iter::once(&len).chain(self.group.as_bytes())) {
+        for (to, from) in prefix.iter_mut().zip(std::iter::once(&len).chain(self.group.as_bytes()))
+        {
             *to = *from;
         }
         (prefix, 1 + self.group.len())
@@ -127,25 +129,30 @@ impl CallQueue {
         let caps = self.lane.caps();
         let mut state = self.state.lock();
         state.called_at = Instant::now();
+
         let start = match &state.phase {
             Phase::Idle => true,
             Phase::Connecting | Phase::Connected => false,
             Phase::Down => return Err(NotSent::Down(state.error.clone().unwrap_or_default())),
             Phase::Closed(reason) => return Err(reason.clone()),
         };
+
         let bytes = payload.len();
         if state.calls.len() >= caps.calls_max || state.open_bytes + bytes > caps.open_bytes_max {
             return Err(NotSent::QueueFull);
         }
+
         if start {
             state.phase = Phase::Connecting;
         }
+
         let call = state.next;
         state.next += 1;
         state.open_bytes += bytes;
         state.queue.push_back(Request { call, group: group.into(), payload });
         let (sender, answer) = oneshot::channel();
         state.calls.insert(call, Open { answer: sender, sent: false, bytes });
+
         drop(state);
         self.wake.notify_one();
         Ok(Entered { ticket: Ticket { queue: Arc::clone(self), call, open: true }, answer, start })
@@ -168,7 +175,8 @@ impl CallQueue {
         }
     }
 
-    /// Hands over the answer to a call. `false` when that call was never sent: the other side is confused.
+    /// Hands over the answer to a call. `false` when that call was never sent: the other side is
+    /// confused.
     #[must_use]
     pub(crate) fn settle(&self, call: u64, outcome: Outcome) -> bool {
         let mut state = self.state.lock();
@@ -196,8 +204,8 @@ impl CallQueue {
         state.error = None;
     }
 
-    /// Notes that there is no connection any more, or still none: what was sent is lost, and when the peer is `down`,
-    /// what waits is not sent. Returns whether to go on connecting.
+    /// Notes that there is no connection any more, or still none: what was sent is lost, and when
+    /// the peer is `down`, what waits is not sent. Returns whether to go on connecting.
     pub(crate) fn failed(&self, reason: &str, down: bool) -> bool {
         let mut state = self.state.lock();
         state.error = Some(reason.to_owned());
@@ -298,7 +306,11 @@ impl Ticket {
     pub(crate) fn expire(mut self) -> Option<CallError> {
         self.open = false;
         let sent = self.queue.cancel(self.call)?;
-        Some(if sent { CallError::Lost(Lost::TimedOut) } else { CallError::NotSent(NotSent::TimedOut) })
+        Some(if sent {
+            CallError::Lost(Lost::TimedOut)
+        } else {
+            CallError::NotSent(NotSent::TimedOut)
+        })
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! # Invariants
 //! - Of one node, connections of one incarnation only are alive: the highest that was ever met.
-//! - Of one lane of one node, one accepted connection at a time is served; the next one is not served before the one it
-//!   replaces has ended, and one that is older is never served. So requests of an abandoned connection never come after
-//!   those of its successor.
+//! - Of one lane of one node, one accepted connection at a time is served; the next one is not
+//!   served before the one it replaces has ended, and one that is older is never served. So
+//!   requests of an abandoned connection never come after those of its successor.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -65,15 +65,18 @@ impl PeerRegistry {
         Self { stop, nodes: Mutex::default() }
     }
 
-    /// Whether a connection of this node would be admitted now; if so, its place in the order of all connections. It is
-    /// given before the welcome, so one that carried requests has a lower place than any that its caller opened later.
+    /// Whether a connection of this node would be admitted now; if so, its place in the order of
+    /// all connections. It is given before the welcome, so one that carried requests has a
+    /// lower place than any that its caller opened later.
     pub(crate) fn check(&self, node: u64, incarnation: u64) -> Result<u64, Refusal> {
         let mut nodes = self.nodes.lock();
         if nodes.connections >= caps::CONNECTIONS_MAX {
             return Err(busy());
         }
         match nodes.met.get(&node) {
-            Some(met) if incarnation < met.incarnation => Err(stale(node, incarnation, met.incarnation)),
+            Some(met) if incarnation < met.incarnation => {
+                Err(stale(node, incarnation, met.incarnation))
+            }
             None if nodes.met.len() >= caps::NODES_MAX => Err(busy()),
             Some(_) | None => {
                 nodes.serial += 1;
@@ -82,14 +85,15 @@ impl PeerRegistry {
         }
     }
 
-    /// Notes that a node was met, and closes what belongs to earlier incarnations of it. The token is cancelled when a
-    /// later one is met.
+    /// Notes that a node was met, and closes what belongs to earlier incarnations of it. The token
+    /// is cancelled when a later one is met.
     pub(crate) fn seen(&self, node: u64, incarnation: u64) -> Result<CancellationToken, Refusal> {
         let mut nodes = self.nodes.lock();
         nodes.meet(node, incarnation, &self.stop).map(|met| met.current.clone())
     }
 
-    /// Admits an accepted connection whose handshake is done, and closes the one it replaces. `serial` is its place.
+    /// Admits an accepted connection whose handshake is done, and closes the one it replaces.
+    /// `serial` is its place.
     pub(crate) fn admit(
         self: &Arc<Self>,
         node: u64,
@@ -101,20 +105,35 @@ impl PeerRegistry {
         if nodes.connections >= caps::CONNECTIONS_MAX {
             return Err(busy());
         }
+
         let met = nodes.meet(node, incarnation, &self.stop)?;
         if serial < *met.newest.get(lane) {
-            return Err(Refusal::new(RefusalCode::Replaced, "a later connection has taken its place"));
+            return Err(Refusal::new(
+                RefusalCode::Replaced,
+                "a later connection has taken its place",
+            ));
         }
         *met.newest.get_mut(lane) = serial;
+
         let close = met.current.child_token();
         let ended = CancellationToken::new();
         let accepted = Accepted { serial, close: close.clone(), ended: ended.clone() };
+
         let replaced = met.accepted.get_mut(lane).replace(accepted).map(|old| {
             old.close.cancel();
             old.ended
         });
+
         nodes.connections += 1;
-        Ok(Admission { known: Arc::clone(self), node, lane, serial, close, replaced, _ended: ended.drop_guard() })
+        Ok(Admission {
+            known: Arc::clone(self),
+            node,
+            lane,
+            serial,
+            close,
+            replaced,
+            _ended: ended.drop_guard(),
+        })
     }
 
     /// Accepted connections that are alive.
@@ -124,7 +143,12 @@ impl PeerRegistry {
 }
 
 impl Nodes {
-    fn meet(&mut self, node: u64, incarnation: u64, stop: &CancellationToken) -> Result<&mut Met, Refusal> {
+    fn meet(
+        &mut self,
+        node: u64,
+        incarnation: u64,
+        stop: &CancellationToken,
+    ) -> Result<&mut Met, Refusal> {
         let full = self.met.len() >= caps::NODES_MAX;
         let fresh = || Met {
             incarnation,
@@ -132,6 +156,7 @@ impl Nodes {
             accepted: EachLane::default(),
             newest: EachLane::default(),
         };
+
         match self.met.entry(node) {
             Entry::Vacant(_) if full => Err(busy()),
             Entry::Vacant(entry) => Ok(entry.insert(fresh())),
@@ -142,7 +167,8 @@ impl Nodes {
                 }
                 if incarnation > met.incarnation {
                     met.incarnation = incarnation;
-                    // The accepted connections stay listed until they have ended: a successor waits for that.
+                    // The accepted connections stay listed until they have ended: a successor waits
+                    // for that.
                     std::mem::replace(&mut met.current, stop.child_token()).cancel();
                 }
                 Ok(met)

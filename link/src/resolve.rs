@@ -1,9 +1,10 @@
 //! Looks up where a host is: again at every connect, for a name may come to mean another address.
 //!
-//! The system's look-up (`getaddrinfo`) blocks, and cannot be ended: without an answering name server it takes as long as the
-//! system's configuration says. So it has a thread of its own, at most one for a name and [`caps::LOOKUPS_MAX`] in all, and is
-//! waited for [`caps::LOOKUP_TIME_MAX`] at most. An answer that comes later than that is kept for a moment, for the next who
-//! asks: otherwise a slow name server would never be heard.
+//! The system's look-up (`getaddrinfo`) blocks, and cannot be ended: without an answering name
+//! server it takes as long as the system's configuration says. So it has a thread of its own, at
+//! most one for a name and [`caps::LOOKUPS_MAX`] in all, and is waited for
+//! [`caps::LOOKUP_TIME_MAX`] at most. An answer that comes later than that is kept for a moment,
+//! for the next who asks: otherwise a slow name server would never be heard.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -41,7 +42,8 @@ pub(crate) async fn addresses(host: &Host, port: u16) -> io::Result<Vec<SocketAd
     }
 }
 
-/// The addresses of a name, in the order in which the system would use them: 1 to [`caps::HOST_ADDRESSES_MAX`].
+/// The addresses of a name, in the order in which the system would use them: 1 to
+/// [`caps::HOST_ADDRESSES_MAX`].
 ///
 /// # Errors
 /// That the name does not resolve, or not in time. Asking again may help.
@@ -52,17 +54,25 @@ pub(crate) async fn addresses_of(name: &HostName, port: u16) -> io::Result<Vec<S
     let mut lookup = RESOLVER.get_or_init(Arc::default).look_up(name).map_err(failed)?;
     let answered = timeout(caps::LOOKUP_TIME_MAX, lookup.wait_for(Option::is_some)).await;
     let answered = answered.map_err(|_late| failed("no name server has answered yet"))?;
-    let answer = answered.ok().and_then(|answer| answer.clone()).ok_or_else(|| failed("the look-up broke off"))?;
+    let answer = answered
+        .ok()
+        .and_then(|answer| answer.clone())
+        .ok_or_else(|| failed("the look-up broke off"))?;
     let found = answer.found.map_err(|why| failed(&why))?;
     Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }
 
 impl Resolver {
     /// The look-up of a name that is under way or has just ended, or a new one.
-    fn look_up(self: &Arc<Self>, name: &HostName) -> Result<watch::Receiver<Option<Answer>>, &'static str> {
+    fn look_up(
+        self: &Arc<Self>,
+        name: &HostName,
+    ) -> Result<watch::Receiver<Option<Answer>>, &'static str> {
         let mut lookups = self.lookups.lock();
         // What nobody came back for in time is forgotten, and what broke off with its runtime.
-        lookups.retain(|_, lookup| lookup.borrow().as_ref().map_or(lookup.has_changed().is_ok(), Answer::is_fresh));
+        lookups.retain(|_, lookup| {
+            lookup.borrow().as_ref().map_or(lookup.has_changed().is_ok(), Answer::is_fresh)
+        });
         if let Some(lookup) = lookups.get(name).cloned() {
             if lookup.borrow().is_some() {
                 lookups.remove(name);
@@ -81,7 +91,12 @@ impl Resolver {
     }
 
     /// Tells those who wait. When nobody does any more, the answer is left for the next who asks.
-    fn conclude(&self, name: &HostName, sender: &watch::Sender<Option<Answer>>, found: Result<Vec<IpAddr>, String>) {
+    fn conclude(
+        &self,
+        name: &HostName,
+        sender: &watch::Sender<Option<Answer>>,
+        found: Result<Vec<IpAddr>, String>,
+    ) {
         let mut lookups = self.lookups.lock();
         let waiting = sender.receiver_count().saturating_sub(1);
         if waiting > 0 {
@@ -116,7 +131,10 @@ mod tests {
     #[tokio::test]
     async fn localhost_is_on_the_loopback() {
         let found = addresses(&Host::localhost(), 7).await.unwrap();
-        assert!(!found.is_empty() && found.iter().all(|at| at.ip().is_loopback() && at.port() == 7), "{found:?}");
+        assert!(
+            !found.is_empty() && found.iter().all(|at| at.ip().is_loopback() && at.port() == 7),
+            "{found:?}"
+        );
     }
 
     /// RFC 6761: no name under `invalid` ever resolves.
@@ -128,7 +146,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_nobody_waited_for_is_given_once_to_the_next_who_asks() {
-        let (resolver, Host::Name(name)) = (Arc::new(Resolver::default()), Host::localhost()) else { unreachable!() };
+        let (resolver, Host::Name(name)) = (Arc::new(Resolver::default()), Host::localhost())
+        else {
+            unreachable!()
+        };
         let late = "a late answer".to_owned();
         let (sender, lookup) = watch::channel(None);
         resolver.lookups.lock().insert(name.clone(), lookup);
@@ -139,12 +160,18 @@ mod tests {
         let mut anew = resolver.look_up(&name).unwrap();
         let found = anew.wait_for(Option::is_some).await.unwrap().clone().unwrap().found;
         assert!(found.is_ok(), "the next one is a look-up of its own: {found:?}");
-        assert!(resolver.lookups.lock().is_empty(), "an answer in time is for those who wait alone");
+        assert!(
+            resolver.lookups.lock().is_empty(),
+            "an answer in time is for those who wait alone"
+        );
     }
 
     #[tokio::test]
     async fn an_answer_that_is_too_late_is_forgotten() {
-        let (resolver, Host::Name(name)) = (Arc::new(Resolver::default()), Host::localhost()) else { unreachable!() };
+        let (resolver, Host::Name(name)) = (Arc::new(Resolver::default()), Host::localhost())
+        else {
+            unreachable!()
+        };
         let at = Instant::now().checked_sub(caps::LATE_ANSWER_TIME).unwrap();
         let (_sender, lookup) = watch::channel(Some(Answer { found: Ok(Vec::new()), at }));
         resolver.lookups.lock().insert(name.clone(), lookup);
@@ -156,7 +183,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_look_ups_are_bounded() {
-        let (resolver, Host::Name(name)) = (Arc::new(Resolver::default()), Host::localhost()) else { unreachable!() };
+        let (resolver, Host::Name(name)) = (Arc::new(Resolver::default()), Host::localhost())
+        else {
+            unreachable!()
+        };
         let (_under_way, lookup) = watch::channel(None);
         for nth in 0..caps::LOOKUPS_MAX {
             let Host::Name(other) = format!("node-{nth}").parse().unwrap() else { unreachable!() };

@@ -1,4 +1,5 @@
-//! The called side of a lane: reads requests in order, has them handled, writes answers as they come.
+//! The called side of a lane: reads requests in order, has them handled, writes answers as they
+//! come.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -21,13 +22,18 @@ use super::registry::Admission;
 use super::stream::{Sink, Source};
 use super::{NodeId, Service};
 
-/// Serves a connection until it ends; `None` when the other side closed it, or this side did so in good order. All
-/// requests that are being handled are dropped then.
-pub(crate) async fn run(greeted: Greeted, admission: &Admission, service: Arc<dyn Service>) -> Option<FrameError> {
+/// Serves a connection until it ends; `None` when the other side closed it, or this side did so in
+/// good order. All requests that are being handled are dropped then.
+pub(crate) async fn run(
+    greeted: Greeted,
+    admission: &Admission,
+    service: Arc<dyn Service>,
+) -> Option<FrameError> {
     let Greeted { mut reader, mut sink, session, lane, peer, .. } = greeted;
     let outbox = Outbox::default();
     let mut serving = Serving::new(peer.from, lane, service, &outbox);
-    // Both loops in one task: an answer that is ready at once is written without waking another one.
+    // Both loops in one task: an answer that is ready at once is written without waking another
+    // one.
     tokio::select! {
         biased;
         () = admission.closing() => None,
@@ -94,8 +100,10 @@ impl<'a> Serving<'a> {
         let mut frames: u32 = 0;
         loop {
             self.begin();
-            // An honest caller never fills it: see `LaneCaps`. At the limit a cancellation can still be read.
-            let room = self.backlog.len() <= caps.calls_max && self.backlog_bytes <= caps.open_bytes_max;
+            // An honest caller never fills it: see `LaneCaps`. At the limit a cancellation can
+            // still be read.
+            let room =
+                self.backlog.len() <= caps.calls_max && self.backlog_bytes <= caps.open_bytes_max;
             tokio::select! {
                 biased;
                 Some((call, result)) = self.running.next(), if !self.running.is_empty() => self.finish(call, result),
@@ -114,8 +122,9 @@ impl<'a> Serving<'a> {
         }
     }
 
-    /// Hands requests to the service, in order, as long as it may have more of them. An answer counts until it is taken
-    /// to be written, so that a caller that does not read its answers cannot pile them up here.
+    /// Hands requests to the service, in order, as long as it may have more of them. An answer
+    /// counts until it is taken to be written, so that a caller that does not read its answers
+    /// cannot pile them up here.
     fn begin(&mut self) {
         let concurrency = self.lane.caps().concurrency;
         while self.outbox.room(self.running.len(), concurrency) {
@@ -147,7 +156,9 @@ impl<'a> Serving<'a> {
                 self.cancel(call);
                 Ok(())
             }
-            Kind::Answer | Kind::Refusal => Err(FrameError::Protocol("the caller sent what only a callee sends")),
+            Kind::Answer | Kind::Refusal => {
+                Err(FrameError::Protocol("the caller sent what only a callee sends"))
+            }
         }
     }
 
@@ -167,7 +178,10 @@ impl<'a> Serving<'a> {
             // Nobody waits for it.
             Err(Aborted) => return,
             Ok(Ok(body)) if body.len() <= bytes_max => Answer { call, kind: Kind::Answer, body },
-            Ok(Ok(body)) => refusal(call, &format!("the answer has {} bytes, {bytes_max} are allowed", body.len())),
+            Ok(Ok(body)) => refusal(
+                call,
+                &format!("the answer has {} bytes, {bytes_max} are allowed", body.len()),
+            ),
             Ok(Err(reason)) => refusal(call, &reason),
         };
         self.outbox.push(answer);

@@ -1,4 +1,5 @@
-//! Warnings about other nodes, at a bounded rate: whoever sends garbage must not fill the disk with our log.
+//! Warnings about other nodes, at a bounded rate: whoever sends garbage must not fill the disk with
+//! our log.
 
 use parking_lot::Mutex;
 use tokio::time::Instant;

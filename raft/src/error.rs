@@ -10,7 +10,8 @@ use crate::node::NodeId;
 /// Why a group could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// What is on the disk is damaged, or in use by another process: starting again cannot help (exit code 78).
+    /// What is on the disk is damaged, or in use by another process: starting again cannot help
+    /// (exit code 78).
     #[error("group {group}: {detail}")]
     Damaged {
         /// The group.
@@ -26,7 +27,8 @@ pub enum OpenError {
         /// What it said.
         detail: String,
     },
-    /// The group follows rules that this version does not know: a newer version does (exit code 78).
+    /// The group follows rules that this version does not know: a newer version does (exit code
+    /// 78).
     #[error("group {group}: {detail}")]
     Outdated {
         /// The group.
@@ -53,7 +55,11 @@ impl OpenError {
 
     pub(crate) fn of_log(group: &str, error: &LogError) -> Self {
         let (group, detail) = (group.to_owned(), error.to_string());
-        if error.needs_operator() { Self::Damaged { group, detail } } else { Self::Io { group, detail } }
+        if error.needs_operator() {
+            Self::Damaged { group, detail }
+        } else {
+            Self::Io { group, detail }
+        }
     }
 }
 

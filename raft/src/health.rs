@@ -12,7 +12,8 @@ pub enum Health {
     Stopped,
     /// It has failed and will not work again in this process: the process has to end.
     Failed(String),
-    /// The group follows rules that this version does not know. Starting again does not help, a newer version does.
+    /// The group follows rules that this version does not know. Starting again does not help, a
+    /// newer version does.
     Outdated(String),
 }
 

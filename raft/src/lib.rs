@@ -1,9 +1,10 @@
 //! One replicated group: openraft behind RateQueue's own facade.
 //!
 //! # Model
-//! A [`Group`] is one Raft group as seen from one of its nodes: a log that a majority agrees on, and the limiter's `State`
-//! that the log adds up to. Commands go in by [`Group::submit_local`] and come out as outcomes once they are durable on a majority
-//! and applied here. Everything else (ticks, keepalives, checkpoints, purging, elections) it does by itself.
+//! A [`Group`] is one Raft group as seen from one of its nodes: a log that a majority agrees on,
+//! and the limiter's `State` that the log adds up to. Commands go in by [`Group::submit_local`] and
+//! come out as outcomes once they are durable on a majority and applied here. Everything else
+//! (ticks, keepalives, checkpoints, purging, elections) it does by itself.
 //!
 //! ```text
 //!  submit ──> proposer ──> openraft core ──> log (durable) ──> apply ──> outcome to the caller
@@ -14,17 +15,21 @@
 //! ```
 //!
 //! # Invariants
-//! - Nothing is answered before it is durable on a majority; "durable" is said by the log after its fsync.
-//! - Every submitted command is answered exactly once, in bounded time, and the answer never claims more than is known.
+//! - Nothing is answered before it is durable on a majority; "durable" is said by the log after its
+//!   fsync.
+//! - Every submitted command is answered exactly once, in bounded time, and the answer never claims
+//!   more than is known.
 //! - Log time never runs faster than real time, and no wall clock is read ([`clock`]).
 //! - Applying never waits for the disk; the state's lock is never held across an await.
 //! - A checkpoint counts whole or not at all, and the log is kept from the older whole one on.
-//! - A group without due work, calls or traffic of its own writes nothing and wakes nobody but its heartbeats.
+//! - A group without due work, calls or traffic of its own writes nothing and wakes nobody but its
+//!   heartbeats.
 //! - A failed fsync, or an entry that cannot be applied, ends the group: [`Group::health`].
 //!
 //! # What it leaves out
-//! Sockets (a [`Transport`] carries its messages), HTTP, which group a resource belongs to, and what a command means.
-//! openraft is named here and nowhere else, and none of its types is stored or sent.
+//! Sockets (a [`Transport`] carries its messages), HTTP, which group a resource belongs to, and
+//! what a command means. openraft is named here and nowhere else, and none of its types is stored
+//! or sent.
 
 pub mod caps;
 
@@ -46,8 +51,8 @@ mod transport;
 
 pub use error::{FormError, OpenError, SubmitError};
 pub use group::{
-    Attachment, ChangeError, CheckpointStatus, Group, GroupOptions, GroupStatus, Looked, NodeRole, Progress,
-    VoterChange, Woken, tolerated_losses,
+    Attachment, ChangeError, CheckpointStatus, Group, GroupOptions, GroupStatus, Looked, NodeRole,
+    Progress, VoterChange, Woken, tolerated_losses,
 };
 pub use health::Health;
 pub use node::{Address, NodeId};

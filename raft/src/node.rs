@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 pub use ratequeue_link::NodeId;
 
-/// Where the other nodes of the group reach a node: `host:port` of its peer link. Opaque to this crate; the transport
-/// reads it.
+/// Where the other nodes of the group reach a node: `host:port` of its peer link. Opaque to this
+/// crate; the transport reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Address(pub String);
 

@@ -1,7 +1,8 @@
-//! The groups of this node on its peer link: one [`Link`] carries them all, and calls that are for the node itself.
+//! The groups of this node on its peer link: one [`Link`] carries them all, and calls that are for
+//! the node itself.
 //!
-//! A link knows calls only. A stream is a run of calls that carry its number, in order: the link keeps their order, and the
-//! answers come back with them.
+//! A link knows calls only. A stream is a run of calls that carry its number, in order: the link
+//! keeps their order, and the answers come back with them.
 //!
 //! ```text
 //!  first byte of a request
@@ -9,9 +10,9 @@
 //!  1   a frame of a stream     u64 number of the stream, then the frame
 //!  2   the end of a stream     u64 number of the stream
 //! ```
-//! On the log lane each frame is answered by the group; on the bulk lane a frame is answered when it was taken, and the end
-//! with what the group says to it all. A new stream of a node ends its older ones on that lane of that group: it makes one
-//! when the last has failed.
+//! On the log lane each frame is answered by the group; on the bulk lane a frame is answered when
+//! it was taken, and the end with what the group says to it all. A new stream of a node ends its
+//! older ones on that lane of that group: it makes one when the last has failed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -37,7 +38,8 @@ const ALONE: u8 = 0;
 const ITEM: u8 = 1;
 const END: u8 = 2;
 
-/// The number of a stream holds the number of its process above this bit. Only streams of one process are older or newer.
+/// The number of a stream holds the number of its process above this bit. Only streams of one
+/// process are older or newer.
 const SESSION_SHIFT: u32 = 32;
 
 /// The groups of this node on its peer link. It is the [`Transport`] of each of them.
@@ -63,7 +65,8 @@ struct Shared {
     /// Where nodes are, whatever a group's membership says of them.
     addresses: RwLock<BTreeMap<NodeId, Address>>,
     groups: RwLock<BTreeMap<String, Group>>,
-    /// The number of the next stream that this node sends: a number of this process, made by chance, and a count.
+    /// The number of the next stream that this node sends: a number of this process, made by
+    /// chance, and a count.
     streams_made: AtomicU64,
     /// Of the streams that come in: one for each node, lane and group.
     incoming: Mutex<BTreeMap<(NodeId, Lane, String), Incoming>>,
@@ -104,19 +107,21 @@ impl Peers {
         self.shared.groups.write().insert(group.name().to_owned(), group);
     }
 
-    /// Lets `calls` answer what other nodes [`Peers::call_node`], for as long as somebody else keeps it. Once.
+    /// Lets `calls` answer what other nodes [`Peers::call_node`], for as long as somebody else
+    /// keeps it. Once.
     pub fn serve(&self, calls: Weak<dyn Calls>) {
         // A second one would be a mistake that changes nothing.
         let _ = self.shared.calls.set(calls);
     }
 
-    /// Says where nodes are. From then on that counts for every group: two groups may know a node by different addresses, and
-    /// a stream goes on with the one that it was begun with.
+    /// Says where nodes are. From then on that counts for every group: two groups may know a node
+    /// by different addresses, and a stream goes on with the one that it was begun with.
     pub fn set_addresses(&self, addresses: BTreeMap<NodeId, Address>) {
         *self.shared.addresses.write() = addresses;
     }
 
-    /// Calls another node itself, rather than one of its groups. Dropping the future cancels the call there too.
+    /// Calls another node itself, rather than one of its groups. Dropping the future cancels the
+    /// call there too.
     ///
     /// # Errors
     /// [`TransportError`] says whether the call may have arrived.
@@ -134,13 +139,19 @@ impl Peers {
     ///
     /// # Errors
     /// [`TransportError`] when it does not within `limit`.
-    pub async fn ping(&self, node: NodeId, address: &Address, limit: Duration) -> Result<Duration, TransportError> {
+    pub async fn ping(
+        &self,
+        node: NodeId,
+        address: &Address,
+        limit: Duration,
+    ) -> Result<Duration, TransportError> {
         let since = Instant::now();
         self.shared.call(&itself(node, address), Lane::Control, Bytes::new(), limit).await?;
         Ok(since.elapsed())
     }
 
-    /// Looks whether a node answers at an address, whatever is known of where it is. What is open to it is not touched.
+    /// Looks whether a node answers at an address, whatever is known of where it is. What is open
+    /// to it is not touched.
     ///
     /// # Errors
     /// [`ProbeError`] says who answered instead, or that nobody did.
@@ -179,7 +190,8 @@ fn transport_error(error: CallError) -> TransportError {
         CallError::NotSent(NotSent::QueueFull) => TransportError::Overloaded,
         CallError::NotSent(_) => TransportError::Unreachable(error.to_string()),
         CallError::Lost(_) => TransportError::Broken(error.to_string()),
-        // A refusal comes before the group has seen the frame: whatever the group itself says is an answer.
+        // A refusal comes before the group has seen the frame: whatever the group itself says is an
+        // answer.
         CallError::Refused { reason } => TransportError::Unreachable(reason),
     }
 }
@@ -205,7 +217,8 @@ impl Shared {
             let error = TransportError::Unreachable("the link has not started".to_owned());
             return std::future::ready(Err(error)).boxed();
         };
-        // The first word of an address is where the node talks to others; what follows is not for us.
+        // The first word of an address is where the node talks to others; what follows is not for
+        // us.
         let addresses = self.addresses.read();
         let address = addresses.get(&to.node).unwrap_or(&to.address);
         link.set_peer(to.node, address.0.split(' ').next().unwrap_or_default());
@@ -220,7 +233,12 @@ impl Transport for Peers {
         self.shared.link.get()?.feature_level(node)
     }
 
-    fn call(&self, to: &Target, lane: Lane, frame: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn call(
+        &self,
+        to: &Target,
+        lane: Lane,
+        frame: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         self.shared.call(to, lane, request(ALONE, None, &frame), caps::PEER_CALL_TIMEOUT)
     }
 
@@ -237,7 +255,9 @@ impl Transport for Peers {
         } else {
             let (calls, called) = mpsc::channel(caps::STREAM_FRAMES_MAX);
             tokio::spawn(send_log(shared, to, number, frames, calls));
-            let answers = stream::unfold(called, |mut called| async { Some((called.recv().await?.await, called)) });
+            let answers = stream::unfold(called, |mut called| async {
+                Some((called.recv().await?.await, called))
+            });
             Box::pin(answers)
         };
         std::future::ready(Ok(answers)).boxed()
@@ -246,7 +266,8 @@ impl Transport for Peers {
 
 type Call = BoxFuture<'static, Result<Bytes, TransportError>>;
 
-/// Sends the frames as they come; the calls are handed over in order. Ends when nobody wants the answers any more.
+/// Sends the frames as they come; the calls are handed over in order. Ends when nobody wants the
+/// answers any more.
 async fn send_log(
     shared: Arc<Shared>,
     to: Target,
@@ -261,10 +282,18 @@ async fn send_log(
         };
         let Some(frame) = frame else { break };
         let Ok(place) = calls.reserve().await else { break };
-        place.send(shared.call(&to, Lane::Log, request(ITEM, Some(number), &frame), caps::PEER_CALL_TIMEOUT));
+        place.send(shared.call(
+            &to,
+            Lane::Log,
+            request(ITEM, Some(number), &frame),
+            caps::PEER_CALL_TIMEOUT,
+        ));
     }
+
     // The other side would notice by itself when the next stream comes.
-    let _ = shared.call(&to, Lane::Log, request(END, Some(number), &Bytes::new()), caps::PEER_CALL_TIMEOUT).await;
+    let _ = shared
+        .call(&to, Lane::Log, request(END, Some(number), &Bytes::new()), caps::PEER_CALL_TIMEOUT)
+        .await;
 }
 
 /// Sends the frames, a few at a time, and gives the one answer to them all.
@@ -274,14 +303,17 @@ async fn send_bulk(
     number: u64,
     frames: BoxStream<'static, Bytes>,
 ) -> Result<Bytes, TransportError> {
-    let send =
-        |frame: Bytes| shared.call(&to, Lane::Bulk, request(ITEM, Some(number), &frame), caps::BULK_CALL_TIMEOUT);
+    let send = |frame: Bytes| {
+        shared.call(&to, Lane::Bulk, request(ITEM, Some(number), &frame), caps::BULK_CALL_TIMEOUT)
+    };
     let mut taken = frames.map(send).buffered(caps::BULK_FRAMES_IN_FLIGHT);
     while let Some(result) = taken.next().await {
         result?;
     }
     drop(taken);
-    shared.call(&to, Lane::Bulk, request(END, Some(number), &Bytes::new()), caps::BULK_CALL_TIMEOUT).await
+    shared
+        .call(&to, Lane::Bulk, request(END, Some(number), &Bytes::new()), caps::BULK_CALL_TIMEOUT)
+        .await
 }
 
 /// What other nodes may ask of this one. It does not keep the groups alive.
@@ -300,13 +332,19 @@ impl ratequeue_link::Service for Service {
         if group == NODE {
             return match (lane, shared.calls.get().and_then(Weak::upgrade)) {
                 (Lane::Control, _) => std::future::ready(Ok(Bytes::new())).boxed(),
-                (Lane::Call, Some(calls)) => calls.handle(from, request).map_err(|refused| refused.to_string()).boxed(),
-                (Lane::Call | Lane::Log | Lane::Bulk | Lane::Forward, _) => refuse("this node takes no such calls"),
+                (Lane::Call, Some(calls)) => {
+                    calls.handle(from, request).map_err(|refused| refused.to_string()).boxed()
+                }
+                (Lane::Call | Lane::Log | Lane::Bulk | Lane::Forward, _) => {
+                    refuse("this node takes no such calls")
+                }
             };
         }
+
         let Some(found) = shared.groups.read().get(group).cloned() else {
             return refuse(&format!("group {group} is not open here"));
         };
+
         let Ok(kind) = request.try_get_u8() else { return refuse("an empty request") };
         if kind == ALONE {
             return if lane == Lane::Forward {
@@ -315,7 +353,11 @@ impl ratequeue_link::Service for Service {
                 async move { Ok(found.receive(request).await) }.boxed()
             };
         }
-        let Ok(number) = request.try_get_u64_le() else { return refuse("a stream without its number") };
+
+        let Ok(number) = request.try_get_u64_le() else {
+            return refuse("a stream without its number");
+        };
+
         match kind {
             ITEM => shared.item(from, lane, &found, number, request),
             END => shared.end(from, lane, &found, number),
@@ -325,7 +367,8 @@ impl ratequeue_link::Service for Service {
 }
 
 impl Shared {
-    /// Takes a frame of a stream, the first of which opens it. What must be in order is done when this returns.
+    /// Takes a frame of a stream, the first of which opens it. What must be in order is done when
+    /// this returns.
     fn item(
         &self,
         from: NodeId,
@@ -338,12 +381,17 @@ impl Shared {
         let mut incoming = self.incoming.lock();
         let key = (from, lane, group.name().to_owned());
         let known = incoming.get(&key).map(|stream| stream.number);
-        if known.is_some_and(|known| known > number && known >> SESSION_SHIFT == number >> SESSION_SHIFT) {
+
+        if known.is_some_and(|known| {
+            known > number && known >> SESSION_SHIFT == number >> SESSION_SHIFT
+        }) {
             return refuse("a newer stream has taken the place of this one");
         }
+
         if known != Some(number) {
             incoming.insert(key.clone(), open(group, lane, number));
         }
+
         let Some(stream) = incoming.get(&key) else { return refuse("the stream is gone") };
         let (answer, answered) = oneshot::channel();
         let taken = if lane == Lane::Bulk {
@@ -355,52 +403,70 @@ impl Shared {
             }
             stream.frames.try_send((frame, None))
         };
+
         if taken.is_err() {
             incoming.remove(&key);
             return refuse("the stream has ended, or is too far ahead");
         }
+
         async move { answered.await.map_err(|_gone| "the stream has ended".to_owned()) }.boxed()
     }
 
     /// Ends a stream; on the bulk lane this is what the answer comes to.
-    fn end(&self, from: NodeId, lane: Lane, group: &Group, number: u64) -> BoxFuture<'static, Result<Bytes, String>> {
+    fn end(
+        &self,
+        from: NodeId,
+        lane: Lane,
+        group: &Group,
+        number: u64,
+    ) -> BoxFuture<'static, Result<Bytes, String>> {
         let mut incoming = self.incoming.lock();
         let key = (from, lane, group.name().to_owned());
         if incoming.get(&key).is_none_or(|stream| stream.number != number) {
             return std::future::ready(Ok(Bytes::new())).boxed();
         }
-        let Some(stream) = incoming.remove(&key) else { return std::future::ready(Ok(Bytes::new())).boxed() };
+
+        let Some(stream) = incoming.remove(&key) else {
+            return std::future::ready(Ok(Bytes::new())).boxed();
+        };
+
         drop(incoming);
         if lane != Lane::Bulk {
             return std::future::ready(Ok(Bytes::new())).boxed();
         }
+
         let (answer, answered) = oneshot::channel();
         match &mut *stream.answers.lock() {
             Some(answers) => answers.push_back(answer),
             None => return std::future::ready(Err("the stream has ended".to_owned())).boxed(),
         }
+
         async move { answered.await.map_err(|_gone| "the stream was given up".to_owned()) }.boxed()
     }
 }
 
 /// Gives a stream to its group; what the group answers goes to whoever waits, in order.
 fn open(group: &Group, lane: Lane, number: u64) -> Incoming {
-    let (frames, coming) = mpsc::channel::<(Bytes, Option<oneshot::Sender<Bytes>>)>(caps::STREAM_FRAMES_MAX);
+    let (frames, coming) =
+        mpsc::channel::<(Bytes, Option<oneshot::Sender<Bytes>>)>(caps::STREAM_FRAMES_MAX);
     let coming = stream::unfold(coming, |mut coming| async {
         let (frame, taken) = coming.recv().await?;
         // The sender may have given up.
         taken.map(|taken| taken.send(Bytes::new()));
         Some((frame, coming))
     });
+
     let mut said = group.receive_stream(lane, coming.boxed());
     let answers: Answers = Arc::new(Mutex::new(Some(VecDeque::new())));
     let waiting = Arc::clone(&answers);
+
     tokio::spawn(async move {
         while let Some(frame) = said.next().await {
             let next = waiting.lock().as_mut().and_then(VecDeque::pop_front);
             match next {
                 Some(next) => drop(next.send(frame)),
-                // On the bulk lane a refusal can come before the end: whoever asks next learns that it is over.
+                // On the bulk lane a refusal can come before the end: whoever asks next learns that
+                // it is over.
                 None => break,
             }
         }

@@ -34,7 +34,8 @@ use crate::timing::Timing;
 use crate::transport::NoTransport;
 use crate::{Address, SubmitError};
 
-/// The suite begins some of its logs at index 1, as no group ever does. A read from before that is one from there.
+/// The suite begins some of its logs at index 1, as no group ever does. A read from before that is
+/// one from there.
 #[derive(Clone)]
 struct AnyStart {
     log: Log,
@@ -61,7 +62,10 @@ impl RaftLogReader<Types> for AnyStart {
         self.log.try_get_log_entries(self.clamp(&range)).await
     }
 
-    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<RaftEntry, io::Error>> + OptionalSend
+    async fn entries_stream<RB>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = Result<RaftEntry, io::Error>> + OptionalSend
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
@@ -69,7 +73,11 @@ impl RaftLogReader<Types> for AnyStart {
         self.log.entries_stream(range).await
     }
 
-    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<RaftEntry>, io::Error> {
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<RaftEntry>, io::Error> {
         self.log.limited_get_log_entries(start, end).await
     }
 
@@ -131,22 +139,44 @@ fn state_options() -> StateOptions {
 }
 
 impl StoreBuilder<Types, AnyStart, Applier, (Checkpointer, TempDir)> for Builder {
-    async fn build(&self) -> Result<((Checkpointer, TempDir), AnyStart, Applier), StorageError<Types>> {
+    async fn build(
+        &self,
+    ) -> Result<((Checkpointer, TempDir), AnyStart, Applier), StorageError<Types>> {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = StateStore::open(dir.path().join("state"), state_options()).unwrap();
         let (log, _) = LogStore::open(dir.path().join("log"), LogOptions::default()).unwrap();
         let group = GroupName::new("suite").unwrap();
-        let Ok(loaded) = load::load(&store, &group, &log).unwrap() else { panic!("the state is missing") };
+        let Ok(loaded) = load::load(&store, &group, &log).unwrap() else {
+            panic!("the state is missing")
+        };
+
         let slots = Slots::new(store, group, loaded.slots);
         let (checkpoints, requests) = CheckpointTrigger::new(CheckpointPolicy::default());
         let clock = Arc::new(LogClock::new(Arc::new(SystemClock::default()), loaded.time));
-        let replica = Arc::new(Replica::new("suite".to_owned(), 0, loaded.machine, clock, checkpoints));
+        let replica =
+            Arc::new(Replica::new("suite".to_owned(), 0, loaded.machine, clock, checkpoints));
+
         let (done, _) = watch::channel(None);
         let health = watch::Sender::new(Health::Running);
-        let checkpointer =
-            Checkpointer::start(Arc::clone(&replica), requests, Arc::clone(&slots), log.clone(), done, health).unwrap();
-        let applier = Applier::new(Arc::clone(&replica), slots, log.clone(), watch::Sender::new(Health::Running));
-        let log = AnyStart { log: Log::new(log, Arc::clone(&replica.clock)), first: Arc::default() };
+        let checkpointer = Checkpointer::start(
+            Arc::clone(&replica),
+            requests,
+            Arc::clone(&slots),
+            log.clone(),
+            done,
+            health,
+        )
+        .unwrap();
+
+        let applier = Applier::new(
+            Arc::clone(&replica),
+            slots,
+            log.clone(),
+            watch::Sender::new(Health::Running),
+        );
+
+        let log =
+            AnyStart { log: Log::new(log, Arc::clone(&replica.clock)), first: Arc::default() };
         Ok(((checkpointer, dir), log, applier))
     }
 }
@@ -170,11 +200,13 @@ async fn a_log_that_cannot_be_written_ends_the_group_and_says_so() {
         transport: Arc::new(NoTransport),
         others: Vec::new(),
     };
+
     let group = Group::open(options).await.unwrap();
     group.form(BTreeMap::from([(1, Address::default())])).await.unwrap();
     while group.submit_local(Command::Tick).await.is_err() {
         tokio::task::yield_now().await;
     }
+
     group.close_log();
     assert_eq!(group.submit_local(Command::Tick).await, Err(SubmitError::UnknownOutcome));
     let mut health = group.health();

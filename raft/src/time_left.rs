@@ -1,7 +1,8 @@
 //! How much time a holder has left, as of the moment at which it is told.
 //!
-//! A lease is shown as of the log time of its entry. What passes until the answer leaves this node is taken off by its clock,
-//! which no other node's is behind; what passes on the way from the leader to another node is taken off there.
+//! A lease is shown as of the log time of its entry. What passes until the answer leaves this node
+//! is taken off by its clock, which no other node's is behind; what passes on the way from the
+//! leader to another node is taken off there.
 
 use std::time::Duration;
 

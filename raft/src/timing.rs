@@ -13,7 +13,8 @@ pub struct Timing {
     pub heartbeat: Duration,
     /// A follower that hears nothing for a random time between this ...
     pub election_min: Duration,
-    /// ... and this asks for votes. Also how long a leader may decide without hearing from a majority.
+    /// ... and this asks for votes. Also how long a leader may decide without hearing from a
+    /// majority.
     pub election_max: Duration,
 }
 
@@ -30,9 +31,9 @@ impl Default for Timing {
 }
 
 impl Timing {
-    /// For a group whose nodes are this round trip apart: a heartbeat and its answer fit well into the time after which the
-    /// next one is due, three may be lost before anybody asks for votes, and two candidates are mostly farther apart than
-    /// votes take.
+    /// For a group whose nodes are this round trip apart: a heartbeat and its answer fit well into
+    /// the time after which the next one is due, three may be lost before anybody asks for
+    /// votes, and two candidates are mostly farther apart than votes take.
     #[must_use]
     pub fn for_round_trip(round_trip: Duration) -> Self {
         let near = Self::default();
@@ -43,8 +44,8 @@ impl Timing {
         Self { round_trip, heartbeat, election_min, election_max }
     }
 
-    /// Entries that are proposed and not yet applied. An entry takes a round trip: the farther the nodes, the more of them
-    /// must be under way for the next caller not to wait for the last.
+    /// Entries that are proposed and not yet applied. An entry takes a round trip: the farther the
+    /// nodes, the more of them must be under way for the next caller not to wait for the last.
     pub(crate) fn entries_in_flight(&self) -> usize {
         let more = self.round_trip.as_millis() / caps::ENTRY_INTERVAL.as_millis();
         let more = usize::try_from(more).unwrap_or(usize::MAX);
@@ -61,6 +62,9 @@ mod tests {
         assert_eq!(Timing::for_round_trip(Duration::ZERO), Timing::default());
         let far = Timing::for_round_trip(Duration::from_millis(80));
         assert_eq!(far.heartbeat, Duration::from_millis(170));
-        assert_eq!((far.election_min, far.election_max), (Duration::from_millis(510), Duration::from_millis(780)));
+        assert_eq!(
+            (far.election_min, far.election_max),
+            (Duration::from_millis(510), Duration::from_millis(780))
+        );
     }
 }

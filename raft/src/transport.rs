@@ -1,7 +1,8 @@
 //! How a group talks to its copies on other nodes.
 //!
-//! A [`Transport`] moves opaque frames; what is in them is this crate's business. The receiving node hands them to
-//! [`crate::Group::receive`] and [`crate::Group::receive_stream`] of the group that they name.
+//! A [`Transport`] moves opaque frames; what is in them is this crate's business. The receiving
+//! node hands them to [`crate::Group::receive`] and [`crate::Group::receive_stream`] of the group
+//! that they name.
 //!
 //! ```text
 //!  leader                                             follower
@@ -10,7 +11,8 @@
 //!  Bulk     a snapshot                        -->     receive_stream    one answer, at the end
 //!  Forward  a command (from any node)         -->     receive_forwarded one frame, one answer
 //! ```
-//! The lanes should not wait for each other: a heartbeat behind a snapshot costs the leader its office.
+//! The lanes should not wait for each other: a heartbeat behind a snapshot costs the leader its
+//! office.
 
 use std::fmt::Debug;
 
@@ -36,7 +38,8 @@ pub struct Target {
 /// Why a frame was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
-    /// The node cannot be reached: the frame has certainly not arrived. It is tried again after a pause.
+    /// The node cannot be reached: the frame has certainly not arrived. It is tried again after a
+    /// pause.
     #[error("unreachable: {0}")]
     Unreachable(String),
     /// The connection broke: the frame may have arrived. It is tried again soon.
@@ -50,17 +53,23 @@ pub enum TransportError {
 /// Answers, in the order of the frames sent; it ends with the first error.
 pub type Responses = BoxStream<'static, Result<Bytes, TransportError>>;
 
-/// Carries frames of at most [`crate::caps::FRAME_BYTES_MAX`] bytes between the nodes of a group. Nothing is asked of it but
-/// that a frame arrives whole and at most once, and a stream in order; frames may be late or lost.
+/// Carries frames of at most [`crate::caps::FRAME_BYTES_MAX`] bytes between the nodes of a group.
+/// Nothing is asked of it but that a frame arrives whole and at most once, and a stream in order;
+/// frames may be late or lost.
 pub trait Transport: Debug + Send + Sync + 'static {
     /// The feature level that a node has said it can follow, when it was met last.
     fn feature_level(&self, node: NodeId) -> Option<u32>;
 
     /// Sends a frame and returns its answer. The caller limits the time, by dropping the future.
-    fn call(&self, to: &Target, lane: Lane, frame: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>>;
+    fn call(
+        &self,
+        to: &Target,
+        lane: Lane,
+        frame: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>>;
 
-    /// Sends frames as they come, until their stream ends, and returns the answers. Frames must be taken whether or not
-    /// the answers are polled. Dropping the answers ends it all.
+    /// Sends frames as they come, until their stream ends, and returns the answers. Frames must be
+    /// taken whether or not the answers are polled. Dropping the answers ends it all.
     fn stream(
         &self,
         to: &Target,
@@ -84,7 +93,12 @@ impl Transport for NoTransport {
         None
     }
 
-    fn call(&self, _to: &Target, _lane: Lane, _frame: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn call(
+        &self,
+        _to: &Target,
+        _lane: Lane,
+        _frame: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         Box::pin(std::future::ready(Err(Self::nobody())))
     }
 

@@ -1,5 +1,12 @@
-//! A group of one node, end to end: commands, waits, ticks and restarts over a real log and real checkpoints.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! A group of one node, end to end: commands, waits, ticks and restarts over a real log and real
+//! checkpoints.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 
@@ -13,7 +20,10 @@ use ratequeue_raft::{FormError, Health, NodeRole, SubmitError, Woken};
 async fn acquires_waits_releases_and_grants() {
     let dir = tempfile::tempdir().unwrap();
     let group = open_alone(dir.path()).await;
-    assert!(matches!(group.submit_local(put("api", 1)).await.unwrap().outcome, Ok(Reply::Put { created: true, .. })));
+    assert!(matches!(
+        group.submit_local(put("api", 1)).await.unwrap().outcome,
+        Ok(Reply::Put { created: true, .. })
+    ));
     let mut events = group.events();
     let first = acquired(&group, acquire("api", "a")).await;
     let second = acquired(&group, acquire("api", "b")).await;
@@ -32,7 +42,9 @@ async fn acquires_waits_releases_and_grants() {
 
     let granted: Vec<_> = std::iter::from_fn(|| events.try_recv().ok())
         .flat_map(|batch| batch.events.clone())
-        .filter_map(|event| if let EventKind::Granted { lease, .. } = event.kind { Some(lease) } else { None })
+        .filter_map(|event| {
+            if let EventKind::Granted { lease, .. } = event.kind { Some(lease) } else { None }
+        })
         .collect();
     assert_eq!(granted, [first.id, second.id]);
     group.shutdown().await.unwrap();
@@ -48,23 +60,31 @@ async fn all_calls_of_one_lease_wake_and_a_late_one_does_not_sleep() {
     let held = acquired(&group, acquire("api", "a")).await;
     let waiting = acquired(&group, acquire("api", "b")).await;
     let other = acquired(&group, acquire("api", "c")).await;
+
     let mut tasks = Vec::new();
     for _ in 0..8 {
         let mut attachment = group.attach(waiting.id, 0);
         tasks.push(tokio::spawn(async move { attachment.ended_waiting().await }));
     }
+
     let mut still = group.attach(other.id, 0);
     tokio::task::yield_now().await;
     group.submit_local(release(held.id)).await.unwrap().outcome.unwrap();
     for task in tasks {
         assert_eq!(soon("woken", task).await.unwrap(), Woken::NoLongerWaiting);
     }
-    assert_eq!(soon("late", group.attach(waiting.id, 0).ended_waiting()).await, Woken::NoLongerWaiting);
+
+    assert_eq!(
+        soon("late", group.attach(waiting.id, 0).ended_waiting()).await,
+        Woken::NoLongerWaiting
+    );
+
     tokio::select! {
         biased;
         woken = still.ended_waiting() => panic!("woken without reason: {woken:?}"),
         () = tokio::task::yield_now() => {}
     }
+
     group.shutdown().await.unwrap();
     assert_eq!(soon("stopped", still.ended_waiting()).await, Woken::ShuttingDown);
 }
@@ -75,6 +95,7 @@ async fn a_kill_loses_nothing_that_was_acknowledged() {
     let mut held = Vec::new();
     let mut waiting = Vec::new();
     let mut digest = 0;
+
     for life in 0..3 {
         let group = open_alone(dir.path()).await;
         if life == 0 {
@@ -100,6 +121,7 @@ async fn a_kill_loses_nothing_that_was_acknowledged() {
         // No shutdown: tasks, thread and files go as they stand.
         drop(group);
     }
+
     assert_eq!((held.len(), waiting.len()), (5, 7));
 }
 
@@ -128,12 +150,14 @@ async fn time_expires_a_lease_by_itself_and_no_earlier() {
     let begun = Instant::now();
     let first = acquired(&group, acquire_for("api", "a", 0, 200)).await;
     let second = acquired(&group, acquire_for("api", "b", 60_000, 60_000)).await;
+
     let third = acquired(&group, acquire_for("api", "c", 100, 60_000)).await;
     assert!(is_held(&first) && !is_held(&second) && !is_held(&third));
     let mut timed_out = group.attach(third.id, 0);
     let mut granted = group.attach(second.id, 0);
     soon("timed out", timed_out.ended_waiting()).await;
     assert!(begun.elapsed() >= Duration::from_millis(100));
+
     assert_eq!(lease(&group, third.id).unwrap().state(), LeaseState::TimedOut);
     soon("granted", granted.ended_waiting()).await;
     assert!(begun.elapsed() >= Duration::from_millis(200));
@@ -148,6 +172,7 @@ async fn log_time_is_never_ahead_of_real_time_across_restarts() {
     let dir = tempfile::tempdir().unwrap();
     let begun = Instant::now();
     let mut last = LogTime(0);
+
     for life in 0..4 {
         let group = open_alone(dir.path()).await;
         for n in 0..20 {
@@ -161,6 +186,7 @@ async fn log_time_is_never_ahead_of_real_time_across_restarts() {
         }
         drop(group);
     }
+
     assert!(last.0 > 0);
 }
 
@@ -184,14 +210,19 @@ async fn many_commands_share_entries_and_each_has_its_own_outcome() {
     group.submit_local(put("api", 1_000)).await.unwrap().outcome.unwrap();
     let before = group.status().last_log_index.unwrap();
     let mut tasks = Vec::new();
+
     for n in 0..500 {
         let group = group.clone();
-        tasks.push(tokio::spawn(async move { acquired(&group, acquire("api", &format!("r{n}"))).await.id }));
+        tasks.push(tokio::spawn(async move {
+            acquired(&group, acquire("api", &format!("r{n}"))).await.id
+        }));
     }
+
     let mut ids = Vec::new();
     for task in tasks {
         ids.push(soon("acquired", task).await.unwrap());
     }
+
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), 500);
@@ -204,7 +235,10 @@ async fn forming_is_idempotent_and_needs_this_node() {
     let dir = tempfile::tempdir().unwrap();
     let group = try_open(dir.path(), &Opening::default()).await.unwrap();
     assert!(!group.is_formed().await);
-    assert_eq!(group.submit_local(put("api", 1)).await, Err(SubmitError::NotLeader { leader: None }));
+    assert_eq!(
+        group.submit_local(put("api", 1)).await,
+        Err(SubmitError::NotLeader { leader: None })
+    );
     assert_eq!(group.read_barrier_local().await, Err(SubmitError::NotLeader { leader: None }));
     let voters = |ids: &[u64]| ids.iter().map(|id| (*id, "x:1".into())).collect();
     assert_eq!(group.form(voters(&[2])).await, Err(FormError::NotAVoter));

@@ -1,5 +1,11 @@
 //! Checkpoints, purging, and what becomes of damaged ones. Every restart must give the same state.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 
@@ -13,7 +19,9 @@ use common::hub::Cluster;
 use common::*;
 use ratequeue_limiter::{Command, LeaseId, Metadata};
 use ratequeue_raft::{CheckpointPolicy, Group, OpenError, SubmitError};
-use ratequeue_storage::{Entry, GroupName, Header, LogId, LogOptions, LogStore, Slot, SpaceProbe, StateStore};
+use ratequeue_storage::{
+    Entry, GroupName, Header, LogId, LogOptions, LogStore, Slot, SpaceProbe, StateStore,
+};
 
 /// The size of a file of the log.
 const FILE_BYTES: u64 = ratequeue_storage::caps::LOG_CHUNK_BYTES_MAX as u64;
@@ -51,8 +59,11 @@ fn slots(dir: &Path) -> Vec<(Slot, Header)> {
 
 fn slots_of(store: &StateStore) -> Vec<(Slot, Header)> {
     let headers = store.slots(&GroupName::new("test").unwrap());
-    let mut slots: Vec<_> =
-        Slot::ALL.into_iter().zip(headers).filter_map(|(slot, header)| Some((slot, header?))).collect();
+    let mut slots: Vec<_> = Slot::ALL
+        .into_iter()
+        .zip(headers)
+        .filter_map(|(slot, header)| Some((slot, header?)))
+        .collect();
     slots.sort_by_key(|(_, header)| std::cmp::Reverse(header.sequence));
     slots
 }
@@ -75,6 +86,7 @@ async fn the_log_is_purged_up_to_the_older_checkpoint_and_restarts_are_equal() {
     let dir = tempfile::tempdir().unwrap();
     let mut group = open_alone(dir.path()).await;
     let mut made = Vec::new();
+
     for round in 0..6 {
         work(&group, round).await;
         made.push(group.checkpoint().await.unwrap());
@@ -91,11 +103,13 @@ async fn the_log_is_purged_up_to_the_older_checkpoint_and_restarts_are_equal() {
         drop(group);
         group = reopened_is_equal(dir.path(), digest).await;
     }
+
     // Without a restart in between, too.
     for round in 6..10 {
         work(&group, round).await;
         group.checkpoint().await.unwrap();
     }
+
     let digest = group.digest().await.1;
     group.shutdown().await.unwrap();
     drop(group);
@@ -128,39 +142,46 @@ fn assert_whole(dir: &Path) {
     store.close();
 }
 
-/// The leader dies while it sends a snapshot; the next leader's log reaches back, so the follower catches up from the log.
+/// The leader dies while it sends a snapshot; the next leader's log reaches back, so the follower
+/// catches up from the log.
 #[tokio::test]
 async fn a_snapshot_that_broke_off_leaves_checkpoints_that_are_whole() {
     let mut cluster = Cluster::start(3, Opening::default()).await;
     let leader = cluster.leader().await;
     let follower = cluster.followers(leader)[0];
+
     let put_all = async |cluster: &Cluster, rounds: &[&str]| {
         for name in rounds.iter().flat_map(|round| (0..20).map(move |n| format!("{round}-{n}"))) {
             cluster.submit(put(&name, 1)).await.outcome.unwrap();
         }
     };
+
     for round in ["a", "b", "c"] {
         put_all(&cluster, &[round]).await;
         cluster.digests_are_equal().await;
         cluster.group(follower).checkpoint().await.unwrap();
     }
+
     cluster.hub.starve(follower);
     for round in ["d", "e", "f"] {
         put_all(&cluster, &[round]).await;
         cluster.group(leader).checkpoint().await.unwrap();
     }
+
     eventually("purged", || cluster.group(leader).status().purged).await;
     eventually("it begins to come", || (cluster.hub.bulk_frames() >= 2).then_some(())).await;
     cluster.kill(leader);
     cluster.hub.heal();
     cluster.leader().await;
     cluster.submit(Command::Tick).await.outcome.unwrap();
+
     cluster.digests_are_equal().await;
     put_all(&cluster, &["g"]).await;
     cluster.digests_are_equal().await;
     cluster.group(follower).checkpoint().await.unwrap();
     let dir = cluster.dir(follower);
     cluster.kill(follower);
+
     tokio::task::spawn_blocking(move || assert_whole(&dir)).await.unwrap();
     cluster.open(follower).await;
     cluster.digests_are_equal().await;
@@ -208,6 +229,7 @@ async fn without_a_whole_slot_the_state_is_rebuilt_from_a_log_that_reaches_back(
     group.checkpoint().await.unwrap();
     work(&group, 1).await;
     let digest = group.digest().await.1;
+
     drop(group);
     tokio::task::spawn_blocking({
         let dir = dir.path().to_path_buf();
@@ -215,25 +237,32 @@ async fn without_a_whole_slot_the_state_is_rebuilt_from_a_log_that_reaches_back(
     })
     .await
     .unwrap();
+
     let group = reopened_is_equal(dir.path(), digest).await;
     assert_eq!(group.status().checkpoint, None);
     work(&group, 2).await;
     group.checkpoint().await.unwrap();
     work(&group, 3).await;
     group.checkpoint().await.unwrap();
+
     let digest = group.digest().await.1;
     drop(group);
     reopened_is_equal(dir.path(), digest).await;
 }
 
-/// Of three nodes, one has lost its checkpoints. Its log is whole, so it votes on, and the others give it the state.
+/// Of three nodes, one has lost its checkpoints. Its log is whole, so it votes on, and the others
+/// give it the state.
 #[tokio::test]
 async fn without_a_whole_slot_the_state_comes_from_another_node() {
     let mut cluster = Cluster::start(3, Opening::default()).await;
     for round in 0..3 {
         for n in 0..30 {
             cluster.submit(put(&format!("r{round}-{n}"), 2)).await.outcome.unwrap();
-            cluster.submit(acquire(&format!("r{round}-{n}"), &format!("{round}-{n}"))).await.outcome.unwrap();
+            cluster
+                .submit(acquire(&format!("r{round}-{n}"), &format!("{round}-{n}")))
+                .await
+                .outcome
+                .unwrap();
         }
         cluster.digests_are_equal().await;
         for node in cluster.nodes() {
@@ -248,7 +277,11 @@ async fn without_a_whole_slot_the_state_comes_from_another_node() {
     let term = cluster.group(leader).status().term;
     let dir = cluster.dir(victim);
     cluster.kill(victim);
-    tokio::task::spawn_blocking(move || slots(&dir).iter().for_each(|(slot, _)| damage(&dir, *slot))).await.unwrap();
+    tokio::task::spawn_blocking(move || {
+        slots(&dir).iter().for_each(|(slot, _)| damage(&dir, *slot))
+    })
+    .await
+    .unwrap();
     cluster.open(victim).await;
     assert_eq!(cluster.digests_are_equal().await, digest);
     assert_eq!(cluster.group(victim).status().term, term);
@@ -262,7 +295,8 @@ async fn without_a_whole_slot_the_state_comes_from_another_node() {
     assert_eq!(cluster.digests_are_equal().await, digest, "after another start");
 }
 
-/// Of three nodes, one led, wrote what nobody else has, and lost its checkpoints. Its successors went on without it.
+/// Of three nodes, one led, wrote what nobody else has, and lost its checkpoints. Its successors
+/// went on without it.
 #[tokio::test]
 async fn a_fetched_state_wins_over_a_tail_of_the_log_that_nobody_has() {
     let mut cluster = Cluster::start(3, Opening::default()).await;
@@ -275,11 +309,13 @@ async fn a_fetched_state_wins_over_a_tail_of_the_log_that_nobody_has() {
             cluster.group(node).checkpoint().await.unwrap();
         }
     }
+
     let victim = cluster.leader().await;
     eventually("purged", || cluster.group(victim).status().purged).await;
     let dir = cluster.dir(victim);
     cluster.kill(victim);
     let damaged = dir.clone();
+
     tokio::task::spawn_blocking(move || {
         slots(&damaged).iter().for_each(|(slot, _)| damage(&damaged, *slot));
         let (log, state) = LogStore::open(damaged.join("log"), LogOptions::default()).unwrap();
@@ -294,11 +330,13 @@ async fn a_fetched_state_wins_over_a_tail_of_the_log_that_nobody_has() {
     })
     .await
     .unwrap();
+
     cluster.submit(put("meanwhile", 1)).await.outcome.unwrap();
     for node in cluster.nodes().into_iter().filter(|node| *node != victim) {
         cluster.group(node).checkpoint().await.unwrap();
         cluster.group(node).checkpoint().await.unwrap();
     }
+
     for _ in 0..2 {
         cluster.open(victim).await;
         cluster.submit(put("later", 1)).await.outcome.unwrap();
@@ -315,6 +353,7 @@ async fn without_a_whole_slot_a_purged_log_is_damage() {
         work(&group, round).await;
         group.checkpoint().await.unwrap();
     }
+
     eventually("purged", || group.status().purged).await;
     drop(group);
     tokio::task::spawn_blocking({
@@ -323,6 +362,7 @@ async fn without_a_whole_slot_a_purged_log_is_damage() {
     })
     .await
     .unwrap();
+
     let error = try_open(dir.path(), &Opening::default()).await.unwrap_err();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("replace-node"), "{error}");
@@ -336,8 +376,12 @@ async fn a_log_that_does_not_reach_its_checkpoint_is_damage() {
     group.shutdown().await.unwrap();
     drop(group);
     let log = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
-    let log = log.into_iter().find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains("log")));
+
+    let log = log
+        .into_iter()
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains("log")));
     std::fs::remove_dir_all(log.unwrap()).unwrap();
+
     for _ in 0..2 {
         let refused = try_open(dir.path(), &Opening::default()).await;
         assert!(
@@ -353,11 +397,15 @@ async fn checkpoints_are_made_by_log_growth_and_by_time() {
     let aged = CheckpointPolicy { log_bytes: u64::MAX, interval: Duration::from_millis(50) };
     for checkpoint in [grown, aged] {
         let dir = tempfile::tempdir().unwrap();
-        let group = open_alone_with(dir.path(), &Opening { checkpoint, ..Opening::default() }).await;
+        let group =
+            open_alone_with(dir.path(), &Opening { checkpoint, ..Opening::default() }).await;
         for round in 0..20 {
             work(&group, round).await;
         }
-        eventually("two checkpoints", || group.status().checkpoint.filter(|made| made.sequence >= 2)).await;
+        eventually("two checkpoints", || {
+            group.status().checkpoint.filter(|made| made.sequence >= 2)
+        })
+        .await;
         let digest = group.digest().await.1;
         drop(group);
         reopened_is_equal(dir.path(), digest).await;
@@ -379,7 +427,9 @@ async fn fill_log(group: &Group, bytes: u64) {
     let mut round = 0;
     while group.status().log_bytes <= bytes {
         let acquires = (0..1_000).map(|n| {
-            let Command::Acquire(mut acquire) = acquire("r", &format!("{round}-{n}")) else { unreachable!() };
+            let Command::Acquire(mut acquire) = acquire("r", &format!("{round}-{n}")) else {
+                unreachable!()
+            };
             acquire.metadata.clone_from(&metadata);
             group.submit_local(Command::Acquire(acquire))
         });
@@ -403,7 +453,8 @@ async fn a_log_that_keeps_the_disk_full_is_purged() {
     let refused = group.submit_local(acquire("r", "late")).await;
     assert!(matches!(refused, Err(SubmitError::StorageFull)), "{refused:?}");
     eventually("one checkpoint", || group.status().checkpoint).await;
-    eventually("the other, and purged", || (group.status().log_bytes <= FILE_BYTES).then_some(())).await;
+    eventually("the other, and purged", || (group.status().log_bytes <= FILE_BYTES).then_some(()))
+        .await;
     assert_eq!(group.status().purged, group.status().applied);
 
     let digest = group.digest().await.1;
@@ -411,7 +462,8 @@ async fn a_log_that_keeps_the_disk_full_is_purged() {
     reopened_is_equal(dir.path(), digest).await;
 }
 
-/// A state that has grown past its last checkpoint needs room for the next ones, or the log can never be purged again.
+/// A state that has grown past its last checkpoint needs room for the next ones, or the log can
+/// never be purged again.
 #[tokio::test]
 async fn the_reserve_is_room_for_the_state_in_both_slots() {
     let dir = tempfile::tempdir().unwrap();

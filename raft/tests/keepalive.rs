@@ -1,5 +1,12 @@
-//! A lease for which nobody waits is cancelled after 15 s; one for which a call waits is not. The only test that takes long.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! A lease for which nobody waits is cancelled after 15 s; one for which a call waits is not. The
+//! only test that takes long.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 
@@ -16,9 +23,11 @@ async fn only_leases_with_a_call_are_kept_alive() {
     acquired(&group, acquire("api", "held")).await;
     let begun = Instant::now();
     let kept = acquired(&group, acquire("api", "kept")).await;
+
     let left = acquired(&group, acquire("api", "left")).await;
     let mut events = group.events();
     let attachment = group.attach(kept.id, 0);
+
     let cancelled = async {
         loop {
             for event in &events.recv().await.unwrap().events {
@@ -28,6 +37,7 @@ async fn only_leases_with_a_call_are_kept_alive() {
             }
         }
     };
+
     let (lease, state) = soon("cancelled", cancelled).await;
     assert_eq!((lease, state), (left.id, LeaseState::Cancelled));
     let took = begun.elapsed();

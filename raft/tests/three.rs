@@ -1,5 +1,12 @@
-//! Three copies of a group over a network that can be cut: failover, catching up, and nothing acknowledged is lost.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Three copies of a group over a network that can be cut: failover, catching up, and nothing
+//! acknowledged is lost.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 
@@ -31,6 +38,7 @@ async fn commands_reach_all_nodes_and_only_the_leader_takes_them() {
     for n in 0..20 {
         acquired(group, acquire("api", &format!("r{n}"))).await;
     }
+
     group.read_barrier_local().await.unwrap();
     cluster.digests_are_equal().await;
     for node in cluster.followers(leader) {
@@ -40,6 +48,7 @@ async fn commands_reach_all_nodes_and_only_the_leader_takes_them() {
         assert_eq!(follower.read_barrier_local().await, Err(not_leader));
         assert_eq!(follower.status().role, NodeRole::Follower);
     }
+
     let status = group.status();
     assert_eq!(status.voters.len(), 3);
     let lag = || group.status().progress.values().map(|progress| progress.lag).max();
@@ -51,6 +60,7 @@ async fn a_dead_leader_is_replaced_and_no_lease_is_lost() {
     let mut cluster = three().await;
     cluster.submit(put("api", 3)).await.outcome.unwrap();
     let mut leases = Vec::new();
+
     for round in 0..3 {
         for n in 0..4 {
             leases.push(acquire_anywhere(&cluster, &format!("{round}-{n}")).await);
@@ -74,8 +84,10 @@ async fn a_dead_leader_is_replaced_and_no_lease_is_lost() {
         // Log time has moved on, so only the number of leases can be compared with before.
         assert!(before != 0 && after != 0);
     }
+
     let new_leader = cluster.leader().await;
-    let counts = cluster.group(new_leader).read(|state, now| state.usage(&name("api"), now).unwrap());
+    let counts =
+        cluster.group(new_leader).read(|state, now| state.usage(&name("api"), now).unwrap());
     assert_eq!((counts.held, counts.queue_depth), (3, 9));
 }
 
@@ -108,7 +120,8 @@ async fn a_leader_that_is_cut_off_answers_in_time_and_its_calls_wait_on() {
     cluster.submit(release(held)).await.outcome.unwrap();
     assert_eq!(soon("its turn", attachment.ended_waiting()).await, Woken::NoLongerWaiting);
     // "c" never reached a majority, and is gone; "e" is left.
-    let depth = cluster.group(old).read(|state, now| state.usage(&name("api"), now).unwrap().queue_depth);
+    let depth =
+        cluster.group(old).read(|state, now| state.usage(&name("api"), now).unwrap().queue_depth);
     assert_eq!(depth, 1);
 }
 
@@ -183,12 +196,14 @@ async fn an_interrupted_snapshot_leaves_the_old_state_in_use() {
     let leader = cluster.leader().await;
     let away = cluster.followers(leader)[0];
     cluster.kill(away);
+
     for round in 0..3 {
         for n in 0..100 {
             acquire_anywhere(&cluster, &format!("{round}-{n}")).await;
         }
         cluster.group(leader).checkpoint().await.unwrap();
     }
+
     eventually("purged", || cluster.group(leader).status().purged).await;
     // Every other frame breaks its connection.
     cluster.hub.set_broken_permille(500);
@@ -221,17 +236,20 @@ async fn a_call_at_a_node_that_lags_keeps_its_place_and_wakes_once_it_has_caught
     cluster.digests_are_equal().await;
     let leader = cluster.leader().await;
     let node = cluster.followers(leader)[0];
+
     let follower = cluster.group(node);
     cluster.hub.starve(node);
     let applied = follower.submit(acquire("api", "b")).await.unwrap();
     let Ok(Reply::Acquired(waiting)) = applied.outcome else { panic!("{applied:?}") };
     let mut attachment = follower.attach(waiting.id, applied.index);
+
     // Longer than a node takes to say that it lags.
     let early = tokio::time::timeout(Duration::from_secs(3), attachment.ended_waiting()).await;
     assert!(early.is_err(), "it waits still: {early:?}");
     assert!(lease(follower, waiting.id).is_none(), "the follower lags");
     cluster.hub.heal();
     cluster.submit(release(held)).await.outcome.unwrap();
+
     assert_eq!(soon("woken", attachment.ended_waiting()).await, Woken::NoLongerWaiting);
     assert!(is_held(&lease(follower, waiting.id).unwrap()));
 }
@@ -242,6 +260,7 @@ async fn log_time_runs_on_across_failovers_and_never_ahead_of_real_time() {
     let mut cluster = three().await;
     cluster.submit(put("api", 1)).await.outcome.unwrap();
     let mut last = LogTime(0);
+
     for round in 0..3 {
         let leader = cluster.leader().await;
         for n in 0..30 {
@@ -255,26 +274,30 @@ async fn log_time_runs_on_across_failovers_and_never_ahead_of_real_time() {
         cluster.leader().await;
         cluster.open(leader).await;
     }
+
     // Each failover may cost a delay of replication, never the time without a leader.
     let now = cluster.group(cluster.leader().await).read(|_, now| now);
     let real = u64::try_from(begun.elapsed().as_micros()).unwrap();
     assert!(now.0 <= real && now.0 > real - 500_000, "{now} of {real}us");
 }
 
-/// Of any two entries, the later one's log time is ahead by no more than the real time between them, whoever stamped them.
+/// Of any two entries, the later one's log time is ahead by no more than the real time between
+/// them, whoever stamped them.
 #[tokio::test]
 async fn between_any_two_entries_no_more_log_time_passes_than_real_time() {
     let mut cluster = three().await;
     let begun = Instant::now();
     let us = || u64::try_from(begun.elapsed().as_micros()).unwrap();
     let mut entries = Vec::new();
+
     for round in 0..4_u64 {
         // Followers that hear late have late clocks.
         cluster.hub.set_delay(Duration::from_millis(round * 4));
         let leader = cluster.leader().await;
         for n in 0..20 {
             let before = us();
-            let submitted = cluster.group(leader).submit_local(put("api", 1 + n + round * 50)).await;
+            let submitted =
+                cluster.group(leader).submit_local(put("api", 1 + n + round * 50)).await;
             if submitted.is_ok() {
                 let now = cluster.group(leader).read(|state, _| state.now());
                 entries.push((before, now.0, us()));
@@ -284,11 +307,17 @@ async fn between_any_two_entries_no_more_log_time_passes_than_real_time() {
         cluster.leader().await;
         cluster.open(leader).await;
     }
+
     assert!(entries.len() > 50);
     for (n, (before, earlier, _)) in entries.iter().enumerate() {
         for (_, later, after) in &entries[n..] {
             assert!(later >= earlier, "log time went back");
-            assert!(later - earlier <= after - before, "{} us of log time in {} us", later - earlier, after - before);
+            assert!(
+                later - earlier <= after - before,
+                "{} us of log time in {} us",
+                later - earlier,
+                after - before
+            );
         }
     }
 }
@@ -329,7 +358,10 @@ async fn leadership_without_a_choice_goes_to_one_that_answers() {
     cluster.kill(others[1]);
     tokio::time::sleep(Duration::from_millis(600)).await;
     let lost = cluster.group(leader).hand_over(Some(others[1])).await;
-    assert!(matches!(&lost, Err(ChangeError::Refused(why)) if why.contains("does not answer")), "{lost:?}");
+    assert!(
+        matches!(&lost, Err(ChangeError::Refused(why)) if why.contains("does not answer")),
+        "{lost:?}"
+    );
     assert_eq!(cluster.group(leader).hand_over(None).await, Ok(others[0]));
 }
 
@@ -341,9 +373,11 @@ async fn a_change_of_voters_goes_on_when_its_caller_leaves() {
     let group = cluster.group(leader).clone();
     group.add_learners([(4, Address::from("node-4"))].into()).await.unwrap();
     cluster.digests_are_equal().await;
+
     let before = group.status().last_log_index.unwrap();
     let (sender, left) = tokio::sync::oneshot::channel::<()>();
     let there = group.clone();
+
     tokio::spawn(async move {
         let change = there.change_voters(VoterChange { add: [4].into(), ..VoterChange::default() });
         // The first step is in the log when the caller leaves, and not yet committed.
@@ -355,9 +389,12 @@ async fn a_change_of_voters_goes_on_when_its_caller_leaves() {
         tokio::select! { _ = change => {}, () = first => {} }
         drop(sender);
     });
+
     assert!(left.await.is_err());
-    eventually("both steps are in the log", || (group.status().last_log_index.unwrap() == before + 2).then_some(()))
-        .await;
+    eventually("both steps are in the log", || {
+        (group.status().last_log_index.unwrap() == before + 2).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -368,13 +405,19 @@ async fn voters_are_not_taken_away_so_that_fewer_may_be_lost_or_no_majority_is_l
     let group = cluster.group(leader).clone();
     let without = |node| VoterChange { remove: [node].into(), ..VoterChange::default() };
     let refused = group.change_voters(without(others[0])).await;
-    assert!(matches!(refused, Err(ChangeError::FewerLosses { before: 1, after: 0, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ChangeError::FewerLosses { before: 1, after: 0, .. })),
+        "{refused:?}"
+    );
 
     cluster.kill(others[1]);
     tokio::time::sleep(Duration::from_millis(600)).await;
     let shrink = |node| VoterChange { shrink: true, ..without(node) };
     let refused = group.change_voters(shrink(others[0])).await;
-    assert!(matches!(refused, Err(ChangeError::NoMajority { answering: 1, voters: 2, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ChangeError::NoMajority { answering: 1, voters: 2, .. })),
+        "{refused:?}"
+    );
     assert_eq!(group.status().voters.len(), 3);
     group.change_voters(shrink(others[1])).await.unwrap();
     cluster.submit(put("api", 1)).await.outcome.unwrap();
@@ -386,9 +429,13 @@ async fn more_members_than_a_group_may_have_are_refused_and_the_group_lives() {
     let leader = cluster.leader().await;
     let group = cluster.group(leader);
     let many = (10..100).map(|node| (node, Address(format!("node-{node}")))).collect();
-    assert!(matches!(group.add_learners(many).await, Err(ChangeError::Refused(why)) if why.contains("64 members")));
+    assert!(
+        matches!(group.add_learners(many).await, Err(ChangeError::Refused(why)) if why.contains("64 members"))
+    );
     let long = [(4, Address("a".repeat(ADDRESS_BYTES_MAX + 1)))].into();
-    assert!(matches!(group.add_learners(long).await, Err(ChangeError::Refused(why)) if why.contains("640 bytes")));
+    assert!(
+        matches!(group.add_learners(long).await, Err(ChangeError::Refused(why)) if why.contains("640 bytes"))
+    );
     cluster.submit(put("api", 1)).await.outcome.unwrap();
 }
 
@@ -397,20 +444,28 @@ async fn a_fourth_node_joins_by_snapshot_votes_and_leads() {
     let mut cluster = three().await;
     cluster.submit(put("api", 5)).await.outcome.unwrap();
     let leader = cluster.leader().await;
+
     for round in 0..3 {
         for n in 0..20 {
             acquire_anywhere(&cluster, &format!("{round}-{n}")).await;
         }
         cluster.group(leader).checkpoint().await.unwrap();
     }
+
     eventually("purged", || cluster.group(leader).status().purged).await;
     cluster.add(4).await;
     assert!(!cluster.group(4).is_formed().await);
     cluster.group(leader).add_learners([(4, Address::from("node-4"))].into()).await.unwrap();
     cluster.digests_are_equal().await;
     assert_eq!(cluster.group(4).status().role, NodeRole::Learner);
+
     assert!(cluster.hub.bulk_frames() > 0);
-    cluster.group(leader).change_voters(VoterChange { add: [4].into(), ..VoterChange::default() }).await.unwrap();
+    cluster
+        .group(leader)
+        .change_voters(VoterChange { add: [4].into(), ..VoterChange::default() })
+        .await
+        .unwrap();
+
     assert_eq!(soon("handed over", cluster.group(leader).hand_over(Some(4))).await, Ok(4));
     acquired(cluster.group(4), acquire("api", "after")).await;
     cluster.digests_are_equal().await;
@@ -425,17 +480,21 @@ async fn all_nodes_killed_come_back_with_everything() {
     for n in 0..20 {
         leases.push(acquire_anywhere(&cluster, &format!("r{n}")).await);
     }
+
     for node in cluster.nodes() {
         cluster.kill(node);
     }
+
     for node in 1..=3 {
         cluster.open(node).await;
     }
+
     let leader = cluster.leader().await;
     cluster.group(leader).read_barrier_local().await.unwrap();
     for (n, id) in leases.iter().enumerate() {
         assert_eq!(is_held(&lease(cluster.group(leader), *id).unwrap()), n < 5);
     }
+
     cluster.digests_are_equal().await;
 }
 
@@ -447,24 +506,36 @@ async fn every_call_is_answered_once_however_many_there_are() {
     let group = cluster.group(leader);
     cluster.hub.isolate(leader, cluster.followers(leader));
     let begun = Instant::now();
+
     let calls = (0..25_000).map(|n| group.submit_local(acquire("api", &format!("r{n}"))));
     let answers = soon("answers", futures::future::join_all(calls)).await;
     let count = |error: SubmitError| answers.iter().filter(|answer| **answer == Err(error)).count();
-    let (unknown, none, full) =
-        (count(SubmitError::UnknownOutcome), count(SubmitError::NoQuorum), count(SubmitError::Overloaded));
+
+    let (unknown, none, full) = (
+        count(SubmitError::UnknownOutcome),
+        count(SubmitError::NoQuorum),
+        count(SubmitError::Overloaded),
+    );
+
     assert_eq!(unknown + none + full, answers.len());
     // Two entries in flight, a full queue, and no room for the rest.
     assert!(unknown > 0 && none > 10_000 && full > 1_000, "{unknown} {none} {full}");
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
-/// Callers everywhere while links are cut, broken and slow, and nodes die: afterwards every acknowledged lease is there.
+/// Callers everywhere while links are cut, broken and slow, and nodes die: afterwards every
+/// acknowledged lease is there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_in_a_storm() {
-    let checkpoint = ratequeue_raft::CheckpointPolicy { log_bytes: 20_000, interval: Duration::from_millis(300) };
+    let checkpoint = ratequeue_raft::CheckpointPolicy {
+        log_bytes: 20_000,
+        interval: Duration::from_millis(300),
+    };
+
     let mut cluster = Cluster::start(3, Opening { checkpoint, ..Opening::default() }).await;
     cluster.submit(put("api", 1_000_000)).await.outcome.unwrap();
     let mut acknowledged: Vec<LeaseId> = Vec::new();
+
     for round in 0..12_u64 {
         let node = round % 3 + 1;
         match round % 4 {
@@ -478,12 +549,16 @@ async fn nothing_acknowledged_is_lost_in_a_storm() {
         }
         let mut calls = Vec::new();
         for n in 0..60 {
-            let groups: Vec<_> = cluster.nodes().iter().map(|node| cluster.group(*node).clone()).collect();
+            let groups: Vec<_> =
+                cluster.nodes().iter().map(|node| cluster.group(*node).clone()).collect();
             let command = acquire("api", &format!("{round}-{n}"));
             calls.push(tokio::spawn(async move {
                 for attempt in 0..30 {
-                    // The same request: what is unknown the first time is the same lease the second time.
-                    if let Ok(applied) = groups[(n + attempt) % groups.len()].submit_local(command.clone()).await {
+                    // The same request: what is unknown the first time is the same lease the second
+                    // time.
+                    if let Ok(applied) =
+                        groups[(n + attempt) % groups.len()].submit_local(command.clone()).await
+                    {
                         return Some(applied.outcome);
                     }
                     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -504,13 +579,18 @@ async fn nothing_acknowledged_is_lost_in_a_storm() {
         }
         acknowledged.push(acquire_anywhere(&cluster, &format!("{round}-end")).await);
     }
+
     cluster.leader().await;
     cluster.digests_are_equal().await;
     assert!(acknowledged.len() > 400, "only {} calls got through", acknowledged.len());
     println!("{} acknowledged", acknowledged.len());
+
     for node in cluster.nodes() {
         for id in &acknowledged {
-            assert!(is_held(&lease(cluster.group(node), *id).unwrap()), "lease {id} is lost on node {node}");
+            assert!(
+                is_held(&lease(cluster.group(node), *id).unwrap()),
+                "lease {id} is lost on node {node}"
+            );
         }
     }
 }

@@ -1,5 +1,12 @@
-//! What a node says is true at that moment, wherever it is asked: reads, what is held, and for how long.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! What a node says is true at that moment, wherever it is asked: reads, what is held, and for how
+//! long.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 
@@ -7,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use common::hub::Cluster;
 use common::*;
-use ratequeue_limiter::{Attend, Call, Command, Detach, LeaseId, LeaseState, LeaseView, Outcome, Phase, Reply};
+use ratequeue_limiter::{
+    Attend, Call, Command, Detach, LeaseId, LeaseState, LeaseView, Outcome, Phase, Reply,
+};
 use ratequeue_raft::{Group, SubmitError};
 
 async fn three() -> Cluster {
@@ -37,7 +46,8 @@ fn left(group: &Group, id: LeaseId) -> u64 {
     told(&lease(group, id).unwrap())
 }
 
-/// A leader reads under its lease while a voter that has acknowledged it was restarted: it has not voted for another.
+/// A leader reads under its lease while a voter that has acknowledged it was restarted: it has not
+/// voted for another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_read_after_a_voter_was_restarted_is_not_stale() {
     let (mut stale, mut written_in, mut reads) = (0, 0, 0);
@@ -73,8 +83,12 @@ async fn a_lease_read_after_a_voter_was_restarted_is_not_stale() {
         }
         written_in += u32::from(written);
     }
+
     println!("{written_in} wrote, {reads} reads were answered, {stale} of them stale");
-    assert!(written_in >= 5 && reads >= 5, "too little happened: {written_in} wrote, {reads} reads");
+    assert!(
+        written_in >= 5 && reads >= 5,
+        "too little happened: {written_in} wrote, {reads} reads"
+    );
     assert_eq!(stale, 0, "stale linearizable reads");
 }
 
@@ -101,12 +115,19 @@ async fn the_time_left_is_not_more_than_what_is_left() {
     let cluster = three().await;
     cluster.submit(put("api", 20)).await.outcome.unwrap();
     cluster.hub.set_delay(Duration::from_millis(12));
+
     for n in 0..4 {
         let leader = cluster.leader().await;
         for node in cluster.nodes() {
             // The leader's own commit takes a while, and the way from another node as long again.
             let group = cluster.group(node);
-            let held = view(group.submit(acquire_for("api", &format!("{n}-{node}"), 0, 2_000)).await.unwrap().outcome);
+            let held = view(
+                group
+                    .submit(acquire_for("api", &format!("{n}-{node}"), 0, 2_000))
+                    .await
+                    .unwrap()
+                    .outcome,
+            );
             let (told, left_then) = (told(&held), left(cluster.group(leader), held.id));
             assert!(told <= left_then, "node {node}: told {told} ms, and {left_then} ms were left");
             assert!(told > 1_800, "node {node}: told {told} ms only");
@@ -114,8 +135,8 @@ async fn the_time_left_is_not_more_than_what_is_left() {
     }
 }
 
-/// Its call waits at a follower that gets no entries. When they come at last, the lease has been granted and has expired, and
-/// another holds the slot.
+/// Its call waits at a follower that gets no entries. When they come at last, the lease has been
+/// granted and has expired, and another holds the slot.
 #[tokio::test]
 async fn a_lagging_follower_says_of_no_lease_that_it_is_held_when_it_is_not() {
     let cluster = three().await;
@@ -128,7 +149,8 @@ async fn a_lagging_follower_says_of_no_lease_that_it_is_held_when_it_is_not() {
     let mut attachment = f.attach(b.id, 0);
     cluster.hub.starve(f.node());
     l.submit_local(release(a.id)).await.unwrap().outcome.unwrap();
-    eventually("it expires", || (lease(l, b.id)?.state() == LeaseState::Expired).then_some(())).await;
+    eventually("it expires", || (lease(l, b.id)?.state() == LeaseState::Expired).then_some(()))
+        .await;
     let c = acquired(l, acquire_for("api", "c", 0, 60_000)).await;
     assert!(is_held(&c));
 
@@ -151,9 +173,13 @@ async fn without_a_leader_no_lease_is_said_to_be_held() {
     for node in cluster.nodes() {
         cluster.hub.isolate(node, cluster.followers(node));
     }
+
     tokio::time::sleep(Duration::from_millis(700)).await;
     for node in cluster.nodes() {
-        assert_eq!(cluster.group(node).look(a.id).await.map(|looked| looked.view), Err(SubmitError::NoQuorum));
+        assert_eq!(
+            cluster.group(node).look(a.id).await.map(|looked| looked.view),
+            Err(SubmitError::NoQuorum)
+        );
     }
 }
 

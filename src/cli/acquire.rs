@@ -16,14 +16,16 @@ use super::signals::{Ending, Signals};
 use super::{Server, duration, failed, resource_name};
 use crate::cli::exit::{self, Exit, Failed};
 
-/// A time to live that is shorter than asked for by more than this was lowered, and did not only pass on the way.
+/// A time to live that is shorter than asked for by more than this was lowered, and did not only
+/// pass on the way.
 const SHORTENED_BY_MS: u64 = 5_000;
 
 /// Acquires, runs a command while holding the lease, and releases.
 ///
-/// The command finds RATEQUEUE_LEASE_ID and RATEQUEUE_FENCING_TOKEN in its environment. When the lease is lost it is ended: with
-/// SIGTERM, and SIGKILL if it goes on for longer than --grace. SIGTERM and SIGHUP are passed on to it; before it runs, they and
-/// Ctrl-C give up the place in the queue.
+/// The command finds RATEQUEUE_LEASE_ID and RATEQUEUE_FENCING_TOKEN in its environment. When the
+/// lease is lost it is ended: with SIGTERM, and SIGKILL if it goes on for longer than --grace.
+/// SIGTERM and SIGHUP are passed on to it; before it runs, they and Ctrl-C give up the place in the
+/// queue.
 #[derive(Debug, Args)]
 #[command(after_help = exit::acquire_help())]
 pub struct Acquire {
@@ -42,7 +44,8 @@ pub struct Acquire {
     /// Time to live of the lease; it is extended while the command runs
     #[arg(long, value_parser = duration::parse, value_name = "TIME")]
     ttl: Option<Duration>,
-    /// What happens to the command when the lease is lost, and somebody else may work under the next one
+    /// What happens to the command when the lease is lost, and somebody else may work under the
+    /// next one
     #[arg(long, value_enum, default_value_t = OnLost::Stop, value_name = "WHAT")]
     on_lost: OnLost,
     /// How long a command may take to end after SIGTERM, when the lease is lost
@@ -100,7 +103,10 @@ impl Acquire {
         }
         if held.is_lost() {
             report_release(held.release_unused().await);
-            return Err(Failed::new(Exit::LeaseLost, "the lease was lost before the command could be run"));
+            return Err(Failed::new(
+                Exit::LeaseLost,
+                "the lease was lost before the command could be run",
+            ));
         }
         self.say_if_shortened(held.lease());
         let child = match self.spawn(&held) {
@@ -130,15 +136,20 @@ impl Acquire {
         }
     }
 
-    /// Acquires, until the lease is held or a signal comes. Nothing is left behind when it is not held.
+    /// Acquires, until the lease is held or a signal comes. Nothing is left behind when it is not
+    /// held.
     async fn wait_in_line(&self, client: &Client, signals: &mut Signals) -> Result<Turn, Failed> {
-        let mut acquisition = client.acquisition(&self.resource, &self.request(), &Client::new_key());
+        let mut acquisition =
+            client.acquisition(&self.resource, &self.request(), &Client::new_key());
         let mut is_told = false;
         let on_wait = |lease: &Lease| {
             if !is_told && !self.quiet {
                 is_told = true;
                 let position = lease.position.unwrap_or_default();
-                eprintln!("ratequeue: waiting for {}, number {position} in the queue", self.resource);
+                eprintln!(
+                    "ratequeue: waiting for {}, number {position} in the queue",
+                    self.resource
+                );
             }
         };
 
@@ -155,7 +166,12 @@ impl Acquire {
     }
 
     /// Waits for the command to end, and ends it when the lease is lost.
-    async fn run_holding(&self, mut child: Child, held: &mut Held, signals: &mut Signals) -> Result<Exit, Failed> {
+    async fn run_holding(
+        &self,
+        mut child: Child,
+        held: &mut Held,
+        signals: &mut Signals,
+    ) -> Result<Exit, Failed> {
         let mut is_lost = false;
         let mut kill_at = None;
         loop {
@@ -189,21 +205,31 @@ impl Acquire {
     }
 
     fn spawn(&self, held: &Held) -> Result<Child, Failed> {
-        let (program, arguments) = self.command.split_first().ok_or_else(|| Failed::new(Exit::Usage, "no command"))?;
+        let (program, arguments) =
+            self.command.split_first().ok_or_else(|| Failed::new(Exit::Usage, "no command"))?;
         Command::new(program)
             .args(arguments)
             .env("RATEQUEUE_LEASE_ID", &held.lease().id)
-            .env("RATEQUEUE_FENCING_TOKEN", held.lease().fencing_token.unwrap_or_default().to_string())
+            .env(
+                "RATEQUEUE_FENCING_TOKEN",
+                held.lease().fencing_token.unwrap_or_default().to_string(),
+            )
             .spawn()
             .map_err(|error| {
-                let exit = if error.kind() == ErrorKind::NotFound { exit::NOT_FOUND } else { exit::CANNOT_RUN };
+                let exit = if error.kind() == ErrorKind::NotFound {
+                    exit::NOT_FOUND
+                } else {
+                    exit::CANNOT_RUN
+                };
                 Failed::new(exit, format!("{program} cannot be run: {error}"))
             })
     }
 
     /// The server lowers a time to live to the resource's maximum.
     fn say_if_shortened(&self, lease: &Lease) {
-        let (Some(asked), Some(got)) = (self.ttl.map(duration::ms), lease.expires_in_ms) else { return };
+        let (Some(asked), Some(got)) = (self.ttl.map(duration::ms), lease.expires_in_ms) else {
+            return;
+        };
         if !self.quiet && got.saturating_add(SHORTENED_BY_MS) < asked {
             let (got, asked) = (got.div_ceil(1_000), duration::show(asked));
             eprintln!(
@@ -224,13 +250,17 @@ enum Turn {
 
 async fn give_up(acquisition: &mut Acquisition) {
     if let Err(error) = acquisition.give_up().await {
-        eprintln!("ratequeue: the place in the queue could not be given up, it ends by itself: {error}");
+        eprintln!(
+            "ratequeue: the place in the queue could not be given up, it ends by itself: {error}"
+        );
     }
 }
 
 fn report_release(released: Result<Released, ClientError>) {
     if let Err(error) = released {
-        eprintln!("ratequeue: the lease could not be released, it ends when its time runs out: {error}");
+        eprintln!(
+            "ratequeue: the lease could not be released, it ends when its time runs out: {error}"
+        );
     }
 }
 
@@ -242,7 +272,8 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// The exit code of a command; 128 and the signal's number for one that a signal ended, as shells say it.
+/// The exit code of a command; 128 and the signal's number for one that a signal ended, as shells
+/// say it.
 fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     u8::try_from(code & 255).unwrap_or(1)

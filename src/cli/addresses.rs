@@ -1,10 +1,12 @@
-//! Where a node listens, and what it tells others of where it is: one rule, the same for HTTP and for the peer link.
+//! Where a node listens, and what it tells others of where it is: one rule, the same for HTTP and
+//! for the peer link.
 //!
 //! ```text
 //!   listens at     --http, --peer                                       else RATEQUEUE_HTTP, _PEER     else the file
 //!   tells others   --advertise-http, -peer, then --advertise            else RATEQUEUE_ADVERTISE...    else the file
 //! ```
-//! `ratequeue dev` has no file: it tells where it listens. What stands for every interface is never told.
+//! `ratequeue dev` has no file: it tells where it listens. What stands for every interface is never
+//! told.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
@@ -18,13 +20,16 @@ use crate::config::NodeConfig;
 /// Where to listen and what to tell, when it differs from the file
 #[derive(Debug, Args)]
 pub struct Addresses {
-    /// Where to listen for callers, when it differs from the address in the file: HOST:PORT, or :PORT for every interface
+    /// Where to listen for callers, when it differs from the address in the file: HOST:PORT, or
+    /// :PORT for every interface
     #[arg(long, env = "RATEQUEUE_HTTP", value_name = "ADDRESS")]
     http: Option<ListenAddress>,
-    /// Where to listen for the other nodes, when it differs from the address in the file: HOST:PORT, or :PORT
+    /// Where to listen for the other nodes, when it differs from the address in the file:
+    /// HOST:PORT, or :PORT
     #[arg(long, env = "RATEQUEUE_PEER", value_name = "ADDRESS")]
     peer: Option<ListenAddress>,
-    /// The host under which others reach this node, when it differs from the one in the file; a port is that of HTTP
+    /// The host under which others reach this node, when it differs from the one in the file; a
+    /// port is that of HTTP
     #[arg(long, env = "RATEQUEUE_ADVERTISE", value_name = "HOST[:PORT]")]
     advertise: Option<Advertised>,
     /// Where callers reach this node, when it differs from the address in the file
@@ -84,13 +89,16 @@ impl FromStr for Advertised {
         match text.parse::<HostPort>() {
             Ok(HostPort { host, port }) => Ok(Self { host, port: Some(port) }),
             // Without a port it is a host alone; whatever else is wrong is wrong with both.
-            Err(InvalidHost::NoPort(_) | InvalidHost::Brackets(_)) => Ok(Self { host: text.parse()?, port: None }),
+            Err(InvalidHost::NoPort(_) | InvalidHost::Brackets(_)) => {
+                Ok(Self { host: text.parse()?, port: None })
+            }
             Err(error) => Err(error),
         }
     }
 }
 
-/// Where a node that listens is found from this machine: at the loopback, when it listens on every interface.
+/// Where a node that listens is found from this machine: at the loopback, when it listens on every
+/// interface.
 ///
 /// # Errors
 /// When the system gave it no port.
@@ -116,7 +124,8 @@ mod tests {
         NodeConfig { id: 1, http: "file:7600".parse().unwrap(), peer: "file:7700".parse().unwrap() }
     }
 
-    /// What a node does with these flags: where it listens for HTTP and its peers, and what it tells of both.
+    /// What a node does with these flags: where it listens for HTTP and its peers, and what it
+    /// tells of both.
     fn places(args: &[&str]) -> [String; 4] {
         #[derive(clap::Parser)]
         struct Line {
@@ -142,8 +151,14 @@ mod tests {
             (&["--advertise", "me"], "file:7600 file:7700 me:7600 me:7700"),
             (&["--advertise", "me:80"], "file:7600 file:7700 me:80 me:7700"),
             (&["--advertise", "::1"], "file:7600 file:7700 [::1]:7600 [::1]:7700"),
-            (&["--advertise-http", "a:1", "--advertise-peer", "b:2"], "file:7600 file:7700 a:1 b:2"),
-            (&["--advertise", "me:80", "--advertise-http", "a:1"], "file:7600 file:7700 a:1 me:7700"),
+            (
+                &["--advertise-http", "a:1", "--advertise-peer", "b:2"],
+                "file:7600 file:7700 a:1 b:2",
+            ),
+            (
+                &["--advertise", "me:80", "--advertise-http", "a:1"],
+                "file:7600 file:7700 a:1 me:7700",
+            ),
         ] {
             assert_eq!(places(args).join(" "), expected, "{args:?}");
         }

@@ -29,6 +29,7 @@ pub fn parse(text: &str) -> Result<Duration, InvalidDuration> {
         _ if text == "0" => 1,
         _ => return Err(InvalidDuration::Unit),
     };
+
     let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms));
     let max = ratequeue_limiter::caps::DURATION_MS_MAX;
     match ms {
@@ -40,7 +41,8 @@ pub fn parse(text: &str) -> Result<Duration, InvalidDuration> {
 
 /// Writes milliseconds as [`parse`] reads them, in the largest unit that is exact.
 pub fn show(ms: u64) -> String {
-    const UNITS: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    const UNITS: [(u64, &str); 4] =
+        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
     let unit = UNITS.into_iter().find(|(unit, _)| ms > 0 && ms.is_multiple_of(*unit));
     unit.map_or_else(|| format!("{ms}ms"), |(unit, name)| format!("{}{name}", ms / unit))
 }
@@ -61,9 +63,14 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_read_back() {
-        for (ms, text) in
-            [(0, "0ms"), (999, "999ms"), (1_500, "1500ms"), (90_000, "90s"), (3_600_000, "1h"), (172_800_000, "2d")]
-        {
+        for (ms, text) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1_500, "1500ms"),
+            (90_000, "90s"),
+            (3_600_000, "1h"),
+            (172_800_000, "2d"),
+        ] {
             assert_eq!(show(ms), text);
             assert_eq!(parse(text), Ok(Duration::from_millis(ms)));
         }

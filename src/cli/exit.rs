@@ -42,8 +42,8 @@ const CODES: [(&str, &str); 4] = [
     ("78", "the data folder is damaged, foreign, locked or too new: starting again does not help"),
 ];
 
-/// The exit codes of `acquire`, which must not be taken for those of the command that it runs. Those from 64 to 77 have the
-/// numbers and meanings of sysexits.h, as far as it has them.
+/// The exit codes of `acquire`, which must not be taken for those of the command that it runs.
+/// Those from 64 to 77 have the numbers and meanings of sysexits.h, as far as it has them.
 const ACQUIRE_CODES: [(&str, &str); 11] = [
     ("64", "used or configured wrongly"),
     ("65", "a node refused it: there is no such resource, or the load is too large"),
@@ -54,7 +54,10 @@ const ACQUIRE_CODES: [(&str, &str); 11] = [
     ("77", "the API key is missing, unknown, or does not allow it"),
     ("126", "the command cannot be run"),
     ("127", "the command is not found"),
-    ("128+N", "signal N ended the command, or came before it ran: 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM"),
+    (
+        "128+N",
+        "signal N ended the command, or came before it ran: 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM",
+    ),
     ("others", "the exit code of the command"),
 ];
 
@@ -135,12 +138,22 @@ mod tests {
 
     #[test]
     fn every_end_is_in_the_table_of_its_command() {
-        let is_in = |table: &[(&str, &str)], exit: Exit| table.iter().any(|(code, _)| *code == exit.code().to_string());
-        for exit in
-            [Exit::Done, Exit::Failed, Exit::Usage, Exit::Refused, Exit::Unavailable, Exit::NotAllowed, Exit::Data]
-        {
+        let is_in = |table: &[(&str, &str)], exit: Exit| {
+            table.iter().any(|(code, _)| *code == exit.code().to_string())
+        };
+
+        for exit in [
+            Exit::Done,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Refused,
+            Exit::Unavailable,
+            Exit::NotAllowed,
+            Exit::Data,
+        ] {
             assert!(is_in(&CODES, exit), "{exit:?}");
         }
+
         for exit in [
             Exit::Failed,
             Exit::Usage,

@@ -38,7 +38,8 @@ pub struct List {
 
 /// Shows a lease, also one that has ended a moment ago
 ///
-/// To the server this is a sign of life from its caller: a place in the queue is kept for 15 s more.
+/// To the server this is a sign of life from its caller: a place in the queue is kept for 15 s
+/// more.
 #[derive(Debug, Args)]
 pub struct Get {
     /// Its id
@@ -89,15 +90,20 @@ impl List {
             State::Held => LeaseState::Held,
             State::Waiting => LeaseState::Waiting,
         });
+
         let (mut leases, mut cursor) = (Vec::new(), None);
         loop {
-            let page = client.leases(&self.resource, state, PAGE_ITEMS, cursor.as_deref()).await.map_err(failed)?;
+            let page = client
+                .leases(&self.resource, state, PAGE_ITEMS, cursor.as_deref())
+                .await
+                .map_err(failed)?;
             leases.extend(page.items);
             cursor = page.next_cursor;
             if cursor.is_none() {
                 break;
             }
         }
+
         print(&if self.json { json(&leases) } else { rows(&leases) });
         Ok(Exit::Done)
     }
@@ -130,12 +136,23 @@ fn describe(released: &Released) -> String {
     let amounts = |what: &str, amounts: &std::collections::BTreeMap<String, u64>| {
         if amounts.is_empty() { String::new() } else { format!(", {what} {}", pairs(amounts)) }
     };
-    let given_back = amounts("given back", &released.refunded) + &amounts("charged on top", &released.debited);
+    let given_back =
+        amounts("given back", &released.refunded) + &amounts("charged on top", &released.debited);
     format!("{}: {}{given_back}\n", released.id, name(released.state))
 }
 
-const TITLES: [&str; 10] =
-    ["LEASE", "RESOURCE", "STATE", "POSITION", "LOAD", "PRIORITY", "TOKEN", "WAITED", "EXPIRES IN", "METADATA"];
+const TITLES: [&str; 10] = [
+    "LEASE",
+    "RESOURCE",
+    "STATE",
+    "POSITION",
+    "LOAD",
+    "PRIORITY",
+    "TOKEN",
+    "WAITED",
+    "EXPIRES IN",
+    "METADATA",
+];
 
 fn rows(leases: &[View]) -> String {
     table(&TITLES, &leases.iter().map(row).collect::<Vec<_>>())
@@ -147,6 +164,7 @@ fn row(lease: &View) -> Vec<String> {
         Some(Load::Map(loads)) => pairs(loads),
         None => NONE.to_owned(),
     };
+
     vec![
         lease.id.clone(),
         lease.resource.clone(),
@@ -163,5 +181,8 @@ fn row(lease: &View) -> Vec<String> {
 
 /// A state as the API spells it.
 fn name(state: LeaseState) -> String {
-    serde_json::to_value(state).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(state)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }

@@ -135,7 +135,8 @@ fn not_parsed(error: &clap::Error) -> Exit {
 /// Runs a client command; one thread is enough for it.
 fn block_on(command: impl Future<Output = Result<Exit, Failed>>) -> Result<Exit, Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failed::new(Exit::Failed, format!("cannot start: {error}")))?;
+    let runtime =
+        runtime.map_err(|error| Failed::new(Exit::Failed, format!("cannot start: {error}")))?;
     let ended = runtime.block_on(command);
     // A name that is still being looked up holds up nobody.
     runtime.shutdown_background();

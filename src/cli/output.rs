@@ -24,8 +24,11 @@ pub fn table(titles: &[&str], rows: &[Vec<String>]) -> String {
     let titles: Vec<String> = titles.iter().map(|title| (*title).to_owned()).collect();
     let all = || std::iter::once(&titles).chain(rows);
 
-    let width = |column: usize| all().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..titles.len()).map(|column| width(column).unwrap_or_default()).collect();
+    let width = |column: usize| {
+        all().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> =
+        (0..titles.len()).map(|column| width(column).unwrap_or_default()).collect();
     let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
@@ -39,8 +42,11 @@ pub fn cell(value: Option<impl ToString>) -> String {
 }
 
 /// Values by name as `a=1,b=2`; nothing is a dash.
-pub fn pairs<'a, V: ToString + 'a>(values: impl IntoIterator<Item = (&'a String, &'a V)>) -> String {
-    let pairs: Vec<String> = values.into_iter().map(|(name, value)| format!("{name}={}", value.to_string())).collect();
+pub fn pairs<'a, V: ToString + 'a>(
+    values: impl IntoIterator<Item = (&'a String, &'a V)>,
+) -> String {
+    let pairs: Vec<String> =
+        values.into_iter().map(|(name, value)| format!("{name}={}", value.to_string())).collect();
     if pairs.is_empty() { NONE.to_owned() } else { pairs.join(",") }
 }
 
@@ -59,7 +65,8 @@ impl Failures {
     pub fn sum_up(self, all: usize, done: &str) -> Result<Exit, Failed> {
         let Some((_, exit)) = self.0.first() else { return Ok(Exit::Done) };
         let subjects: Vec<&str> = self.0.iter().map(|(subject, _)| subject.as_str()).collect();
-        let text = format!("{} of {all} could not be {done}: {}", subjects.len(), subjects.join(", "));
+        let text =
+            format!("{} of {all} could not be {done}: {}", subjects.len(), subjects.join(", "));
         Err(Failed::new(*exit, text))
     }
 }
@@ -70,7 +77,10 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell_in_characters() {
-        let rows = [["é", "long cell"].map(str::to_owned).to_vec(), ["abc", "x"].map(str::to_owned).to_vec()];
+        let rows = [
+            ["é", "long cell"].map(str::to_owned).to_vec(),
+            ["abc", "x"].map(str::to_owned).to_vec(),
+        ];
         assert_eq!(table(&["A", "B", "C"], &rows), "A    B          C\né    long cell\nabc  x\n");
     }
 }

@@ -6,8 +6,9 @@ use crate::cli::exit::{Exit, Failed};
 
 /// Has the kernel send SIGTERM to this process when the one that started it is gone.
 pub fn end_with(parent: u32) -> Result<(), Failed> {
-    set_parent_process_death_signal(Some(Signal::TERM))
-        .map_err(|error| Failed::new(Exit::Failed, format!("the parent process cannot be watched: {error}")))?;
+    set_parent_process_death_signal(Some(Signal::TERM)).map_err(|error| {
+        Failed::new(Exit::Failed, format!("the parent process cannot be watched: {error}"))
+    })?;
 
     // It may have ended before that.
     let is_there = i32::try_from(parent).ok().and_then(Pid::from_raw) == getppid();

@@ -70,7 +70,9 @@ impl Dev {
         let data = self.data.clone();
         serve(self.http, self.data, 1, Duration::ZERO, |listens, consensus| {
             let text = welcome(&format!("http://{listens}"), &data);
-            let told = self.advertise.map_or_else(|| listens.clone(), |advertised| advertised.or(listens.clone()));
+            let told = self
+                .advertise
+                .map_or_else(|| listens.clone(), |advertised| advertised.or(listens.clone()));
             let cluster = ClusterFile::alone("dev", "local", &told);
             let own = view(1, "local", &told, &told);
             // It is alone, and listens for no other node.
@@ -96,22 +98,37 @@ impl NodeArgs {
         self.parent.map_or(Ok(()), parent::end_with)?;
         let file = ClusterFile::read(&self.cluster)?;
         let usage = |text: String| Failed::new(Exit::Usage, text);
+
         let Some((region, node)) = file.node(self.id) else {
-            let text = format!("{} has no node {}: it has {:?}", self.cluster.display(), self.id, file.ids());
+            let text = format!(
+                "{} has no node {}: it has {:?}",
+                self.cluster.display(),
+                self.id,
+                file.ids()
+            );
             return Err(usage(text));
         };
+
         let (region, places) = (region.to_owned(), self.addresses.of(node));
         let own = view(self.id, &region, &places.http, &places.peer);
         let nodes = file.ids().len();
+
         serve(places.listen_http, self.data, nodes, self.drain, |listens, consensus| {
-            let options = NodeOptions { cluster: file, region, id: self.id, own, peer: places.listen_peer, consensus };
+            let options = NodeOptions {
+                cluster: file,
+                region,
+                id: self.id,
+                own,
+                peer: places.listen_peer,
+                consensus,
+            };
             (options, format!("RateQueue node {} listens on http://{listens}.\n", self.id))
         })
     }
 }
 
-/// Runs a node of a cluster of so many until it is told to stop. `describe` is given where it is found from this machine, which
-/// port 0 leaves open.
+/// Runs a node of a cluster of so many until it is told to stop. `describe` is given where it is
+/// found from this machine, which port 0 leaves open.
 fn serve(
     http: ListenAddress,
     data: PathBuf,
@@ -122,10 +139,18 @@ fn serve(
     log::install()?;
     let descriptors = Descriptors::acquire(nodes.saturating_sub(1));
     let descriptors = descriptors.map_err(|error| Failed::new(Exit::Usage, error.to_string()))?;
-    tracing::info!(open_files = descriptors.limit, connections = descriptors.connections, "the most there may be");
-    let cannot_start_threads = |error: std::io::Error| Failed::new(Exit::Failed, format!("cannot start: {error}"));
+    tracing::info!(
+        open_files = descriptors.limit,
+        connections = descriptors.connections,
+        "the most there may be"
+    );
+    let cannot_start_threads =
+        |error: std::io::Error| Failed::new(Exit::Failed, format!("cannot start: {error}"));
     let consensus = consensus_runtime().map_err(cannot_start_threads)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(cannot_start_threads)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(cannot_start_threads)?;
 
     let ended = runtime.block_on(async {
         let mut signals = Signals::install()?;
@@ -156,7 +181,11 @@ fn serve(
 }
 
 /// Opens a node, which may take long; gives nothing when it was told to stop meanwhile.
-async fn open(options: NodeOptions, data: PathBuf, signals: &mut Signals) -> Result<Option<Arc<Node>>, Failed> {
+async fn open(
+    options: NodeOptions,
+    data: PathBuf,
+    signals: &mut Signals,
+) -> Result<Option<Arc<Node>>, Failed> {
     let runtime = Handle::current();
     // On a thread of its own: it reads the disk, and the server answers meanwhile.
     let opening = tokio::task::spawn_blocking(move || runtime.block_on(Node::open(options, &data)));
@@ -169,12 +198,16 @@ async fn open(options: NodeOptions, data: PathBuf, signals: &mut Signals) -> Res
     }
 }
 
-/// The threads of the groups and the peer link. Nothing else runs on them, so that no call, however long, holds up a
-/// heartbeat, a vote or an entry.
+/// The threads of the groups and the peer link. Nothing else runs on them, so that no call, however
+/// long, holds up a heartbeat, a vote or an entry.
 fn consensus_runtime() -> std::io::Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(CONSENSUS_THREADS_MIN, NonZero::get);
     let threads = cores.clamp(CONSENSUS_THREADS_MIN, CONSENSUS_THREADS_MAX);
-    tokio::runtime::Builder::new_multi_thread().thread_name("consensus").worker_threads(threads).enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .thread_name("consensus")
+        .worker_threads(threads)
+        .enable_all()
+        .build()
 }
 
 fn cannot_start(error: &StartError) -> Failed {
@@ -217,7 +250,8 @@ async fn run(
     };
     if let Some(ended) = died {
         node.stop();
-        // Nothing that is still to be answered can be: a node whose disk failed must not pretend to be one.
+        // Nothing that is still to be answered can be: a node whose disk failed must not pretend to
+        // be one.
         let exit = if ended.is_outdated { Exit::Data } else { Exit::Failed };
         return Err(Failed::new(exit, ended.why));
     }
@@ -231,13 +265,17 @@ async fn run(
     let _ = serving.await;
     watching.abort();
     let stopped = node.shutdown().await;
-    stopped.map_err(|error| Failed::new(Exit::Failed, format!("the state could not be saved: {error}")))?;
+    stopped.map_err(|error| {
+        Failed::new(Exit::Failed, format!("the state could not be saved: {error}"))
+    })?;
     Ok(Exit::Done)
 }
 
 /// Ends the process at the next signal, as a crash would: somebody does not want to wait.
 async fn end_at_once(mut signals: Signals) {
     let ending = signals.next().await;
-    eprintln!("ratequeue: ended at once. Nothing that was acknowledged is lost: the next start reads it from the log");
+    eprintln!(
+        "ratequeue: ended at once. Nothing that was acknowledged is lost: the next start reads it from the log"
+    );
     std::process::exit(ending.code().into());
 }

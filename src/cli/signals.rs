@@ -40,14 +40,16 @@ impl Ending {
             Self::Terminate => Number::TERM,
         };
         let Some(id) = child.id() else { return };
-        let sent = i32::try_from(id).ok().and_then(Pid::from_raw).map(|pid| kill_process(pid, number));
+        let sent =
+            i32::try_from(id).ok().and_then(Pid::from_raw).map(|pid| kill_process(pid, number));
         if let Some(Err(error)) = sent {
             eprintln!("ratequeue: the signal could not be passed on to process {id}: {error}");
         }
     }
 }
 
-/// The handlers of SIGHUP, SIGINT and SIGTERM. From when they are installed on, none ends the program by itself.
+/// The handlers of SIGHUP, SIGINT and SIGTERM. From when they are installed on, none ends the
+/// program by itself.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
@@ -59,8 +61,10 @@ pub struct Signals {
 impl Signals {
     /// Installs the handlers.
     pub fn install() -> Result<Self, Failed> {
-        let install =
-            |kind| signal(kind).map_err(|error| Failed::new(Exit::Failed, format!("no signal handler: {error}")));
+        let install = |kind| {
+            signal(kind)
+                .map_err(|error| Failed::new(Exit::Failed, format!("no signal handler: {error}")))
+        };
         let hangup = if is_hangup_ignored() { None } else { Some(install(SignalKind::hangup())?) };
         let interrupt = install(SignalKind::interrupt())?;
         let terminate = install(SignalKind::terminate())?;
@@ -98,5 +102,7 @@ fn is_hangup_ignored() -> bool {
     const HANGUP: u64 = 1;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & HANGUP != 0)
+    ignored
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask & HANGUP != 0)
 }

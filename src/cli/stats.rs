@@ -19,7 +19,8 @@ const RESOURCES_MAX: usize = 1_000;
 
 /// Shows how resources stand: who holds, who waits, what is used
 ///
-/// A row for each limit. Rates and waits are those of the last 10 s, as the asked node has seen them.
+/// A row for each limit. Rates and waits are those of the last 10 s, as the asked node has seen
+/// them.
 #[derive(Debug, Args)]
 pub struct Stats {
     /// Which resources; all when none is named
@@ -38,7 +39,9 @@ impl Stats {
         let (names, missing) = if self.names.is_empty() {
             let (views, missing) = resource::all(&client, RESOURCES_MAX).await?;
             if views.len() > RESOURCES_MAX {
-                let text = format!("there are more than {RESOURCES_MAX} resources: name those that you want to see");
+                let text = format!(
+                    "there are more than {RESOURCES_MAX} resources: name those that you want to see"
+                );
                 return Err(Failed::new(Exit::Usage, text));
             }
             (views.into_iter().map(|view| view.name).collect(), missing)
@@ -46,14 +49,17 @@ impl Stats {
             (self.names.clone(), None)
         };
 
-        let asking = futures::stream::iter(&names).map(async |name| (name, client.stats(name).await));
+        let asking =
+            futures::stream::iter(&names).map(async |name| (name, client.stats(name).await));
         let asked: Vec<_> = asking.buffered(AT_ONCE).collect().await;
         let (mut all, mut failures) = (BTreeMap::new(), Failures::default());
         for (name, stats) in asked {
             match stats {
                 Ok(stats) => drop(all.insert(name.as_str(), stats)),
                 // One that was listed a moment ago was deleted meanwhile.
-                Err(error) if self.names.is_empty() && error.code() == Some(ErrorCode::ResourceNotFound) => {}
+                Err(error)
+                    if self.names.is_empty()
+                        && error.code() == Some(ErrorCode::ResourceNotFound) => {}
                 Err(error) => failures.say(name, &failed(error)),
             }
         }
@@ -81,14 +87,21 @@ const TITLES: [&str; 13] = [
 
 /// A row for each limit.
 fn rows(all: &BTreeMap<&str, ResourceStats>) -> String {
-    let rows = all.iter().flat_map(|(name, stats)| stats.limits.iter().map(|limit| row(name, stats, limit)));
+    let rows = all
+        .iter()
+        .flat_map(|(name, stats)| stats.limits.iter().map(|limit| row(name, stats, limit)));
     table(&TITLES, &rows.collect::<Vec<_>>())
 }
 
 fn row(name: &str, stats: &ResourceStats, (limit, usage): (&String, &LimitStats)) -> Vec<String> {
     let rates = stats.throughput;
     let wait = |ms: Option<u64>| cell(ms.map(duration::about));
-    let oldest = if stats.queue_depth == 0 { NONE.to_owned() } else { duration::about(stats.oldest_wait_ms) };
+    let oldest = if stats.queue_depth == 0 {
+        NONE.to_owned()
+    } else {
+        duration::about(stats.oldest_wait_ms)
+    };
+
     vec![
         name.to_owned(),
         stats.held.to_string(),

@@ -1,4 +1,5 @@
-//! What a failed call means at a terminal: its exit code, and what to do in words of the command line.
+//! What a failed call means at a terminal: its exit code, and what to do in words of the command
+//! line.
 
 use ratequeue_api::client::ClientError;
 use ratequeue_api::{ErrorCode, Problem};
@@ -10,7 +11,9 @@ pub fn failed(error: ClientError) -> Failed {
     let (exit, text) = match &error {
         ClientError::Configuration(_) => (Exit::Usage, error.to_string()),
         ClientError::WaitOver(_) => (Exit::WaitRanOut, error.to_string()),
-        ClientError::Unavailable(_) | ClientError::Foreign(..) => (Exit::Unavailable, error.to_string()),
+        ClientError::Unavailable(_) | ClientError::Foreign(..) => {
+            (Exit::Unavailable, error.to_string())
+        }
         ClientError::Problem(problem) => (exit(problem), text(problem)),
     };
     Failed::new(exit, text)
@@ -46,7 +49,9 @@ fn advice(code: ErrorCode) -> Option<&'static str> {
     use ErrorCode::{LeaseNotFound, LimitExceeded, ResourceNotFound, Unauthenticated};
 
     if code == ResourceNotFound {
-        Some("`ratequeue resource list` shows those that there are, `ratequeue resource apply FILE` creates one.")
+        Some(
+            "`ratequeue resource list` shows those that there are, `ratequeue resource apply FILE` creates one.",
+        )
     } else if code == LeaseNotFound {
         Some("`ratequeue lease list RESOURCE` shows those that there are.")
     } else if code == LimitExceeded {

@@ -71,7 +71,8 @@ fn acquired(acquired: Acquired, group: &str) -> Response {
 
     let headers = response.headers_mut();
     if is_waiting {
-        headers.extend(HeaderValue::from_str(&location).ok().map(|value| (header::LOCATION, value)));
+        headers
+            .extend(HeaderValue::from_str(&location).ok().map(|value| (header::LOCATION, value)));
     } else if let Some(limits) = limits {
         rate_limit_headers(headers, &limits);
     }
@@ -84,14 +85,17 @@ fn rate_limit_headers(headers: &mut HeaderMap, limits: &[LimitUsage]) {
         Some(ms) => format!("\"{}\";q={};w={}", limit.name, limit.quota, ms.div_ceil(1000)),
         None => format!("\"{}\";q={};qu=\"concurrent-requests\"", limit.name, limit.quota),
     });
+
     let left = limits.iter().map(|limit| match limit.next_in_ms {
         Some(ms) => format!("\"{}\";r={};t={}", limit.name, limit.remaining, ms.div_ceil(1000)),
         None => format!("\"{}\";r={}", limit.name, limit.remaining),
     });
+
     let fields = [
         (names::RATE_LIMIT_POLICY, policy.collect::<Vec<_>>().join(", ")),
         (names::RATE_LIMIT, left.collect::<Vec<_>>().join(", ")),
     ];
+
     for (name, text) in fields {
         if let Ok(value) = HeaderValue::from_str(&text) {
             headers.insert(HeaderName::from_static(name), value);

@@ -1,10 +1,12 @@
-//! The cluster view, and the calls that form a cluster and change its members: what `ratequeue cluster` is made of.
+//! The cluster view, and the calls that form a cluster and change its members: what `ratequeue
+//! cluster` is made of.
 
 use axum::extract::State;
 use axum::response::Response;
 use ratequeue_api::Problem;
 use ratequeue_api::cluster::{
-    AdoptAnswer, AdoptRequest, ChangeAnswer, ChangeRequest, ClusterView, TransferLeaderAnswer, TransferLeaderRequest,
+    AdoptAnswer, AdoptRequest, ChangeAnswer, ChangeRequest, ClusterView, TransferLeaderAnswer,
+    TransferLeaderRequest,
 };
 
 use super::extract::Json;
@@ -21,8 +23,8 @@ pub async fn look(State(service): State<Service>) -> Response {
     json_response(&service.cluster().await)
 }
 
-/// Makes an empty node part of a cluster; says of which it is part, if it was part of one already. Then it looks for the nodes in
-/// `reach`, and says which of them do not answer it.
+/// Makes an empty node part of a cluster; says of which it is part, if it was part of one already.
+/// Then it looks for the nodes in `reach`, and says which of them do not answer it.
 #[utoipa::path(
     post, path = "/v1/cluster/adopt", tag = "cluster", request_body = AdoptRequest,
     responses(
@@ -30,12 +32,15 @@ pub async fn look(State(service): State<Service>) -> Response {
         (status = 400, description = "Meant for another node", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn adopt(State(service): State<Service>, Json(body): Json<AdoptRequest>) -> Result<Response, Failure> {
+pub async fn adopt(
+    State(service): State<Service>,
+    Json(body): Json<AdoptRequest>,
+) -> Result<Response, Failure> {
     Ok(json_response(&service.adopt(body).await?))
 }
 
-/// Asks for a change of members, and how far it is: repeating it does nothing else. The leaders carry it out by themselves. On the
-/// leader of the global group.
+/// Asks for a change of members, and how far it is: repeating it does nothing else. The leaders
+/// carry it out by themselves. On the leader of the global group.
 #[utoipa::path(
     post, path = "/v1/cluster/changes", tag = "cluster", request_body = ChangeRequest,
     responses(
@@ -44,7 +49,10 @@ pub async fn adopt(State(service): State<Service>, Json(body): Json<AdoptRequest
         (status = 503, description = "This node does not lead the global group", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn change(State(service): State<Service>, Json(body): Json<ChangeRequest>) -> Result<Response, Failure> {
+pub async fn change(
+    State(service): State<Service>,
+    Json(body): Json<ChangeRequest>,
+) -> Result<Response, Failure> {
     Ok(json_response(&service.change_members(body).await?))
 }
 

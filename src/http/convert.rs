@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ratequeue_api::lease::{LeaseState as WireState, Load as WireLoad};
-use ratequeue_api::resource::{Algorithm as WireAlgorithm, Kind as WireKind, LeaseTimes, LimitPatch as WireLimitPatch};
+use ratequeue_api::resource::{
+    Algorithm as WireAlgorithm, Kind as WireKind, LeaseTimes, LimitPatch as WireLimitPatch,
+};
 use ratequeue_api::resource::{ResourcePatch as WirePatch, TrueUp as WireTrueUp};
 use ratequeue_api::{Lease, Limit, Queue, Resource, ResourceView as WireView};
 use ratequeue_limiter::{
-    Algorithm, Cost, InvalidResource, Kind, LeasePatch, LeaseSpec, LeaseState, LeaseView, LimitDraft, LimitName,
-    LimitPatch, Load, Patch, Phase, QueuePatch, QueueSpec, ResourcePatch, ResourceSpec, ResourceView, TrueUp,
+    Algorithm, Cost, InvalidResource, Kind, LeasePatch, LeaseSpec, LeaseState, LeaseView,
+    LimitDraft, LimitName, LimitPatch, Load, Patch, Phase, QueuePatch, QueueSpec, ResourcePatch,
+    ResourceSpec, ResourceView, TrueUp,
 };
 
 use super::problem::Failure;
@@ -51,9 +54,9 @@ fn cost(limit: &str, text: &str) -> Result<Cost, Failure> {
         "load" => Ok(Cost::Load),
         dimension => match LimitName::new(dimension) {
             Ok(name) => Ok(Cost::Dimension(name)),
-            Err(bad) => {
-                Err(Failure::bad_request(format!("limits.{limit}.cost must be one, load or a dimension: {bad}.")))
-            }
+            Err(bad) => Err(Failure::bad_request(format!(
+                "limits.{limit}.cost must be one, load or a dimension: {bad}."
+            ))),
         },
     }
 }
@@ -72,12 +75,18 @@ pub fn resource_spec(resource: &Resource) -> Result<ResourceSpec, Failure> {
         };
         limits.insert(limit_name(name)?, draft);
     }
+
     let queue = QueueSpec {
         max_waiting: u32::try_from(resource.queue.max_waiting).unwrap_or(u32::MAX),
         max_wait_ms: resource.queue.max_wait_ms,
         claim_ms: resource.queue.claim_ms,
     };
-    let lease = LeaseSpec { default_ttl_ms: resource.lease.default_ttl_ms, max_ttl_ms: resource.lease.max_ttl_ms };
+
+    let lease = LeaseSpec {
+        default_ttl_ms: resource.lease.default_ttl_ms,
+        max_ttl_ms: resource.lease.max_ttl_ms,
+    };
+
     ResourceSpec::new(limits, queue, lease).map_err(invalid)
 }
 
@@ -112,11 +121,13 @@ pub fn resource_patch(change: &WirePatch) -> Result<ResourcePatch, Failure> {
         let patch = change.as_ref().map(|change| limit_patch(name, change)).transpose()?;
         limits.insert(limit_name(name)?, patch);
     }
+
     let queue = patch(change.queue, |queue| QueuePatch {
         max_waiting: patch(queue.max_waiting, |n| u32::try_from(n).unwrap_or(u32::MAX)),
         max_wait_ms: patch(queue.max_wait_ms, |n| n),
         claim_ms: patch(queue.claim_ms, |n| n),
     });
+
     let lease = patch(change.lease, |lease| LeasePatch {
         default_ttl_ms: patch(lease.default_ttl_ms, |n| n),
         max_ttl_ms: patch(lease.max_ttl_ms, |n| n),
@@ -152,13 +163,21 @@ pub fn resource_view(view: &ResourceView, placement: &str) -> WireView {
     WireView {
         name: view.name.to_string(),
         placement: placement.to_owned(),
-        limits: view.spec.limits.iter().map(|(name, spec)| (name.to_string(), wire_limit(spec))).collect(),
+        limits: view
+            .spec
+            .limits
+            .iter()
+            .map(|(name, spec)| (name.to_string(), wire_limit(spec)))
+            .collect(),
         queue: Queue {
             max_waiting: u64::from(view.spec.queue.max_waiting),
             max_wait_ms: view.spec.queue.max_wait_ms,
             claim_ms: view.spec.queue.claim_ms,
         },
-        lease: LeaseTimes { default_ttl_ms: view.spec.lease.default_ttl_ms, max_ttl_ms: view.spec.lease.max_ttl_ms },
+        lease: LeaseTimes {
+            default_ttl_ms: view.spec.lease.default_ttl_ms,
+            max_ttl_ms: view.spec.lease.max_ttl_ms,
+        },
         version: view.version,
         effective_index: view.effective_index,
     }
@@ -169,8 +188,11 @@ pub fn load(load: WireLoad) -> Result<Load, Failure> {
     match load {
         WireLoad::One(n) => Ok(Load::Scalar(n)),
         WireLoad::Map(map) => {
-            let named = map.into_iter().map(|(name, n)| LimitName::new(&name).map(|name| (name, n)));
-            let map = named.collect::<Result<_, _>>().map_err(|bad| Failure::bad_request(format!("load: {bad}")))?;
+            let named =
+                map.into_iter().map(|(name, n)| LimitName::new(&name).map(|name| (name, n)));
+            let map = named
+                .collect::<Result<_, _>>()
+                .map_err(|bad| Failure::bad_request(format!("load: {bad}")))?;
             Ok(Load::Map(map))
         }
     }
@@ -179,7 +201,9 @@ pub fn load(load: WireLoad) -> Result<Load, Failure> {
 fn wire_load(load: &Load) -> WireLoad {
     match load {
         Load::Scalar(n) => WireLoad::One(*n),
-        Load::Map(map) => WireLoad::Map(map.iter().map(|(name, n)| (name.to_string(), *n)).collect()),
+        Load::Map(map) => {
+            WireLoad::Map(map.iter().map(|(name, n)| (name.to_string(), *n)).collect())
+        }
     }
 }
 
@@ -229,6 +253,7 @@ pub fn lease(view: &LeaseView, group: &str, in_full: bool) -> Lease {
         priority: in_full.then(|| u64::from(view.priority)),
         metadata: in_full.then(|| view.metadata.clone().into()),
     };
+
     match &view.phase {
         Phase::Waiting(place) => {
             lease.position = Some(place.position);
@@ -247,5 +272,6 @@ pub fn lease(view: &LeaseView, group: &str, in_full: bool) -> Lease {
             lease.ended_index = Some(end.ended_index);
         }
     }
+
     lease
 }

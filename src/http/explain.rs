@@ -1,7 +1,8 @@
-//! Problems for requests that never reach a handler: hyper refuses a malformed head by itself, with a status and nothing
-//! else.
+//! Problems for requests that never reach a handler: hyper refuses a malformed head by itself, with
+//! a status and nothing else.
 //!
-//! Its answer is all that there is in a write, and replaced here by one with the same status and a body that says why.
+//! Its answer is all that there is in a write, and replaced here by one with the same status and a
+//! body that says why.
 
 use std::io;
 use std::pin::Pin;
@@ -52,7 +53,9 @@ impl ExplainingStream {
     /// Writes what is left of the replacement; gives the length of what it stands for.
     fn poll_replace(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(replacement) = &mut self.replacement else { return Poll::Ready(Ok(0)) };
-        while let Some(rest) = replacement.text.get(replacement.written..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) =
+            replacement.text.get(replacement.written..).filter(|rest| !rest.is_empty())
+        {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -71,12 +74,20 @@ fn explanation(bytes: &[u8]) -> Option<Failure> {
         let name = names::SERVED_BY.as_bytes();
         bytes.windows(name.len()).any(|window| window.eq_ignore_ascii_case(name))
     };
-    let is_whole = |status: &[u8]| bytes.starts_with(status) && bytes.ends_with(b"\r\n\r\n") && !has_served_by();
+
+    let is_whole = |status: &[u8]| {
+        bytes.starts_with(status) && bytes.ends_with(b"\r\n\r\n") && !has_served_by()
+    };
+
     if is_whole(b"HTTP/1.1 431 ") {
-        let detail = format!("The head of a request has at most {HEAD_BYTES_MAX} bytes and {HEADERS_MAX} headers.");
+        let detail = format!(
+            "The head of a request has at most {HEAD_BYTES_MAX} bytes and {HEADERS_MAX} headers."
+        );
         return Some(Failure::new(ErrorCode::HeadTooLarge, detail));
     }
-    is_whole(b"HTTP/1.1 400 ").then(|| Failure::bad_request("The head of the request is no HTTP/1.1."))
+
+    is_whole(b"HTTP/1.1 400 ")
+        .then(|| Failure::bad_request("The head of the request is no HTTP/1.1."))
 }
 
 /// The answer that closes a connection.
@@ -85,10 +96,15 @@ fn as_text(node: NodeId, failure: Failure) -> Vec<u8> {
     let (parts, body) = response.into_parts();
     // The body of a problem is there already.
     let collected = futures::FutureExt::now_or_never(body.collect());
-    let body = collected.and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let body =
+        collected.and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default();
 
     let status: StatusCode = parts.status;
-    let mut text = format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or_default());
+    let mut text = format!(
+        "HTTP/1.1 {} {}\r\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default()
+    );
     for (name, value) in &parts.headers {
         text += &format!("{name}: {}\r\n", value.to_str().unwrap_or_default());
     }
@@ -99,13 +115,21 @@ fn as_text(node: NodeId, failure: Failure) -> Vec<u8> {
 }
 
 impl AsyncRead for ExplainingStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for ExplainingStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.look_at(bytes);
         if this.replacement.is_some() {

@@ -36,7 +36,9 @@ impl RequestKey {
         let text = match (given.next(), given.next()) {
             (None, _) => Self::random_text(),
             (Some(value), None) => value.to_str().unwrap_or_default().to_owned(),
-            (Some(_), Some(_)) => return Err(Failure::bad_request("Idempotency-Key must be there once.")),
+            (Some(_), Some(_)) => {
+                return Err(Failure::bad_request("Idempotency-Key must be there once."));
+            }
         };
 
         let bad = |bad| Failure::bad_request(format!("Idempotency-Key: {bad}."));
@@ -90,7 +92,9 @@ impl<S: Send + Sync> FromRequestParts<S> for LeasePath {
         let text = Path::<String>::from_request_parts(parts, state).await.map(|Path(text)| text);
         let (group, id) = text
             .ok()
-            .and_then(|text| text.rsplit_once('.').map(|(group, id)| (group.to_owned(), id.parse())))
+            .and_then(|text| {
+                text.rsplit_once('.').map(|(group, id)| (group.to_owned(), id.parse()))
+            })
             .ok_or_else(Failure::lease_not_found)?;
         Ok(Self { group, id: id.map_err(|_| Failure::lease_not_found())? })
     }
@@ -141,7 +145,9 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     if essence == "application/json" || essence.ends_with("+json") {
         return Ok(());
     }
-    let detail = format!("The Content-Type is {text:?}: send application/json (curl: --json instead of -d).");
+    let detail = format!(
+        "The Content-Type is {text:?}: send application/json (curl: --json instead of -d)."
+    );
     Err(Failure::new(ErrorCode::UnsupportedMediaType, detail))
 }
 
@@ -179,23 +185,27 @@ impl BufferedRequest {
         }
     }
 
-    /// The same call for another node, with the key that was made up for it if its caller gave none.
+    /// The same call for another node, with the key that was made up for it if its caller gave
+    /// none.
     fn to_call(&self) -> ApiCall {
         let mut headers = self.parts.headers.clone();
-        let key = self.parts.extensions.get::<RequestKey>().and_then(|key| key.0.as_str().parse().ok());
+        let key =
+            self.parts.extensions.get::<RequestKey>().and_then(|key| key.0.as_str().parse().ok());
         key.map(|key| headers.insert(names::IDEMPOTENCY_KEY, key));
         let path = self.parts.uri.path_and_query().map_or("/", |path| path.as_str());
         relayed::call(&self.parts.method, path, &headers, &self.body)
     }
 }
 
-/// The whole body of a request. One that is too large is refused as soon as that is known: by its announced length, or by what
-/// has come.
+/// The whole body of a request. One that is too large is refused as soon as that is known: by its
+/// announced length, or by what has come.
 ///
 /// # Errors
 /// When it is too large, or does not arrive in time.
 pub async fn read(mut body: Body) -> Result<Vec<u8>, Failure> {
-    let too_large = || Failure::new(ErrorCode::BodyTooLarge, format!("The body is over {BODY_BYTES_MAX} bytes."));
+    let too_large = || {
+        Failure::new(ErrorCode::BodyTooLarge, format!("The body is over {BODY_BYTES_MAX} bytes."))
+    };
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
         return Err(too_large());
     }
@@ -203,7 +213,9 @@ pub async fn read(mut body: Body) -> Result<Vec<u8>, Failure> {
     match tokio::time::timeout(BODY_TIMEOUT, collect(&mut body)).await {
         Ok(Ok(Some(text))) => Ok(text),
         Ok(Ok(None)) => Err(too_large()),
-        Ok(Err(error)) => Err(Failure::bad_request(format!("The body could not be read: {error}."))),
+        Ok(Err(error)) => {
+            Err(Failure::bad_request(format!("The body could not be read: {error}.")))
+        }
         Err(_) => Err(Failure::bad_request("The body did not arrive within 10 s.")),
     }
 }
@@ -248,21 +260,31 @@ impl<S: Sync> FromRequestParts<S> for Precondition {
         let text = |name| {
             let mut given = parts.headers.get_all(&name).iter();
             match (given.next(), given.next()) {
-                (Some(_), Some(_)) => Err(Failure::bad_request(format!("{name}: only one may be there."))),
+                (Some(_), Some(_)) => {
+                    Err(Failure::bad_request(format!("{name}: only one may be there.")))
+                }
                 (given, _) => Ok(given.map(|value| value.to_str().unwrap_or_default().trim())),
             }
         };
+
         match (text(header::IF_MATCH)?, text(header::IF_NONE_MATCH)?) {
             (None, None) => Ok(Self(Condition::Any)),
             (None, Some("*")) => Ok(Self(Condition::Absent)),
             (None, Some(_)) => Err(Failure::bad_request("If-None-Match must be *.")),
             (Some("*"), None) => Ok(Self(Condition::Present)),
             (Some(tag), None) => {
-                let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).and_then(|n| n.parse().ok());
+                let version = tag
+                    .strip_prefix('"')
+                    .and_then(|tag| tag.strip_suffix('"'))
+                    .and_then(|n| n.parse().ok());
                 let detail = "If-Match must be an ETag of the resource, like \"7\", or *.";
-                version.map(|version| Self(Condition::Version(version))).ok_or_else(|| Failure::bad_request(detail))
+                version
+                    .map(|version| Self(Condition::Version(version)))
+                    .ok_or_else(|| Failure::bad_request(detail))
             }
-            (Some(_), Some(_)) => Err(Failure::bad_request("Use If-Match or If-None-Match, not both.")),
+            (Some(_), Some(_)) => {
+                Err(Failure::bad_request("Use If-Match or If-None-Match, not both."))
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Connections that wait for a request, so that the one that has waited longest can make room for another caller.
+//! Connections that wait for a request, so that the one that has waited longest can make room for
+//! another caller.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// A connection is not evicted before it has been idle for so long: the request for which it was opened is on its way.
+/// A connection is not evicted before it has been idle for so long: the request for which it was
+/// opened is on its way.
 const IDLE_MIN: Duration = Duration::from_millis(50);
 
 /// The connections that are idle, in the order in which they became so.
@@ -31,13 +33,18 @@ struct Idling {
 }
 
 impl Idle {
-    /// Asks the connection that has been idle for longest to close; gives whether there is one. Waits at most [`IDLE_MIN`].
+    /// Asks the connection that has been idle for longest to close; gives whether there is one.
+    /// Waits at most [`IDLE_MIN`].
     pub async fn evict(&self) -> bool {
-        let oldest = self.waiting.lock().connections.first_key_value().map(|(_, oldest)| oldest.since);
+        let oldest =
+            self.waiting.lock().connections.first_key_value().map(|(_, oldest)| oldest.since);
         let Some(since) = oldest else { return false };
         sleep_until(since + IDLE_MIN).await;
         let mut waiting = self.waiting.lock();
-        let evicted = waiting.connections.first_entry().filter(|oldest| oldest.get().since.elapsed() >= IDLE_MIN);
+        let evicted = waiting
+            .connections
+            .first_entry()
+            .filter(|oldest| oldest.get().since.elapsed() >= IDLE_MIN);
         evicted.map(|oldest| oldest.remove().close.notify_one()).is_some()
     }
 }
@@ -54,7 +61,8 @@ pub struct Connection {
 impl Connection {
     /// A connection that waits for its first request.
     pub fn new(idle: &Arc<Idle>) -> Self {
-        let connection = Self { idle: Arc::clone(idle), close: Arc::default(), number: AtomicU64::new(0) };
+        let connection =
+            Self { idle: Arc::clone(idle), close: Arc::default(), number: AtomicU64::new(0) };
         connection.is_idle();
         connection
     }
@@ -70,7 +78,9 @@ impl Connection {
         let mut waiting = self.idle.waiting.lock();
         waiting.last += 1;
         let number = waiting.last;
-        waiting.connections.insert(number, Idling { since: Instant::now(), close: Arc::clone(&self.close) });
+        waiting
+            .connections
+            .insert(number, Idling { since: Instant::now(), close: Arc::clone(&self.close) });
         self.number.store(number, Ordering::Relaxed);
     }
 
@@ -102,7 +112,8 @@ mod tests {
         first.is_idle();
         drop(second);
         assert!(idle.evict().await);
-        let evicted = [&first, &third].map(|connection| connection.evicted().now_or_never().is_some());
+        let evicted =
+            [&first, &third].map(|connection| connection.evicted().now_or_never().is_some());
         assert_eq!(evicted, [false, true]);
         assert!(idle.evict().await);
         assert!(!idle.evict().await, "none is left");

@@ -132,7 +132,9 @@ pub struct ListParams {
 fn parse_cursor(text: &str) -> Option<LeaseCursor> {
     match *text.split('.').collect::<Vec<_>>().as_slice() {
         ["held", seq] => Some(LeaseCursor::Held(Some(seq.parse().ok()?))),
-        ["waiting", priority, seq] => Some(LeaseCursor::Waiting(Some((priority.parse().ok()?, seq.parse().ok()?)))),
+        ["waiting", priority, seq] => {
+            Some(LeaseCursor::Waiting(Some((priority.parse().ok()?, seq.parse().ok()?))))
+        }
         _ => None,
     }
 }
@@ -173,7 +175,9 @@ pub async fn list(
 ) -> Result<Response, Failure> {
     let max = page_items(params.limit)?;
     let from = match (page_cursor(params.cursor.as_deref())?, params.state) {
-        (Some(text), state) => parse_cursor(text).filter(|cursor| is_of(*cursor, state)).ok_or_else(bad_cursor)?,
+        (Some(text), state) => {
+            parse_cursor(text).filter(|cursor| is_of(*cursor, state)).ok_or_else(bad_cursor)?
+        }
         (None, Some(ListState::Waiting)) => LeaseCursor::Waiting(None),
         (None, Some(ListState::Held) | None) => LeaseCursor::Held(None),
     };
@@ -188,7 +192,8 @@ pub async fn list(
 }
 
 fn show_page(page: LeasePage, group: &str) -> Response {
-    let items: Vec<Lease> = page.leases.iter().map(|view| convert::lease(view, group, true)).collect();
+    let items: Vec<Lease> =
+        page.leases.iter().map(|view| convert::lease(view, group, true)).collect();
     json_response(&List { items, next_cursor: page.next.map(cursor_text), unreachable: Vec::new() })
 }
 

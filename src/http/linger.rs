@@ -1,8 +1,9 @@
 //! Closing a connection so that its client sees the last answer.
 //!
-//! A client may be sending a body that the server does not want any more. If the server closed the connection then, the
-//! system would answer the next bytes with a reset, and the client would see that instead of the answer. So the server ends
-//! its own direction, and for a while reads and throws away what comes, until the client closes too.
+//! A client may be sending a body that the server does not want any more. If the server closed the
+//! connection then, the system would answer the next bytes with a reset, and the client would see
+//! that instead of the answer. So the server ends its own direction, and for a while reads and
+//! throws away what comes, until the client closes too.
 //!
 //! ```text
 //! client   head ──>        body ──────────────> ──> looks, closes
@@ -66,7 +67,11 @@ impl LingeringStream {
 
 impl Rest {
     fn new() -> Self {
-        Self { bytes: 0, end: Instant::now() + LINGER_TIME_MAX, pause: Box::pin(sleep(LINGER_QUIET_MAX)) }
+        Self {
+            bytes: 0,
+            end: Instant::now() + LINGER_TIME_MAX,
+            pause: Box::pin(sleep(LINGER_QUIET_MAX)),
+        }
     }
 
     /// Reads away what comes, until the client closes or a bound is reached.
@@ -91,13 +96,21 @@ impl Rest {
 }
 
 impl AsyncRead for LingeringStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for LingeringStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
     }
 

@@ -1,4 +1,5 @@
-//! HTTP: handlers that translate. They take a call apart, call the service, and put the answer together; they decide nothing.
+//! HTTP: handlers that translate. They take a call apart, call the service, and put the answer
+//! together; they decide nothing.
 //!
 //! ```text
 //!   openapi.rs   the routes                 extract.rs   what is taken from a request
@@ -56,7 +57,8 @@ pub fn router(service: Service) -> Router {
         .with_state(service)
 }
 
-/// Annotates every call with its key, and every answer with who served it and who leads; renders failures as problems.
+/// Annotates every call with its key, and every answer with who served it and who leads; renders
+/// failures as problems.
 async fn annotate(State(service): State<Service>, mut request: Request, next: Next) -> Response {
     let (request_id, mut response) = match RequestKey::of(request.headers()) {
         Ok(key) => {
@@ -75,8 +77,10 @@ async fn annotate(State(service): State<Service>, mut request: Request, next: Ne
     }
 
     let decided_by = response.extensions().get::<DecidedBy>().map(|decided| &decided.0);
-    // What no group of this node has decided, or lives elsewhere, has nothing to do with the leader of this region.
-    let elsewhere = matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT);
+    // What no group of this node has decided, or lives elsewhere, has nothing to do with the leader
+    // of this region.
+    let elsewhere =
+        matches!(response.status(), StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT);
     let is_undecided = decided_by.is_none() && elsewhere;
     let leader = if is_undecided { None } else { service.leader_url(decided_by) };
 
@@ -96,13 +100,19 @@ fn refusal(node: NodeId, headers: &HeaderMap, failure: Failure) -> Response {
     };
     let mut response = failure.into_response();
     problem::render(&mut response, request_id);
-    response.headers_mut().insert(HeaderName::from_static(names::SERVED_BY), HeaderValue::from(node));
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static(names::SERVED_BY), HeaderValue::from(node));
     response
 }
 
 async fn not_found(request: Request) -> Failure {
     let path = request.uri().path();
-    let slash = if path.starts_with("/v1/resources/") { " In the name of a resource, / is written %2F." } else { "" };
+    let slash = if path.starts_with("/v1/resources/") {
+        " In the name of a resource, / is written %2F."
+    } else {
+        ""
+    };
     let detail = format!("There is no {path}.{slash} The API is described at /openapi.json.");
     Failure::new(ErrorCode::NotFound, detail)
 }

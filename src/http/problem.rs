@@ -32,7 +32,12 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { problem: Box::new(Problem::new(code, detail)), index: None, group: None, is_wrong_region: false }
+        Self {
+            problem: Box::new(Problem::new(code, detail)),
+            index: None,
+            group: None,
+            is_wrong_region: false,
+        }
     }
 
     pub fn code(&self) -> ErrorCode {
@@ -68,8 +73,11 @@ impl Failure {
 
     fn blocked(code: ErrorCode, what: &str, blocked: &Blocked) -> Self {
         let violated: Vec<String> = blocked.violated.iter().map(convert::violated).collect();
-        let detail =
-            format!("{what} In the way: {}. Try again in about {} ms.", violated.join(", "), blocked.retry_after_ms);
+        let detail = format!(
+            "{what} In the way: {}. Try again in about {} ms.",
+            violated.join(", "),
+            blocked.retry_after_ms
+        );
         let mut failure = Self::new(code, detail);
         failure.problem.violated = Some(violated);
         failure.problem.retry_after_ms = Some(blocked.retry_after_ms);
@@ -105,31 +113,40 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let text = format!("{refusal}.");
         match &refusal {
-            Refusal::ResourceNotFound => Self::new(ErrorCode::ResourceNotFound, "No resource has this name."),
-            Refusal::InvalidResource(_) => Self::new(ErrorCode::InvalidResource, text),
-            Refusal::VersionConflict { version: Some(version) } => {
-                Self::new(ErrorCode::VersionConflict, format!("The resource exists, in version {version}."))
+            Refusal::ResourceNotFound => {
+                Self::new(ErrorCode::ResourceNotFound, "No resource has this name.")
             }
+            Refusal::InvalidResource(_) => Self::new(ErrorCode::InvalidResource, text),
+            Refusal::VersionConflict { version: Some(version) } => Self::new(
+                ErrorCode::VersionConflict,
+                format!("The resource exists, in version {version}."),
+            ),
             Refusal::VersionConflict { version: None } => {
                 Self::new(ErrorCode::VersionConflict, "The resource does not exist.")
             }
-            Refusal::TooManyResources => {
-                Self::new(ErrorCode::TooManyRequests, "This group has as many resources as it may have. Delete some.")
-            }
-            Refusal::TooManyLeases => {
-                Self::new(ErrorCode::TooManyRequests, "This group has as many leases as it may have. Release some.")
-            }
+            Refusal::TooManyResources => Self::new(
+                ErrorCode::TooManyRequests,
+                "This group has as many resources as it may have. Delete some.",
+            ),
+            Refusal::TooManyLeases => Self::new(
+                ErrorCode::TooManyRequests,
+                "This group has as many leases as it may have. Release some.",
+            ),
             Refusal::LimitExceeded(blocked) => Self::blocked(
                 ErrorCode::LimitExceeded,
                 "It cannot be granted now, and the call does not wait.",
                 blocked,
             ),
-            Refusal::QueueFull(blocked) => {
-                Self::blocked(ErrorCode::QueueFull, "It cannot be granted now, and the queue is full.", blocked)
-            }
-            Refusal::WaitTimeout(blocked) => {
-                Self::blocked(ErrorCode::WaitTimeout, "It was not its turn before its time to wait ran out.", blocked)
-            }
+            Refusal::QueueFull(blocked) => Self::blocked(
+                ErrorCode::QueueFull,
+                "It cannot be granted now, and the queue is full.",
+                blocked,
+            ),
+            Refusal::WaitTimeout(blocked) => Self::blocked(
+                ErrorCode::WaitTimeout,
+                "It was not its turn before its time to wait ran out.",
+                blocked,
+            ),
             Refusal::LoadExceedsCapacity { .. } => Self::new(ErrorCode::LoadExceedsCapacity, text),
             Refusal::DimensionNeeded { .. } | Refusal::Malformed(_) => Self::bad_request(text),
             Refusal::Internal(_) => {
@@ -149,20 +166,25 @@ impl From<Refusal> for Failure {
                 LeaseState::Expired,
                 "The lease was not released or extended before its ttl ran out. Its work may no longer rely on it.",
             ),
-            Refusal::LeaseNotHeld(state) => Self::with_state(ErrorCode::LeaseNotHeld, *state, "The lease is not held."),
+            Refusal::LeaseNotHeld(state) => {
+                Self::with_state(ErrorCode::LeaseNotHeld, *state, "The lease is not held.")
+            }
             Refusal::LeaseEnded(state) => Self::with_state(
                 ErrorCode::LeaseEnded,
                 *state,
                 "The lease of this request has ended. Acquire again with a new Idempotency-Key.",
             ),
-            Refusal::ResourceExists => Self::new(ErrorCode::PlacementConflict, "A resource of this name exists."),
+            Refusal::ResourceExists => {
+                Self::new(ErrorCode::PlacementConflict, "A resource of this name exists.")
+            }
             Refusal::ClaimOutdated { .. } | Refusal::NamePast(_) => Self::new(
                 ErrorCode::NoQuorum,
                 "The resource was deleted while it was changed. Nothing happened: try again.",
             ),
-            Refusal::ResourceDeleted => {
-                Self::new(ErrorCode::ResourceDeleted, "The resource was deleted while the lease waited.")
-            }
+            Refusal::ResourceDeleted => Self::new(
+                ErrorCode::ResourceDeleted,
+                "The resource was deleted while the lease waited.",
+            ),
         }
     }
 }
@@ -171,8 +193,12 @@ impl From<ServiceError> for Failure {
     fn from(error: ServiceError) -> Self {
         let ServiceError { cause, resource, group, index } = error;
         let is_wrong_region = matches!(*cause, Cause::WrongRegion);
-        let mut failure =
-            Self { index, group, is_wrong_region, ..caused(*cause, resource.as_ref().map(ResourceName::as_str)) };
+        let mut failure = Self {
+            index,
+            group,
+            is_wrong_region,
+            ..caused(*cause, resource.as_ref().map(ResourceName::as_str))
+        };
         failure.problem.resource = resource.map(|resource| resource.to_string());
         failure
     }
@@ -212,7 +238,9 @@ fn caused(cause: Cause, resource: Option<&str>) -> Failure {
         ),
         Cause::LivesElsewhere { here, wanted } => Failure::new(
             ErrorCode::PlacementConflict,
-            format!("{name} lives in {here}, and a placement cannot be changed. Delete it and create it in {wanted}."),
+            format!(
+                "{name} lives in {here}, and a placement cannot be changed. Delete it and create it in {wanted}."
+            ),
         ),
         Cause::BeingCreated { here, wanted } => Failure::new(
             ErrorCode::PlacementConflict,
@@ -225,9 +253,10 @@ fn caused(cause: Cause, resource: Option<&str>) -> Failure {
             format!("placement is {wanted:?}: must be one of {}.", places.join(", ")),
         ),
         Cause::BadPlacement(bad) => Failure::bad_request(format!("{bad}.")),
-        Cause::Contradiction => {
-            Failure::new(ErrorCode::UnknownOutcome, "The server contradicted itself. Please report this.")
-        }
+        Cause::Contradiction => Failure::new(
+            ErrorCode::UnknownOutcome,
+            "The server contradicted itself. Please report this.",
+        ),
         Cause::Change(Refused::Change(error)) => unchanged(error),
         Cause::Change(Refused::Submit(error)) => unchanged(ChangeError::Submit(error)),
         Cause::Change(refused) => Failure::bad_request(format!("{refused}.")),
@@ -240,13 +269,18 @@ fn caused(cause: Cause, resource: Option<&str>) -> Failure {
 fn unchanged(error: ChangeError) -> Failure {
     match error {
         ChangeError::Submit(SubmitError::NotLeader { leader }) => {
-            let leader = leader.map_or_else(|| "nobody".to_owned(), |leader| format!("node {leader}"));
-            Failure::new(ErrorCode::NoQuorum, format!("Only the leader does this, which is {leader} now."))
+            let leader =
+                leader.map_or_else(|| "nobody".to_owned(), |leader| format!("node {leader}"));
+            Failure::new(
+                ErrorCode::NoQuorum,
+                format!("Only the leader does this, which is {leader} now."),
+            )
         }
         ChangeError::Submit(error) => error.into(),
-        ChangeError::NotTaken { .. } => {
-            Failure::new(ErrorCode::UnknownOutcome, format!("{error}: look who leads now, and try again."))
-        }
+        ChangeError::NotTaken { .. } => Failure::new(
+            ErrorCode::UnknownOutcome,
+            format!("{error}: look who leads now, and try again."),
+        ),
         ChangeError::InProgress
         | ChangeError::Refused(_)
         | ChangeError::FewerLosses { .. }
@@ -271,7 +305,10 @@ impl From<SubmitError> for Failure {
                 "More calls wait to be decided than this node takes on. Nothing happened: try again in a moment.",
             ),
             SubmitError::FeatureNotEnabled { behind } => {
-                let who = behind.map_or_else(|| "A member of the group".to_owned(), |node| format!("Node {node}"));
+                let who = behind.map_or_else(
+                    || "A member of the group".to_owned(),
+                    |node| format!("Node {node}"),
+                );
                 let detail = format!(
                     "{who} runs a version that does not know this yet, or has not been met. Nothing happened: it is enabled \
                      by itself once all run the new version."
@@ -298,14 +335,17 @@ impl From<NotRead> for Failure {
                 failure
             }
             // The panic is in the log.
-            NotRead::Died => Self::new(ErrorCode::UnknownOutcome, "The read failed. Please report this."),
+            NotRead::Died => {
+                Self::new(ErrorCode::UnknownOutcome, "The read failed. Please report this.")
+            }
         }
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();
 
         if self.code() == ErrorCode::BodyTooLarge {
@@ -322,7 +362,10 @@ impl IntoResponse for Failure {
 
 /// Writes the problem that a failure left in a response, now that the id of its request is known.
 pub fn render(response: &mut Response, request_id: String) {
-    let Some(Failure { mut problem, index, .. }) = response.extensions_mut().remove::<Failure>() else { return };
+    let Some(Failure { mut problem, index, .. }) = response.extensions_mut().remove::<Failure>()
+    else {
+        return;
+    };
     problem.request_id = Some(request_id);
 
     let headers = response.headers_mut();

@@ -72,15 +72,20 @@ pub fn response(relayed: RelayReply) -> Response {
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = StatusCode::from_u16(status).ok()?;
         for (name, value) in headers {
-            response.headers_mut().append(name.parse::<HeaderName>().ok()?, HeaderValue::from_bytes(&value).ok()?);
+            response
+                .headers_mut()
+                .append(name.parse::<HeaderName>().ok()?, HeaderValue::from_bytes(&value).ok()?);
         }
         Some(response)
     };
     // It was answered, but by what no node says.
-    built().unwrap_or_else(|| Failure::from(ServiceError::from(SubmitError::UnknownOutcome)).into_response())
+    built().unwrap_or_else(|| {
+        Failure::from(ServiceError::from(SubmitError::UnknownOutcome)).into_response()
+    })
 }
 
-/// A body as it is here: what it says of the time that a lease has left is as old as its way was long.
+/// A body as it is here: what it says of the time that a lease has left is as old as its way was
+/// long.
 fn arrived(status: u16, body: Vec<u8>, way: Duration) -> Vec<u8> {
     if status != StatusCode::OK.as_u16() {
         return body;
@@ -125,21 +130,28 @@ async fn reply(response: Response) -> (Verdict, ApiReply) {
     let (parts, body) = response.into_parts();
     let verdict = parts.extensions.get::<Verdict>().copied().unwrap_or(Verdict::Done);
     let Ok(body) = Limited::new(body, ANSWER_BYTES_MAX).collect().await else {
-        let detail = "The page is too large to be passed on from another region: ask with a lower limit.";
+        let detail =
+            "The page is too large to be passed on from another region: ask with a lower limit.";
         return refused(ErrorCode::BadRequest, detail);
     };
 
     let own = |name: &HeaderName| *name != header::CONTENT_LENGTH && *name != header::DATE;
     let headers = parts.headers.iter().filter(|(name, _)| own(name));
-    let headers = headers.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
-    let reply = ApiReply { status: parts.status.as_u16(), headers: headers.collect(), body: body.to_bytes().to_vec() };
+    let headers =
+        headers.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
+    let reply = ApiReply {
+        status: parts.status.as_u16(),
+        headers: headers.collect(),
+        body: body.to_bytes().to_vec(),
+    };
     (verdict, reply)
 }
 
 /// A problem that no handler has answered.
 fn refused(code: ErrorCode, detail: &str) -> (Verdict, ApiReply) {
     let problem = Problem::new(code, detail);
-    let headers = vec![(header::CONTENT_TYPE.as_str().to_owned(), b"application/problem+json".to_vec())];
+    let headers =
+        vec![(header::CONTENT_TYPE.as_str().to_owned(), b"application/problem+json".to_vec())];
     // A problem is made of strings and numbers, which always have a JSON form.
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     (Verdict::Refused, ApiReply { status: problem.status, headers, body })

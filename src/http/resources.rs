@@ -17,7 +17,8 @@ use super::response::json_response;
 use crate::service::{ResourcePage, ResourceQuery, Service};
 
 fn show(view: &ratequeue_limiter::ResourceView, group: &str, status: StatusCode) -> Response {
-    let mut response = (status, json_response(&convert::resource_view(view, group))).into_response();
+    let mut response =
+        (status, json_response(&convert::resource_view(view, group))).into_response();
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{}\"", view.version)) {
         response.headers_mut().insert(header::ETAG, tag);
     }
@@ -86,7 +87,8 @@ pub async fn patch(
     call: BufferedRequest,
 ) -> Result<Response, Failure> {
     let body: ResourcePatch = call.json()?;
-    let patch = convert::resource_patch(&body).map_err(|failure| failure.about(resource.as_str()))?;
+    let patch =
+        convert::resource_patch(&body).map_err(|failure| failure.about(resource.as_str()))?;
     let patch = PatchResource { request, resource, patch, condition };
 
     let answered = service.patch(&patch, body.placement.as_deref(), &call.into_incoming()).await?;

@@ -1,12 +1,13 @@
-//! The HTTP server: connections with bounds in number, size and time, and a stop that answers everybody.
+//! The HTTP server: connections with bounds in number, size and time, and a stop that answers
+//! everybody.
 //!
 //! ```text
 //!  accept ──> a seat is free ──────────────────────> serve, until idle for long or evicted
 //!         ──> none: the longest idle one is evicted ──^
 //!         ──> all are busy: surplus ──> health, or "too many connections"; closed soon
 //! ```
-//! It serves from the moment the address is taken. Until the node has opened its folder it answers for its health, and
-//! refuses everything else.
+//! It serves from the moment the address is taken. Until the node has opened its folder it answers
+//! for its health, and refuses everything else.
 
 use std::convert::Infallible;
 use std::io;
@@ -47,7 +48,8 @@ pub const HEADERS_MAX: usize = 64;
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// A pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Connections that are given up for good when there are no descriptors left, for the log to have them.
+/// Connections that are given up for good when there are no descriptors left, for the log to have
+/// them.
 const SEATS_GIVEN_UP: usize = 8;
 /// How long a new connection waits for the seat of one that was evicted.
 const EVICTION_TIME: Duration = Duration::from_millis(100);
@@ -100,7 +102,12 @@ pub struct Server {
 impl Server {
     /// The server of a node that is not open yet.
     pub fn new(node: NodeId, descriptors: Descriptors) -> Self {
-        Self { node, router: OnceLock::new(), closing: watch::Sender::new(false), seats: Seats::new(descriptors) }
+        Self {
+            node,
+            router: OnceLock::new(),
+            closing: watch::Sender::new(false),
+            seats: Seats::new(descriptors),
+        }
     }
 
     /// From now on everything is answered.
@@ -109,7 +116,8 @@ impl Server {
         let _ = self.router.set(TowerToHyperService::new(router));
     }
 
-    /// No connection is accepted any more; those that are there end with the call that is under way.
+    /// No connection is accepted any more; those that are there end with the call that is under
+    /// way.
     pub fn close(&self) {
         self.closing.send_replace(true);
     }
@@ -170,7 +178,12 @@ impl Server {
         }
     }
 
-    async fn serve_requests(&self, stream: TcpStream, is_surplus: bool, mut closing: watch::Receiver<bool>) {
+    async fn serve_requests(
+        &self,
+        stream: TcpStream,
+        is_surplus: bool,
+        mut closing: watch::Receiver<bool>,
+    ) {
         let connection = Connection::new(&self.seats.idle);
         if is_surplus {
             connection.is_busy();
@@ -253,7 +266,8 @@ struct Seats {
 
 impl Seats {
     fn new(descriptors: Descriptors) -> Self {
-        let semaphore = |permits: u32| Arc::new(Semaphore::new(usize::try_from(permits).unwrap_or(usize::MAX)));
+        let semaphore =
+            |permits: u32| Arc::new(Semaphore::new(usize::try_from(permits).unwrap_or(usize::MAX)));
         Self {
             free: semaphore(descriptors.connections),
             surplus: semaphore(descriptors::SURPLUS),
@@ -261,7 +275,8 @@ impl Seats {
         }
     }
 
-    /// A place for a connection that was accepted. It waits only while all surplus ones are taken, which end soon.
+    /// A place for a connection that was accepted. It waits only while all surplus ones are taken,
+    /// which end soon.
     async fn place(&self) -> Place {
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
             return Place::Seat(permit);

@@ -1,10 +1,11 @@
-//! What all operations of the API have in common, put into its description in one place: statuses that come from around the
-//! handlers, and headers.
+//! What all operations of the API have in common, put into its description in one place: statuses
+//! that come from around the handlers, and headers.
 
 use ratequeue_api::header as names;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{
-    Components, Content, HeaderBuilder, Object, OpenApi, PathItem, Ref, RefOr, Response, ResponseBuilder, Type,
+    Components, Content, HeaderBuilder, Object, OpenApi, PathItem, Ref, RefOr, Response,
+    ResponseBuilder, Type,
 };
 
 /// Operations whose answers are refusals.
@@ -25,9 +26,19 @@ const REFUSALS: [(&str, &str, &str, Of); 8] = [
     ("413", "BodyTooLarge", "The body is over 64 KiB", Of::Bodies),
     ("415", "UnsupportedMediaType", "The body is not JSON", Of::Bodies),
     ("422", "IdempotencyConflict", "The Idempotency-Key was used for another request", Of::Writes),
-    ("429", "TooManyRequests", "There are too many connections, or calls that wait to be decided", Of::Calls),
+    (
+        "429",
+        "TooManyRequests",
+        "There are too many connections, or calls that wait to be decided",
+        Of::Calls,
+    ),
     ("431", "HeadTooLarge", "The head of the request is too large", Of::All),
-    ("503", "Unavailable", "No quorum, an unknown outcome, or a node that starts or stops", Of::Calls),
+    (
+        "503",
+        "Unavailable",
+        "No quorum, an unknown outcome, or a node that starts or stops",
+        Of::Calls,
+    ),
     ("507", "StorageFull", "The disk is nearly full", Of::Writes),
 ];
 
@@ -81,7 +92,9 @@ fn complete_operation(path: &str, is_read: bool, operation: &mut Operation) {
 /// A refusal as all operations have it.
 fn refusal(status: &str, description: &str) -> Response {
     let content = Content::new(Some(Ref::from_schema_name("Problem")));
-    let response = ResponseBuilder::new().description(description).content("application/problem+json", content);
+    let response = ResponseBuilder::new()
+        .description(description)
+        .content("application/problem+json", content);
     let mut response = response.build();
     add_headers(status, true, &mut response);
     response
@@ -89,14 +102,19 @@ fn refusal(status: &str, description: &str) -> Response {
 
 fn add_headers(status: &str, is_write: bool, response: &mut Response) {
     let mut add = |name: &str, kind: Type, description: &str| {
-        let header = HeaderBuilder::new().schema(Object::with_type(kind)).description(Some(description)).build();
+        let header = HeaderBuilder::new()
+            .schema(Object::with_type(kind))
+            .description(Some(description))
+            .build();
         response.headers.entry(name.to_owned()).or_insert(header);
     };
+
     for (name, kind, description, only_writes) in HEADERS {
         if is_write || !only_writes {
             add(name, kind, description);
         }
     }
+
     if status == "429" {
         add("retry-after", Type::Integer, "Seconds after which it may be worth to ask again");
     }

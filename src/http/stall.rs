@@ -1,7 +1,7 @@
 //! A stream whose writes end when their reader takes nothing any more.
 //!
-//! Without it a client that sends requests and reads no answer would keep its connection, and what it does not read, for
-//! ever.
+//! Without it a client that sends requests and reads no answer would keep its connection, and what
+//! it does not read, for ever.
 
 use std::io;
 use std::pin::Pin;
@@ -43,7 +43,11 @@ impl StallingStream {
     }
 
     /// Bounds the time of a write. `written`: what the system says to it.
-    fn bound(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn bound(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             if let Some(stall) = &mut self.stall {
                 stall.pause.as_mut().reset(stall.end.min(Instant::now() + WRITE_QUIET_MAX));
@@ -56,13 +60,21 @@ impl StallingStream {
 }
 
 impl AsyncRead for StallingStream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for StallingStream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.bound(written, cx)

@@ -43,6 +43,7 @@ fn show(standing: ResourceStanding) -> Response {
         };
         (limit.name.to_string(), stats)
     });
+
     json_response(&ResourceStats {
         queue_depth: usage.queue_depth,
         queue_load: usage.queue_load,

@@ -3,8 +3,9 @@
 //! ```text
 //!  call ──> place (bounded) ──> turn (one) ──> a thread of the blocking pool ──> rest ──> the next turn
 //! ```
-//! The state is read in pieces of [`PIECE`], so that no entry waits for more than one of them. After each read comes a rest
-//! that is [`RESTS`] times as long, so all readers together, however eager, take a quarter of one core.
+//! The state is read in pieces of [`PIECE`], so that no entry waits for more than one of them.
+//! After each read comes a rest that is [`RESTS`] times as long, so all readers together, however
+//! eager, take a quarter of one core.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,13 +40,18 @@ pub enum NotRead {
 }
 
 impl Aside {
-    /// Reads of which each is followed by a rest of at least `least_rest`: what is read may cost less than to send it.
+    /// Reads of which each is followed by a rest of at least `least_rest`: what is read may cost
+    /// less than to send it.
     pub fn new(least_rest: Duration) -> Self {
         Self { places: Semaphore::new(READS_MAX), turn: Arc::new(Semaphore::new(1)), least_rest }
     }
 
-    /// Makes a read. Whoever leaves while it waits for its turn gives up its place; a read that has begun ends.
-    pub async fn run<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> Result<T, NotRead> {
+    /// Makes a read. Whoever leaves while it waits for its turn gives up its place; a read that has
+    /// begun ends.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NotRead> {
         let _place = self.places.try_acquire().map_err(|_full| NotRead::Busy)?;
         // It is never closed.
         let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_closed| NotRead::Died)?;
@@ -92,7 +98,9 @@ mod tests {
         let (let_go, held) = mpsc::channel::<()>();
         let first = {
             let aside = Arc::clone(&aside);
-            tokio::spawn(async move { aside.run(move || (begun.send(()).unwrap(), held.recv().unwrap())).await })
+            tokio::spawn(async move {
+                aside.run(move || (begun.send(()).unwrap(), held.recv().unwrap())).await
+            })
         };
         tokio::task::spawn_blocking(move || begins.recv().unwrap()).await.unwrap();
 

@@ -9,8 +9,8 @@ pub struct Changes {
     progress: Mutex<Option<String>>,
     /// Held while a request is checked and recorded, so that the next one sees the record.
     pub admitting: tokio::sync::Mutex<()>,
-    /// Held while the leader of the global group takes a step, and while a member's address is replaced: both read a record of
-    /// the book and write it anew.
+    /// Held while the leader of the global group takes a step, and while a member's address is
+    /// replaced: both read a record of the book and write it anew.
     pub writing: tokio::sync::Mutex<()>,
 }
 

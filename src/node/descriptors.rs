@@ -4,8 +4,8 @@
 //!  limit  =  files of the node  +  links to other nodes  +  surplus for health  +  connections
 //!            FILES                 LINKS_PER_NODE each       SURPLUS               the rest, up to CONNECTIONS_MAX
 //! ```
-//! Connections are what callers decide about. They get what is left, so that the log always finds a descriptor for its
-//! next file.
+//! Connections are what callers decide about. They get what is left, so that the log always finds a
+//! descriptor for its next file.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -13,9 +13,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const CONNECTIONS_MAX: u64 = 20_000;
 /// Fewer connections are not worth a node.
 const CONNECTIONS_MIN: u64 = 16;
-/// Connections beyond the bound, which are answered and closed: health, and that there are too many. One more is being accepted.
+/// Connections beyond the bound, which are answered and closed: health, and that there are too
+/// many. One more is being accepted.
 pub const SURPLUS: u32 = 16;
-/// What a node needs for itself: the files of two logs and of the checkpoints, and what the runtime takes.
+/// What a node needs for itself: the files of two logs and of the checkpoints, and what the runtime
+/// takes.
 const FILES: u64 = 80;
 /// Connections with each other node: five lanes in each direction.
 const LINKS_PER_NODE: u64 = 10;
@@ -42,7 +44,8 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// Raises the limit of the process as far as it may, and shares it out for a node that has so many others.
+    /// Raises the limit of the process as far as it may, and shares it out for a node that has so
+    /// many others.
     ///
     /// # Errors
     /// When the limit is too low for one.
@@ -52,14 +55,22 @@ impl Descriptors {
 
     fn share(limit: Option<u64>, others: usize) -> Result<Self, TooFewFiles> {
         let others = u64::try_from(others).unwrap_or(u64::MAX);
-        let links = if others == 0 { 0 } else { others.saturating_mul(LINKS_PER_NODE).saturating_add(LINKS_UNKNOWN) };
-        let reserve = links.saturating_add(FILES).saturating_add(u64::from(SURPLUS)).saturating_add(1);
+        let links = if others == 0 {
+            0
+        } else {
+            others.saturating_mul(LINKS_PER_NODE).saturating_add(LINKS_UNKNOWN)
+        };
+
+        let reserve =
+            links.saturating_add(FILES).saturating_add(u64::from(SURPLUS)).saturating_add(1);
         let left = limit.unwrap_or(u64::MAX).saturating_sub(reserve);
         let connections = left.min(CONNECTIONS_MAX);
+
         if connections < CONNECTIONS_MIN {
             let needed = reserve.saturating_add(CONNECTIONS_MIN);
             return Err(TooFewFiles { limit: limit.unwrap_or_default(), needed });
         }
+
         // It is at most CONNECTIONS_MAX.
         Ok(Self { limit, connections: u32::try_from(connections).unwrap_or(u32::MAX) })
     }
@@ -97,6 +108,9 @@ mod tests {
     fn too_low_a_limit_says_what_is_needed() {
         assert_eq!(Descriptors::share(Some(113), 0).unwrap().connections, 16);
         let text = Descriptors::share(Some(112), 0).unwrap_err().to_string();
-        assert!(text.contains("112 files") && text.contains("needs 113") && text.contains("ulimit -n"), "{text}");
+        assert!(
+            text.contains("112 files") && text.contains("needs 113") && text.contains("ulimit -n"),
+            "{text}"
+        );
     }
 }

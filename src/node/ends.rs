@@ -70,7 +70,10 @@ impl Ended {
                 return Self { why: format!("group {}: {why}", group.name()), is_outdated };
             }
             if health.changed().await.is_err() {
-                return Self { why: format!("group {} has ended", group.name()), is_outdated: false };
+                return Self {
+                    why: format!("group {} has ended", group.name()),
+                    is_outdated: false,
+                };
             }
         }
     }

@@ -32,7 +32,8 @@ use ratequeue_api::cluster::{Founding, NodeView};
 use ratequeue_limiter::LEVEL_MAX;
 use ratequeue_link::ListenAddress;
 use ratequeue_raft::{
-    Address, Calls, CheckpointPolicy, Group, GroupOptions, LinkOptions, NoTransport, NodeId, Peers, Timing, Transport,
+    Address, Calls, CheckpointPolicy, Group, GroupOptions, LinkOptions, NoTransport, NodeId, Peers,
+    Timing, Transport,
 };
 use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateOptions, StateStore};
 use tokio::runtime::Handle;
@@ -48,7 +49,8 @@ use changes::Changes;
 use counters::Stats;
 use regions::{Regions, address};
 
-/// A group of one has nobody to tell that it is there, and elects itself at once: it need not wake up for either.
+/// A group of one has nobody to tell that it is there, and elects itself at once: it need not wake
+/// up for either.
 const ALONE: Timing = Timing {
     round_trip: Duration::ZERO,
     heartbeat: Duration::from_secs(2),
@@ -56,7 +58,8 @@ const ALONE: Timing = Timing {
     election_max: Duration::from_secs(12),
 };
 
-/// Between two answers with the metrics: a text serves everybody for a second, but it is long to send.
+/// Between two answers with the metrics: a text serves everybody for a second, but it is long to
+/// send.
 const SCRAPES_APART: Duration = Duration::from_millis(50);
 
 /// What a node must be told; everything else has a default.
@@ -72,7 +75,8 @@ pub struct NodeOptions {
     pub own: NodeView,
     /// Where it listens for the other nodes.
     pub peer: ListenAddress,
-    /// Where its groups and its peer link run: threads that nothing else may occupy. It has to outlive the node.
+    /// Where its groups and its peer link run: threads that nothing else may occupy. It has to
+    /// outlive the node.
     pub consensus: Handle,
 }
 
@@ -108,7 +112,8 @@ pub struct Node {
 pub struct NotJoined;
 
 impl Node {
-    /// Opens the data folder, and goes on as the member it was. A cluster of one node is formed at once.
+    /// Opens the data folder, and goes on as the member it was. A cluster of one node is formed at
+    /// once.
     ///
     /// # Errors
     /// [`StartError`] says what is wrong and what to do.
@@ -117,6 +122,7 @@ impl Node {
         let identity = data.identity();
         let founding = data.founding()?.map(|text| serde_json::from_str(&text)).transpose();
         let founding = founding.map_err(StartError::Founding)?;
+
         let node = Self {
             options,
             stats: Stats::default(),
@@ -129,18 +135,21 @@ impl Node {
             joined: Notify::new(),
             stage: watch::Sender::new(Stage::Running),
         };
+
         let alone = node.options.cluster.ids().len() == 1;
         match identity {
             Some(identity) => drop(node.join(&identity.cluster_id).await?),
             None if alone => drop(node.join(&format!("{:032x}", rand::random::<u128>())).await?),
             None => {}
         }
+
         if let (true, Some(member)) = (alone, node.member()) {
             let place = address(&node.options.own);
             for group in member.groups() {
                 group.form(BTreeMap::from([(node.options.id, place.clone())])).await?;
             }
         }
+
         Ok(node)
     }
 
@@ -151,7 +160,8 @@ impl Node {
 
     /// The same; nothing once the cluster is formed.
     pub fn founds(&self) -> Option<Founding> {
-        let is_formed = self.member().is_some_and(|member| !member.global.members_applied().is_empty());
+        let is_formed =
+            self.member().is_some_and(|member| !member.global.members_applied().is_empty());
         self.founding().filter(|_| !is_formed)
     }
 
@@ -159,7 +169,10 @@ impl Node {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn set_founding(&self, founding: Option<&Founding>) -> Result<(), ratequeue_storage::OpenError> {
+    pub fn set_founding(
+        &self,
+        founding: Option<&Founding>,
+    ) -> Result<(), ratequeue_storage::OpenError> {
         let mut kept = self.founding.lock();
         if kept.as_ref() == founding {
             return Ok(());
@@ -176,13 +189,15 @@ impl Node {
     /// # Errors
     /// [`StartError`] says what is wrong and what to do.
     pub async fn join(&self, cluster_id: &str) -> Result<String, StartError> {
-        let opening = || TokioContext::new(self.open_member(cluster_id), self.options.consensus.clone());
+        let opening =
+            || TokioContext::new(self.open_member(cluster_id), self.options.consensus.clone());
         let member = self.member.get_or_try_init(opening).await?;
         self.joined.notify_waiters();
         Ok(member.identity.cluster_id.clone())
     }
 
-    /// Opens the groups and the peer link. Whatever it spawns runs where it is polled: in the context of `consensus`.
+    /// Opens the groups and the peer link. Whatever it spawns runs where it is polled: in the
+    /// context of `consensus`.
     async fn open_member(&self, cluster_id: &str) -> Result<Member, StartError> {
         let options = &self.options;
         let expected = |cluster_id: String, incarnation: u64| Identity {
@@ -193,23 +208,34 @@ impl Node {
             region: options.region.clone(),
             incarnation,
         };
+
         let identity = match self.data.identity() {
             Some(found) => expected(found.cluster_id, found.incarnation),
             None => expected(cluster_id.to_owned(), new_incarnation()),
         };
+
         // Compares when there is one, and writes when there is none.
         self.data.write_identity(&identity)?;
         let (store, opened) = StateStore::open(self.data.state_dir(), StateOptions::default())?;
-        let peers = if options.cluster.ids().len() > 1 { Some(self.start_peers(&identity).await?) } else { None };
+
+        let peers = if options.cluster.ids().len() > 1 {
+            Some(self.start_peers(&identity).await?)
+        } else {
+            None
+        };
+
         let transport: Arc<dyn Transport> = match &peers {
             Some(peers) => Arc::new(peers.clone()),
             None => Arc::new(NoTransport),
         };
+
         let (near, far) = match &peers {
             Some(_) => (Timing::default(), Timing::for_round_trip(options.cluster.round_trip())),
             None => (ALONE, ALONE),
         };
-        // Side by side, and at work as soon as it is open: what one group lacks does not stop the other.
+
+        // Side by side, and at work as soon as it is open: what one group lacks does not stop the
+        // other.
         let open = async |name: &str, timing: Timing| {
             let group = self.open_group(name, timing, &store, &transport).await?;
             if let Some(peers) = &peers {
@@ -217,8 +243,10 @@ impl Node {
             }
             Ok::<_, StartError>(group)
         };
+
         let (region, global) = tokio::try_join!(open(&options.region, near), open(GLOBAL, far))?;
-        let regions = Regions::new(options.own.clone(), options.cluster.clone(), global.clone(), peers);
+        let regions =
+            Regions::new(options.own.clone(), options.cluster.clone(), global.clone(), peers);
         let moved_aside = opened.moved_aside.is_some();
         Ok(Member { identity, region, global, regions: Arc::new(regions), moved_aside })
     }
@@ -371,9 +399,11 @@ async fn shut_down(group: &Group) -> Result<(), ShutdownError> {
     stopped.map_err(|why| ShutdownError { group: group.name().to_owned(), why })
 }
 
-/// Tells apart the folders that a node ever had: later ones are higher. The one use of the wall clock, by people's measure
-/// of later; it decides nothing but which of two folders of the same node is the new one.
+/// Tells apart the folders that a node ever had: later ones are higher. The one use of the wall
+/// clock, by people's measure of later; it decides nothing but which of two folders of the same
+/// node is the new one.
 fn new_incarnation() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

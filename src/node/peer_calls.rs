@@ -5,8 +5,9 @@
 //!    Regions::call_node ── PeerCall ══ Lane::Call ══> service/relay.rs RelayService
 //!                       <─ PeerAnswer ══════════════
 //! ```
-//! A call of the API that is relayed crosses as it came in, in the bytes of its caller ([`ApiCall`]); everything else is a
-//! question of its own. When the caller leaves, the link tells the other node, which drops what it does for it.
+//! A call of the API that is relayed crosses as it came in, in the bytes of its caller
+//! ([`ApiCall`]); everything else is a question of its own. When the caller leaves, the link tells
+//! the other node, which drops what it does for it.
 
 use std::time::Duration;
 
@@ -196,7 +197,12 @@ impl Regions {
     ///
     /// # Errors
     /// Why it has not been done.
-    pub async fn call_node(&self, node: &NodeView, call: &PeerCall, within: Duration) -> Result<PeerAnswer, PeerError> {
+    pub async fn call_node(
+        &self,
+        node: &NodeView,
+        call: &PeerCall,
+        within: Duration,
+    ) -> Result<PeerAnswer, PeerError> {
         let peers = self.peers().ok_or(PeerError::Alone)?;
         let frame = call.encode().map_err(PeerError::Unsendable)?;
         let answer = peers.call_node(node.id, &address(node), frame, within).await?;
@@ -204,11 +210,17 @@ impl Regions {
         PeerAnswer::decode(&answer).map_err(PeerError::Unreadable)?.done()
     }
 
-    /// Asks a region something that may be asked twice: one node after the other, until one has done it.
+    /// Asks a region something that may be asked twice: one node after the other, until one has
+    /// done it.
     ///
     /// # Errors
     /// Why the last one has not.
-    pub async fn call_region(&self, region: &str, call: &PeerCall, within: Duration) -> Result<PeerAnswer, PeerError> {
+    pub async fn call_region(
+        &self,
+        region: &str,
+        call: &PeerCall,
+        within: Duration,
+    ) -> Result<PeerAnswer, PeerError> {
         let frame = call.encode().map_err(PeerError::Unsendable)?;
         let mut failed = PeerError::Failed;
         if !self.is_reachable(region).await {
@@ -231,7 +243,12 @@ impl Regions {
     ///
     /// # Errors
     /// [`Lost`] says whether anything may have happened.
-    pub async fn exchange(&self, node: &NodeView, frame: Bytes, within: Duration) -> Result<PeerAnswer, Lost> {
+    pub async fn exchange(
+        &self,
+        node: &NodeView,
+        frame: Bytes,
+        within: Duration,
+    ) -> Result<PeerAnswer, Lost> {
         let Some(peers) = self.peers() else { return Err(Lost::Unreachable) };
         if self.contact(&node.region).silent.contains(&node.id) {
             return Err(Lost::Unreachable);
@@ -248,7 +265,9 @@ impl Regions {
                 tracing::warn!(node = node.id, %error, "the answer of a node cannot be read");
                 Lost::Unknown
             }),
-            Err(TransportError::Unreachable(_) | TransportError::Overloaded) => Err(Lost::Unreachable),
+            Err(TransportError::Unreachable(_) | TransportError::Overloaded) => {
+                Err(Lost::Unreachable)
+            }
             Err(TransportError::Broken(_)) => Err(Lost::Unknown),
         }
     }
@@ -260,11 +279,16 @@ mod as_json {
     use serde::ser::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub fn serialize<T: Serialize, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<T: Serialize, S: Serializer>(
+        value: &T,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serde_json::to_string(value).map_err(S::Error::custom)?.serialize(serializer)
     }
 
-    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    pub fn deserialize<'de, T: DeserializeOwned, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
         let text = String::deserialize(deserializer)?;
         serde_json::from_str(&text).map_err(D::Error::custom)
     }
@@ -280,7 +304,8 @@ mod tests {
     fn has_its_golden_bytes() {
         let hex = |bytes: Bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let name = ResourceName::new("a").unwrap();
-        let reply = ApiReply { status: 201, headers: vec![("b".to_owned(), b"c".to_vec())], body: vec![1] };
+        let reply =
+            ApiReply { status: 201, headers: vec![("b".to_owned(), b"c".to_vec())], body: vec![1] };
         let relayed = |verdict| RelayAnswer { verdict, handled_us: 3, reply: reply.clone() };
         let call = ApiCall {
             method: "PUT".to_owned(),
@@ -301,14 +326,20 @@ mod tests {
             ),
             (PeerCall::GiveBack(name.clone()), "5251010e03000000109e4803030161"),
             (PeerCall::Exists(name.clone()), "5251010e0300000079fab877040161"),
-            (PeerCall::Resources { after: Some(name), max: 7 }, "5251010e05000000c61d98320501016107"),
+            (
+                PeerCall::Resources { after: Some(name), max: 7 },
+                "5251010e05000000c61d98320501016107",
+            ),
         ] {
             let frame = call.encode().unwrap();
             assert_eq!(PeerCall::decode(&frame).unwrap(), call);
             assert_eq!(hex(frame), bytes, "{call:?}");
         }
         for (answer, bytes) in [
-            (PeerAnswer::Relayed(relayed(Verdict::Done)), "5251010f0b000000771bdf13000003c901016201630101"),
+            (
+                PeerAnswer::Relayed(relayed(Verdict::Done)),
+                "5251010f0b000000771bdf13000003c901016201630101",
+            ),
             (
                 PeerAnswer::Relayed(relayed(Verdict::Unavailable { no_effect: true })),
                 "5251010f0c0000006aa5aa2a00040103c901016201630101",
@@ -319,7 +350,10 @@ mod tests {
             ),
             (PeerAnswer::GivenBack, "5251010f0100000013f3fa8003"),
             (PeerAnswer::Exists(true), "5251010f02000000a51c49ed0401"),
-            (PeerAnswer::Resources(RegionPage { items: Vec::new(), more: true }), "5251010f03000000351ea1e9050001"),
+            (
+                PeerAnswer::Resources(RegionPage { items: Vec::new(), more: true }),
+                "5251010f03000000351ea1e9050001",
+            ),
             (PeerAnswer::Refused("r".to_owned()), "5251010f03000000c8e1e572060172"),
             (PeerAnswer::Failed, "5251010f010000000c64604707"),
         ] {

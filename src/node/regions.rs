@@ -1,8 +1,11 @@
-//! The regions of the cluster as this node knows them: who is in them, and whether they can be reached.
+//! The regions of the cluster as this node knows them: who is in them, and whether they can be
+//! reached.
 //!
-//! Every node is a member of the global group, as a voter or a learner, and the address of a member says where the node is,
-//! how it is called, and in which region: `PEER HTTP REGION`, and what is under way with it (`crate::ops`). So the membership of the global group is the address book,
-//! replicated to every node. Where somebody is, is decided here, the same for HTTP and the peer link:
+//! Every node is a member of the global group, as a voter or a learner, and the address of a member
+//! says where the node is, how it is called, and in which region: `PEER HTTP REGION`, and what is
+//! under way with it (`crate::ops`). So the membership of the global group is the address book,
+//! replicated to every node. Where somebody is, is decided here, the same for HTTP and the peer
+//! link:
 //!
 //! ```text
 //!   this node       what it tells of itself: its flags, the environment, its file, in this order (`cli/addresses.rs`)
@@ -65,13 +68,16 @@ impl Contact {
     fn after(&self, answers: &[(NodeId, Option<Duration>)]) -> Self {
         let answered: BTreeMap<NodeId, Duration> =
             answers.iter().filter_map(|(id, took)| took.map(|took| (*id, took))).collect();
-        let missed: BTreeSet<NodeId> = answers.iter().filter(|(_, took)| took.is_none()).map(|(id, _)| *id).collect();
+        let missed: BTreeSet<NodeId> =
+            answers.iter().filter(|(_, took)| took.is_none()).map(|(id, _)| *id).collect();
         let silent: BTreeSet<NodeId> = missed.intersection(&self.missed).copied().collect();
 
         // The same as before, for its connections are open; else the nearest.
         let nearest = answered.iter().min_by_key(|(_, took)| **took).map(|(id, _)| *id);
         let before = |is: &dyn Fn(&NodeId) -> bool| self.via.filter(|id| is(id));
-        let via = before(&|id| answered.contains_key(id)).or(nearest).or(before(&|id| !silent.contains(id)));
+        let via = before(&|id| answered.contains_key(id))
+            .or(nearest)
+            .or(before(&|id| !silent.contains(id)));
         Self {
             via,
             round_trip: via.and_then(|id| answered.get(&id).copied()),
@@ -104,8 +110,9 @@ impl Regions {
         Self { own, file, global, peers, contacts: watch::Sender::default() }
     }
 
-    /// Every node of the cluster, as the latest entry of the global group's log has it: whom to talk to. That entry may be taken
-    /// back; what is decided for good asks [`Regions::members`].
+    /// Every node of the cluster, as the latest entry of the global group's log has it: whom to
+    /// talk to. That entry may be taken back; what is decided for good asks
+    /// [`Regions::members`].
     pub fn nodes(&self) -> BTreeMap<NodeId, NodeView> {
         let mut nodes = self.or_of_file(views(&self.global.addresses()));
         if let Some(own) = nodes.get_mut(&self.own.id) {
@@ -121,7 +128,11 @@ impl Regions {
 
     /// Before the cluster is formed its nodes are those of the file.
     fn or_of_file(&self, nodes: BTreeMap<NodeId, NodeView>) -> BTreeMap<NodeId, NodeView> {
-        if nodes.is_empty() { self.file.views().map(|node| (node.id, node)).collect() } else { nodes }
+        if nodes.is_empty() {
+            self.file.views().map(|node| (node.id, node)).collect()
+        } else {
+            nodes
+        }
     }
 
     /// Where a node answers HTTP.
@@ -136,12 +147,18 @@ impl Regions {
 
     /// The names of all regions.
     pub fn names(&self) -> BTreeSet<String> {
-        self.nodes().into_values().map(|node| node.region).chain([self.own.region.clone()]).collect()
+        self.nodes()
+            .into_values()
+            .map(|node| node.region)
+            .chain([self.own.region.clone()])
+            .collect()
     }
 
-    /// Whether there is a region of this name: one that was taken out is gone only once that is applied here.
+    /// Whether there is a region of this name: one that was taken out is gone only once that is
+    /// applied here.
     pub fn has(&self, region: &str) -> bool {
-        self.own.region == region || self.or_of_file(self.members()).values().any(|node| node.region == region)
+        self.own.region == region
+            || self.or_of_file(self.members()).values().any(|node| node.region == region)
     }
 
     /// All regions but this node's.
@@ -151,10 +168,12 @@ impl Regions {
         names
     }
 
-    /// The nodes of a region, the one to call first at the front, and those that were silent at the end.
+    /// The nodes of a region, the one to call first at the front, and those that were silent at the
+    /// end.
     pub fn nodes_of(&self, region: &str) -> Vec<NodeView> {
         let contact = self.contact(region);
-        let mut nodes: Vec<NodeView> = self.nodes().into_values().filter(|node| node.region == region).collect();
+        let mut nodes: Vec<NodeView> =
+            self.nodes().into_values().filter(|node| node.region == region).collect();
         nodes.sort_by_key(|node| (contact.via != Some(node.id), contact.silent.contains(&node.id)));
         nodes
     }
@@ -177,7 +196,9 @@ impl Regions {
         if !self.contact(region).lost {
             return true;
         }
-        let is_back = |contacts: &BTreeMap<String, Contact>| contacts.get(region).is_none_or(|contact| !contact.lost);
+        let is_back = |contacts: &BTreeMap<String, Contact>| {
+            contacts.get(region).is_none_or(|contact| !contact.lost)
+        };
         let mut contacts = self.contacts.subscribe();
         tokio::time::timeout(LOST_PATIENCE, contacts.wait_for(is_back)).await.is_ok()
     }
@@ -187,16 +208,20 @@ impl Regions {
         self.peers.as_ref()
     }
 
-    /// Those of these nodes that do not answer this one at their peer addresses. Where it calls them otherwise does not matter.
+    /// Those of these nodes that do not answer this one at their peer addresses. Where it calls
+    /// them otherwise does not matter.
     pub async fn unreached(&self, own: NodeId, nodes: &[NodeView]) -> Vec<UnreachedNode> {
         let looks = nodes.iter().filter(|node| node.id != own).map(|node| self.look_for(node));
         join_all(looks).await.into_iter().flatten().collect()
     }
 
     async fn look_for(&self, node: &NodeView) -> Option<UnreachedNode> {
-        let unreached = |reason: String| Some(UnreachedNode { id: node.id, peer: node.peer.clone(), reason });
+        let unreached =
+            |reason: String| Some(UnreachedNode { id: node.id, peer: node.peer.clone(), reason });
         let Some(peers) = &self.peers else {
-            return unreached("the node that looks for it was started with a file of one node".to_owned());
+            return unreached(
+                "the node that looks for it was started with a file of one node".to_owned(),
+            );
         };
 
         let mut attempt = 1;
@@ -215,10 +240,15 @@ impl Regions {
         let Some(peers) = &self.peers else { return std::future::pending().await };
         loop {
             peers.set_addresses(
-                self.nodes().into_iter().map(|(id, node)| (id, address(&self.findable(node)))).collect(),
+                self.nodes()
+                    .into_iter()
+                    .map(|(id, node)| (id, address(&self.findable(node))))
+                    .collect(),
             );
             let others = self.others();
-            let asked = others.iter().map(|region| async { (region.clone(), self.ask(peers, region).await) });
+            let asked = others
+                .iter()
+                .map(|region| async { (region.clone(), self.ask(peers, region).await) });
             let found: BTreeMap<String, Contact> = join_all(asked).await.into_iter().collect();
             for (region, contact) in &found {
                 if contact.lost != self.contact(region).lost {
@@ -236,8 +266,9 @@ impl Regions {
         }
     }
 
-    /// The node with the address of this node's file beside the one of the book, if they differ: nodes that were all moved at
-    /// once find each other by their files, and can write the new addresses into the book only then.
+    /// The node with the address of this node's file beside the one of the book, if they differ:
+    /// nodes that were all moved at once find each other by their files, and can write the new
+    /// addresses into the book only then.
     fn findable(&self, mut node: NodeView) -> NodeView {
         if let Some((_, of_file)) = self.file.node(node.id)
             && of_file.peer.to_string() != node.peer
@@ -248,10 +279,9 @@ impl Regions {
     }
 
     async fn ask(&self, peers: &Peers, region: &str) -> Contact {
-        let asked = self
-            .nodes_of(region)
-            .into_iter()
-            .map(|node| async move { (node.id, peers.ping(node.id, &address(&node), PING_LIMIT).await.ok()) });
+        let asked = self.nodes_of(region).into_iter().map(|node| async move {
+            (node.id, peers.ping(node.id, &address(&node), PING_LIMIT).await.ok())
+        });
         let answers = join_all(asked).await;
         self.contact(region).after(&answers)
     }
@@ -263,7 +293,12 @@ mod tests {
 
     #[test]
     fn an_address_has_three_words() {
-        let node = NodeView { id: 7, region: "eu".to_owned(), http: "http://h:1".to_owned(), peer: "p:2".to_owned() };
+        let node = NodeView {
+            id: 7,
+            region: "eu".to_owned(),
+            http: "http://h:1".to_owned(),
+            peer: "p:2".to_owned(),
+        };
         assert_eq!(address(&node).0, "p:2 http://h:1 eu");
         assert_eq!(parse(7, &address(&node)), Some(node));
         assert_eq!(parse(7, &Address::from("p:2 http://h:1")), None);
@@ -276,7 +311,11 @@ mod tests {
         assert_eq!((well.via, well.lost, well.missed.len()), (Some(1), false, 0));
 
         let late = well.after(&[(1, None), (2, None)]);
-        assert_eq!((late.via, late.lost, late.silent.len()), (Some(1), false, 0), "calls in flight go on");
+        assert_eq!(
+            (late.via, late.lost, late.silent.len()),
+            (Some(1), false, 0),
+            "calls in flight go on"
+        );
         let back = late.after(&[(1, near), (2, None)]);
         assert_eq!((back.via, back.lost, back.silent), (Some(1), false, BTreeSet::from([2])));
         let gone = late.after(&[(1, None), (2, None)]);

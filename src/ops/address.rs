@@ -1,7 +1,8 @@
 //! A node's own addresses: each node tells them to the address book, and those of no other.
 //!
-//! A node that is started with other addresses than the book has for it is found by the others through their connections to it
-//! alone, so it says where it is: to the leader of the global group, which looks for it there and writes it down.
+//! A node that is started with other addresses than the book has for it is found by the others
+//! through their connections to it alone, so it says where it is: to the leader of the global
+//! group, which looks for it there and writes it down.
 
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ enum TellError {
     Peer(#[from] PeerError),
 }
 
-/// Tells the address book where this node is, whenever it says otherwise. For as long as the node runs.
+/// Tells the address book where this node is, whenever it says otherwise. For as long as the node
+/// runs.
 pub async fn tell(node: &Node) {
     let member = node.joined().await;
     let mut said = None;
@@ -37,7 +39,12 @@ pub async fn tell(node: &Node) {
         let refused = tell_once(node, member).await.err().map(|error| error.to_string());
         if let Some(why) = refused.as_ref().filter(|why| said.as_ref() != Some(*why)) {
             let own = &node.options.own;
-            tracing::warn!(http = own.http, peer = own.peer, why, "the address book has another address of this node");
+            tracing::warn!(
+                http = own.http,
+                peer = own.peer,
+                why,
+                "the address book has another address of this node"
+            );
         }
 
         said = refused;

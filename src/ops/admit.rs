@@ -1,4 +1,5 @@
-//! Requests for a change of members: checked by the leader of the global group, and recorded in the address book.
+//! Requests for a change of members: checked by the leader of the global group, and recorded in the
+//! address book.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +12,17 @@ use super::{Refused, global, global_voters};
 use crate::config::GLOBAL;
 use crate::node::{Member, Node};
 
-/// Checks a request and records it; says how far it is. Repeating it does nothing, so that whoever waits asks again.
+/// Checks a request and records it; says how far it is. Repeating it does nothing, so that whoever
+/// waits asks again.
 ///
 /// # Errors
-/// [`Refused`] says why it is not made. Only the leader of the global group can tell: [`Refused::Submit`] otherwise.
-pub async fn admit(node: &Node, member: &Member, request: &ChangeRequest) -> Result<ChangeAnswer, Refused> {
+/// [`Refused`] says why it is not made. Only the leader of the global group can tell:
+/// [`Refused::Submit`] otherwise.
+pub async fn admit(
+    node: &Node,
+    member: &Member,
+    request: &ChangeRequest,
+) -> Result<ChangeAnswer, Refused> {
     let _one_at_a_time = node.changes.admitting.lock().await;
     member.global.read_barrier_local().await?;
     let book = Book::of(&member.global.members_applied());
@@ -81,7 +88,9 @@ impl Admission<'_> {
             return Err(Refused::SameId);
         }
         let region = new.region.clone();
-        if self.book.get(new.id).and_then(|entry| entry.change) == Some(Change::Joining { replaces: Some(old) }) {
+        if self.book.get(new.id).and_then(|entry| entry.change)
+            == Some(Change::Joining { replaces: Some(old) })
+        {
             return Ok(self.progress());
         }
         if let Some(waits) = self.other_change(new.id) {
@@ -95,7 +104,10 @@ impl Admission<'_> {
             (true, true) => return Err(Refused::BothVote { node: old, with: new.id, region }),
             (false, false) => return Err(Refused::NoVoter { node: old, region }),
             (false, true) if self.book.get(old).is_none() => {
-                return Ok(done(format!("node {} has taken the place of node {old} in group {region}", new.id)));
+                return Ok(done(format!(
+                    "node {} has taken the place of node {old} in group {region}",
+                    new.id
+                )));
             }
             (false, true) | (true, false) => {}
         }
@@ -129,7 +141,8 @@ impl Admission<'_> {
 
     /// What is under way with the member goes on.
     async fn relocate(&self, to: &NodeView) -> Result<ChangeAnswer, Refused> {
-        let is_there = |text: &str| done(format!("node {} {text} at {}, peer {}", to.id, to.http, to.peer));
+        let is_there =
+            |text: &str| done(format!("node {} {text} at {}, peer {}", to.id, to.http, to.peer));
         let entry = self.book.get(to.id).ok_or(Refused::NoMember(to.id))?;
         self.refuse_other_region(to, &entry.node.region)?;
         if entry.node == *to {
@@ -153,7 +166,9 @@ impl Admission<'_> {
         if self.book.changes().next().is_some() {
             return Ok(self.progress());
         }
-        if let Some(progress) = global::give_votes(self.node, self.member, &self.book, None, false).await? {
+        if let Some(progress) =
+            global::give_votes(self.node, self.member, &self.book, None, false).await?
+        {
             return Ok(goes_on(progress));
         }
         let voters: Vec<NodeId> = self.member.global.status().voters.into_keys().collect();
@@ -179,7 +194,8 @@ impl Admission<'_> {
 
     /// A node that is no member yet can be one.
     async fn check_new(&self, new: &NodeView) -> Result<(), Refused> {
-        let others: Vec<NodeId> = self.book.region(&new.region).into_iter().filter(|id| *id != new.id).collect();
+        let others: Vec<NodeId> =
+            self.book.region(&new.region).into_iter().filter(|id| *id != new.id).collect();
         if others.is_empty() {
             if self.member.has_names(&new.region) {
                 return Err(Refused::RegionIsGone(new.region.clone()));
@@ -203,16 +219,24 @@ impl Admission<'_> {
         if new.region == theirs {
             return Ok(());
         }
-        Err(Refused::OtherRegion { node: new.id, theirs: theirs.to_owned(), ours: new.region.clone() })
+        Err(Refused::OtherRegion {
+            node: new.id,
+            theirs: theirs.to_owned(),
+            ours: new.region.clone(),
+        })
     }
 
     async fn check_reach(&self, new: &NodeView) -> Result<(), Refused> {
         let nodes = [new.clone()];
         let unreached_nodes = self.member.regions.unreached(self.node.options.id, &nodes).await;
-        unreached_nodes.into_iter().next().map_or(Ok(()), |missed| Err(unreached(new, missed.reason)))
+        unreached_nodes
+            .into_iter()
+            .next()
+            .map_or(Ok(()), |missed| Err(unreached(new, missed.reason)))
     }
 
-    /// All members elect the leader of the global group within the same times. Those that are silent cannot be asked.
+    /// All members elect the leader of the global group within the same times. Those that are
+    /// silent cannot be asked.
     async fn check_timing(&self, new: ClusterView) -> Result<(), Refused> {
         let ours = new_timing(self.node);
         let members = ask_all(self.node, self.book.nodes()).await;
@@ -226,7 +250,8 @@ impl Admission<'_> {
         })
     }
 
-    /// The group of the region can go on without a node. True when nobody is left in the region to take its vote.
+    /// The group of the region can go on without a node. True when nobody is left in the region to
+    /// take its vote.
     async fn check_leaves_region(&self, entry: &Entry, shrink: bool) -> Result<bool, Refused> {
         let (id, region) = (entry.node.id, &entry.node.region);
         if self.book.nodes().count() == 1 {
@@ -234,10 +259,15 @@ impl Admission<'_> {
         }
         let report = RegionReport::of(self.node, &self.book, region).await;
         if report.is_lost() {
-            return if shrink { Ok(true) } else { self.refuse_giving_up(id, region).map(|()| true) };
+            return if shrink {
+                Ok(true)
+            } else {
+                self.refuse_giving_up(id, region).map(|()| true)
+            };
         }
         let Some(group) = report.group() else {
-            let formed = report.nodes.iter().filter_map(|(_, view)| view.as_ref().ok()?.groups.get(region));
+            let formed =
+                report.nodes.iter().filter_map(|(_, view)| view.as_ref().ok()?.groups.get(region));
             // The first node of a region, which has not formed its group, takes nothing along.
             let unformed = formed.clone().all(|group| group.voters.is_empty());
             return if unformed { Ok(true) } else { Err(self.no_leader(region, 0)) };
@@ -250,14 +280,19 @@ impl Admission<'_> {
         }
         if rest.is_empty() {
             let takes_names = self.member.has_names(region);
-            return if takes_names { Err(Refused::OnlyVoter { node: id, region: region.clone() }) } else { Ok(true) };
+            return if takes_names {
+                Err(Refused::OnlyVoter { node: id, region: region.clone() })
+            } else {
+                Ok(true)
+            };
         }
         let healthy = report.healthy(region).collect();
         refuse_no_majority(id, region, &rest, &healthy)?;
         if shrink { Ok(false) } else { refuse_fewer(id, region, &now, &rest).map(|()| false) }
     }
 
-    /// A region that is silent may come back after all: with too few nodes then, or with none of what lives there.
+    /// A region that is silent may come back after all: with too few nodes then, or with none of
+    /// what lives there.
     fn refuse_giving_up(&self, id: NodeId, region: &str) -> Result<(), Refused> {
         let (now, rest) = (self.book.region(region), self.book.without(id).region(region));
         if rest.is_empty() && self.member.has_names(region) {
@@ -272,11 +307,22 @@ impl Admission<'_> {
         if !now.contains(&id) {
             return Ok(());
         }
+
         let rest = self.book.without(id);
-        let wanted = global_voters(rest.nodes(), self.node.options.cluster.global.voters_per_region);
-        let voters = ask_all(self.node, rest.nodes().filter(|node| wanted.contains(&node.id))).await;
-        let knows = |view: &ClusterView| view.groups.get(GLOBAL).is_some_and(|group| group.leader.is_some());
-        let healthy = voters.iter().filter(|(_, view)| view.as_ref().is_ok_and(knows)).map(|(node, _)| node.id);
+        let wanted =
+            global_voters(rest.nodes(), self.node.options.cluster.global.voters_per_region);
+        let voters =
+            ask_all(self.node, rest.nodes().filter(|node| wanted.contains(&node.id))).await;
+
+        let knows = |view: &ClusterView| {
+            view.groups.get(GLOBAL).is_some_and(|group| group.leader.is_some())
+        };
+
+        let healthy = voters
+            .iter()
+            .filter(|(_, view)| view.as_ref().is_ok_and(knows))
+            .map(|(node, _)| node.id);
+
         refuse_no_majority(id, GLOBAL, &wanted, &healthy.collect())?;
         if shrink { Ok(()) } else { refuse_fewer(id, GLOBAL, &now, &wanted) }
     }
@@ -289,7 +335,8 @@ fn unreached(node: &NodeView, why: String) -> Refused {
 /// The region of a node, by its own file.
 fn region_of(view: &ClusterView, id: NodeId) -> String {
     let own = view.groups.keys().find(|group| *group != GLOBAL);
-    let listed = view.regions.iter().find(|(_, region)| region.nodes.iter().any(|node| node.id == id));
+    let listed =
+        view.regions.iter().find(|(_, region)| region.nodes.iter().any(|node| node.id == id));
     own.or(listed.map(|(region, _)| region)).cloned().unwrap_or_default()
 }
 
@@ -297,12 +344,23 @@ fn new_timing(node: &Node) -> u64 {
     u64::try_from(node.options.cluster.round_trip().as_millis()).unwrap_or(u64::MAX)
 }
 
-fn refuse_fewer(node: NodeId, group: &str, now: &BTreeSet<NodeId>, rest: &BTreeSet<NodeId>) -> Result<(), Refused> {
+fn refuse_fewer(
+    node: NodeId,
+    group: &str,
+    now: &BTreeSet<NodeId>,
+    rest: &BTreeSet<NodeId>,
+) -> Result<(), Refused> {
     let (before, after) = (tolerated_losses(now.len()), tolerated_losses(rest.len()));
     if after >= before {
         return Ok(());
     }
-    Err(Refused::FewerLosses { node, group: group.to_owned(), voters: rest.iter().copied().collect(), before, after })
+    Err(Refused::FewerLosses {
+        node,
+        group: group.to_owned(),
+        voters: rest.iter().copied().collect(),
+        before,
+        after,
+    })
 }
 
 /// Refuses what would leave the group without a majority of nodes that are well.
@@ -316,5 +374,10 @@ fn refuse_no_majority(
     if healthy * 2 > rest.len() {
         return Ok(());
     }
-    Err(Refused::NoMajority { node, group: group.to_owned(), healthy, voters: rest.iter().copied().collect() })
+    Err(Refused::NoMajority {
+        node,
+        group: group.to_owned(),
+        healthy,
+        voters: rest.iter().copied().collect(),
+    })
 }

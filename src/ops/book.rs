@@ -1,7 +1,7 @@
 //! The address book, and the changes that are recorded in it.
 //!
-//! An address is `PEER HTTP REGION`, which each node tells of itself (`address.rs`). While a member comes or goes a fourth word says so, and versions that do not know it pass
-//! over it:
+//! An address is `PEER HTTP REGION`, which each node tells of itself (`address.rs`). While a member
+//! comes or goes a fourth word says so, and versions that do not know it pass over it:
 //!
 //! | word | the member |
 //! |---|---|
@@ -67,7 +67,8 @@ impl Change {
             Self::Joining { replaces: None } => "joining".to_owned(),
             Self::Joining { replaces: Some(id) } => format!("joining,{id}"),
             Self::Leaving { gone, shrink } => {
-                let flags = [(gone, ",gone"), (shrink, ",shrink")].into_iter().filter(|(set, _)| *set);
+                let flags =
+                    [(gone, ",gone"), (shrink, ",shrink")].into_iter().filter(|(set, _)| *set);
                 flags.fold("leaving".to_owned(), |word, (_, flag)| word + flag)
             }
         }
@@ -91,7 +92,8 @@ impl Entry {
     }
 }
 
-/// The address of a member that is found elsewhere from now on. What is under way with it stays, whatever it is.
+/// The address of a member that is found elsewhere from now on. What is under way with it stays,
+/// whatever it is.
 pub fn moved(from: &Address, to: &NodeView) -> Address {
     let rest = from.0.splitn(4, ' ').nth(3).map(|rest| format!(" {rest}")).unwrap_or_default();
     Address(address(to).0 + &rest)
@@ -127,7 +129,13 @@ impl Book {
 
     /// The book without a member.
     pub fn without(&self, id: NodeId) -> Self {
-        Self(self.0.iter().filter(|(other, _)| **other != id).map(|(id, entry)| (*id, entry.clone())).collect())
+        Self(
+            self.0
+                .iter()
+                .filter(|(other, _)| **other != id)
+                .map(|(id, entry)| (*id, entry.clone()))
+                .collect(),
+        )
     }
 
     /// What is under way, in the order of the nodes.
@@ -147,7 +155,12 @@ mod tests {
     use super::*;
 
     fn node() -> NodeView {
-        NodeView { id: 7, region: "eu".to_owned(), http: "http://h:1".to_owned(), peer: "p:2".to_owned() }
+        NodeView {
+            id: 7,
+            region: "eu".to_owned(),
+            http: "http://h:1".to_owned(),
+            peer: "p:2".to_owned(),
+        }
     }
 
     /// Nodes of other versions read these words.
@@ -172,7 +185,8 @@ mod tests {
 
     #[test]
     fn what_is_under_way_stays_when_a_node_moves() {
-        let elsewhere = NodeView { http: "http://i:1".to_owned(), peer: "q:2".to_owned(), ..node() };
+        let elsewhere =
+            NodeView { http: "http://i:1".to_owned(), peer: "q:2".to_owned(), ..node() };
         for word in ["", " joining,4", " leaving,gone,shrink", " sleeping at night"] {
             let from = Address(format!("p:2 http://h:1 eu{word}"));
             assert_eq!(moved(&from, &elsewhere).0, format!("q:2 http://i:1 eu{word}"));

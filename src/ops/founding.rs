@@ -1,4 +1,5 @@
-//! Founding a cluster: its nodes form its groups by themselves, once all of them agree on what it is.
+//! Founding a cluster: its nodes form its groups by themselves, once all of them agree on what it
+//! is.
 //!
 //! ```text
 //!  adopt                every node is given the cluster's id and the content of the cluster file, and keeps both
@@ -7,8 +8,8 @@
 //!  form the global one  the lowest id of its voters, once every region has a leader
 //!  complete             the leader of the global group adds all nodes, and with that the cluster is formed
 //! ```
-//! Every step is repeated until it is done, so that any node may stop in between. A node that keeps no founding, as one that
-//! was adopted to join a cluster, never forms anything here.
+//! Every step is repeated until it is done, so that any node may stop in between. A node that keeps
+//! no founding, as one that was adopted to join a cluster, never forms anything here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +37,11 @@ pub fn of_file(file: &ClusterFile) -> Founding {
 ///
 /// # Errors
 /// [`Refused::NotFounded`] says what does not fit.
-pub async fn adopt(node: &Arc<Node>, cluster_id: &str, founding: Option<&Founding>) -> Result<String, Refused> {
+pub async fn adopt(
+    node: &Arc<Node>,
+    cluster_id: &str,
+    founding: Option<&Founding>,
+) -> Result<String, Refused> {
     let _one_at_a_time = node.changes.admitting.lock().await;
     let groups = node.member().map(Member::groups).into_iter().flatten();
     let is_formed = groups.into_iter().any(|group| !group.status().voters.is_empty());
@@ -47,10 +52,13 @@ pub async fn adopt(node: &Arc<Node>, cluster_id: &str, founding: Option<&Foundin
             node.set_founding(founding).map_err(|error| Refused::NotFounded(error.to_string()))?;
         }
     }
-    node.join(cluster_id).await.map_err(|error| Refused::NotFounded(format!("this node cannot join: {error}")))
+    node.join(cluster_id)
+        .await
+        .map_err(|error| Refused::NotFounded(format!("this node cannot join: {error}")))
 }
 
-/// A node of which nothing is formed founds only what it was started for, and never a cluster that it was adopted to join.
+/// A node of which nothing is formed founds only what it was started for, and never a cluster that
+/// it was adopted to join.
 fn check(node: &Node, founding: Option<&Founding>) -> Result<(), Refused> {
     let known = node.founding();
     let refused = |text: String| Err(Refused::NotFounded(text));
@@ -75,19 +83,29 @@ fn difference(ours: &Founding, theirs: &Founding) -> Option<String> {
     let by_id = |founding: &Founding| -> BTreeMap<NodeId, NodeView> {
         founding.nodes.iter().map(|node| (node.id, node.clone())).collect()
     };
+
     let (here, there) = (by_id(ours), by_id(theirs));
     let text = |node: Option<&NodeView>| {
-        let of = |node: &NodeView| format!("in region {} at {}, peer {}", node.region, node.http, node.peer);
+        let of = |node: &NodeView| {
+            format!("in region {} at {}, peer {}", node.region, node.http, node.peer)
+        };
         node.map_or_else(|| "absent".to_owned(), of)
     };
+
     let ids = here.keys().chain(there.keys());
     let differs = ids.copied().find(|id| here.get(id) != there.get(id));
     if let Some(id) = differs {
-        return Some(format!("there node {id} is {}, here it is {}", text(there.get(&id)), text(here.get(&id))));
+        return Some(format!(
+            "there node {id} is {}, here it is {}",
+            text(there.get(&id)),
+            text(here.get(&id))
+        ));
     }
+
     if ours.voters_per_region != theirs.voters_per_region {
         return Some("global.voters_per_region differs".to_owned());
     }
+
     let differs = ours.round_trip_ms != theirs.round_trip_ms;
     differs.then(|| "global.round_trip_ms differs".to_owned())
 }
@@ -104,13 +122,20 @@ pub async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refuse
 
     let (name, group) = (member.region.name(), &member.region);
     let here: Vec<&NodeView> = founding.nodes.iter().filter(|node| node.region == name).collect();
-    if group.status().voters.is_empty() && !is_formed(name) && here.first().is_some_and(|first| first.id == own) {
+    if group.status().voters.is_empty()
+        && !is_formed(name)
+        && here.first().is_some_and(|first| first.id == own)
+    {
         group.form(here.iter().map(|node| (node.id, address(node))).collect()).await?;
     }
 
     let voters = global_voters(&founding.nodes, founding.voters_per_region);
-    if voters.first() == Some(&own) && member.global.status().voters.is_empty() && !is_formed(GLOBAL) {
-        let waiting: Vec<u64> = views.iter().filter(|view| !has_leader(view)).map(|view| view.node).collect();
+    if voters.first() == Some(&own)
+        && member.global.status().voters.is_empty()
+        && !is_formed(GLOBAL)
+    {
+        let waiting: Vec<u64> =
+            views.iter().filter(|view| !has_leader(view)).map(|view| view.node).collect();
         if !waiting.is_empty() {
             return Ok(Some(format!("nodes {waiting:?} have no leader in their regions yet")));
         }
@@ -156,6 +181,7 @@ fn agreement(
         }
         views.push(view);
     }
+
     Ok(views)
 }
 
@@ -169,8 +195,13 @@ fn has_leader(view: &ClusterView) -> bool {
     own.any(|(_, group)| group.leader.is_some() && group.settled)
 }
 
-/// Adds the nodes that have no vote in the global group, and with that ends the founding. On the leader of that group.
-pub async fn complete(node: &Node, member: &Member, book: &Book) -> Result<Option<String>, Refused> {
+/// Adds the nodes that have no vote in the global group, and with that ends the founding. On the
+/// leader of that group.
+pub async fn complete(
+    node: &Node,
+    member: &Member,
+    book: &Book,
+) -> Result<Option<String>, Refused> {
     let nodes = node.founding().map(|founding| founding.nodes).unwrap_or_default();
     let missing = nodes.iter().filter(|node| book.get(node.id).is_none());
     let missing: BTreeMap<NodeId, Address> = missing.map(|node| (node.id, address(node))).collect();
@@ -179,7 +210,8 @@ pub async fn complete(node: &Node, member: &Member, book: &Book) -> Result<Optio
     }
 
     let founders = book.changes().filter_map(|(id, _)| book.get(id));
-    let settled = founders.map(|entry| (entry.node.id, Entry::settled(entry.node.clone()).address()));
+    let settled =
+        founders.map(|entry| (entry.node.id, Entry::settled(entry.node.clone()).address()));
     member.global.add_learners(settled.collect()).await?;
     Ok(None)
 }

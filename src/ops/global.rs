@@ -32,7 +32,8 @@ pub async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refuse
     }
 }
 
-/// A node that votes in its region's group by now has caught up in this one too before it counts here.
+/// A node that votes in its region's group by now has caught up in this one too before it counts
+/// here.
 async fn join(
     node: &Node,
     member: &Member,
@@ -41,8 +42,9 @@ async fn join(
     replaces: Option<NodeId>,
 ) -> Result<Option<String>, Refused> {
     let (group, id) = (&member.global, entry.node.id);
-    let joined =
-        |region: &GroupView| region.voters.contains(&id) && replaces.is_none_or(|old| !region.voters.contains(&old));
+    let joined = |region: &GroupView| {
+        region.voters.contains(&id) && replaces.is_none_or(|old| !region.voters.contains(&old))
+    };
     if let Some(progress) = waits_for_region(node, book, entry, joined).await {
         return Ok(Some(progress));
     }
@@ -53,7 +55,9 @@ async fn join(
         _ if id == group.node() => {}
         Some(lag) if lag <= LAG_MAX => {}
         Some(lag) => return Ok(Some(format!("node {id} is {lag} entries behind in group global"))),
-        None => return Ok(Some(format!("node {id} has not answered the leader of group global yet"))),
+        None => {
+            return Ok(Some(format!("node {id} has not answered the leader of group global yet")));
+        }
     }
 
     let rest = replaces.map_or_else(|| book.clone(), |old| book.without(old));
@@ -100,13 +104,17 @@ async fn waits_for_region(
     let report = RegionReport::of(node, book, region).await;
     match report.group() {
         Some(group) if group.settled && is_done(group) => None,
-        Some(_) => Some(report.progress().unwrap_or_else(|| format!("group {region} has its next step to take"))),
+        Some(_) => Some(
+            report
+                .progress()
+                .unwrap_or_else(|| format!("group {region} has its next step to take")),
+        ),
         None => Some(format!("group {region} has no leader that answers")),
     }
 }
 
-/// Has those members vote that should, of which `without` is none. Their votes are left as they are when the group would
-/// tolerate fewer losses otherwise, unless one of them has to go.
+/// Has those members vote that should, of which `without` is none. Their votes are left as they are
+/// when the group would tolerate fewer losses otherwise, unless one of them has to go.
 pub async fn give_votes(
     node: &Node,
     member: &Member,
@@ -118,7 +126,8 @@ pub async fn give_votes(
     let now: BTreeSet<NodeId> = group.status().voters.into_keys().collect();
     let wanted = global_voters(book.nodes(), node.options.cluster.global.voters_per_region);
     let has_to_go = without.is_some_and(|id| now.contains(&id));
-    if wanted == now || (!has_to_go && tolerated_losses(wanted.len()) < tolerated_losses(now.len())) {
+    if wanted == now || (!has_to_go && tolerated_losses(wanted.len()) < tolerated_losses(now.len()))
+    {
         return Ok(None);
     }
 

@@ -7,10 +7,11 @@
 //!  global     the global group's leader gives the votes of that group anew, and takes the record away
 //!   survey     looks at other nodes           view   what they see: the cluster, as this node sees it
 //! ```
-//! The address book is the membership of the global group, replicated to every node; a [`book::Change`] in it is the record.
-//! So nobody has to be there while a change is carried out: every leader looks at the book again and again ([`drive`]) and
-//! takes the next step, which does nothing when it was taken already. When a leader dies, the next one goes on. One change is
-//! under way at a time.
+//! The address book is the membership of the global group, replicated to every node; a
+//! [`book::Change`] in it is the record. So nobody has to be there while a change is carried out:
+//! every leader looks at the book again and again ([`drive`]) and takes the next step, which does
+//! nothing when it was taken already. When a leader dies, the next one goes on. One change is under
+//! way at a time.
 //!
 //! Before there is a book, the nodes that found the cluster form its groups: see [`founding`].
 
@@ -39,7 +40,8 @@ use book::Book;
 const STEP_PAUSE: Duration = Duration::from_millis(100);
 /// Pause between two looks at a book in which nothing is under way.
 const LOOK_PAUSE: Duration = Duration::from_millis(300);
-/// A learner that lacks at most this many entries has caught up: the rest comes while it is made a voter.
+/// A learner that lacks at most this many entries has caught up: the rest comes while it is made a
+/// voter.
 const LAG_MAX: u64 = 100;
 
 /// Why a change of members is refused, or a step of one cannot be taken now.
@@ -103,7 +105,9 @@ pub enum Refused {
         nodes: Vec<NodeId>,
     },
     /// The region was taken out with all that was in it.
-    #[error("There was a region {0}, and names are still claimed for it: give a new region a new name")]
+    #[error(
+        "There was a region {0}, and names are still claimed for it: give a new region a new name"
+    )]
     RegionIsGone(String),
     /// Nobody could decide any more what lives in the region.
     #[error(
@@ -175,7 +179,9 @@ pub enum Refused {
         region: String,
     },
     /// The new node is a voter beside the one that it is to replace.
-    #[error("node {with} votes in group {region} itself: to go on without node {node}, use remove-node")]
+    #[error(
+        "node {with} votes in group {region} itself: to go on without node {node}, use remove-node"
+    )]
     BothVote {
         /// The node to be replaced.
         node: NodeId,
@@ -185,18 +191,22 @@ pub enum Refused {
         region: String,
     },
     /// An id names one node for ever.
-    #[error("a node id is never used twice: give the new node another id, and put it into the file")]
+    #[error(
+        "a node id is never used twice: give the new node another id, and put it into the file"
+    )]
     SameId,
     /// The node is no member of the cluster.
-    #[error("node {0} is no member of the cluster: add it first, with `ratequeue cluster add-node`")]
+    #[error(
+        "node {0} is no member of the cluster: add it first, with `ratequeue cluster add-node`"
+    )]
     NoMember(NodeId),
     /// A node that founds a cluster does not agree on it.
     #[error("{0}")]
     NotFounded(String),
 }
 
-/// Carries out the changes that the address book records, as far as this node leads the groups that they are about. For as
-/// long as the node runs.
+/// Carries out the changes that the address book records, as far as this node leads the groups that
+/// they are about. For as long as the node runs.
 pub async fn drive(node: &Node) {
     let member = node.joined().await;
     if member.regions.peers().is_none() {
@@ -211,7 +221,8 @@ pub async fn drive(node: &Node) {
     }
 }
 
-/// Takes the next step of what is under way; says what it waits for, or nothing when there is nothing to do here.
+/// Takes the next step of what is under way; says what it waits for, or nothing when there is
+/// nothing to do here.
 async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refused> {
     if Book::of(&member.global.members_applied()).is_empty() {
         return founding::step(node, member).await;

@@ -22,7 +22,8 @@ pub async fn step(member: &Member) -> Result<Option<String>, Refused> {
         return Ok(None);
     }
 
-    // What this node has applied may be old, and a change that was taken back must not be carried out.
+    // What this node has applied may be old, and a change that was taken back must not be carried
+    // out.
     member.global.read_barrier().await?;
     let book = Book::of(&member.global.members_applied());
     match next(group, &book) {
@@ -43,7 +44,9 @@ fn next(group: &Group, book: &Book) -> Option<Step> {
     let here = |id: &NodeId| status.voters.contains_key(id) || status.learners.contains_key(id);
 
     for (id, change) in book.changes() {
-        let Some(entry) = book.get(id).filter(|entry| entry.node.region == group.name()) else { continue };
+        let Some(entry) = book.get(id).filter(|entry| entry.node.region == group.name()) else {
+            continue;
+        };
         match change {
             Change::Joining { replaces } => {
                 let replaced = replaces.is_some_and(|old| here(&old));
@@ -51,22 +54,27 @@ fn next(group: &Group, book: &Book) -> Option<Step> {
                     return Some(Step::Join(entry.clone(), replaces));
                 }
             }
-            Change::Leaving { gone: false, shrink } if here(&id) => return Some(Step::Leave(id, shrink)),
+            Change::Leaving { gone: false, shrink } if here(&id) => {
+                return Some(Step::Leave(id, shrink));
+            }
             Change::Leaving { .. } | Change::Founding => {}
         }
     }
-    // One that was taken out of the cluster while this group could not be asked, or whose joining was taken back in the same
-    // moment as it was carried out. What that costs was weighed when it was asked for.
+    // One that was taken out of the cluster while this group could not be asked, or whose joining
+    // was taken back in the same moment as it was carried out. What that costs was weighed when
+    // it was asked for.
     let mut members = status.voters.keys().chain(status.learners.keys());
     members.find(|id| book.get(**id).is_none()).map(|id| Step::Leave(*id, true))
 }
 
-/// A region has one group for ever: a second one would grant everything once more. So its first node forms it only when the
-/// book has no other node of the region, and no name is claimed for it.
+/// A region has one group for ever: a second one would grant everything once more. So its first
+/// node forms it only when the book has no other node of the region, and no name is claimed for it.
 async fn form_first(member: &Member, book: &Book) -> Result<Option<String>, Refused> {
     let (group, own) = (&member.region, member.region.node());
     let is_first = |book: &Book| {
-        let joins = book.get(own).is_some_and(|entry| entry.change == Some(Change::Joining { replaces: None }));
+        let joins = book
+            .get(own)
+            .is_some_and(|entry| entry.change == Some(Change::Joining { replaces: None }));
         joins && book.region(group.name()) == [own].into()
     };
     if !is_first(book) {
@@ -84,16 +92,31 @@ async fn form_first(member: &Member, book: &Book) -> Result<Option<String>, Refu
     Ok(Some(format!("node {own} forms group {}", group.name())))
 }
 
-async fn join(group: &Group, entry: &Entry, replaces: Option<NodeId>) -> Result<Option<String>, Refused> {
+async fn join(
+    group: &Group,
+    entry: &Entry,
+    replaces: Option<NodeId>,
+) -> Result<Option<String>, Refused> {
     let (id, name, status) = (entry.node.id, group.name(), group.status());
     if !status.voters.contains_key(&id) {
         if !status.learners.contains_key(&id) {
             group.add_learners([(id, address(&entry.node))].into()).await?;
         }
-        match status.progress.get(&id).filter(|progress| progress.matched.is_some()).map(|progress| progress.lag) {
+        match status
+            .progress
+            .get(&id)
+            .filter(|progress| progress.matched.is_some())
+            .map(|progress| progress.lag)
+        {
             Some(lag) if lag <= LAG_MAX => {}
-            Some(lag) => return Ok(Some(format!("node {id} is {lag} entries behind in group {name}"))),
-            None => return Ok(Some(format!("node {id} has not answered the leader of group {name} yet"))),
+            Some(lag) => {
+                return Ok(Some(format!("node {id} is {lag} entries behind in group {name}")));
+            }
+            None => {
+                return Ok(Some(format!(
+                    "node {id} has not answered the leader of group {name} yet"
+                )));
+            }
         }
     }
 

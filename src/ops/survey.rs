@@ -55,20 +55,26 @@ impl RegionReport {
 
     /// The group of the region, as its leader sees it.
     pub fn group(&self) -> Option<&GroupView> {
-        let groups = self.nodes.iter().filter_map(|(_, view)| view.as_ref().ok()?.groups.get(&self.region));
-        groups.filter(|group| group.role == Role::Leader && group.leader.is_some()).max_by_key(|group| group.term)
+        let groups =
+            self.nodes.iter().filter_map(|(_, view)| view.as_ref().ok()?.groups.get(&self.region));
+        groups
+            .filter(|group| group.role == Role::Leader && group.leader.is_some())
+            .max_by_key(|group| group.term)
     }
 
     /// What the leader of the region says that a change waits for.
     pub fn progress(&self) -> Option<String> {
-        let leads = |view: &&ClusterView| view.groups.get(&self.region).is_some_and(|group| group.role == Role::Leader);
+        let leads = |view: &&ClusterView| {
+            view.groups.get(&self.region).is_some_and(|group| group.role == Role::Leader)
+        };
         let mut views = self.nodes.iter().filter_map(|(_, view)| view.as_ref().ok()).filter(leads);
         views.find_map(|view| view.changes.iter().find_map(|change| change.progress.clone()))
     }
 
     /// The nodes that answer and know a leader of this group.
     pub fn healthy(&self, group: &str) -> impl Iterator<Item = u64> {
-        let knows = |view: &ClusterView| view.groups.get(group).is_some_and(|group| group.leader.is_some());
+        let knows =
+            |view: &ClusterView| view.groups.get(group).is_some_and(|group| group.leader.is_some());
         let healthy = self.nodes.iter().filter(move |(_, view)| view.as_ref().is_ok_and(knows));
         healthy.map(|(node, _)| node.id)
     }

@@ -20,6 +20,7 @@ pub async fn of(node: &Node) -> ClusterView {
             groups.insert(group.name().to_owned(), group_view(group).await);
         }
     }
+
     ClusterView {
         name: cluster.name.clone(),
         cluster_id: node.member().map(|member| member.identity.cluster_id.clone()),
@@ -38,7 +39,11 @@ fn regions(node: &Node) -> BTreeMap<String, RegionView> {
         Some(member) => member.regions.nodes().into_values().collect(),
         None => {
             let own = &node.options.own;
-            node.options.cluster.views().map(|view| if view.id == own.id { own.clone() } else { view }).collect()
+            node.options
+                .cluster
+                .views()
+                .map(|view| if view.id == own.id { own.clone() } else { view })
+                .collect()
         }
     };
     for view in nodes {
@@ -65,10 +70,10 @@ fn millis(duration: Duration) -> u64 {
 async fn group_view(group: &Group) -> GroupView {
     let status = group.status();
     let (applied_index, digest) = group.digest().await;
-    let followers = status
-        .progress
-        .iter()
-        .map(|(id, progress)| (*id, FollowerView { matched_index: progress.matched, lag: progress.lag }));
+    let followers = status.progress.iter().map(|(id, progress)| {
+        (*id, FollowerView { matched_index: progress.matched, lag: progress.lag })
+    });
+
     GroupView {
         role: match status.role {
             NodeRole::Leader => Role::Leader,

@@ -8,9 +8,13 @@ use ratequeue_raft::NodeId;
 /// Voters of a region when it is the only one.
 const VOTERS_OF_ONE_REGION: usize = 3;
 
-/// The members that vote in the global group: of each region that has members those with the lowest ids. Without a number of
-/// `per_region` that is one with three or more regions, two with two, at most three with one.
-pub fn global_voters<'a>(members: impl IntoIterator<Item = &'a NodeView>, per_region: Option<u32>) -> BTreeSet<NodeId> {
+/// The members that vote in the global group: of each region that has members those with the lowest
+/// ids. Without a number of `per_region` that is one with three or more regions, two with two, at
+/// most three with one.
+pub fn global_voters<'a>(
+    members: impl IntoIterator<Item = &'a NodeView>,
+    per_region: Option<u32>,
+) -> BTreeSet<NodeId> {
     let mut regions: BTreeMap<&str, BTreeSet<NodeId>> = BTreeMap::new();
     for node in members {
         regions.entry(&node.region).or_default().insert(node.id);

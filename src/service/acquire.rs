@@ -40,11 +40,19 @@ impl Service {
         }
         let (node, can_return) = (&*self.node, call.can_return);
         let router = Router::new(node, call, CallKind::Acquire)?;
-        router.by_resource(&acquire.resource, |group| decide(node, group, acquire, can_return, hold)).await
+        router
+            .by_resource(&acquire.resource, |group| decide(node, group, acquire, can_return, hold))
+            .await
     }
 }
 
-async fn decide(node: &Node, group: Group, acquire: &Acquire, can_return: bool, hold: Duration) -> Handled<Acquired> {
+async fn decide(
+    node: &Node,
+    group: Group,
+    acquire: &Acquire,
+    can_return: bool,
+    hold: Duration,
+) -> Handled<Acquired> {
     let mut unanswered = Unanswered::new(&group, can_return);
     let answer = decide_unanswered(node, &group, acquire, &mut unanswered, hold).await;
     match &answer {
@@ -64,7 +72,9 @@ async fn decide_unanswered(
     let resource = &acquire.resource;
     let about = |error: SubmitError| ServiceError::from(error).about(resource);
     let applied = unanswered.acquire(acquire.clone()).await.map_err(about)?;
-    let reply = applied.outcome.map_err(|refusal| ServiceError::refused(resource, refusal).at(applied.index))?;
+    let reply = applied
+        .outcome
+        .map_err(|refusal| ServiceError::refused(resource, refusal).at(applied.index))?;
     let Reply::Acquired(view) = reply else { return Err(ServiceError::contradiction()) };
 
     let view = match view.phase {
@@ -73,15 +83,17 @@ async fn decide_unanswered(
     };
     let at = Instant::now();
 
-    // What is left of the limits is read here, where the grant of a leader elsewhere comes a moment later.
+    // What is left of the limits is read here, where the grant of a leader elsewhere comes a moment
+    // later.
     let _ = tokio::time::timeout(CATCH_UP, group.wait_applied(applied.index)).await;
     acquired(group, view, at, applied.index)
 }
 
-/// Waits at most `hold` for a lease to leave the queue; gives the lease as it is then. `waiting` is how it was at a log entry
-/// of this index.
+/// Waits at most `hold` for a lease to leave the queue; gives the lease as it is then. `waiting` is
+/// how it was at a log entry of this index.
 ///
-/// What this node has applied tells when the wait is over, and no more: that the lease is held is what the leader says.
+/// What this node has applied tells when the wait is over, and no more: that the lease is held is
+/// what the leader says.
 ///
 /// # Errors
 /// When the node stops, or the leader cannot be asked.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use ratequeue_api::cluster::{AdoptAnswer, AdoptRequest, ChangeAnswer, ChangeRequest, ClusterView, NodeView};
+use ratequeue_api::cluster::{
+    AdoptAnswer, AdoptRequest, ChangeAnswer, ChangeRequest, ClusterView, NodeView,
+};
 use ratequeue_limiter::ResourceName;
 use ratequeue_raft::caps::MEMBERS_MAX;
 use ratequeue_raft::{Group, NodeId};
@@ -19,8 +21,8 @@ impl Service {
         ops::view::of(&self.node).await
     }
 
-    /// Makes an empty node part of a cluster; says of which it is part, if it was part of one already, and which of the nodes
-    /// that it is to look for do not answer it.
+    /// Makes an empty node part of a cluster; says of which it is part, if it was part of one
+    /// already, and which of the nodes that it is to look for do not answer it.
     ///
     /// # Errors
     /// When it is meant for another node, or does not fit this one.
@@ -29,7 +31,9 @@ impl Service {
         // On its own, so that it is not left half done when the caller hangs up.
         let AdoptRequest { cluster_id, founding, reach, .. } = request;
         let node = Arc::clone(&self.node);
-        let adopting = tokio::spawn(async move { ops::founding::adopt(&node, &cluster_id, founding.as_ref()).await });
+        let adopting = tokio::spawn(async move {
+            ops::founding::adopt(&node, &cluster_id, founding.as_ref()).await
+        });
         let cluster_id = adopting.await.map_err(|_ended| Cause::ShuttingDown)??;
 
         let unreached = self.node.joined_member()?.regions.unreached(self.node_id(), &reach).await;
@@ -38,12 +42,17 @@ impl Service {
 
     fn check_adoption(&self, request: &AdoptRequest) -> Result<(), ServiceError> {
         let refuse = |text: String| Err(Cause::NotForThisNode(text).into());
-        let (cluster, id, own) = (&self.node.options.cluster.name, self.node_id(), &self.node.options.region);
+        let (cluster, id, own) =
+            (&self.node.options.cluster.name, self.node_id(), &self.node.options.region);
         if request.name != *cluster || request.node != id {
             let (node, name) = (request.node, &request.name);
-            return refuse(format!("This is node {id} of cluster {cluster}, not node {node} of {name}."));
+            return refuse(format!(
+                "This is node {id} of cluster {cluster}, not node {node} of {name}."
+            ));
         }
-        if request.cluster_id.len() != 32 || !request.cluster_id.bytes().all(|c| c.is_ascii_hexdigit()) {
+        if request.cluster_id.len() != 32
+            || !request.cluster_id.bytes().all(|c| c.is_ascii_hexdigit())
+        {
             return refuse("cluster_id must be 32 hexadecimal digits.".to_owned());
         }
         if request.reach.len() > MEMBERS_MAX {
@@ -61,13 +70,19 @@ impl Service {
         Ok(())
     }
 
-    /// Asks for a change of members, and how far it is: repeating it does nothing else. On the leader of the global group.
+    /// Asks for a change of members, and how far it is: repeating it does nothing else. On the
+    /// leader of the global group.
     ///
     /// # Errors
     /// Why it is not made.
-    pub async fn change_members(&self, request: ChangeRequest) -> Result<ChangeAnswer, ServiceError> {
+    pub async fn change_members(
+        &self,
+        request: ChangeRequest,
+    ) -> Result<ChangeAnswer, ServiceError> {
         match &request {
-            ChangeRequest::Add { node } | ChangeRequest::Replace { with: node, .. } | ChangeRequest::Move { node } => {
+            ChangeRequest::Add { node }
+            | ChangeRequest::Replace { with: node, .. }
+            | ChangeRequest::Move { node } => {
                 check_node(node)?;
             }
             ChangeRequest::Remove { .. } | ChangeRequest::Rebalance {} => {}
@@ -75,8 +90,9 @@ impl Service {
 
         // On its own, so that what was checked is recorded also when the caller hangs up.
         let node = Arc::clone(&self.node);
-        let admitting =
-            tokio::spawn(async move { Ok::<_, NotJoined>(ops::admit(&node, node.joined_member()?, &request).await) });
+        let admitting = tokio::spawn(async move {
+            Ok::<_, NotJoined>(ops::admit(&node, node.joined_member()?, &request).await)
+        });
         Ok(admitting.await.map_err(|_ended| Cause::ShuttingDown)???)
     }
 
@@ -84,7 +100,11 @@ impl Service {
     ///
     /// # Errors
     /// When this node does not lead the group, or it is not taken.
-    pub async fn transfer_leader(&self, group: &str, to: Option<NodeId>) -> Result<NodeId, ServiceError> {
+    pub async fn transfer_leader(
+        &self,
+        group: &str,
+        to: Option<NodeId>,
+    ) -> Result<NodeId, ServiceError> {
         let member = self.node.joined_member()?;
         let found = member.group_of(group).ok_or_else(|| {
             let here = member.groups().map(Group::name).join(" and ");
@@ -93,8 +113,8 @@ impl Service {
         Ok(found.hand_over(to).await?)
     }
 
-    /// Gives the name of a resource back that was claimed for a group of this node, unless the resource exists there. Nodes ask
-    /// this of each other, before they create it elsewhere.
+    /// Gives the name of a resource back that was claimed for a group of this node, unless the
+    /// resource exists there. Nodes ask this of each other, before they create it elsewhere.
     ///
     /// # Errors
     /// When the groups cannot be asked.

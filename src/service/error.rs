@@ -131,7 +131,9 @@ impl ServiceError {
     /// Whether the group that was asked has refused it for good, rather than not having decided it.
     pub fn is_refusal(&self) -> bool {
         match &*self.cause {
-            Cause::Refused(Refusal::ClaimOutdated { .. } | Refusal::NamePast(_) | Refusal::Internal(_)) => false,
+            Cause::Refused(
+                Refusal::ClaimOutdated { .. } | Refusal::NamePast(_) | Refusal::Internal(_),
+            ) => false,
             Cause::Refused(_) | Cause::Unavailable(SubmitError::Overloaded) => true,
             Cause::LivesElsewhere { .. }
             | Cause::BeingCreated { .. }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ratequeue_limiter::{Command, Extend, LeaseId, LeaseView, Phase, Release, Released, Reply, ResourceName};
+use ratequeue_limiter::{
+    Command, Extend, LeaseId, LeaseView, Phase, Release, Released, Reply, ResourceName,
+};
 use ratequeue_raft::Group;
 
 use super::acquire::wait;
@@ -74,7 +76,8 @@ impl Service {
         let look = async |group: Group| {
             // Whoever has the id can come back.
             let glances = hold.is_zero();
-            let mut unanswered = if glances { Unanswered::glance(&group) } else { Unanswered::new(&group, true) };
+            let mut unanswered =
+                if glances { Unanswered::glance(&group) } else { Unanswered::new(&group, true) };
             let view = look_unanswered(node, &group, lease, &mut unanswered, hold).await?;
             unanswered.answered();
             Ok((view, None))
@@ -95,8 +98,11 @@ impl Service {
         let router = Router::new(&self.node, call, CallKind::Change)?;
         let handle = async |group: Group| {
             let applied = group.submit(Command::Release(release.clone())).await?;
-            let reply = applied.outcome.map_err(|refusal| ServiceError::from(refusal).at(applied.index))?;
-            let Reply::Released(released) = reply else { return Err(ServiceError::contradiction()) };
+            let reply =
+                applied.outcome.map_err(|refusal| ServiceError::from(refusal).at(applied.index))?;
+            let Reply::Released(released) = reply else {
+                return Err(ServiceError::contradiction());
+            };
             Ok((released, Some(applied.index)))
         };
         router.by_lease(group, handle).await
@@ -115,14 +121,16 @@ impl Service {
         let router = Router::new(&self.node, call, CallKind::Change)?;
         let handle = async |group: Group| {
             let applied = group.submit(Command::Extend(extend.clone())).await?;
-            let reply = applied.outcome.map_err(|refusal| ServiceError::from(refusal).at(applied.index))?;
+            let reply =
+                applied.outcome.map_err(|refusal| ServiceError::from(refusal).at(applied.index))?;
             let Reply::Extended(view) = reply else { return Err(ServiceError::contradiction()) };
             Ok((view, Some(applied.index)))
         };
         router.by_lease(group, handle).await
     }
 
-    /// Who holds a resource, and who waits for it, in order. `show` makes the answer of the page, where the page is read.
+    /// Who holds a resource, and who waits for it, in order. `show` makes the answer of the page,
+    /// where the page is read.
     ///
     /// # Errors
     /// When there is no such resource, or too many lists wait.
@@ -157,6 +165,7 @@ async fn look_unanswered(
     let looked = group.look(lease).await?;
     let has_to_claim = unanswered.has_to_claim(&looked);
     let now = looked.view.ok_or_else(ServiceError::lease_not_found)?;
+
     match now.phase {
         Phase::Waiting(_) => {
             let (attended, index) = unanswered.attend(lease).await?;

@@ -1,4 +1,5 @@
-//! The application: what a call does, whoever asks for it. It knows neither HTTP nor how a caller is told.
+//! The application: what a call does, whoever asks for it. It knows neither HTTP nor how a caller
+//! is told.
 //!
 //! ```text
 //!   acquire.rs      acquire, and waiting for its turn        leases.rs     look, release, extend, lists
@@ -7,8 +8,8 @@
 //!   router.rs       which group decides a call               cluster.rs    forming a cluster, its members
 //!   relay.rs        calls relayed to another region, and what other nodes ask of this one
 //! ```
-//! Commands go to a group, which decides them. A call of a resource or a lease is [`Answered`]: [`Decided`] by a group of this
-//! node, or in another region, whose reply is passed on as it is.
+//! Commands go to a group, which decides them. A call of a resource or a lease is [`Answered`]:
+//! [`Decided`] by a group of this node, or in another region, whose reply is passed on as it is.
 
 mod acquire;
 mod cluster;
@@ -65,7 +66,8 @@ pub enum Answered<T> {
 /// A call as it came in, as far as it matters where it is decided.
 #[derive(Clone)]
 pub struct Incoming {
-    /// It came with a key, so it can come again: from its caller, or from the node that relayed it, which made the key up.
+    /// It came with a key, so it can come again: from its caller, or from the node that relayed
+    /// it, which made the key up.
     pub can_return: bool,
     /// Another node has relayed it to this one.
     pub is_relayed: bool,
@@ -76,7 +78,10 @@ pub struct Incoming {
 impl fmt::Debug for Incoming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { can_return, is_relayed, to_bytes: _ } = self;
-        f.debug_struct("Incoming").field("can_return", can_return).field("is_relayed", is_relayed).finish()
+        f.debug_struct("Incoming")
+            .field("can_return", can_return)
+            .field("is_relayed", is_relayed)
+            .finish()
     }
 }
 
@@ -91,7 +96,8 @@ impl Service {
         self.node.options.id
     }
 
-    /// The URL of the node that leads a group, the one of this node's region when none is given, if it is known.
+    /// The URL of the node that leads a group, the one of this node's region when none is given, if
+    /// it is known.
     pub fn leader_url(&self, group: Option<&Group>) -> Option<String> {
         let member = self.node.member()?;
         member.leader_url(group.unwrap_or(&member.region))

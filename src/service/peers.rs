@@ -34,10 +34,16 @@ impl<A: ApiHandler> PeerHandler for Answers<A> {
             let answer = match call {
                 PeerCall::Relay(call) => Ok(PeerAnswer::Relayed(relayed(&*api, call).await)),
                 PeerCall::View => Ok(PeerAnswer::View(service.cluster().await)),
-                PeerCall::Change(request) => service.change_members(request).await.map(PeerAnswer::Change),
-                PeerCall::GiveBack(name) => service.give_back(&name).await.map(|()| PeerAnswer::GivenBack),
+                PeerCall::Change(request) => {
+                    service.change_members(request).await.map(PeerAnswer::Change)
+                }
+                PeerCall::GiveBack(name) => {
+                    service.give_back(&name).await.map(|()| PeerAnswer::GivenBack)
+                }
                 PeerCall::Exists(name) => service.exists(&name).await.map(PeerAnswer::Exists),
-                PeerCall::Resources { after, max } => service.list_region(after, max).await.map(PeerAnswer::Resources),
+                PeerCall::Resources { after, max } => {
+                    service.list_region(after, max).await.map(PeerAnswer::Resources)
+                }
             };
             answer.unwrap_or_else(|error: ServiceError| PeerAnswer::Refused(error.to_string()))
         }

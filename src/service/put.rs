@@ -7,13 +7,15 @@
 //!  claimed for another region ──> relayed
 //!  another placement is wanted ──> it exists: 409; being created: 409; left over: taken back, claimed anew
 //! ```
-//! Every step may be repeated. What breaks off is finished by the next put of the name, or taken back by the sweep. Only the node
-//! that the caller asked claims names: one that the put was relayed to does what it can under the claim that there is.
+//! Every step may be repeated. What breaks off is finished by the next put of the name, or taken
+//! back by the sweep. Only the node that the caller asked claims names: one that the put was
+//! relayed to does what it can under the claim that there is.
 
 use std::sync::Arc;
 
 use ratequeue_limiter::{
-    ClaimView, Command, Condition, Placement, PutClaimed, PutResource, Refusal, Reply, ResourceName, ResourceView,
+    ClaimView, Command, Condition, Placement, PutClaimed, PutResource, Refusal, Reply,
+    ResourceName, ResourceView,
 };
 use ratequeue_raft::{Group, SubmitError};
 
@@ -63,7 +65,8 @@ enum Round {
 }
 
 impl Service {
-    /// Creates or replaces a resource, in the placement that is `wanted`. It goes on to its end when the caller leaves.
+    /// Creates or replaces a resource, in the placement that is `wanted`. It goes on to its end
+    /// when the caller leaves.
     ///
     /// # Errors
     /// Why it was not put.
@@ -133,18 +136,22 @@ impl PutResourceFlow<'_> {
     async fn round(&self, known: Option<Home>) -> Result<Round, ServiceError> {
         let (home, fresh) = match known {
             Some(home) => (home, false),
-            None if self.must_exist() => return Err(Refusal::VersionConflict { version: None }.into()),
+            None if self.must_exist() => {
+                return Err(Refusal::VersionConflict { version: None }.into());
+            }
             None if self.call.is_relayed => return self.recall_or_wrong_region().await,
             None => match self.claim_anew().await? {
                 Claimed::Now(home, fresh) => (home, fresh),
                 Claimed::Never(round) => return Ok(round),
             },
         };
+
         if let Some(wanted) = &self.wanted
             && wanted.as_str() != home.placement
         {
             return self.settle(&home, wanted).await;
         }
+
         match self.member.group_of(&home.placement) {
             Some(group) => self.put_here(group, &home, fresh).await,
             None if self.call.is_relayed => self.recall_or_wrong_region().await,
@@ -166,7 +173,8 @@ impl PutResourceFlow<'_> {
     fn default_placement(&self) -> Result<Placement, ServiceError> {
         match &self.wanted {
             Some(wanted) => Ok(wanted.clone()),
-            None => Placement::new(self.member.region.name()).map_err(|bad| Cause::BadPlacement(bad).into()),
+            None => Placement::new(self.member.region.name())
+                .map_err(|bad| Cause::BadPlacement(bad).into()),
         }
     }
 
@@ -175,7 +183,9 @@ impl PutResourceFlow<'_> {
         let placement = self.default_placement()?;
         // A name is not claimed for a region that could not create it now.
         let regions = &self.member.regions;
-        if self.member.group_of(placement.as_str()).is_none() && !regions.is_reachable(placement.as_str()).await {
+        if self.member.group_of(placement.as_str()).is_none()
+            && !regions.is_reachable(placement.as_str()).await
+        {
             return Err(not_relayed(placement.as_str(), RelayError::Unreachable));
         }
 
@@ -197,7 +207,11 @@ impl PutResourceFlow<'_> {
         }
     }
 
-    async fn claim(&self, placement: &Placement, after: u64) -> Result<Result<(Home, bool), Refusal>, ServiceError> {
+    async fn claim(
+        &self,
+        placement: &Placement,
+        after: u64,
+    ) -> Result<Result<(Home, bool), Refusal>, ServiceError> {
         let claimed = self.member.claim(self.name(), placement, after).await.map_err(|error| {
             // The claim alone changes nothing that anybody sees, and the next put finds it.
             if error == SubmitError::UnknownOutcome { SubmitError::NoQuorum } else { error }
@@ -223,9 +237,15 @@ impl PutResourceFlow<'_> {
         Ok(None)
     }
 
-    /// The same of a resource that has its name from another one: what the put made, or changed, may have been that.
-    async fn recall_from_elsewhere(&self, home: Option<&Home>) -> Result<Option<Answered<Put>>, ServiceError> {
-        let Some(home) = home.filter(|_| self.call.can_return && !self.call.is_relayed) else { return Ok(None) };
+    /// The same of a resource that has its name from another one: what the put made, or changed,
+    /// may have been that.
+    async fn recall_from_elsewhere(
+        &self,
+        home: Option<&Home>,
+    ) -> Result<Option<Answered<Put>>, ServiceError> {
+        let Some(home) = home.filter(|_| self.call.can_return && !self.call.is_relayed) else {
+            return Ok(None);
+        };
         let mut places = self.member.past_places(self.name());
         places.retain(|place| place.as_str() != home.placement);
         self.recall(&places).await
@@ -242,20 +262,28 @@ impl PutResourceFlow<'_> {
         let command = PutClaimed { put: self.put.clone(), claim: 0, fencing_token: 0 };
         let applied = group.submit(Command::PutClaimed(command)).await?;
         match applied.outcome {
-            Ok(Reply::Put { created, resource }) => Ok(Some(here(group, Put { created, resource }, applied.index))),
+            Ok(Reply::Put { created, resource }) => {
+                Ok(Some(here(group, Put { created, resource }, applied.index)))
+            }
             Ok(_) => Err(ServiceError::contradiction()),
             Err(Refusal::ClaimOutdated { .. }) => Ok(None),
             Err(refusal) => Err(ServiceError::refused(self.name(), refusal).at(applied.index)),
         }
     }
 
-    async fn put_here(&self, group: &Group, home: &Home, fresh: bool) -> Result<Round, ServiceError> {
+    async fn put_here(
+        &self,
+        group: &Group,
+        home: &Home,
+        fresh: bool,
+    ) -> Result<Round, ServiceError> {
         let claim = home.claim.as_ref();
         let command = PutClaimed {
             put: self.put.clone(),
             claim: claim.map_or(0, |claim| claim.number),
             fencing_token: claim.map_or(0, |claim| claim.fencing_token),
         };
+
         let applied = group.submit(Command::PutClaimed(command)).await?;
         match applied.outcome {
             Ok(Reply::Put { created, resource }) => {
@@ -278,10 +306,15 @@ impl PutResourceFlow<'_> {
     }
 
     /// The claim is fenced: it gets another number if it is still there.
-    async fn claim_again(&self, claim: Option<&ClaimView>, fence: u64) -> Result<Round, ServiceError> {
+    async fn claim_again(
+        &self,
+        claim: Option<&ClaimView>,
+        fence: u64,
+    ) -> Result<Round, ServiceError> {
         let found = self.member.locate_surely(self.name()).await?;
         let now = found.as_ref().and_then(|home| home.claim.as_ref());
-        let Some(claim) = claim.filter(|claim| Some(claim.number) == now.map(|now| now.number)) else {
+        let Some(claim) = claim.filter(|claim| Some(claim.number) == now.map(|now| now.number))
+        else {
             return Ok(Round::Again(found));
         };
         let claimed = self.claim(&claim.placement, fence).await?;
@@ -290,21 +323,32 @@ impl PutResourceFlow<'_> {
 
     /// Another placement is wanted than the name is claimed for.
     async fn settle(&self, believed: &Home, wanted: &Placement) -> Result<Round, ServiceError> {
-        let Some(home) = self.member.locate_surely(self.name()).await? else { return Ok(Round::Again(None)) };
+        let Some(home) = self.member.locate_surely(self.name()).await? else {
+            return Ok(Round::Again(None));
+        };
+
         if home != *believed {
             return Ok(Round::Again(Some(home)));
         }
+
         let here = &home.placement;
         if self.exists_at(here).await? {
-            return Err(Cause::LivesElsewhere { here: here.clone(), wanted: wanted.to_string() }.into());
+            return Err(
+                Cause::LivesElsewhere { here: here.clone(), wanted: wanted.to_string() }.into()
+            );
         }
+
         if home.claim.as_ref().is_some_and(|claim: &ClaimView| self.member.is_young(claim)) {
-            return Err(Cause::BeingCreated { here: here.clone(), wanted: wanted.to_string() }.into());
+            return Err(
+                Cause::BeingCreated { here: here.clone(), wanted: wanted.to_string() }.into()
+            );
         }
+
         match self.member.group_of(here) {
             Some(_) => self.member.give_back(self.name()).await?,
             None => self.give_back_at(here).await?,
         }
+
         Ok(Round::Again(None))
     }
 

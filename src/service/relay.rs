@@ -5,9 +5,10 @@
 //!    http > service > relay ── the call's bytes ══════════> RelayService > http > service
 //!                           <─ verdict, the reply's bytes ═
 //! ```
-//! A call is relayed once: where it arrives it is decided, or answered with [`Verdict::WrongRegion`]. It carries its
-//! idempotency key, so that it may be repeated at another node of the region. When the caller leaves, the link tells the other
-//! node, whose handler is dropped too.
+//! A call is relayed once: where it arrives it is decided, or answered with
+//! [`Verdict::WrongRegion`]. It carries its idempotency key, so that it may be repeated at another
+//! node of the region. When the caller leaves, the link tells the other node, whose handler is
+//! dropped too.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +21,9 @@ use ratequeue_raft::{CallRefused, Calls, NodeId};
 use tokio::runtime::Handle;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::node::peer_calls::{ApiCall, ApiReply, Lost, NODES_TRIED_MAX, PeerAnswer, PeerCall, Verdict};
+use crate::node::peer_calls::{
+    ApiCall, ApiReply, Lost, NODES_TRIED_MAX, PeerAnswer, PeerCall, Verdict,
+};
 use crate::node::regions::Regions;
 
 /// How long a node may take to answer: the longest that a call is held open, and some more.
@@ -50,7 +53,11 @@ pub enum RelayError {
 ///
 /// # Errors
 /// [`RelayError`] says whether anything may have happened.
-pub async fn relay(regions: &Regions, region: &str, call: ApiCall) -> Result<RelayReply, RelayError> {
+pub async fn relay(
+    regions: &Regions,
+    region: &str,
+    call: ApiCall,
+) -> Result<RelayReply, RelayError> {
     if !regions.is_reachable(region).await {
         return Err(RelayError::Unreachable);
     }
@@ -72,16 +79,21 @@ pub async fn relay(regions: &Regions, region: &str, call: ApiCall) -> Result<Rel
         let way = asked.elapsed().saturating_sub(Duration::from_micros(answer.handled_us));
         let reply = RelayReply { verdict: answer.verdict, way, reply: answer.reply };
         match answer.verdict {
-            Verdict::WrongRegion if lost == RelayError::Unreachable => return Err(RelayError::WrongRegion),
+            Verdict::WrongRegion if lost == RelayError::Unreachable => {
+                return Err(RelayError::WrongRegion);
+            }
             Verdict::WrongRegion => {}
-            // Another node of the region may be better off. What may have happened stays so, whatever the next one says.
+            // Another node of the region may be better off. What may have happened stays so,
+            // whatever the next one says.
             Verdict::Unavailable { no_effect } => {
                 if !no_effect {
                     lost = RelayError::Unknown;
                 }
                 refused = Some(reply);
             }
-            Verdict::Done | Verdict::NotFound | Verdict::Refused | Verdict::StorageFull => return Ok(reply),
+            Verdict::Done | Verdict::NotFound | Verdict::Refused | Verdict::StorageFull => {
+                return Ok(reply);
+            }
         }
     }
     match refused {
@@ -96,8 +108,8 @@ pub trait PeerHandler: Send + Sync + 'static {
     fn handle(&self, call: PeerCall) -> BoxFuture<'static, PeerAnswer>;
 }
 
-/// Takes the calls of other nodes from the link: each is handled in a task of its own, on the threads of the clients' calls.
-/// The link has its threads for itself.
+/// Takes the calls of other nodes from the link: each is handled in a task of its own, on the
+/// threads of the clients' calls. The link has its threads for itself.
 pub struct RelayService {
     handler: Arc<dyn PeerHandler>,
     runtime: Handle,
@@ -111,7 +123,11 @@ impl RelayService {
 }
 
 impl Calls for RelayService {
-    fn handle(&self, _from: NodeId, frame: Bytes) -> BoxFuture<'static, Result<Bytes, CallRefused>> {
+    fn handle(
+        &self,
+        _from: NodeId,
+        frame: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, CallRefused>> {
         let handler = Arc::clone(&self.handler);
         let handling = self.runtime.spawn(async move {
             let call = PeerCall::decode(&frame).map_err(|error| CallRefused(error.to_string()))?;
@@ -183,7 +199,8 @@ mod tests {
         PeerAnswer::decode(&frame.unwrap()).unwrap()
     }
 
-    /// Both are polled by one task, as the link polls them. Each blocks its thread until the other is there too.
+    /// Both are polled by one task, as the link polls them. Each blocks its thread until the other
+    /// is there too.
     #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
     async fn a_call_that_blocks_its_thread_does_not_stop_another() {
         let barrier = Arc::new(Barrier::new(2));
@@ -195,7 +212,10 @@ mod tests {
             async move { PeerAnswer::Exists(has_met) }
         });
         let (one, two) = join(service.handle(1, frame()), service.handle(1, frame())).await;
-        assert_eq!([answer_of(one), answer_of(two)], [PeerAnswer::Exists(true), PeerAnswer::Exists(true)]);
+        assert_eq!(
+            [answer_of(one), answer_of(two)],
+            [PeerAnswer::Exists(true), PeerAnswer::Exists(true)]
+        );
     }
 
     #[tokio::test]
@@ -218,6 +238,7 @@ mod tests {
         let (dropped, is_dropped) = tokio::sync::oneshot::channel::<()>();
         let dropped = Arc::new(parking_lot::Mutex::new(Some(dropped)));
         let (begun, mut begins) = tokio::sync::mpsc::channel(1);
+
         let service = service(move || {
             let (guard, begun) = (dropped.lock().take(), begun.clone());
             async move {
@@ -227,12 +248,14 @@ mod tests {
                 PeerAnswer::GivenBack
             }
         });
+
         let handling = service.handle(1, frame());
         let leaving = async { begins.recv().await.unwrap() };
         tokio::select! {
             _ = handling => panic!("it does not end"),
             () = leaving => {}
         }
+
         assert!(tokio::time::timeout(PATIENCE, is_dropped).await.unwrap().is_err());
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ratequeue_limiter::{Command, DeleteResource, PatchResource, Refusal, Reply, ResourceName, ResourceView};
+use ratequeue_limiter::{
+    Command, DeleteResource, PatchResource, Refusal, Reply, ResourceName, ResourceView,
+};
 use ratequeue_raft::{Applied, Group, SubmitError};
 
 use super::error::{Cause, ServiceError};
@@ -41,7 +43,11 @@ impl Service {
     ///
     /// # Errors
     /// When there is none.
-    pub async fn get(&self, name: &ResourceName, call: &Incoming) -> Result<Answered<ResourceView>, ServiceError> {
+    pub async fn get(
+        &self,
+        name: &ResourceName,
+        call: &Incoming,
+    ) -> Result<Answered<ResourceView>, ServiceError> {
         let router = Router::new(&self.node, call, CallKind::Read)?;
         let read = async |group: Group| {
             group.read_barrier().await?;
@@ -68,8 +74,9 @@ impl Service {
                 return Err(refuse_placement(&group, resource, wanted).await);
             }
             let applied = group.submit(Command::PatchResource(patch.clone())).await?;
-            let reply =
-                applied.outcome.map_err(|refusal| ServiceError::refused(resource, refusal).at(applied.index))?;
+            let reply = applied
+                .outcome
+                .map_err(|refusal| ServiceError::refused(resource, refusal).at(applied.index))?;
             let Reply::Patched(view) = reply else { return Err(ServiceError::contradiction()) };
             Ok((view, Some(applied.index)))
         };
@@ -84,14 +91,19 @@ impl Service {
     ///
     /// # Errors
     /// When there is none, or it has another version.
-    pub async fn delete(&self, delete: &DeleteResource, call: &Incoming) -> Result<Answered<()>, ServiceError> {
+    pub async fn delete(
+        &self,
+        delete: &DeleteResource,
+        call: &Incoming,
+    ) -> Result<Answered<()>, ServiceError> {
         let resource = &delete.resource;
         let router = Router::new(&self.node, call, CallKind::Delete)?;
         let handle = async |group: Group| {
             let deleting = tokio::spawn(delete_at(Arc::clone(&self.node), group, delete.clone()));
             let applied = deleting.await.unwrap_or(Err(SubmitError::UnknownOutcome))?;
-            let reply =
-                applied.outcome.map_err(|refusal| ServiceError::refused(resource, refusal).at(applied.index))?;
+            let reply = applied
+                .outcome
+                .map_err(|refusal| ServiceError::refused(resource, refusal).at(applied.index))?;
             let Reply::Deleted = reply else { return Err(ServiceError::contradiction()) };
             Ok(((), Some(applied.index)))
         };
@@ -120,7 +132,11 @@ impl Service {
     ///
     /// # Errors
     /// When too many lists wait.
-    pub async fn list_region(&self, after: Option<ResourceName>, max: u32) -> Result<RegionPage, ServiceError> {
+    pub async fn list_region(
+        &self,
+        after: Option<ResourceName>,
+        max: u32,
+    ) -> Result<RegionPage, ServiceError> {
         let region = self.node.joined_member()?.region.clone();
         let max = usize::try_from(max).unwrap_or(usize::MAX);
         let read = move || {
@@ -146,7 +162,11 @@ async fn refuse_placement(group: &Group, resource: &ResourceName, wanted: &str) 
 }
 
 /// Deletes a resource and gives its name back.
-async fn delete_at(node: Arc<Node>, group: Group, delete: DeleteResource) -> Result<Applied, SubmitError> {
+async fn delete_at(
+    node: Arc<Node>,
+    group: Group,
+    delete: DeleteResource,
+) -> Result<Applied, SubmitError> {
     let resource = delete.resource.clone();
     let applied = group.submit(Command::DeleteResource(delete)).await?;
     if matches!(applied.outcome, Ok(Reply::Deleted) | Err(Refusal::ResourceNotFound)) {
@@ -155,14 +175,19 @@ async fn delete_at(node: Arc<Node>, group: Group, delete: DeleteResource) -> Res
                 member.try_give_back(&resource).await;
             }
         });
-        // The resource is gone in any case. The name follows, at once unless the global group cannot be asked.
+        // The resource is gone in any case. The name follows, at once unless the global group
+        // cannot be asked.
         let _ = tokio::time::timeout(GIVE_BACK_WAIT, giving_back).await;
     }
     Ok(applied)
 }
 
 /// A page of what the groups of this node have and what the other regions have answered.
-fn page(groups: &[Group], others: Vec<(Option<RegionPage>, String)>, query: &ResourceQuery) -> ResourcePage {
+fn page(
+    groups: &[Group],
+    others: Vec<(Option<RegionPage>, String)>,
+    query: &ResourceQuery,
+) -> ResourcePage {
     let mut items: Vec<(ResourceView, String)> = Vec::new();
     let (mut more, mut unreachable) = (false, Vec::new());
     for group in groups {
@@ -185,12 +210,13 @@ fn page(groups: &[Group], others: Vec<(Option<RegionPage>, String)>, query: &Res
     ResourcePage { items, more, unreachable }
 }
 
-/// Up to `max` resources of a group in name order, read in pieces: one that changes meanwhile is shown as it was when its
-/// piece was read.
+/// Up to `max` resources of a group in name order, read in pieces: one that changes meanwhile is
+/// shown as it was when its piece was read.
 fn resources_of(group: &Group, mut after: Option<ResourceName>, max: usize) -> Vec<ResourceView> {
     let mut items = Vec::new();
     while items.len() < max {
-        let piece = group.read(|state, _| state.resources(after.as_ref(), PIECE.min(max - items.len())));
+        let piece =
+            group.read(|state, _| state.resources(after.as_ref(), PIECE.min(max - items.len())));
         let Some(last) = piece.last() else { break };
         after = Some(last.name.clone());
         items.extend(piece);

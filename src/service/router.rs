@@ -5,8 +5,8 @@
 //!  resource of another region ──> relayed to a node there, once
 //!  not known ──> the catalog is asked (linearizable read), then the same
 //! ```
-//! What this node knows of the catalog may lag. So when a resource is not found where it was believed to be, the catalog is
-//! asked and the call made again; nothing has happened until then.
+//! What this node knows of the catalog may lag. So when a resource is not found where it was
+//! believed to be, the catalog is asked and the call made again; nothing has happened until then.
 
 use std::collections::BTreeSet;
 
@@ -68,11 +68,17 @@ impl<'a> Router<'a> {
         Ok(Self { node, member: node.joined_member()?, call, kind })
     }
 
-    /// Has a call of a resource decided where it lives: by `handle` in a group of this node, or in another region.
+    /// Has a call of a resource decided where it lives: by `handle` in a group of this node, or in
+    /// another region.
     ///
     /// # Errors
-    /// When nobody can say where it lives, or it cannot be reached there; and those of the group that decides it.
-    pub async fn by_resource<T, H, F>(&self, name: &ResourceName, handle: H) -> Result<Answered<T>, ServiceError>
+    /// When nobody can say where it lives, or it cannot be reached there; and those of the group
+    /// that decides it.
+    pub async fn by_resource<T, H, F>(
+        &self,
+        name: &ResourceName,
+        handle: H,
+    ) -> Result<Answered<T>, ServiceError>
     where
         H: Fn(Group) -> F,
         F: Future<Output = Handled<T>>,
@@ -85,7 +91,9 @@ impl<'a> Router<'a> {
             }
         }
 
-        let Some(home) = self.member.locate_surely(name).await.map_err(|error| about(error.into()))? else {
+        let Some(home) =
+            self.member.locate_surely(name).await.map_err(|error| about(error.into()))?
+        else {
             return self.nowhere(name, &handle).await.map_err(about)?;
         };
         let attempt = self.at(&home.placement, &handle).await.map_err(about)?;
@@ -106,12 +114,17 @@ impl<'a> Router<'a> {
         attempt
     }
 
-    /// The answer that a change got where the resource was until a moment ago: a change that is repeated is not made again on
-    /// another resource of the name. It is looked for as far as this node knows the catalog.
+    /// The answer that a change got where the resource was until a moment ago: a change that is
+    /// repeated is not made again on another resource of the name. It is looked for as far as
+    /// this node knows the catalog.
     ///
     /// # Errors
     /// When one of those places cannot be asked; and those of the group that remembers it.
-    pub async fn recall<T, H, F>(&self, name: &ResourceName, handle: &H) -> Result<Option<Answered<T>>, ServiceError>
+    pub async fn recall<T, H, F>(
+        &self,
+        name: &ResourceName,
+        handle: &H,
+    ) -> Result<Option<Answered<T>>, ServiceError>
     where
         H: Fn(Group) -> F,
         F: Future<Output = Handled<T>>,
@@ -137,7 +150,11 @@ impl<'a> Router<'a> {
     ///
     /// # Errors
     /// When there is no such group, or it cannot be reached; and those of the group.
-    pub async fn by_lease<T, H, F>(&self, group: &str, handle: H) -> Result<Answered<T>, ServiceError>
+    pub async fn by_lease<T, H, F>(
+        &self,
+        group: &str,
+        handle: H,
+    ) -> Result<Answered<T>, ServiceError>
     where
         H: Fn(Group) -> F,
         F: Future<Output = Handled<T>>,
@@ -174,8 +191,12 @@ impl<'a> Router<'a> {
         })
     }
 
-    /// A call that was relayed and may wait in the queue there is not waited for when this node stops.
-    async fn relay_unless_stopping(&self, region: &str) -> Result<Result<RelayReply, RelayError>, ServiceError> {
+    /// A call that was relayed and may wait in the queue there is not waited for when this node
+    /// stops.
+    async fn relay_unless_stopping(
+        &self,
+        region: &str,
+    ) -> Result<Result<RelayReply, RelayError>, ServiceError> {
         tokio::select! {
             relayed = self.relay(region) => Ok(relayed),
             () = self.node.stopping(), if self.kind.may_wait() => Err(Cause::ShuttingDown.into()),
@@ -205,10 +226,15 @@ impl<'a> Router<'a> {
         self.member.region.name()
     }
 
-    /// There is no resource of this name. A write with a key is refused by the group of this region, which may remember it from
-    /// when there was one; a delete is remembered where the resource was. A key that was made up for this call cannot be
-    /// remembered anywhere, so without one of its own no log has to know of the call.
-    async fn nowhere<T, H, F>(&self, name: &ResourceName, handle: &H) -> Result<Attempt<T>, ServiceError>
+    /// There is no resource of this name. A write with a key is refused by the group of this
+    /// region, which may remember it from when there was one; a delete is remembered where the
+    /// resource was. A key that was made up for this call cannot be remembered anywhere, so
+    /// without one of its own no log has to know of the call.
+    async fn nowhere<T, H, F>(
+        &self,
+        name: &ResourceName,
+        handle: &H,
+    ) -> Result<Attempt<T>, ServiceError>
     where
         H: Fn(Group) -> F,
         F: Future<Output = Handled<T>>,
@@ -221,10 +247,11 @@ impl<'a> Router<'a> {
             return Ok(attempt);
         }
 
-        let others = if self.call.is_relayed { BTreeSet::new() } else { self.member.regions.others() };
+        let others =
+            if self.call.is_relayed { BTreeSet::new() } else { self.member.regions.others() };
         for placement in [GLOBAL.to_owned()].into_iter().chain(others) {
-            // One that cannot be asked may remember it. The resource is gone in either case, and that is what "not found" says
-            // too.
+            // One that cannot be asked may remember it. The resource is gone in either case, and
+            // that is what "not found" says too.
             match self.at(&placement, handle).await {
                 Ok(other) if is_decided(&other) => return Ok(other),
                 Ok(_) | Err(_) => {}

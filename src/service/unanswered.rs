@@ -1,16 +1,19 @@
 //! A call whose caller has not been told of its lease yet.
 //!
-//! A handler is dropped when its caller has gone: the connection broke, or the node that passed the call on has lost its own
-//! caller. Then somebody has to see to the lease, whether it waits, was granted just now, or is still being decided. Without an
-//! idempotency key nobody can ever come back for it, so it is released. With one its place is kept for a while, and the group is
-//! told that its caller is away (`limiter/src/lease/caller.rs`). Either way it concerns the lease only if no other call has come for it:
-//! a node may have repeated this one elsewhere, and have answered.
+//! A handler is dropped when its caller has gone: the connection broke, or the node that passed the
+//! call on has lost its own caller. Then somebody has to see to the lease, whether it waits, was
+//! granted just now, or is still being decided. Without an idempotency key nobody can ever come
+//! back for it, so it is released. With one its place is kept for a while, and the group is
+//! told that its caller is away (`limiter/src/lease/caller.rs`). Either way it concerns the lease
+//! only if no other call has come for it: a node may have repeated this one elsewhere, and have
+//! answered.
 
 use std::future::poll_fn;
 use std::pin::Pin;
 
 use ratequeue_limiter::{
-    Acquire, Attend, Call, Command, Detach, Keepalive, LEVEL_CALLERS, LeaseId, LeaseView, NO_CALL, Phase, Reply,
+    Acquire, Attend, Call, Command, Detach, Keepalive, LEVEL_CALLERS, LeaseId, LeaseView, NO_CALL,
+    Phase, Reply,
 };
 use ratequeue_raft::{Applied, Group, Looked, SubmitError};
 
@@ -35,7 +38,8 @@ enum Stage {
 }
 
 impl Unanswered {
-    /// A call that has not begun. `can_return`: its caller knows how to ask for the same lease again.
+    /// A call that has not begun. `can_return`: its caller knows how to ask for the same lease
+    /// again.
     pub fn new(group: &Group, can_return: bool) -> Self {
         let call = rand::random::<u64>().max(NO_CALL + 1);
         Self { group: group.clone(), call, can_return, stage: Stage::Over }
@@ -76,12 +80,16 @@ impl Unanswered {
         decided
     }
 
-    /// Attends a lease: one that waits has its caller back, one that is held is claimed. Gives it as it is then, and the log
-    /// index of that; no lease of a group that does not know of callers.
+    /// Attends a lease: one that waits has its caller back, one that is held is claimed. Gives it
+    /// as it is then, and the log index of that; no lease of a group that does not know of
+    /// callers.
     ///
     /// # Errors
     /// When the group cannot be asked, or there is no such lease.
-    pub async fn attend(&mut self, lease: LeaseId) -> Result<(Option<LeaseView>, u64), ServiceError> {
+    pub async fn attend(
+        &mut self,
+        lease: LeaseId,
+    ) -> Result<(Option<LeaseView>, u64), ServiceError> {
         self.stage = Stage::Lease(lease);
         if self.group.level() < LEVEL_CALLERS {
             let index = keep_alive(&self.group, lease).await?;
@@ -89,19 +97,22 @@ impl Unanswered {
         }
         let attend = Command::Attend(Attend { lease, call: self.call });
         let applied = self.group.submit(attend).await?;
-        let reply = applied.outcome.map_err(|refusal| ServiceError::from(refusal).at(applied.index))?;
+        let reply =
+            applied.outcome.map_err(|refusal| ServiceError::from(refusal).at(applied.index))?;
         let Reply::Attended(view) = reply else { return Err(ServiceError::contradiction()) };
         Ok((Some(view), applied.index))
     }
 
-    /// Whether a lease that was seen has to be claimed before it is said to be held. So has one that is claimed, when another
-    /// call has come for it: what is told late of that one does not count afterwards.
+    /// Whether a lease that was seen has to be claimed before it is said to be held. So has one
+    /// that is claimed, when another call has come for it: what is told late of that one does
+    /// not count afterwards.
     pub fn has_to_claim(&self, looked: &Looked) -> bool {
         let is_held = looked.view.as_ref().is_some_and(|view| matches!(view.phase, Phase::Held(_)));
         is_held && !(looked.claimed && [self.call, NO_CALL].contains(&looked.call))
     }
 
-    /// A lease as it is now, for whoever leads, after it was seen to have left the queue: claimed, if it is held and was not yet.
+    /// A lease as it is now, for whoever leads, after it was seen to have left the queue: claimed,
+    /// if it is held and was not yet.
     ///
     /// # Errors
     /// When the group cannot be asked, or the lease is forgotten. It is not known to be held then.
@@ -133,9 +144,11 @@ impl Drop for Unanswered {
         if matches!(stage, Stage::Over) {
             return;
         }
+
         // Without a runtime the process is ending.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (group, call, can_return) = (self.group.clone(), self.call, self.can_return);
+
         runtime.spawn(async move {
             let lease = match stage {
                 Stage::Lease(lease) => lease,
@@ -156,8 +169,8 @@ async fn keep_alive(group: &Group, id: LeaseId) -> Result<u64, ServiceError> {
     Ok(group.submit(keepalive).await?.index)
 }
 
-/// Says that the caller of a lease has gone. A group that does not know of callers lets its place end by itself, when nobody
-/// asks for it.
+/// Says that the caller of a lease has gone. A group that does not know of callers lets its place
+/// end by itself, when nobody asks for it.
 async fn leave(group: &Group, lease: LeaseId, call: u64, can_return: bool) {
     if call == NO_CALL || group.level() < LEVEL_CALLERS {
         return;

@@ -1,12 +1,15 @@
-//! Counts what is left of what `powercut_writer` acknowledged: the half of `scripts/powercut.sh` that runs afterwards.
+//! Counts what is left of what `powercut_writer` acknowledged: the half of `scripts/powercut.sh`
+//! that runs afterwards.
 //!
-//! Usage: `powercut_reader <mode> <folder>`. Prints one number for `sled-flush`; for `store` the smaller of the entries in
-//! the log and the records of the newest checkpoint that verifies.
+//! Usage: `powercut_reader <mode> <folder>`. Prints one number for `sled-flush`; for `store` the
+//! smaller of the entries in the log and the records of the newest checkpoint that verifies.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::path::Path;
 
-use ratequeue_storage::{GroupName, LogOptions, LogStore, RecordSink, Slot, SlotError, StateOptions, StateStore};
+use ratequeue_storage::{
+    GroupName, LogOptions, LogStore, RecordSink, Slot, SlotError, StateOptions, StateStore,
+};
 
 /// The digest of the writer: the sum of all ids.
 struct Sum(u64);
@@ -33,7 +36,8 @@ fn main() {
 }
 
 fn store(dir: &Path) -> u64 {
-    // The writer died before it had an identity, so the folder is opened part by part, not as a data folder.
+    // The writer died before it had an identity, so the folder is opened part by part, not as a
+    // data folder.
     let group = GroupName::new("power").unwrap();
     let log_dir = dir.join(ratequeue_storage::keys::DIR_LOG).join(group.as_str());
     let (log, _) = LogStore::open(log_dir, LogOptions::default()).unwrap();
@@ -41,7 +45,8 @@ fn store(dir: &Path) -> u64 {
     let state_dir = dir.join(ratequeue_storage::keys::DIR_STATE);
     let (state, opened) = StateStore::open(state_dir, StateOptions::default()).unwrap();
     assert_eq!(opened.moved_aside, None);
-    let whole = Slot::ALL.map(|slot| state.read_slot(&group, slot, &mut Sum(0)).map_or(0, |header| header.records));
+    let whole = Slot::ALL
+        .map(|slot| state.read_slot(&group, slot, &mut Sum(0)).map_or(0, |header| header.records));
     let records = whole.into_iter().max().unwrap_or(0);
     eprintln!("log entries {entries}, checkpoints {whole:?}");
     records.min(u64::try_from(entries).unwrap())

@@ -1,9 +1,10 @@
-//! Writes until it has acknowledged a number of records, says so, and waits to be stopped: the half of
-//! `scripts/powercut.sh` that runs before the power is cut.
+//! Writes until it has acknowledged a number of records, says so, and waits to be stopped: the half
+//! of `scripts/powercut.sh` that runs before the power is cut.
 //!
 //! Usage: `powercut_writer <mode> <folder>`, where the mode is
 //! - `store`: the log and a checkpoint, as RateQueue uses them;
-//! - `sled-flush`: sled alone, with its own `flush` after each record. This one is expected to lose.
+//! - `sled-flush`: sled alone, with its own `flush` after each record. This one is expected to
+//!   lose.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::path::Path;
@@ -13,7 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ratequeue_codec::{encode, schema};
 use ratequeue_storage::{
-    DataDir, Entry, GroupName, Header, LogId, LogOptions, LogStore, Slot, StateOptions, StateStore, keys,
+    DataDir, Entry, GroupName, Header, LogId, LogOptions, LogStore, Slot, StateOptions, StateStore,
+    keys,
 };
 
 const RECORDS: u64 = 200;
@@ -50,11 +52,13 @@ fn store(dir: &Path) {
     let options = StateOptions { pause: Duration::ZERO, ..StateOptions::default() };
     let (state, _) = StateStore::open(data.state_dir(), options).unwrap();
     let (mut slot, mut sequence) = (Slot::Zero, 0);
+
     for index in 0..RECORDS {
         let id = LogId { term: 1, node: 1, index };
         let (tx, rx) = channel();
         let payload = Bytes::from(index.to_be_bytes().repeat(20));
-        log.append(vec![Entry { id, payload }], Box::new(move |result| tx.send(result).unwrap())).unwrap();
+        log.append(vec![Entry { id, payload }], Box::new(move |result| tx.send(result).unwrap()))
+            .unwrap();
         rx.recv().unwrap().unwrap();
         if (index + 1) % 50 == 0 {
             sequence += 1;
@@ -62,6 +66,7 @@ fn store(dir: &Path) {
             slot = slot.other();
         }
     }
+
     acked();
 }
 
@@ -71,7 +76,16 @@ fn checkpoint(state: &StateStore, group: &GroupName, slot: Slot, sequence: u64, 
     for id in 0..records {
         writer.put(keys::KIND_META, id, &encode(schema::META, &id).unwrap()).unwrap();
     }
+
     let digest = (0..records).sum();
-    let header = Header { applied: Some(applied), membership: Vec::new(), records, digest, sequence, received: false };
+    let header = Header {
+        applied: Some(applied),
+        membership: Vec::new(),
+        records,
+        digest,
+        sequence,
+        received: false,
+    };
+
     writer.commit(&header).unwrap();
 }

@@ -1,5 +1,5 @@
-//! Running out of file descriptors: the process, or the machine, has as many open as it may. Unlike a failed write it says
-//! nothing about what is on the disk, and it ends by itself.
+//! Running out of file descriptors: the process, or the machine, has as many open as it may. Unlike
+//! a failed write it says nothing about what is on the disk, and it ends by itself.
 
 use std::fs::File;
 use std::io;
@@ -18,6 +18,7 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
 
 /// Makes sure that descriptors can be had, by having some for a moment.
 pub(crate) fn check(dir: &Path) -> io::Result<()> {
-    let spare: io::Result<Vec<File>> = (0..caps::DESCRIPTORS_SPARE).map(|_| File::open(dir)).collect();
+    let spare: io::Result<Vec<File>> =
+        (0..caps::DESCRIPTORS_SPARE).map(|_| File::open(dir)).collect();
     spare.map(drop)
 }

@@ -35,8 +35,8 @@ pub(crate) fn create_dir_durable(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Replaces `path` by a file with these bytes, whole or not at all: a temporary file beside it is written, synced and
-/// renamed over it, and the folder is synced.
+/// Replaces `path` by a file with these bytes, whole or not at all: a temporary file beside it is
+/// written, synced and renamed over it, and the folder is synced.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let mut file = File::create(&temporary)?;

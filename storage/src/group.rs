@@ -12,7 +12,9 @@ pub struct GroupName(String);
 
 /// The text is not a group name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a group name: use 1 to 64 letters, digits, '-' or '_', the first a letter or digit")]
+#[error(
+    "'{0}' is not a group name: use 1 to 64 letters, digits, '-' or '_', the first a letter or digit"
+)]
 pub struct InvalidGroupName(String);
 
 impl GroupName {

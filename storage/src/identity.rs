@@ -33,7 +33,8 @@ pub struct Identity {
     pub incarnation: u64,
 }
 
-/// What stands in `identity.json`. The checksum is there because one changed digit would make this another node.
+/// What stands in `identity.json`. The checksum is there because one changed digit would make this
+/// another node.
 #[derive(Serialize, Deserialize)]
 struct IdentityFile {
     identity: Identity,
@@ -125,7 +126,8 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether starting again cannot help, because the folder itself is the trouble: everything but [`OpenError::Io`].
+    /// Whether starting again cannot help, because the folder itself is the trouble: everything but
+    /// [`OpenError::Io`].
     pub fn needs_operator(&self) -> bool {
         !matches!(self, Self::Io { .. })
     }
@@ -170,10 +172,12 @@ impl DataDir {
         self.identity.lock().clone()
     }
 
-    /// Makes the folder belong to `identity`, durably. Writing the same identity again does nothing.
+    /// Makes the folder belong to `identity`, durably. Writing the same identity again does
+    /// nothing.
     ///
     /// # Errors
-    /// [`OpenError::OtherOwner`] when it already belongs to another, [`OpenError::Io`] when it cannot be written.
+    /// [`OpenError::OtherOwner`] when it already belongs to another, [`OpenError::Io`] when it
+    /// cannot be written.
     pub fn write_identity(&self, identity: &Identity) -> Result<(), OpenError> {
         let mut current = self.identity.lock();
         if let Some(current) = current.as_ref() {
@@ -189,7 +193,8 @@ impl DataDir {
     /// Checks that the folder belongs to `expected`.
     ///
     /// # Errors
-    /// [`OpenError::OtherOwner`] naming the first field that differs, [`OpenError::Damaged`] when there is no identity.
+    /// [`OpenError::OtherOwner`] naming the first field that differs, [`OpenError::Damaged`] when
+    /// there is no identity.
     pub fn check(&self, expected: &Identity) -> Result<(), OpenError> {
         match self.identity.lock().as_ref() {
             Some(found) => compare(&self.path, found, expected),
@@ -205,7 +210,8 @@ impl DataDir {
         let path = self.path.join(keys::FILE_FOUNDING);
         let Some(bytes) = read_small(&path, caps::FOUNDING_BYTES_MAX)? else { return Ok(None) };
 
-        let unreadable = |error: serde_json::Error| damaged(&path, &format!("it cannot be read ({error})"));
+        let unreadable =
+            |error: serde_json::Error| damaged(&path, &format!("it cannot be read ({error})"));
         let stored: FoundingFile = serde_json::from_slice(&bytes).map_err(unreadable)?;
         if checksum_text(stored.founding.as_bytes()) != stored.crc32c {
             return Err(damaged(&path, "it was changed: its checksum does not fit"));
@@ -227,14 +233,15 @@ impl DataDir {
             };
         };
 
-        let stored = FoundingFile { founding: text.to_owned(), crc32c: checksum_text(text.as_bytes()) };
+        let stored =
+            FoundingFile { founding: text.to_owned(), crc32c: checksum_text(text.as_bytes()) };
         let mut bytes = serde_json::to_vec_pretty(&stored).map_err(|error| io(error.into()))?;
         bytes.push(b'\n');
         write_whole(&path, &bytes).map_err(io)
     }
 
-    /// The folder of a group's log. It is made when the log is opened, which must not be before the identity was written:
-    /// a log without an identity is damage.
+    /// The folder of a group's log. It is made when the log is opened, which must not be before the
+    /// identity was written: a log without an identity is damage.
     pub fn log_dir(&self, group: &GroupName) -> PathBuf {
         self.path.join(keys::DIR_LOG).join(group.as_str())
     }
@@ -258,11 +265,16 @@ fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
     if path.join(keys::FILE_IDENTITY).try_exists().map_err(io)? {
         return Ok(());
     }
+
     for entry in fs::read_dir(path).map_err(io)? {
         let name = entry.map_err(io)?.file_name().to_string_lossy().into_owned();
         match name.as_str() {
             // Left by a start that got no further; `lost+found` stands in every fresh volume.
-            keys::FILE_LOCK | keys::FILE_FOUNDING | "founding.tmp" | "identity.tmp" | "lost+found" => {}
+            keys::FILE_LOCK
+            | keys::FILE_FOUNDING
+            | "founding.tmp"
+            | "identity.tmp"
+            | "lost+found" => {}
             keys::DIR_LOG | keys::DIR_STATE => {
                 let detail = format!("'{name}' is there, but {} is missing", keys::FILE_IDENTITY);
                 return Err(damaged(path, &detail));
@@ -272,23 +284,35 @@ fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
             }
         }
     }
+
     Ok(())
 }
 
 fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join(keys::FILE_LOCK);
     let io = |source| io_error(&path, source);
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(io)?;
+
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             // Only for the message, so it may fail.
             let _ = (&file).take(32).read_to_string(&mut holder);
-            return Err(OpenError::Locked { path: dir.to_path_buf(), holder: holder.trim().parse().ok() });
+            return Err(OpenError::Locked {
+                path: dir.to_path_buf(),
+                holder: holder.trim().parse().ok(),
+            });
         }
         Err(TryLockError::Error(source)) => return Err(io(source)),
     }
+
     file.set_len(0).map_err(io)?;
     writeln!(file, "{}", std::process::id()).map_err(io)?;
     Ok(file)
@@ -310,23 +334,33 @@ fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, OpenError> {
 fn read_identity(dir: &Path) -> Result<Option<Identity>, OpenError> {
     let path = dir.join(keys::FILE_IDENTITY);
     let Some(bytes) = read_small(&path, caps::IDENTITY_BYTES_MAX)? else { return Ok(None) };
+
     // The format first: of a newer one only this field is known to be where we look for it.
-    let unreadable = |error: serde_json::Error| damaged(&path, &format!("it cannot be read ({error})"));
+    let unreadable =
+        |error: serde_json::Error| damaged(&path, &format!("it cannot be read ({error})"));
     let probe: FormatProbe = serde_json::from_slice(&bytes).map_err(unreadable)?;
+
     if probe.identity.format > FORMAT {
-        return Err(OpenError::NewerFormat { path: dir.to_path_buf(), found: probe.identity.format });
+        return Err(OpenError::NewerFormat {
+            path: dir.to_path_buf(),
+            found: probe.identity.format,
+        });
     }
+
     let stored: IdentityFile = serde_json::from_slice(&bytes).map_err(unreadable)?;
     let checksum = checksum(&stored.identity).map_err(unreadable)?;
     if checksum != stored.crc32c {
         return Err(damaged(&path, "it was changed: its checksum does not fit"));
     }
+
     Ok(Some(stored.identity))
 }
 
 fn identity_text(identity: &Identity) -> Result<Vec<u8>, serde_json::Error> {
-    let mut text =
-        serde_json::to_vec_pretty(&IdentityFile { identity: identity.clone(), crc32c: checksum(identity)? })?;
+    let mut text = serde_json::to_vec_pretty(&IdentityFile {
+        identity: identity.clone(),
+        crc32c: checksum(identity)?,
+    })?;
     text.push(b'\n');
     Ok(text)
 }

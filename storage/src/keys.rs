@@ -1,5 +1,5 @@
-//! Everything that is persisted under a name or a key: one file, so that nothing is ever used twice. What a value is says its
-//! envelope ([`ratequeue_codec::schema`]).
+//! Everything that is persisted under a name or a key: one file, so that nothing is ever used
+//! twice. What a value is says its envelope ([`ratequeue_codec::schema`]).
 //!
 //! # Files in the data folder
 //!
@@ -65,7 +65,16 @@ pub const RECORD_KEY_BYTES: usize = 9;
 
 /// Whether `kind` names a record that lives under a record key.
 pub fn is_record_kind(kind: u8) -> bool {
-    matches!(kind, KIND_META | KIND_RESOURCE | KIND_LEASE | KIND_REMEMBERED | KIND_CATALOG | KIND_CLAIM | KIND_FEATURES)
+    matches!(
+        kind,
+        KIND_META
+            | KIND_RESOURCE
+            | KIND_LEASE
+            | KIND_REMEMBERED
+            | KIND_CATALOG
+            | KIND_CLAIM
+            | KIND_FEATURES
+    )
 }
 
 /// The key of a slot's checkpoint record.

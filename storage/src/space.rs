@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::caps;
 
-/// Free bytes on the file system of `path` that this process may use (blocks kept back for root do not count).
+/// Free bytes on the file system of `path` that this process may use (blocks kept back for root do
+/// not count).
 ///
 /// # Errors
 /// When the path cannot be reached.
@@ -49,8 +50,9 @@ impl fmt::Debug for SpaceProbe {
     }
 }
 
-/// Free bytes that there must be before so many bytes of records are written, when the file of the checkpoints has
-/// `unused_bytes`: what sled takes for them on the disk, and what the log must keep.
+/// Free bytes that there must be before so many bytes of records are written, when the file of the
+/// checkpoints has `unused_bytes`: what sled takes for them on the disk, and what the log must
+/// keep.
 pub fn checkpoint_bytes(bytes: u64, unused_bytes: u64) -> u64 {
     let written = bytes.saturating_mul(caps::STATE_BYTES_FACTOR);
     if written.saturating_add(caps::STATE_EMPTY_BYTES) <= unused_bytes {
@@ -67,18 +69,23 @@ pub struct SpaceLimit {
 }
 
 impl SpaceLimit {
-    /// The reserve of a node whose slots lack so many bytes of its state, both together, and whose file of the checkpoints has
-    /// `unused_bytes`: room for the state in both of them, beside [`caps::FREE_BYTES_MIN`]. With less the log could not be
-    /// purged any more.
+    /// The reserve of a node whose slots lack so many bytes of its state, both together, and whose
+    /// file of the checkpoints has `unused_bytes`: room for the state in both of them, beside
+    /// [`caps::FREE_BYTES_MIN`]. With less the log could not be purged any more.
     pub fn for_checkpoints(lacking_bytes: u64, unused_bytes: u64) -> Self {
         let written = lacking_bytes.saturating_mul(caps::STATE_BYTES_FACTOR);
-        Self { free_bytes_min: caps::FREE_BYTES_MIN.saturating_add(written.saturating_sub(unused_bytes)) }
+        Self {
+            free_bytes_min: caps::FREE_BYTES_MIN
+                .saturating_add(written.saturating_sub(unused_bytes)),
+        }
     }
 
-    /// Whether `free_bytes` is too little. `full_before` is the last answer: once full, space must grow past the limit
-    /// by a quarter of the smallest reserve before work is granted again, so that the node does not flap at the edge.
+    /// Whether `free_bytes` is too little. `full_before` is the last answer: once full, space must
+    /// grow past the limit by a quarter of the smallest reserve before work is granted again,
+    /// so that the node does not flap at the edge.
     pub fn is_full(&self, free_bytes: u64, full_before: bool) -> bool {
-        let margin = if full_before { self.free_bytes_min.min(caps::FREE_BYTES_MIN) / 4 } else { 0 };
+        let margin =
+            if full_before { self.free_bytes_min.min(caps::FREE_BYTES_MIN) / 4 } else { 0 };
         free_bytes < self.free_bytes_min.saturating_add(margin)
     }
 }

@@ -1,7 +1,14 @@
-//! Without file descriptors nothing ends: the log goes on in the file that it has, checkpoints are put off.
+//! Without file descriptors nothing ends: the log goes on in the file that it has, checkpoints are
+//! put off.
 //!
 //! The limit is that of a process, so each test runs in a child.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 mod sink;
@@ -26,7 +33,8 @@ fn in_child(test: &str, run: impl FnOnce(&Path)) {
     }
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let output = command.args(["--exact", test, "--nocapture"]).env(CHILD, dir.path()).output().unwrap();
+    let output =
+        command.args(["--exact", test, "--nocapture"]).env(CHILD, dir.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -36,7 +44,8 @@ fn highest() -> i32 {
     open.map(|entry| entry.unwrap().file_name().to_string_lossy().parse().unwrap()).max().unwrap()
 }
 
-/// Takes the descriptors between those that are in use, and lets the process have only so many more.
+/// Takes the descriptors between those that are in use, and lets the process have only so many
+/// more.
 fn leave(more: i32) -> Vec<File> {
     let (highest, mut gaps) = (highest(), Vec::new());
     while gaps.last().is_none_or(|file: &File| file.as_raw_fd() < highest) {
@@ -55,7 +64,9 @@ fn set_limit(current: Option<u64>) {
 fn chunks(log: &Path) -> usize {
     fs::read_dir(log.join("wal"))
         .unwrap()
-        .filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "wal"))
+        .filter(|file| {
+            file.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "wal")
+        })
         .count()
 }
 
@@ -77,7 +88,10 @@ fn the_log_goes_on_in_the_file_that_it_has() {
             log.save_committed(id(1, 399)).unwrap();
             log.truncate_after(Some(399)).unwrap();
             let marked = log.write_mark();
-            assert!(more == 1 && marked.is_ok() || matches!(marked, Err(LogError::Io { .. })), "{marked:?}");
+            assert!(
+                more == 1 && marked.is_ok() || matches!(marked, Err(LogError::Io { .. })),
+                "{marked:?}"
+            );
             log.purge(id(1, 90)).unwrap();
             assert_eq!(log.state().purged, None, "it is put off");
             set_limit(None);

@@ -1,5 +1,11 @@
 //! A data folder has one owner for life, and one process at a time.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::fs;
 use std::path::Path;
@@ -29,12 +35,14 @@ fn is_written_once_and_read_again() {
     assert_eq!(data.identity(), None);
     assert!(matches!(data.check(&identity()), Err(OpenError::Damaged { .. })));
     data.write_identity(&identity()).unwrap();
+
     data.write_identity(&identity()).unwrap();
     drop(data);
     let data = DataDir::open(&path).unwrap();
     assert_eq!(data.identity(), Some(identity()));
     data.check(&identity()).unwrap();
     let group = GroupName::new("global").unwrap();
+
     assert_eq!(data.log_dir(&group), path.join("log/global"));
     assert_eq!(data.state_dir(), path.join("state"));
     assert!(data.free_bytes().unwrap() > 0);
@@ -46,18 +54,24 @@ fn another_owner_is_refused_and_named() {
     let dir = tempfile::tempdir().unwrap();
     owned(dir.path());
     let data = DataDir::open(dir.path()).unwrap();
+
     let others = [
         ("cluster id", Identity { cluster_id: "x".into(), ..identity() }),
         ("node id", Identity { node: 4, ..identity() }),
         ("region", Identity { region: "x".into(), ..identity() }),
         ("incarnation", Identity { incarnation: 2, ..identity() }),
     ];
+
     for (name, other) in others {
         for result in [data.check(&other), data.write_identity(&other)] {
             let error = result.unwrap_err();
-            assert!(matches!(&error, OpenError::OtherOwner { field, .. } if *field == name), "{error}");
+            assert!(
+                matches!(&error, OpenError::OtherOwner { field, .. } if *field == name),
+                "{error}"
+            );
         }
     }
+
     assert_eq!(data.identity(), Some(identity()));
 }
 
@@ -66,7 +80,10 @@ fn a_foreign_folder_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("holiday.jpg"), "x").unwrap();
     let error = DataDir::open(dir.path()).unwrap_err();
-    assert!(matches!(&error, OpenError::Foreign { entry, .. } if entry == "holiday.jpg"), "{error}");
+    assert!(
+        matches!(&error, OpenError::Foreign { entry, .. } if entry == "holiday.jpg"),
+        "{error}"
+    );
     assert!(error.needs_operator());
     assert!(error.to_string().contains("not a RateQueue data folder"), "{error}");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -94,6 +111,7 @@ fn every_change_of_the_identity_file_is_seen() {
     owned(dir.path());
     let path = dir.path().join("identity.json");
     let text = fs::read(&path).unwrap();
+
     for at in 0..text.len() {
         for bit in 0..8 {
             let mut damaged = text.clone();
@@ -108,7 +126,10 @@ fn every_change_of_the_identity_file_is_seen() {
         }
         fs::write(&path, &text[..at]).unwrap();
         let cut = DataDir::open(dir.path());
-        assert!(matches!(cut, Err(OpenError::Damaged { .. })) || at == text.len() - 1, "cut at {at}");
+        assert!(
+            matches!(cut, Err(OpenError::Damaged { .. })) || at == text.len() - 1,
+            "cut at {at}"
+        );
     }
 }
 
@@ -136,7 +157,9 @@ fn a_second_opening_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let first = DataDir::open(dir.path()).unwrap();
     let error = DataDir::open(dir.path()).unwrap_err();
-    assert!(matches!(error, OpenError::Locked { holder: Some(pid), .. } if pid == std::process::id()));
+    assert!(
+        matches!(error, OpenError::Locked { holder: Some(pid), .. } if pid == std::process::id())
+    );
     drop(first);
     DataDir::open(dir.path()).unwrap();
 }
@@ -147,7 +170,8 @@ fn the_founding_is_kept_replaced_and_forgotten_and_a_change_of_it_is_seen() {
     let open = || DataDir::open(dir.path()).unwrap();
     assert_eq!(open().founding().unwrap(), None);
     for text in ["{\"nodes\":[1]}", "{\"nodes\":[1,2]}"] {
-        // It comes before the identity, and the folder of a start that got no further is still a new one.
+        // It comes before the identity, and the folder of a start that got no further is still a
+        // new one.
         open().write_founding(Some(text)).unwrap();
         let data = open();
         assert_eq!((data.identity(), data.founding().unwrap().as_deref()), (None, Some(text)));
@@ -157,7 +181,10 @@ fn the_founding_is_kept_replaced_and_forgotten_and_a_change_of_it_is_seen() {
     let changed = fs::read_to_string(&path).unwrap().replace("1,2", "1,3");
     fs::write(&path, changed).unwrap();
     let error = open().founding().unwrap_err();
-    assert!(matches!(&error, OpenError::Damaged { detail, .. } if detail.contains("checksum")), "{error}");
+    assert!(
+        matches!(&error, OpenError::Damaged { detail, .. } if detail.contains("checksum")),
+        "{error}"
+    );
     open().write_founding(None).unwrap();
     open().write_founding(None).unwrap();
     assert_eq!(open().founding().unwrap(), None);

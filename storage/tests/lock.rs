@@ -1,5 +1,5 @@
-//! One process at a time uses a data folder. A test binary of its own: between fork and exec the process that it starts holds
-//! whatever locks the other tests of a binary have at that moment.
+//! One process at a time uses a data folder. A test binary of its own: between fork and exec the
+//! process that it starts holds whatever locks the other tests of a binary have at that moment.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Write};
@@ -15,6 +15,7 @@ fn another_process_holds_the_lock() {
         let _ = std::io::stdin().read_line(&mut String::new());
         return;
     }
+
     let dir = tempfile::tempdir().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "another_process_holds_the_lock", "--nocapture"])
@@ -23,10 +24,16 @@ fn another_process_holds_the_lock() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+
     let output = BufReader::new(child.stdout.take().unwrap());
     assert!(output.lines().any(|line| line.unwrap() == "held"));
     let error = DataDir::open(dir.path()).unwrap_err();
-    assert!(matches!(error, OpenError::Locked { holder: Some(pid), .. } if pid == child.id()), "{error}");
+
+    assert!(
+        matches!(error, OpenError::Locked { holder: Some(pid), .. } if pid == child.id()),
+        "{error}"
+    );
+
     assert!(error.needs_operator());
     // Not even a killed process keeps the lock.
     child.kill().unwrap();

@@ -1,5 +1,11 @@
 //! The log keeps what it was told, in order, through any number of restarts.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 
@@ -20,10 +26,14 @@ fn every_step_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, state) = LogStore::open(dir.path(), small()).unwrap();
     assert_eq!(state, LogState { created: true, ..LogState::default() });
+
     let steps: Vec<(&str, Step)> = vec![
         ("vote", Box::new(|log| log.save_vote(vote(1, 1, false)).unwrap())),
         ("append", Box::new(|log| append(log, entries(1, 0..10)))),
-        ("vote for another in the same term", Box::new(|log| log.save_vote(vote(1, 0, true)).unwrap())),
+        (
+            "vote for another in the same term",
+            Box::new(|log| log.save_vote(vote(1, 0, true)).unwrap()),
+        ),
         ("committed", Box::new(|log| log.save_committed(id(1, 4)).unwrap())),
         ("truncate", Box::new(|log| log.truncate_after(Some(6)).unwrap())),
         ("append in a later term", Box::new(|log| append(log, entries(2, 7..40)))),
@@ -35,6 +45,7 @@ fn every_step_survives_a_restart() {
         ("append after a snapshot", Box::new(|log| append(log, entries(3, 101..110)))),
         ("purge what is purged", Box::new(|log| log.purge(id(3, 100)).unwrap())),
     ];
+
     for (name, step) in steps {
         step(&log);
         let (state, held) = (log.state(), log.read(..).unwrap());
@@ -48,6 +59,7 @@ fn every_step_survives_a_restart() {
         assert_eq!(again.read(..).unwrap(), held, "{name}");
         log = again;
     }
+
     assert_eq!(log.state().vote, Some(vote(1, 0, true)));
     assert_eq!(indexes(&log.read(..).unwrap()), (101..110).collect::<Vec<_>>());
 }
@@ -70,9 +82,11 @@ fn callbacks_come_in_order_and_once() {
     let dir = tempfile::tempdir().unwrap();
     let (log, _) = LogStore::open(dir.path(), small()).unwrap();
     let (tx, rx) = channel();
+
     for index in 0..500 {
         let tx = tx.clone();
-        let told = Box::new(move |result: std::io::Result<()>| tx.send((index, result.is_ok())).unwrap());
+        let told =
+            Box::new(move |result: std::io::Result<()>| tx.send((index, result.is_ok())).unwrap());
         if index % 50 == 7 {
             log.save_vote_with(vote(index, 1, true), told).unwrap();
             append(&log, entries(1, index..index + 1));
@@ -80,6 +94,7 @@ fn callbacks_come_in_order_and_once() {
             log.append(entries(1, index..index + 1), told).unwrap();
         }
     }
+
     drop(tx);
     let told: Vec<(u64, bool)> = rx.iter().collect();
     assert_eq!(told, (0..500).map(|index| (index, true)).collect::<Vec<_>>());
@@ -93,6 +108,7 @@ fn what_breaks_the_rules_is_refused_and_changes_nothing() {
     log.save_vote(vote(2, 1, false)).unwrap();
     log.save_committed(id(2, 5)).unwrap();
     log.purge(id(2, 2)).unwrap();
+
     let before = log.state();
     let too_large = Entry { id: id(2, 10), payload: Bytes::from(vec![0; (16 << 20) + 1]) };
     let appends = [
@@ -102,12 +118,15 @@ fn what_breaks_the_rules_is_refused_and_changes_nothing() {
         vec![entry(2, 10), entry(2, 12)],
         vec![entry(2, 10), too_large],
     ];
+
     let (tx, rx) = channel();
     for entries in appends {
         let tx = tx.clone();
-        let refused = log.append(entries, Box::new(move |result| tx.send(result.is_err()).unwrap()));
+        let refused =
+            log.append(entries, Box::new(move |result| tx.send(result.is_err()).unwrap()));
         assert!(matches!(refused, Err(LogError::Refused(_))), "{refused:?}");
     }
+
     drop(tx);
     assert_eq!(rx.iter().collect::<Vec<_>>(), [true; 5], "a refused append is told, too");
     for result in [
@@ -119,12 +138,14 @@ fn what_breaks_the_rules_is_refused_and_changes_nothing() {
     ] {
         assert!(matches!(result, Err(LogError::Refused(_))), "{result:?}");
     }
+
     log.save_committed(id(2, 3)).unwrap();
     log.save_committed(id(2, 30)).unwrap();
     log.truncate_after(Some(9)).unwrap();
     log.truncate_after(Some(900)).unwrap();
     log.purge(id(2, 1)).unwrap();
     assert_eq!(log.state(), before);
+
     append(&log, entries(2, 10..11));
     log.close().unwrap();
     let (log, state) = LogStore::open(dir.path(), small()).unwrap();
@@ -157,12 +178,14 @@ fn reads_are_bounded() {
     let read = |range: std::ops::Range<u64>, entries_max, bytes_max| {
         indexes(&log.read_bounded(range, ReadLimit { entries_max, bytes_max }).unwrap())
     };
+
     let bytes = entry(1, 100).payload.len();
     assert_eq!(read(100..400, 3, usize::MAX), [100, 101, 102]);
     assert_eq!(read(100..102, 3, usize::MAX), [100, 101]);
     assert_eq!(read(100..400, 9, 2 * bytes), [100, 101]);
     assert_eq!(read(100..400, 9, 0), [100], "the first comes, however large it is");
     assert_eq!(read(397..500, 9, 2 * bytes), [397, 398], "also from memory");
+
     assert_eq!(read(390..500, 99, usize::MAX), (390..400).collect::<Vec<_>>(), "over the seam");
     assert_eq!(read(100..400, 0, 9), [] as [u64; 0]);
     assert_eq!(read(400..500, 9, 9), [] as [u64; 0]);
@@ -196,6 +219,7 @@ fn readers_see_a_whole_log_while_it_is_written_truncated_and_purged() {
     let options = LogOptions { tail_entries_max: 20, ..small() };
     let (log, _) = LogStore::open(dir.path(), options).unwrap();
     let (done, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+
     let readers: Vec<_> = (0..4_u64)
         .map(|seed| {
             let (log, done, reads) = (log.clone(), Arc::clone(&done), Arc::clone(&reads));
@@ -209,13 +233,17 @@ fn readers_see_a_whole_log_while_it_is_written_truncated_and_purged() {
                     let held = log.read(from..from + 30).unwrap();
                     for (at, entry) in held.iter().enumerate() {
                         assert_eq!(entry.id.index, held[0].id.index + at as u64);
-                        assert_eq!(entry.payload, common::entry(entry.id.term, entry.id.index).payload);
+                        assert_eq!(
+                            entry.payload,
+                            common::entry(entry.id.term, entry.id.index).payload
+                        );
                     }
                     reads.fetch_add(1, Ordering::Relaxed);
                 }
             })
         })
         .collect();
+
     let mut next = 0;
     for term in 1..150 {
         append(&log, entries(term, next..next + 20));
@@ -230,9 +258,11 @@ fn readers_see_a_whole_log_while_it_is_written_truncated_and_purged() {
             log.purge(purged).unwrap();
         }
     }
+
     while reads.load(Ordering::Relaxed) < 100 {
         thread::yield_now();
     }
+
     done.store(true, Ordering::Relaxed);
     readers.into_iter().for_each(|reader| reader.join().unwrap());
 }

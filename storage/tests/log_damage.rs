@@ -1,5 +1,11 @@
 //! A log that is damaged does not open; one whose last write was cut does.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 
@@ -13,7 +19,8 @@ use ratequeue_storage::{Entry, LogError, LogOptions, LogState, LogStore};
 /// The chunk files of the log, oldest first.
 fn chunks(dir: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(dir.join("wal")).unwrap().map(|entry| entry.unwrap().path());
-    let mut chunks: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "wal")).collect();
+    let mut chunks: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|end| end == "wal")).collect();
     chunks.sort();
     chunks
 }
@@ -48,6 +55,7 @@ fn every_cut_of_the_last_record_is_a_write_that_was_never_acknowledged() {
     append(&log, vec![entry(3, 5)]);
     drop(log);
     let longer = fs::read(&chunk).unwrap();
+
     assert!(longer.starts_with(&whole) && longer.len() > whole.len());
     for len in whole.len()..longer.len() {
         for zeros in [0, longer.len() - whole.len(), 4096] {
@@ -57,7 +65,11 @@ fn every_cut_of_the_last_record_is_a_write_that_was_never_acknowledged() {
             let torn = [&longer[..len], &vec![0; zeros]].concat();
             fs::write(&chunk, torn).unwrap();
             let (log, state) = open(dir.path()).unwrap();
-            assert_eq!(indexes(&log.read(..).unwrap()), [0, 1, 2, 3, 4], "{len} bytes, {zeros} zeros");
+            assert_eq!(
+                indexes(&log.read(..).unwrap()),
+                [0, 1, 2, 3, 4],
+                "{len} bytes, {zeros} zeros"
+            );
             assert_eq!((state.last, state.vote), (Some(id(3, 4)), Some(vote(3, 1, true))));
             append(&log, vec![entry(4, 5)]);
             drop(log);
@@ -77,6 +89,7 @@ fn a_torn_record_with_zeros_behind_it_was_never_acknowledged() {
     let large = Entry { id: id(3, 5), payload: Bytes::from(vec![b'x'; 3_000]) };
     append(&log, vec![large, entry(3, 6)]);
     drop(log);
+
     let longer = fs::read(&chunk).unwrap();
     let mut torn = 0;
     for len in (whole.len() + 1..longer.len() - 1_000).filter(|len| len % 512 == 0) {
@@ -89,6 +102,7 @@ fn a_torn_record_with_zeros_behind_it_was_never_acknowledged() {
         assert_eq!(log.read(..).unwrap(), entries(3, 0..5));
         torn += 1;
     }
+
     assert!(torn > 2);
     // Zeros that end before the file does are no torn write.
     let mut damaged = longer.clone();
@@ -128,13 +142,18 @@ fn every_flipped_bit_is_damage_in_every_kind_of_record() {
     append(&log, entries(4, 0..3));
     log.truncate_after(Some(1)).unwrap();
     log.save_committed(id(4, 1)).unwrap();
+
     log.purge(id(4, 0)).unwrap();
     log.save_vote(vote(5, 1, true)).unwrap();
     drop(log);
     assert_every_bit_matters(dir.path(), &chunk);
     let (log, state) = open(dir.path()).unwrap();
     assert_eq!(log.read(..).unwrap(), entries(4, 1..2));
-    assert_eq!((state.purged, state.committed, state.vote), (Some(id(4, 0)), Some(id(4, 1)), Some(vote(5, 1, true))));
+
+    assert_eq!(
+        (state.purged, state.committed, state.vote),
+        (Some(id(4, 0)), Some(id(4, 1)), Some(vote(5, 1, true)))
+    );
 }
 
 #[test]
@@ -157,6 +176,7 @@ fn a_lost_chunk_is_damage() {
     log.save_committed(id(1, 99)).unwrap();
     log.close().unwrap();
     let chunks = chunks(dir.path());
+
     assert!(chunks.len() > 3);
     for (at, chunk) in chunks.iter().enumerate() {
         let aside = dir.path().join("aside");
@@ -172,6 +192,7 @@ fn a_lost_chunk_is_damage() {
             fs::write(chunk, whole).unwrap();
         }
     }
+
     assert_eq!(open(dir.path()).unwrap().1.last, Some(id(1, 99)));
 }
 

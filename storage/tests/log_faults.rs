@@ -1,8 +1,14 @@
 //! After a failed write or fsync nothing is ever called durable again, and nothing is tried again.
 //!
-//! Faults come from the system, in a child process: a limit on the size of files, and a preloaded library that lets
-//! chosen fsyncs fail (skipped where there is no C compiler).
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+//! Faults come from the system, in a child process: a limit on the size of files, and a preloaded
+//! library that lets chosen fsyncs fail (skipped where there is no C compiler).
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod common;
 mod sink;
@@ -17,8 +23,8 @@ use sink::{fill, group, header};
 
 const CHILD: &str = "RATEQUEUE_TEST_DIR";
 
-/// Lets `fdatasync` number FAIL_FROM to FAIL_TO of the process fail, and both it and `fsync` while the file FAIL_WHILE
-/// exists.
+/// Lets `fdatasync` number FAIL_FROM to FAIL_TO of the process fail, and both it and `fsync` while
+/// the file FAIL_WHILE exists.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -42,7 +48,12 @@ int fsync(int fd) {
 fn shim(dir: &Path) -> Option<PathBuf> {
     let (source, library) = (dir.join("shim.c"), dir.join("shim.so"));
     std::fs::write(&source, SHIM).unwrap();
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).arg("-ldl").status();
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(&source)
+        .arg("-ldl")
+        .status();
     if built.is_ok_and(|status| status.success()) {
         return Some(library);
     }
@@ -75,8 +86,12 @@ fn append_until_it_fails(dir: &Path) {
     let (tx, rx) = channel();
     let append = |index: u64| {
         let tx = tx.clone();
-        log.append(entries(1, index..index + 1), Box::new(move |result| tx.send(result.is_ok()).unwrap()))
+        log.append(
+            entries(1, index..index + 1),
+            Box::new(move |result| tx.send(result.is_ok()).unwrap()),
+        )
     };
+
     let mut acked = 0;
     for index in 0..10_000 {
         if append(index).is_err() || !rx.recv().unwrap() {
@@ -84,12 +99,17 @@ fn append_until_it_fails(dir: &Path) {
         }
         acked = index + 1;
     }
+
     assert!(acked < 10_000, "nothing failed");
     for index in acked..acked + 20 {
         assert!(matches!(append(index), Err(LogError::Failed { .. })));
         let vote = log.save_vote(vote(2, 1, true));
-        assert!(matches!(&vote, Err(error @ LogError::Failed { .. }) if error.is_fatal()), "{vote:?}");
+        assert!(
+            matches!(&vote, Err(error @ LogError::Failed { .. }) if error.is_fatal()),
+            "{vote:?}"
+        );
     }
+
     assert!(matches!(log.save_committed(id(1, 0)), Err(LogError::Failed { .. })));
     assert!(matches!(log.purge(id(1, 0)), Err(LogError::Failed { .. })));
     assert!(matches!(log.close(), Err(LogError::Failed { .. })));
@@ -112,15 +132,19 @@ fn a_failed_write_is_the_end() {
     if let Some(dir) = std::env::var_os(CHILD) {
         return append_until_it_fails(Path::new(&dir));
     }
+
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let inner = child("a_failed_write_is_the_end", &log);
     let mut shell = Command::new("sh");
-    // A file may have 100 blocks; the signal that says so is ignored, so that the write fails instead.
+
+    // A file may have 100 blocks; the signal that says so is ignored, so that the write fails
+    // instead.
     shell
         .args(["-c", r#"trap "" XFSZ; ulimit -f 100; exec "$0" "$@""#])
         .arg(inner.get_program())
         .args(inner.get_args());
+
     let output = shell.env(CHILD, &log).output().unwrap();
     let acked = number(&checked(output), "acked ");
     assert!(acked > 50, "{acked}");
@@ -152,10 +176,19 @@ fn a_log_that_cannot_be_synced_does_not_open() {
         assert!(matches!(opened, Err(LogError::Failed { .. })), "{opened:?}");
         return;
     }
+
     let dir = tempfile::tempdir().unwrap();
     let Some(library) = shim(dir.path()) else { return };
     let mut command = child("a_log_that_cannot_be_synced_does_not_open", &dir.path().join("log"));
-    checked(command.env("LD_PRELOAD", library).env("FAIL_FROM", "1").env("FAIL_TO", "1").output().unwrap());
+
+    checked(
+        command
+            .env("LD_PRELOAD", library)
+            .env("FAIL_FROM", "1")
+            .env("FAIL_TO", "1")
+            .output()
+            .unwrap(),
+    );
 }
 
 #[test]
@@ -172,29 +205,43 @@ fn a_checkpoint_that_cannot_be_synced_does_not_count_and_is_not_tried_again() {
         }
         return;
     }
+
     let dir = tempfile::tempdir().unwrap();
     let Some(library) = shim(dir.path()) else { return };
     let (store, _) = sink::open(dir.path());
     let whole = fill(&store, Slot::Zero, 1, 50);
     drop(store);
     let test = "a_checkpoint_that_cannot_be_synced_does_not_count_and_is_not_tried_again";
+
     let mut command = child(test, dir.path());
     // One fsync at opening, one at the end of the checkpoint.
-    checked(command.env("LD_PRELOAD", library).env("FAIL_FROM", "2").env("FAIL_TO", "2").output().unwrap());
+    checked(
+        command
+            .env("LD_PRELOAD", library)
+            .env("FAIL_FROM", "2")
+            .env("FAIL_TO", "2")
+            .output()
+            .unwrap(),
+    );
+
     let (store, _) = sink::open(dir.path());
     let mut sink = sink::Sink::default();
     store.read_slot(&group(), Slot::Zero, &mut sink).unwrap();
     assert_eq!(sink, whole);
 }
 
-/// Why the fsync is ours: sled says "flushed" without one. If this fails, sled has changed, and its flush may be enough.
+/// Why the fsync is ours: sled says "flushed" without one. If this fails, sled has changed, and its
+/// flush may be enough.
 #[test]
 fn sled_calls_flushed_what_was_never_synced() {
     if let Some(dir) = std::env::var_os(CHILD) {
         let (dir, fail) = (PathBuf::from(dir), std::env::var_os("FAIL_WHILE").unwrap());
         let db = sled::Config::new().path(&dir).flush_every_ms(None).open().unwrap();
         std::fs::write(&fail, "").unwrap();
-        assert!(std::fs::File::open(dir.join("db")).unwrap().sync_all().is_err(), "the fault is there");
+        assert!(
+            std::fs::File::open(dir.join("db")).unwrap().sync_all().is_err(),
+            "the fault is there"
+        );
         for id in 0_u64..100 {
             db.insert(id.to_be_bytes(), b"value").unwrap();
             db.flush().unwrap();
@@ -202,6 +249,7 @@ fn sled_calls_flushed_what_was_never_synced() {
         std::fs::remove_file(&fail).unwrap();
         return;
     }
+
     let dir = tempfile::tempdir().unwrap();
     let Some(library) = shim(dir.path()) else { return };
     let mut command = child("sled_calls_flushed_what_was_never_synced", &dir.path().join("sled"));

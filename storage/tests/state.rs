@@ -1,5 +1,11 @@
 //! The checkpoint counts whole or not at all.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod sink;
 
@@ -7,7 +13,9 @@ use std::fs;
 use std::time::Duration;
 
 use ratequeue_storage::keys::{KIND_LEASE, KIND_META, KIND_RESOURCE, RECORD_KEY_BYTES};
-use ratequeue_storage::{GroupName, Header, LogId, Slot, SlotError, SpaceProbe, StateError, StateOptions, StateStore};
+use ratequeue_storage::{
+    GroupName, Header, LogId, Slot, SlotError, SpaceProbe, StateError, StateOptions, StateStore,
+};
 use sink::{Sink, fill, group, header, open, value};
 
 #[test]
@@ -120,8 +128,8 @@ fn a_writer_gives_up_before_the_disk_is_full_and_begins_anew_when_there_is_room(
     store.read_slot(&group(), Slot::One, &mut Sink::default()).unwrap();
 }
 
-/// What a writer has left in the file that gave up never becomes free. Where it has taken the last of the disk, the next
-/// checkpoint has to be written right there, or there is never one again.
+/// What a writer has left in the file that gave up never becomes free. Where it has taken the last
+/// of the disk, the next checkpoint has to be written right there, or there is never one again.
 #[test]
 fn a_slot_is_written_into_what_the_file_has_unused() {
     use std::sync::Arc;
@@ -158,6 +166,7 @@ fn a_slot_that_was_not_finished_never_counts() {
         if finish != "one step only" {
             (0..400).for_each(|id| writer.put(KIND_LEASE, id, &value(id + 1, 10)).unwrap());
         }
+
         drop(writer);
         let store = if finish == "restarted" {
             drop(store);
@@ -165,9 +174,14 @@ fn a_slot_that_was_not_finished_never_counts() {
         } else {
             store
         };
+
         let slots = store.slots(&group());
         assert_eq!(slots[0], None, "{finish}");
-        assert_eq!(store.read_slot(&group(), Slot::Zero, &mut Sink::default()), Err(SlotError::Empty));
+        assert_eq!(
+            store.read_slot(&group(), Slot::Zero, &mut Sink::default()),
+            Err(SlotError::Empty)
+        );
+
         let mut other = Sink::default();
         let header = store.read_slot(&group(), Slot::One, &mut other).unwrap();
         assert_eq!((header.sequence, other.records.len()), (2, 600));
@@ -207,12 +221,14 @@ fn groups_and_slots_do_not_mix() {
     fill(&store, Slot::One, 2, 20);
     let other = GroupName::new("eu").unwrap();
     assert_eq!(store.slots(&other), [None, None]);
+
     assert_eq!(store.header(&other, Slot::One), Err(SlotError::Empty));
     store.wipe(&other, Slot::One).unwrap();
     store.wipe(&group(), Slot::Zero).unwrap();
     let slots = store.slots(&group()).map(|header| header.map(|header| header.records));
     assert_eq!(slots, [None, Some(20)]);
     let mut writer = store.begin(&group(), Slot::Zero).unwrap();
+
     writer.put(KIND_META, 1, &value(1, 1)).unwrap();
     let records = [((KIND_META, 1), value(1, 1))].into();
     writer.commit(&Sink { records }.header(3)).unwrap();
@@ -224,6 +240,7 @@ fn pages_have_all_records_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
     let whole = fill(&store, Slot::One, 1, 95);
+
     for size in [1, 7, 95, 10_000] {
         let (mut after, mut records) = (None, Vec::new());
         loop {
@@ -235,6 +252,7 @@ fn pages_have_all_records_in_order() {
         }
         assert_eq!(records, whole.records.clone().into_iter().collect::<Vec<_>>());
     }
+
     assert_eq!(store.page(&group(), Slot::Zero, None, 10), Err(SlotError::Empty));
 }
 
@@ -243,15 +261,18 @@ fn what_could_not_be_read_again_is_not_written() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
     let mut writer = store.begin(&group(), Slot::Zero).unwrap();
+
     let refused = [
         writer.put(9, 1, &value(1, 1)),
         writer.put(0, 0, &value(1, 1)),
         writer.put(KIND_RESOURCE, 1, b"no envelope"),
         writer.put(KIND_RESOURCE, 1, &vec![0; 70_000]),
     ];
+
     for result in refused {
         assert!(matches!(result, Err(StateError::Refused { .. })), "{result:?}");
     }
+
     let busy = store.begin(&group(), Slot::Zero).unwrap_err();
     assert!(matches!(busy, StateError::Busy(_)), "{busy}");
     let membership = vec![0; 33_000];
@@ -284,6 +305,7 @@ fn a_state_that_is_moved_aside_is_kept_and_its_writers_end() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
     fill(&store, Slot::Zero, 1, 300);
+
     for n in 1..=2 {
         let mut writer = store.begin(&group(), Slot::One).unwrap();
         writer.put(KIND_META, 1, &value(1, 1)).unwrap();
@@ -293,12 +315,14 @@ fn a_state_that_is_moved_aside_is_kept_and_its_writers_end() {
         assert!(matches!(writer.commit(&header(1)), Err(StateError::Gone)));
         assert_eq!(store.slots(&group()), [None, None]);
     }
+
     fill(&store, Slot::One, 1, 300);
     drop(store);
     let (store, opened) = open(dir.path());
     assert!(opened.recovered);
     store.read_slot(&group(), Slot::One, &mut Sink::default()).unwrap();
     store.close();
+
     let closed = store.read_slot(&group(), Slot::One, &mut Sink::default());
     assert!(matches!(closed, Err(SlotError::Sled(_))));
     assert!(matches!(store.begin(&group(), Slot::One), Err(StateError::Gone)));
@@ -325,11 +349,13 @@ fn large_records_come_back() {
     let (store, _) = open(dir.path());
     let mut sink = Sink::default();
     let mut writer = store.begin(&group(), Slot::Zero).unwrap();
+
     for id in 0..200 {
         let value = value(id, 60_000);
         writer.put(KIND_RESOURCE, id, &value).unwrap();
         sink.records.insert((KIND_RESOURCE, id), value);
     }
+
     writer.commit(&Header { applied: None::<LogId>, ..sink.header(1) }).unwrap();
     drop(store);
     let (store, _) = open(dir.path());

@@ -1,5 +1,11 @@
 //! Every damage to sled's files is noticed: what reads as whole is what was written.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod sink;
 
@@ -51,14 +57,22 @@ struct Outcomes {
 }
 
 impl Template {
-    /// Damages a copy of the file with `damage`, opens it, and checks that nothing is believed that was never written.
-    fn check(&self, file: &Path, what: &str, outcomes: &mut Outcomes, damage: impl FnOnce(&mut Vec<u8>)) {
+    /// Damages a copy of the file with `damage`, opens it, and checks that nothing is believed that
+    /// was never written.
+    fn check(
+        &self,
+        file: &Path,
+        what: &str,
+        outcomes: &mut Outcomes,
+        damage: impl FnOnce(&mut Vec<u8>),
+    ) {
         let dir = tempfile::tempdir().unwrap();
         copy(&self.dir.path().join("state"), &dir.path().join("state"));
         let path = dir.path().join("state").join(file);
         let mut bytes = fs::read(&path).unwrap();
         damage(&mut bytes);
         fs::write(&path, bytes).unwrap();
+
         let (store, opened) = open(dir.path());
         outcomes.moved_aside += u32::from(opened.moved_aside.is_some());
         for slot in Slot::ALL {
@@ -67,14 +81,19 @@ impl Template {
                 outcomes.noticed += 1;
                 continue;
             };
-            assert_eq!(self.history[&header.sequence], sink, "{what}: slot {slot} is not what was written");
+            assert_eq!(
+                self.history[&header.sequence], sink,
+                "{what}: slot {slot} is not what was written"
+            );
             let newest = if slot == Slot::Zero { 3 } else { 4 };
             if header.sequence == newest { outcomes.whole += 1 } else { outcomes.older += 1 }
         }
+
         // And it can be used again: at the latest after it was moved aside.
         if store.wipe(&group(), Slot::Zero).is_err() {
             store.move_aside(what).unwrap();
         }
+
         let again = fill(&store, Slot::Zero, 5, 100);
         let mut sink = Sink::default();
         store.read_slot(&group(), Slot::Zero, &mut sink).unwrap();
@@ -107,18 +126,27 @@ fn what_reads_as_whole_is_what_was_written() {
     let mut outcomes = Outcomes::default();
     template.check(Path::new("db"), "no damage", &mut outcomes, |_| {});
     assert_eq!((outcomes.whole, outcomes.noticed), (2, 0), "{outcomes:?}");
+
     for (file, len) in template.files() {
         let count = if len > 10_000 { 20 } else { 6 };
         let name = file.display();
         for at in places(len, count) {
-            template.check(&file, &format!("{name}: bit flipped at {at}"), &mut outcomes, |bytes| bytes[at] ^= 0x10);
-            template.check(&file, &format!("{name}: cut at {at}"), &mut outcomes, |bytes| bytes.truncate(at));
+            template.check(
+                &file,
+                &format!("{name}: bit flipped at {at}"),
+                &mut outcomes,
+                |bytes| bytes[at] ^= 0x10,
+            );
+            template.check(&file, &format!("{name}: cut at {at}"), &mut outcomes, |bytes| {
+                bytes.truncate(at)
+            });
             template.check(&file, &format!("{name}: zeros at {at}"), &mut outcomes, |bytes| {
                 let end = len.min(at + 4_096);
                 bytes[at..end].fill(0);
             });
         }
     }
+
     // Damage that changes nothing proves nothing: much of it has to be seen.
     assert!(outcomes.noticed > 40, "{outcomes:?}");
     println!("{outcomes:?}");

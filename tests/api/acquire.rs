@@ -24,7 +24,8 @@ async fn granted_has_its_fields_and_headers() {
     assert_eq!(granted.u64("waited_ms"), 0);
     assert_eq!(granted.u64("log_index"), granted.log_index());
 
-    let list = |name| granted.header(name).unwrap().split(", ").map(str::to_owned).collect::<Vec<_>>();
+    let list =
+        |name| granted.header(name).unwrap().split(", ").map(str::to_owned).collect::<Vec<_>>();
     let mut policy = list("ratelimit-policy");
     policy.sort_unstable();
     assert_eq!(policy, ["\"slots\";q=20;qu=\"concurrent-requests\"", "\"tpm\";q=90000;w=60"]);
@@ -64,9 +65,15 @@ async fn charged_lists_each_limit_that_was_charged() {
         "calls": {"kind": "rate", "quota": 100, "window_ms": 60000, "cost": "one"},
         "width": {"kind": "concurrency", "quota": 100, "cost": "load"}
     });
+
     let node = node_with(limits).await;
-    let both = node.client.granted("r", json!({"load": {"input_tokens": 3, "output_tokens": 4}})).await;
-    assert_eq!(both.body["charged"], json!({"input": 3, "output": 4, "all": 7, "calls": 1, "width": 7}));
+    let both =
+        node.client.granted("r", json!({"load": {"input_tokens": 3, "output_tokens": 4}})).await;
+    assert_eq!(
+        both.body["charged"],
+        json!({"input": 3, "output": 4, "all": 7, "calls": 1, "width": 7})
+    );
+
     let one = node.client.granted("r", json!({"load": {"input_tokens": 5}})).await;
     assert_eq!(one.body["charged"], json!({"input": 5, "all": 5, "calls": 1, "width": 5}));
     let none = node.client.granted("r", json!({"load": {"input_tokens": 0, "others": 0}})).await;
@@ -85,17 +92,20 @@ async fn load_zero_is_charged_nothing() {
 
 #[tokio::test]
 async fn still_waiting_after_hold_ms_is_202_with_its_place() {
-    let node = node_with(json!({"slots": {"kind": "concurrency", "quota": 10, "cost": "load"}})).await;
+    let node =
+        node_with(json!({"slots": {"kind": "concurrency", "quota": 10, "cost": "load"}})).await;
     let client = &node.client;
     client.granted("r", json!({"load": 10})).await;
     let first = client.waiting("r", json!({"load": 3})).await;
     let second = client.waiting("r", json!({"load": 4})).await;
+
     let start = Instant::now();
     let third = client.acquire("r", json!({"load": 5, "wait_ms": 60000, "hold_ms": 300})).await;
     assert!(start.elapsed() >= Duration::from_millis(300), "it was held open");
     third.is(202).has_fields(&WAITING);
     assert_eq!(third.str("state"), "waiting");
     let place = |answer: &Answer| (answer.u64("position"), answer.u64("load_ahead"));
+
     assert_eq!([place(&first), place(&second), place(&third)], [(1, 0), (2, 3), (3, 7)]);
     assert!((1..=1000).contains(&third.u64("retry_after_ms")), "only concurrency blocks");
     let location = third.header("location").unwrap();
@@ -146,7 +156,11 @@ async fn without_a_wait_it_is_429_with_what_stands_in_the_way() {
     let rate = client.acquire("r", json!({"load": 1})).await;
     assert_eq!(rate.problem(429, "limit-exceeded").body["violated"], json!(["tpm"]));
     let empty = client.acquire("r", json!({"load": 0})).await;
-    assert_eq!(empty.problem(429, "limit-exceeded").body["violated"], json!(["tpm"]), "a load of 0 asks too");
+    assert_eq!(
+        empty.problem(429, "limit-exceeded").body["violated"],
+        json!(["tpm"]),
+        "a load of 0 asks too"
+    );
     client.patch("/v1/resources/r", json!({"limits": {"tpm": {"quota": 20}}})).await.is(200);
     client.granted("r", json!({"load": 0})).await;
     let slots = client.acquire("r", json!({"load": 0})).await;
@@ -157,7 +171,8 @@ async fn without_a_wait_it_is_429_with_what_stands_in_the_way() {
 
 #[tokio::test]
 async fn nobody_overtakes_and_the_line_is_named() {
-    let node = node_with(json!({"slots": {"kind": "concurrency", "quota": 10, "cost": "load"}})).await;
+    let node =
+        node_with(json!({"slots": {"kind": "concurrency", "quota": 10, "cost": "load"}})).await;
     let client = &node.client;
     client.granted("r", json!({"load": 6})).await;
     let large = client.waiting("r", json!({"load": 5})).await;
@@ -179,10 +194,19 @@ async fn lower_priority_numbers_go_first_and_then_first_come_first_served() {
     for priority in [5, 9, 0, 5, 0] {
         ids.push(client.waiting("r", json!({"priority": priority})).await.id());
     }
+
     let line: Vec<Value> = client.leases("r", "waiting").await;
     let expected: Vec<&String> = [2, 4, 0, 3, 1].iter().map(|at| &ids[*at]).collect();
-    assert_eq!(line.iter().map(|lease| lease["id"].as_str().unwrap()).collect::<Vec<_>>(), expected);
-    assert_eq!(line.iter().map(|lease| lease["position"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(
+        line.iter().map(|lease| lease["id"].as_str().unwrap()).collect::<Vec<_>>(),
+        expected
+    );
+
+    assert_eq!(
+        line.iter().map(|lease| lease["position"].as_u64().unwrap()).collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5]
+    );
+
     let mut token = 0;
     for id in expected {
         client.release(&holder).await.is(200);
@@ -242,12 +266,16 @@ async fn an_ended_lease_is_410_for_its_key() {
     client.release(&released.id()).await.is(200);
     let body = json!({"ttl_ms": 50});
     let expired = keyed(client, "b", body.clone()).await;
+
     becomes(client, &expired.id(), "expired").await;
     client.granted("r", json!({})).await;
     let waiting = json!({"wait_ms": 60000, "hold_ms": 0});
     let cancelled = keyed(client, "c", waiting.clone()).await;
     client.release(&cancelled.id()).await.is(200);
-    for (key, body, state) in [("a", json!({}), "released"), ("b", body, "expired"), ("c", waiting, "cancelled")] {
+
+    for (key, body, state) in
+        [("a", json!({}), "released"), ("b", body, "expired"), ("c", waiting, "cancelled")]
+    {
         let ended = keyed(client, key, body).await;
         ended.problem(410, "lease-ended");
         assert_eq!(ended.str("state"), state);
@@ -279,12 +307,14 @@ async fn the_same_key_means_the_same_lease() {
     let client = &node.client;
     let body = json!({"load": 1, "metadata": {"job": "42"}});
     let first = keyed(client, "k", body.clone()).await;
+
     let calls: Vec<_> = (0..8)
         .map(|_| {
             let (client, body) = (client.clone(), body.clone());
             tokio::spawn(async move { keyed(&client, "k", body).await })
         })
         .collect();
+
     for call in calls {
         let again = call.await.unwrap();
         assert_eq!(again.is(200).id(), first.id());
@@ -293,6 +323,7 @@ async fn the_same_key_means_the_same_lease() {
         }
         assert_eq!(again.log_index(), first.log_index());
     }
+
     assert_eq!(client.stats("r").await["held"], 1);
     for (field, value) in [
         ("load", json!(2)),
@@ -307,6 +338,7 @@ async fn the_same_key_means_the_same_lease() {
         answer.problem(422, "idempotency-conflict");
         assert_eq!(answer.str("request_id"), "k");
     }
+
     client.create("s", concurrency(1)).await;
     client.keyed("/v1/resources/s/acquire", "k", body).await.problem(422, "idempotency-conflict");
 }
@@ -319,6 +351,7 @@ async fn all_calls_of_one_waiting_key_are_answered() {
     let body = |hold_ms: u64| json!({"wait_ms": 60000, "hold_ms": hold_ms});
     let place = keyed(client, "k", body(0)).await;
     place.is(202);
+
     // How long a call is held open is no part of what it asks for.
     let calls: Vec<_> = [20000, 25000, 30000]
         .map(|hold_ms| {
@@ -326,13 +359,16 @@ async fn all_calls_of_one_waiting_key_are_answered() {
             tokio::spawn(async move { keyed(&client, "k", body(hold_ms)).await })
         })
         .into();
+
     // Meanwhile the others are sent; and the end of its hold_ms ends no other call.
     keyed(client, "k", body(200)).await.is(202);
     client.release(&held.id()).await.is(200);
+
     for call in calls {
         let granted = call.await.unwrap();
         assert_eq!(granted.is(200).id(), place.id());
     }
+
     assert_eq!(client.stats("r").await["held"], 1);
 }
 
@@ -355,5 +391,8 @@ async fn without_a_key_every_call_is_another() {
     assert_ne!(first.id(), second.id());
     assert!(second.u64("fencing_token") > first.u64("fencing_token"));
     let refused = node.client.acquire("r", json!({})).await;
-    assert_ne!(refused.str("request_id"), node.client.acquire("r", json!({})).await.str("request_id"));
+    assert_ne!(
+        refused.str("request_id"),
+        node.client.acquire("r", json!({})).await.str("request_id")
+    );
 }

@@ -4,14 +4,24 @@ use crate::harness::{Answer, Client, Node, eventually};
 use serde_json::{Value, json};
 
 /// The fields of a lease that is held.
-pub const GRANTED: [&str; 8] =
-    ["id", "resource", "state", "fencing_token", "charged", "expires_in_ms", "waited_ms", "log_index"];
+pub const GRANTED: [&str; 8] = [
+    "id",
+    "resource",
+    "state",
+    "fencing_token",
+    "charged",
+    "expires_in_ms",
+    "waited_ms",
+    "log_index",
+];
 /// The fields of one that waits.
-pub const WAITING: [&str; 6] = ["id", "resource", "state", "position", "load_ahead", "retry_after_ms"];
+pub const WAITING: [&str; 6] =
+    ["id", "resource", "state", "position", "load_ahead", "retry_after_ms"];
 /// What a view of a lease shows on top.
 pub const VIEW: [&str; 3] = ["load", "priority", "metadata"];
 
-/// Whether this is a time to live, less what passed until the answer was on its way: never more, on a slow machine less.
+/// Whether this is a time to live, less what passed until the answer was on its way: never more, on
+/// a slow machine less.
 pub fn just_under(left_ms: u64, ttl_ms: u64) -> bool {
     (ttl_ms.saturating_sub(4_000)..=ttl_ms).contains(&left_ms)
 }
@@ -23,7 +33,8 @@ pub async fn node_with(limits: Value) -> Node {
     node
 }
 
-/// Starts a call that is held open, and returns once its lease is in the queue. `body` must make it wait.
+/// Starts a call that is held open, and returns once its lease is in the queue. `body` must make it
+/// wait.
 pub async fn open_call(client: &Client, mut body: Value) -> tokio::task::JoinHandle<Answer> {
     let before = client.stats("r").await["queue_depth"].as_u64().unwrap();
     if body["wait_ms"].is_null() {

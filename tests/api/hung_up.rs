@@ -25,14 +25,18 @@ fn call(client: &Client, key: Option<&'static str>, body: Value) -> JoinHandle<A
 async fn in_line(client: &Client, key: Option<&'static str>) -> (JoinHandle<Answer>, String) {
     let before = client.leases("r", "waiting").await.len();
     let call = call(client, key, json!({"wait_ms": 60_000, "hold_ms": 30_000}));
-    let last =
-        eventually("it is in the queue", || async { client.leases("r", "waiting").await.get(before).cloned() }).await;
+    let last = eventually("it is in the queue", || async {
+        client.leases("r", "waiting").await.get(before).cloned()
+    })
+    .await;
     (call, last["id"].as_str().unwrap().to_owned())
 }
 
 /// Creates it. A node that has just begun to lead may not know of `claim_ms` yet.
 async fn create(client: &Client, resource: Value) {
-    let created = || async { (client.put("/v1/resources/r", resource.clone()).await.status == 201).then_some(()) };
+    let created = || async {
+        (client.put("/v1/resources/r", resource.clone()).await.status == 201).then_some(())
+    };
     eventually("it is created", created).await;
 }
 
@@ -103,7 +107,8 @@ async fn who_comes_back_in_time_has_what_it_was_granted() {
     gone.abort();
     tokio::time::sleep(Duration::from_millis(200)).await;
     release(client, &held).await.is(200);
-    eventually("it is granted", || async { client.leases("r", "held").await.first().cloned() }).await;
+    eventually("it is granted", || async { client.leases("r", "held").await.first().cloned() })
+        .await;
     let back = client.keyed(ACQUIRE, "back", json!({"wait_ms": 60_000})).await;
     assert_eq!(back.is(200).id(), id);
     stays_held(client, &id).await;
@@ -119,7 +124,10 @@ async fn a_look_claims_it_too() {
     release(client, &held).await.is(200);
     assert_eq!(client.lease(&id).await.is(200).str("state"), "held");
     stays_held(client, &id).await;
-    assert_eq!(client.lease(&id).await.is(200).body["expires_in_ms"].as_u64().map(|left| left > 50_000), Some(true));
+    assert_eq!(
+        client.lease(&id).await.is(200).body["expires_in_ms"].as_u64().map(|left| left > 50_000),
+        Some(true)
+    );
 }
 
 /// The answer to one of two calls of the same key is worth as much as if it were the only one.
@@ -152,7 +160,8 @@ async fn a_second_caller_that_dies_does_not_take_it_from_the_first() {
     stays_held(client, &id).await;
 }
 
-/// At any instant, also while it is being decided: nothing is left of callers who never said how they are called.
+/// At any instant, also while it is being decided: nothing is left of callers who never said how
+/// they are called.
 #[tokio::test]
 async fn nothing_is_left_of_calls_without_a_key() {
     let (node, held) = node().await;
@@ -180,18 +189,22 @@ async fn a_lapsed_lease_costs_no_tokens() {
     limits["tpm"] = rate(100, 600_000)["tpm"].clone();
     create(client, json!({"limits": limits, "queue": {"claim_ms": 200}})).await;
     let held = client.granted("r", json!({"load": 10})).await.id();
+
     let body = json!({"load": 60, "wait_ms": 60_000, "hold_ms": 30_000});
     let gone = call(client, Some("dead"), body);
     eventually("it waits", || async { (depth(client).await == 1).then_some(()) }).await;
     gone.abort();
     tokio::time::sleep(Duration::from_millis(200)).await;
     release(client, &held).await.is(200);
+
     eventually("it lapses", || async {
         let stats = client.get("/v1/resources/r/stats").await;
         (stats.u64("held") == 0 && stats.body["limits"]["tpm"]["used"] == 10).then_some(())
     })
     .await;
+
     let metrics = client.get("/metrics").await.text;
-    let lapsed = metrics.lines().find(|line| line.contains("outcome=\"lapsed\"") && line.contains("\"r\""));
+    let lapsed =
+        metrics.lines().find(|line| line.contains("outcome=\"lapsed\"") && line.contains("\"r\""));
     assert!(lapsed.is_some_and(|line| line.ends_with(" 1")), "{lapsed:?}");
 }

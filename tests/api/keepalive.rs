@@ -15,15 +15,19 @@ const GIVEN_UP: Duration = Duration::from_secs(25);
 /// A call that is held open until it is answered, or aborted.
 fn attached(client: &Client, key: &str) -> JoinHandle<crate::harness::Answer> {
     let (client, key) = (client.clone(), key.to_owned());
-    tokio::spawn(async move { client.keyed(ACQUIRE, &key, json!({"wait_ms": 60_000, "hold_ms": 30_000})).await })
+    tokio::spawn(async move {
+        client.keyed(ACQUIRE, &key, json!({"wait_ms": 60_000, "hold_ms": 30_000})).await
+    })
 }
 
 /// Starts a call, and returns with it once it is the last in the queue.
 async fn in_line(client: &Client, key: &str) -> (JoinHandle<crate::harness::Answer>, String) {
     let before = client.leases("r", "waiting").await.len();
     let call = attached(client, key);
-    let last =
-        eventually("it is in the queue", || async { client.leases("r", "waiting").await.get(before).cloned() }).await;
+    let last = eventually("it is in the queue", || async {
+        client.leases("r", "waiting").await.get(before).cloned()
+    })
+    .await;
     (call, last["id"].as_str().unwrap().to_owned())
 }
 
@@ -59,7 +63,8 @@ async fn who_hangs_up_loses_the_place_and_who_comes_back_keeps_it() {
     let asking = async {
         for _ in 0..4 {
             until(Instant::now() + Duration::from_secs(5)).await;
-            let again = client.keyed(ACQUIRE, "back", json!({"wait_ms": 60_000, "hold_ms": 0})).await;
+            let again =
+                client.keyed(ACQUIRE, "back", json!({"wait_ms": 60_000, "hold_ms": 0})).await;
             assert_eq!(again.is(202).id(), back_id);
             assert_eq!(client.lease(&looking_id).await.is(200).str("state"), "waiting");
         }
@@ -72,7 +77,10 @@ async fn who_hangs_up_loses_the_place_and_who_comes_back_keeps_it() {
         assert_eq!(again.is(202).id(), away_id, "it came back within {KEEPALIVE:?}");
     };
     let given_up = async {
-        eventually("the place is given up", || async { state(client, &gone_id).await.is_none().then_some(()) }).await;
+        eventually("the place is given up", || async {
+            state(client, &gone_id).await.is_none().then_some(())
+        })
+        .await;
         hung_up.elapsed()
     };
     let (given_up, (), ()) = tokio::join!(given_up, asking, returning);

@@ -11,9 +11,11 @@ use crate::harness::{Answer, concurrency, rate};
 async fn a_look_shows_the_lease_in_each_state() {
     let node = node_with(concurrency(1)).await;
     let client = &node.client;
-    let asked = json!({"load": 7, "priority": 3, "metadata": {"job": "42", "": "x"}, "ttl_ms": 5000});
+    let asked =
+        json!({"load": 7, "priority": 3, "metadata": {"job": "42", "": "x"}, "ttl_ms": 5000});
     let same = |view: &Answer| {
-        let shown = (view.body["load"].clone(), view.u64("priority"), view.body["metadata"].clone());
+        let shown =
+            (view.body["load"].clone(), view.u64("priority"), view.body["metadata"].clone());
         assert_eq!(shown, (json!(7), 3, json!({"job": "42", "": "x"})));
     };
     let granted = client.granted("r", asked.clone()).await;
@@ -34,13 +36,21 @@ async fn a_look_shows_the_lease_in_each_state() {
 
     let release = client.release(&place.id()).await;
     let cancelled = client.lease(&place.id()).await;
-    cancelled.is(200).has_fields(&[&["id", "resource", "state", "ended_index"][..], &VIEW].concat());
-    assert_eq!((cancelled.str("state"), cancelled.u64("ended_index")), ("cancelled", release.log_index()));
+    cancelled
+        .is(200)
+        .has_fields(&[&["id", "resource", "state", "ended_index"][..], &VIEW].concat());
+    assert_eq!(
+        (cancelled.str("state"), cancelled.u64("ended_index")),
+        ("cancelled", release.log_index())
+    );
     same(&cancelled);
 
     let release = client.release(&granted.id()).await;
     let released = client.lease(&granted.id()).await;
-    assert_eq!((released.is(200).str("state"), released.u64("ended_index")), ("released", release.log_index()));
+    assert_eq!(
+        (released.is(200).str("state"), released.u64("ended_index")),
+        ("released", release.log_index())
+    );
     same(&released);
 }
 
@@ -94,6 +104,7 @@ async fn release_corrects_the_charge_to_what_was_used() {
         "slots": {"kind": "concurrency", "quota": 10}
     }))
     .await;
+
     let client = &node.client;
     let load = json!({"load": {"input_tokens": 100, "output_tokens": 50}});
     for (used, refunded, debited) in [
@@ -102,16 +113,22 @@ async fn release_corrects_the_charge_to_what_was_used() {
         (json!({"used": 150}), json!({}), json!({})),
         (json!({"used": 100}), json!({"tpm": 50}), json!({})),
         (json!({"used": 170}), json!({}), json!({"tpm": 20})),
-        (json!({"used": {"input_tokens": 90, "output_tokens": 70}}), json!({"input": 10}), json!({"tpm": 10})),
+        (
+            json!({"used": {"input_tokens": 90, "output_tokens": 70}}),
+            json!({"input": 10}),
+            json!({"tpm": 10}),
+        ),
     ] {
         let lease = client.granted("r", load.clone()).await;
-        let released = client.post(&format!("/v1/leases/{}/release", lease.id()), used.clone()).await;
+        let released =
+            client.post(&format!("/v1/leases/{}/release", lease.id()), used.clone()).await;
         released.is(200).has_fields(&["id", "state", "refunded", "debited"]);
         assert_eq!((released.id(), released.str("state")), (lease.id(), "released"));
         let corrected = (&released.body["refunded"], &released.body["debited"]);
         assert_eq!(corrected, (&refunded, &debited), "used {used}");
         assert!(released.log_index() > lease.log_index());
     }
+
     let limits = &client.stats("r").await["limits"];
     assert_eq!(limits["tpm"]["used"], 6 * 150 - 50 + 20 + 10);
     assert_eq!(limits["input"]["used"], 6 * 100 - 10);
@@ -143,7 +160,8 @@ async fn release_of_a_waiting_lease_gives_its_place_up() {
     let second = client.waiting("r", json!({})).await;
     for _ in 0..2 {
         let cancelled = client.release(&first.id()).await;
-        let expected = json!({"id": first.id(), "state": "cancelled", "refunded": {}, "debited": {}});
+        let expected =
+            json!({"id": first.id(), "state": "cancelled", "refunded": {}, "debited": {}});
         assert_eq!(cancelled.is(200).body, expected);
     }
     assert_eq!(client.lease(&second.id()).await.u64("position"), 1);
@@ -187,7 +205,10 @@ async fn extend_sets_a_new_deadline() {
     let bounds = json!({"lease": {"default_ttl_ms": 20000, "max_ttl_ms": 40000}});
     client.patch("/v1/resources/r", bounds).await.is(200);
     let lease = client.granted("r", json!({"ttl_ms": 86_400_000})).await;
-    assert!(just_under(lease.u64("expires_in_ms"), 40_000), "a ttl over the maximum is lowered to it: {lease:?}");
+    assert!(
+        just_under(lease.u64("expires_in_ms"), 40_000),
+        "a ttl over the maximum is lowered to it: {lease:?}"
+    );
     for (body, expires_in_ms) in [
         (json!({"ttl_ms": 5000}), 5000),
         (json!({"ttl_ms": 30000}), 30000),
@@ -237,8 +258,9 @@ async fn the_lists_show_who_holds_and_who_waits_in_order() {
     for _ in 0..3 {
         line.push(client.waiting("r", json!({})).await.id());
     }
-    let ids =
-        |items: &[Value]| -> Vec<String> { items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect() };
+    let ids = |items: &[Value]| -> Vec<String> {
+        items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+    };
     let listed = client.leases("r", "held").await;
     assert_eq!(ids(&listed), held);
     assert_eq!((&listed[1]["metadata"]["n"], &listed[1]["state"]), (&json!("1"), &json!("held")));

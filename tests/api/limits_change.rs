@@ -19,7 +19,11 @@ struct Held {
 }
 
 /// Acquires and releases until told to stop.
-async fn caller(client: Client, stop: watch::Receiver<bool>, turns: tokio::sync::mpsc::UnboundedSender<Held>) {
+async fn caller(
+    client: Client,
+    stop: watch::Receiver<bool>,
+    turns: tokio::sync::mpsc::UnboundedSender<Held>,
+) {
     while !*stop.borrow() {
         let lease = client.granted("r", json!({"wait_ms": 60_000})).await;
         // Long enough that all slots are in use.
@@ -31,7 +35,8 @@ async fn caller(client: Client, stop: watch::Receiver<bool>, turns: tokio::sync:
 }
 
 async fn set_quota(client: &Client, limit: &str, quota: u64) -> u64 {
-    let patched = client.patch("/v1/resources/r", json!({"limits": {limit: {"quota": quota}}})).await;
+    let patched =
+        client.patch("/v1/resources/r", json!({"limits": {limit: {"quota": quota}}})).await;
     assert_eq!(patched.is(200).u64("effective_index"), patched.log_index());
     patched.u64("effective_index")
 }
@@ -44,6 +49,7 @@ fn held_after_grants(all: &[Held]) -> BTreeMap<u64, i64> {
         *granted = (granted.0 + 1, true);
         changes.entry(held.released).or_default().0 -= 1;
     }
+
     let mut now = 0;
     let mut after = BTreeMap::new();
     for (index, (change, grants)) in changes {
@@ -52,6 +58,7 @@ fn held_after_grants(all: &[Held]) -> BTreeMap<u64, i64> {
             after.insert(index, now);
         }
     }
+
     after
 }
 
@@ -91,7 +98,10 @@ async fn no_decision_after_the_change_follows_the_old_quota() {
         let (since, quota) = quotas.range(..index).next_back().unwrap();
         // At the very index of a change stand decisions before it and decisions after it.
         let allowed = quotas.get(&index).map_or(*quota, |new| *quota.max(new));
-        assert!(held <= allowed, "{held} are held after a grant at {index}, of {allowed} since {since}");
+        assert!(
+            held <= allowed,
+            "{held} are held after a grant at {index}, of {allowed} since {since}"
+        );
         if !quotas.contains_key(&index) {
             let most = most.entry(*since).or_default();
             *most = held.max(*most);
@@ -111,6 +121,7 @@ async fn raising_a_quota_grants_the_line_at_once() {
     for _ in 0..5 {
         client.granted("r", json!({})).await;
     }
+
     let mut line = JoinSet::new();
     for number in 0..20 {
         let waiting = client.clone();
@@ -120,17 +131,25 @@ async fn raising_a_quota_grants_the_line_at_once() {
         })
         .await;
     }
+
     let order = client.leases("r", "waiting").await;
     let index = set_quota(client, "slots", 20).await;
     let mut granted = Vec::new();
+
     for _ in 0..15 {
         let answer = line.join_next().await.unwrap().unwrap();
         assert_eq!(answer.is(200).log_index(), index, "granted by the change itself");
         granted.push((answer.u64("fencing_token"), json!(answer.id())));
     }
+
     granted.sort_unstable_by_key(|(token, _)| *token);
     let first: Vec<&Value> = order.iter().take(15).map(|lease| &lease["id"]).collect();
-    assert_eq!(granted.iter().map(|(_, id)| id).collect::<Vec<_>>(), first, "in the order of the queue");
+    assert_eq!(
+        granted.iter().map(|(_, id)| id).collect::<Vec<_>>(),
+        first,
+        "in the order of the queue"
+    );
+
     let stats = client.stats("r").await;
     assert_eq!((&stats["held"], &stats["queue_depth"]), (&json!(20), &json!(5)));
     set_quota(client, "slots", 25).await;

@@ -10,7 +10,13 @@
 //!   hung_up.rs        callers that go away
 //!   limits_change.rs  limits that change while they are in use
 //! ```
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 mod acquire;
 mod calls;

@@ -61,23 +61,30 @@ async fn put_creates_then_replaces_and_shows_the_resource() {
 #[tokio::test]
 async fn what_is_absent_has_its_default() {
     let node = Node::start().await;
-    let bucket = json!({"kind": "rate", "algorithm": "token_bucket", "quota": 10, "window_ms": 1000});
+    let bucket =
+        json!({"kind": "rate", "algorithm": "token_bucket", "quota": 10, "window_ms": 1000});
     let limits = json!({
         "a": {"kind": "rate", "quota": 10, "window_ms": 1000},
         "b": bucket,
         "c": {"kind": "concurrency", "quota": 2}
     });
+
     let created = node.client.put("/v1/resources/r", json!({"limits": limits})).await;
     created.is(201);
     let limits = &created.body["limits"];
     assert_eq!(limits["a"]["algorithm"], "sliding_window");
+
     for name in ["a", "b"] {
         assert_eq!(limits[name]["cost"], "load", "{name}");
         assert_eq!(limits[name]["true_up"], "both", "{name}");
     }
+
     assert_eq!(limits["c"]["cost"], "one");
     assert_eq!(created.body["placement"], "local");
-    assert_eq!(created.body["queue"], json!({"max_waiting": 10000, "max_wait_ms": 60000, "claim_ms": 5000}));
+    assert_eq!(
+        created.body["queue"],
+        json!({"max_waiting": 10000, "max_wait_ms": 60000, "claim_ms": 5000})
+    );
     assert_eq!(created.body["lease"], json!({"default_ttl_ms": 60000, "max_ttl_ms": 900_000}));
 }
 
@@ -101,14 +108,21 @@ async fn if_match_guards_put_patch_and_delete() {
     let patch = |n: u64| json!({"limits": {"slots": {"quota": n}}});
 
     put_with(client, "r", &[("If-Match", "\"1\"")], quota(2)).await.is(200);
-    put_with(client, "r", &[("If-Match", "\"1\"")], quota(3)).await.problem(412, "version-conflict");
+    put_with(client, "r", &[("If-Match", "\"1\"")], quota(3))
+        .await
+        .problem(412, "version-conflict");
     patch_with(client, "r", &[("If-Match", "\"2\"")], patch(4)).await.is(200);
-    patch_with(client, "r", &[("If-Match", "\"2\"")], patch(5)).await.problem(412, "version-conflict").says(&["3"]);
+    patch_with(client, "r", &[("If-Match", "\"2\"")], patch(5))
+        .await
+        .problem(412, "version-conflict")
+        .says(&["3"]);
     let got = client.get("/v1/resources/r").await;
     assert_eq!((got.u64("version"), &got.body["limits"]["slots"]["quota"]), (3, &json!(4)));
 
     put_with(client, "none", &[("If-Match", "*")], quota(1)).await.problem(412, "version-conflict");
-    put_with(client, "none", &[("If-Match", "\"1\"")], quota(1)).await.problem(412, "version-conflict");
+    put_with(client, "none", &[("If-Match", "\"1\"")], quota(1))
+        .await
+        .problem(412, "version-conflict");
     put_with(client, "r", &[("If-Match", "*")], quota(1)).await.is(200);
     delete_with(client, "r", &[("If-Match", "\"1\"")]).await.problem(412, "version-conflict");
     delete_with(client, "r", &[("If-Match", "\"4\"")]).await.is(204);
@@ -133,7 +147,8 @@ async fn patch_is_a_json_merge_patch() {
     let node = Node::start().await;
     let client = &node.client;
     client.put("/v1/resources/r", example()).await.is(201);
-    let patched = client.patch("/v1/resources/r", json!({"limits": {"tpm": {"quota": 120_000}}})).await;
+    let patched =
+        client.patch("/v1/resources/r", json!({"limits": {"tpm": {"quota": 120_000}}})).await;
     patched.is(200);
     let mut expected = example();
     expected["limits"]["rpm"]["true_up"] = json!("both");
@@ -155,10 +170,17 @@ async fn patch_is_a_json_merge_patch() {
     patched.is(200);
     let limits = patched.body["limits"].as_object().unwrap();
     assert_eq!(limits.keys().collect::<Vec<_>>(), ["new", "slots", "tpm"]);
-    assert!(limits["tpm"]["burst"].is_null(), "the burst follows the quota again: {}", limits["tpm"]);
+    assert!(
+        limits["tpm"]["burst"].is_null(),
+        "the burst follows the quota again: {}",
+        limits["tpm"]
+    );
     assert_eq!(limits["tpm"]["true_up"], "both");
     assert_eq!(limits["new"], json!({"kind": "concurrency", "quota": 7, "cost": "one"}));
-    assert_eq!(patched.body["queue"], json!({"max_waiting": 5, "max_wait_ms": 60000, "claim_ms": 5000}));
+    assert_eq!(
+        patched.body["queue"],
+        json!({"max_waiting": 5, "max_wait_ms": 60000, "claim_ms": 5000})
+    );
     assert_eq!(patched.body["lease"], json!({"default_ttl_ms": 60000, "max_ttl_ms": 900_000}));
     assert_eq!(client.get("/v1/resources/r").await.body, patched.body);
 }
@@ -170,11 +192,13 @@ async fn a_patch_that_makes_no_sense_changes_nothing() {
     let created = client.create("r", concurrency(1)).await;
     let last = client.patch("/v1/resources/r", json!({"limits": {"slots": null}})).await;
     last.problem(422, "invalid-resource").says(&["limits", "1 to 16"]);
-    let kind = client.patch("/v1/resources/r", json!({"limits": {"slots": {"window_ms": 5}}})).await;
+    let kind =
+        client.patch("/v1/resources/r", json!({"limits": {"slots": {"window_ms": 5}}})).await;
     kind.problem(422, "invalid-resource").says(&["limits.slots.window_ms"]);
     let new = client.patch("/v1/resources/r", json!({"limits": {"new": {"quota": 5}}})).await;
     new.problem(422, "invalid-resource").says(&["limits.new.kind"]);
-    let unknown = client.patch("/v1/resources/unknown", json!({"limits": {"slots": {"quota": 5}}})).await;
+    let unknown =
+        client.patch("/v1/resources/unknown", json!({"limits": {"slots": {"quota": 5}}})).await;
     unknown.problem(404, "resource-not-found");
     assert_eq!(client.get("/v1/resources/r").await.body, created.body);
 }
@@ -185,14 +209,33 @@ async fn placement_cannot_be_changed() {
     let client = &node.client;
     client.create("r", concurrency(1)).await;
     let body = json!({"placement": "global", "limits": concurrency(2)});
-    client.put("/v1/resources/r", body).await.problem(409, "placement-conflict").says(&["lives in local"]);
+
+    client
+        .put("/v1/resources/r", body)
+        .await
+        .problem(409, "placement-conflict")
+        .says(&["lives in local"]);
+
     let body = json!({"placement": "us-east-1", "limits": concurrency(2)});
-    client.put("/v1/resources/r", body).await.problem(422, "invalid-resource").says(&["one of local, global"]);
+    client
+        .put("/v1/resources/r", body)
+        .await
+        .problem(422, "invalid-resource")
+        .says(&["one of local, global"]);
+
     for placement in ["global", "us-east-1"] {
         let body = json!({"placement": placement});
-        client.patch("/v1/resources/r", body).await.problem(409, "placement-conflict").says(&["lives in local"]);
+        client
+            .patch("/v1/resources/r", body)
+            .await
+            .problem(409, "placement-conflict")
+            .says(&["lives in local"]);
     }
-    client.put("/v1/resources/r", json!({"placement": "local", "limits": concurrency(2)})).await.is(200);
+
+    client
+        .put("/v1/resources/r", json!({"placement": "local", "limits": concurrency(2)}))
+        .await
+        .is(200);
 }
 
 #[tokio::test]
@@ -267,14 +310,18 @@ async fn delete_ends_the_line_and_forgets_the_held() {
         let client = client.clone();
         tokio::spawn(async move { client.acquire("r", json!({"wait_ms": 60000})).await })
     };
-    eventually("two wait", || async { (client.stats("r").await["queue_depth"] == 2).then_some(()) }).await;
+    eventually("two wait", || async {
+        (client.stats("r").await["queue_depth"] == 2).then_some(())
+    })
+    .await;
     client.delete("/v1/resources/r").await.is(204);
     open.await.unwrap().problem(410, "resource-deleted");
     assert_eq!(client.lease(&line.id()).await.is(200).str("state"), "rejected");
     client.release(&held.id()).await.problem(404, "lease-not-found");
     client.lease(&held.id()).await.problem(404, "lease-not-found");
 
-    // Fencing tokens go on rising under the name, and the old lease has no part in the new resource.
+    // Fencing tokens go on rising under the name, and the old lease has no part in the new
+    // resource.
     client.create("r", concurrency(1)).await;
     let next = client.granted("r", json!({})).await;
     assert!(next.u64("fencing_token") > held.u64("fencing_token"));
@@ -307,7 +354,10 @@ async fn repeating_a_change_with_its_key_repeats_the_answer() {
     put_with(client, "s", &put, body.clone()).await.problem(422, "idempotency-conflict");
     patch_with(client, "r", &put, change.clone()).await.problem(422, "idempotency-conflict");
     delete_with(client, "r", &put).await.problem(422, "idempotency-conflict");
-    client.keyed("/v1/resources/r/acquire", "put", json!({})).await.problem(422, "idempotency-conflict");
+    client
+        .keyed("/v1/resources/r/acquire", "put", json!({}))
+        .await
+        .problem(422, "idempotency-conflict");
     client.keyed("/v1/resources/r/acquire", "lease", json!({})).await.is(200);
     put_with(client, "r", &[(KEY, "lease")], body).await.problem(422, "idempotency-conflict");
     assert_eq!(client.get("/v1/resources/r").await.u64("version"), 2);

@@ -1,4 +1,5 @@
-//! The API's part on watching: stats, the cluster, health, metrics, the description, and what frames every answer.
+//! The API's part on watching: stats, the cluster, health, metrics, the description, and what
+//! frames every answer.
 
 use std::path::Path;
 
@@ -79,11 +80,13 @@ async fn stats_show_the_last_seconds() {
     let node = Node::start().await;
     let client = &node.client;
     client.create("r", concurrency(1)).await;
+
     for _ in 0..10 {
         let lease = client.granted("r", json!({})).await;
         client.acquire("r", json!({})).await.problem(429, "limit-exceeded");
         client.release(&lease.id()).await.is(200);
     }
+
     client.granted("r", json!({"ttl_ms": 300})).await;
     client.granted("r", json!({"wait_ms": 30000})).await;
     let seen = eventually("what happened is counted", || async {
@@ -91,7 +94,12 @@ async fn stats_show_the_last_seconds() {
         (stats["throughput"]["granted_per_s"] == 1.2).then_some(stats)
     })
     .await;
-    assert_eq!(seen["throughput"], json!({"granted_per_s": 1.2, "released_per_s": 1.0, "rejected_per_s": 1.0}));
+
+    assert_eq!(
+        seen["throughput"],
+        json!({"granted_per_s": 1.2, "released_per_s": 1.0, "rejected_per_s": 1.0})
+    );
+
     let wait = &seen["wait_ms"];
     assert_eq!(wait["p50"], 0);
     assert!(wait["p99"].as_u64().unwrap() > 0 && wait["p90"].is_u64(), "{wait}");
@@ -105,7 +113,8 @@ async fn the_oldest_wait_is_the_one_of_the_longest_in_line() {
     client.granted("r", json!({})).await;
     client.waiting("r", json!({"priority": 9})).await;
     let oldest = || async { client.stats("r").await["oldest_wait_ms"].as_u64().unwrap() };
-    let before = eventually("time passes", || async { Some(oldest().await).filter(|ms| *ms >= 100) }).await;
+    let before =
+        eventually("time passes", || async { Some(oldest().await).filter(|ms| *ms >= 100) }).await;
     client.waiting("r", json!({"priority": 0})).await;
     assert!(oldest().await >= before);
 }
@@ -125,7 +134,10 @@ async fn the_cluster_view_shows_regions_nodes_and_groups() {
     let this = &view.body["regions"]["local"]["nodes"][0];
     assert_eq!((&this["id"], &this["http"]), (&json!(1), &json!(node.url())));
     let group = &view.body["groups"]["local"];
-    assert_eq!((&group["leader"], &group["voters"], &group["learners"]), (&json!(1), &json!([1]), &json!([])));
+    assert_eq!(
+        (&group["leader"], &group["voters"], &group["learners"]),
+        (&json!(1), &json!([1]), &json!([]))
+    );
     assert_eq!(&group["lag"], &json!(0));
     assert_eq!(group["last_log_index"], group["applied_index"]);
     assert_eq!(group["digest"].as_str().unwrap().len(), 16);
@@ -145,13 +157,22 @@ async fn health_and_readiness() {
 
 /// The samples of a metric: labels and value.
 fn samples<'a>(text: &'a str, name: &str) -> Vec<(&'a str, f64)> {
-    let lines = text.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with(['{', ' ']));
-    lines.map(|rest| rest.rsplit_once(' ').map(|(labels, value)| (labels, value.parse().unwrap())).unwrap()).collect()
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(name))
+        .filter(|rest| rest.starts_with(['{', ' ']));
+    lines
+        .map(|rest| {
+            rest.rsplit_once(' ').map(|(labels, value)| (labels, value.parse().unwrap())).unwrap()
+        })
+        .collect()
 }
 
 fn sample(text: &str, name: &str, labels: &[&str]) -> f64 {
-    let found: Vec<_> =
-        samples(text, name).into_iter().filter(|(all, _)| labels.iter().all(|label| all.contains(label))).collect();
+    let found: Vec<_> = samples(text, name)
+        .into_iter()
+        .filter(|(all, _)| labels.iter().all(|label| all.contains(label)))
+        .collect();
     assert_eq!(found.len(), 1, "{name} {labels:?} in:\n{text}");
     found[0].1
 }
@@ -164,19 +185,23 @@ async fn metrics_have_their_names_and_no_ids() {
     let held = client.keyed("/v1/resources/r/acquire", "secret-key", json!({})).await;
     client.granted("r", json!({})).await;
     client.waiting("r", json!({})).await;
+
     client.acquire("r", json!({})).await.problem(429, "limit-exceeded");
     let metrics = eventually("both grants are counted", || async {
         let answer = client.get("/metrics").await;
-        let granted = samples(&answer.text, "ratequeue_acquires_total").iter().any(|(_, n)| *n == 2.0);
+        let granted =
+            samples(&answer.text, "ratequeue_acquires_total").iter().any(|(_, n)| *n == 2.0);
         granted.then_some(answer)
     })
     .await;
+
     assert!(metrics.header("content-type").unwrap().starts_with("text/plain"));
     let text = &metrics.text;
     let r = "resource=\"r\"";
     assert_eq!(sample(text, "ratequeue_acquires_total", &[r, "outcome=\"granted\""]), 2.0);
     assert_eq!(sample(text, "ratequeue_acquires_total", &[r, "outcome=\"refused\""]), 1.0);
     assert_eq!(sample(text, "ratequeue_queue_depth", &[r]), 1.0);
+
     assert_eq!(sample(text, "ratequeue_held", &[r]), 2.0);
     assert_eq!(sample(text, "ratequeue_utilization_ratio", &[r, "limit=\"slots\""]), 1.0);
     assert_eq!(sample(text, "ratequeue_acquire_wait_seconds_count", &[]), 2.0);
@@ -184,10 +209,12 @@ async fn metrics_have_their_names_and_no_ids() {
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         assert!(line.starts_with("ratequeue_"), "{line}");
     }
+
     for id in [held.id(), "secret-key".to_owned()] {
         let tail = id.trim_start_matches("local.");
         assert!(!text.contains(tail), "an id is in the metrics");
     }
+
     // What is gone does not linger.
     client.delete("/v1/resources/r").await.is(204);
     eventually("the resource is gone from the metrics", || async {
@@ -207,7 +234,9 @@ async fn create_all(node: &Node, names: &[String]) {
 async fn metrics_with(node: &Node, name: &str, labels: &[&str]) -> String {
     eventually(&format!("{name} has {labels:?}"), || async {
         let text = node.client.get("/metrics").await.is(200).text.clone();
-        let found = samples(&text, name).iter().any(|(all, _)| labels.iter().all(|label| all.contains(label)));
+        let found = samples(&text, name)
+            .iter()
+            .any(|(all, _)| labels.iter().all(|label| all.contains(label)));
         found.then_some(text)
     })
     .await
@@ -222,10 +251,13 @@ async fn metrics_show_the_busiest_resources_and_say_how_many_they_leave_out() {
     client.create("zzz-busy", concurrency(1)).await;
     client.granted("zzz-busy", json!({})).await;
     let busy = "resource=\"zzz-busy\"";
-    let text = metrics_with(&node, "ratequeue_acquires_total", &[busy, "outcome=\"granted\""]).await;
+    let text =
+        metrics_with(&node, "ratequeue_acquires_total", &[busy, "outcome=\"granted\""]).await;
 
     // The busy one is there, in counters and gauges, and the rest by name.
-    for (name, outcome) in [("ratequeue_acquires_total", "granted"), ("ratequeue_leases_ended_total", "expired")] {
+    for (name, outcome) in
+        [("ratequeue_acquires_total", "granted"), ("ratequeue_leases_ended_total", "expired")]
+    {
         sample(&text, name, &[busy, &format!("outcome=\"{outcome}\"")]);
     }
     assert_eq!(sample(&text, "ratequeue_held", &[busy]), 1.0);
@@ -313,20 +345,27 @@ async fn the_description_has_every_call_of_the_contract() {
                 assert!(parameters.contains(&name), "{method} {path} does not describe {name}");
             }
             if matches!(*method, "post" | "put" | "patch" | "delete") {
-                assert!(parameters.contains(&"Idempotency-Key"), "{method} {path} does not describe Idempotency-Key");
+                assert!(
+                    parameters.contains(&"Idempotency-Key"),
+                    "{method} {path} does not describe Idempotency-Key"
+                );
             }
         }
     }
+
     let mut found = Vec::new();
     references(&description, &mut found);
     assert!(!found.is_empty());
+
     for reference in found {
         let pointer = reference.strip_prefix('#').unwrap();
         assert!(description.pointer(pointer).is_some(), "{reference} leads nowhere");
     }
+
     // What counts when a field is left out.
     let hold = &description["components"]["schemas"]["AcquireRequest"]["properties"]["hold_ms"];
     assert_eq!((&hold["default"], &hold["maximum"]), (&json!(20_000), &json!(30_000)));
+
     // The one enum of codes is there, as they stand in bodies.
     let codes = description["components"]["schemas"]["ErrorCode"]["enum"].as_array().unwrap();
     for code in CODES {
@@ -340,6 +379,7 @@ async fn every_answer_says_who_served_it_and_who_leads() {
     let client = &node.client;
     client.create("r", rate(1, 60000)).await;
     let lease = client.granted("r", json!({})).await.id();
+
     for (method, path, status) in [
         (Method::GET, "/v1/resources", 200),
         (Method::GET, "/v1/resources/r", 200),
@@ -374,12 +414,15 @@ async fn every_answer_of_a_write_has_its_log_index() {
     let limits = json!({"limits": concurrency(1)});
     let mut last = client.put("/v1/resources/r", limits.clone()).await.log_index();
     let held = client.granted("r", json!({})).await;
-    let ended = client.keyed("/v1/resources/r/acquire", "k", json!({"wait_ms": 60000, "hold_ms": 0})).await;
+    let ended =
+        client.keyed("/v1/resources/r/acquire", "k", json!({"wait_ms": 60000, "hold_ms": 0})).await;
+
     client.release(&ended.id()).await.is(200);
     let acquire = "/v1/resources/r/acquire";
     let (lease, gone) = (format!("/v1/leases/{}", held.id()), format!("/v1/leases/{}", ended.id()));
     let stale = [("If-Match", "\"9\"")];
     let key = [("Idempotency-Key", "k")];
+
     // Without a key of its caller an unknown name is answered by a read.
     let (patch, delete) = ([("Idempotency-Key", "p")], [("Idempotency-Key", "d")]);
     for (method, path, headers, body, status) in [
@@ -400,7 +443,8 @@ async fn every_answer_of_a_write_has_its_log_index() {
         (Method::DELETE, "/v1/resources/r", &[], Value::Null, 204),
         (Method::DELETE, "/v1/resources/r", &delete, Value::Null, 404),
     ] {
-        let answer = client.call(method, path, headers, Some(body).filter(|body| !body.is_null())).await;
+        let answer =
+            client.call(method, path, headers, Some(body).filter(|body| !body.is_null())).await;
         answer.is(status);
         assert!(answer.log_index() > last, "{}: {} after {last}", answer.call, answer.log_index());
         last = answer.log_index();

@@ -1,4 +1,5 @@
-//! A full disk: nothing new is granted, what is held can be given back, and it goes on when there is room again.
+//! A full disk: nothing new is granted, what is held can be given back, and it goes on when there
+//! is room again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,8 +24,12 @@ impl SmallDisk {
         let tree = Tree::new();
         let path = tree.path().join("disk");
         fs::create_dir(&path).unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=128m", "ratequeue-test"]).arg(&path).output();
+
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=128m", "ratequeue-test"])
+            .arg(&path)
+            .output();
+
         let mounted = mounted.expect("the program mount runs");
         assert!(
             mounted.status.success(),
@@ -67,7 +72,8 @@ async fn a_full_disk_refuses_new_work_and_recovers() {
     let node = Start::dev().data(&disk.path.join("data")).run().await;
     let client = &node.client;
     client.create("r", concurrency(3)).await;
-    let (first, second) = (client.granted("r", json!({})).await, client.granted("r", json!({})).await);
+    let (first, second) =
+        (client.granted("r", json!({})).await, client.granted("r", json!({})).await);
 
     let filler = fill(&disk.path, FREE_MIN / 2);
     let full = eventually("the disk is seen to be full", || async {
@@ -111,6 +117,7 @@ async fn a_disk_that_is_full_to_the_last_byte_loses_nothing() {
     if std::env::var_os("RATEQUEUE_TEST_NO_MOUNT").is_some_and(|set| set == "1") {
         return;
     }
+
     let disk = SmallDisk::mount();
     let mut node = Start::dev().data(&disk.path.join("data")).run().await;
     let client = node.client.clone();
@@ -119,6 +126,7 @@ async fn a_disk_that_is_full_to_the_last_byte_loses_nothing() {
     for _ in 0..100 {
         held.push(client.granted("r", json!({"ttl_ms": 900_000})).await.id());
     }
+
     let filler = fill(&disk.path, 0);
     // A release may now fail, or end the node: but what it answered stays true.
     let mut released = Vec::new();
@@ -130,17 +138,24 @@ async fn a_disk_that_is_full_to_the_last_byte_loses_nothing() {
             _ => break,
         }
     }
+
     fs::remove_file(filler).unwrap();
     // It either lives on, or has ended and is started again.
-    if client.try_call(reqwest::Method::GET, "/readyz", &[], None).await.is_ok_and(|answer| answer.status == 200) {
+    if client
+        .try_call(reqwest::Method::GET, "/readyz", &[], None)
+        .await
+        .is_ok_and(|answer| answer.status == 200)
+    {
         node.kill().await;
     } else {
         assert_eq!(node.ended().await.code(), Some(1), "a node whose disk failed ends");
     }
+
     node.start_again().await;
     for id in &released {
         assert_eq!(client.lease(id).await.is(200).str("state"), "released");
     }
+
     for id in &held[50..] {
         assert_eq!(client.lease(id).await.is(200).str("state"), "held");
     }

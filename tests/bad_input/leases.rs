@@ -30,12 +30,14 @@ async fn lease_ids_that_were_made_up_or_cut() {
     let held = client.granted("r", json!({})).await;
     let id = held.id();
     let digits = id.strip_prefix("local.").unwrap();
+
     // One digit changed: in the part that counts, and in the part that is checked.
     let flip = |at: usize| {
         let mut bytes = digits.as_bytes().to_vec();
         bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
         format!("local.{}", String::from_utf8(bytes).unwrap())
     };
+
     for made_up in [
         id[..id.len() - 1].to_owned(),
         format!("{id}0"),
@@ -61,6 +63,7 @@ async fn lease_ids_that_were_made_up_or_cut() {
         client.release(&made_up).await.problem(404, "lease-not-found");
         client.extend(&made_up, json!({"ttl_ms": 1})).await.problem(404, "lease-not-found");
     }
+
     let still = client.lease(&id).await;
     assert_eq!((still.str("state"), still.u64("log_index")), ("held", held.log_index()));
     assert_eq!(client.stats("r").await["held"], 1);
@@ -114,7 +117,10 @@ async fn leases_that_are_over() {
     client.extend(&released, json!({})).await.problem(409, "lease-not-held");
 
     let expired = client.granted("r", json!({"ttl_ms": 50})).await.id();
-    eventually("it expires", || async { (client.lease(&expired).await.str("state") == "expired").then_some(()) }).await;
+    eventually("it expires", || async {
+        (client.lease(&expired).await.str("state") == "expired").then_some(())
+    })
+    .await;
     client.extend(&expired, json!({"ttl_ms": 60000})).await.problem(410, "lease-expired");
     client.release(&expired).await.problem(410, "lease-expired");
     assert_eq!(client.stats("r").await["held"], 0);

@@ -7,7 +7,13 @@
 //!   start.rs    flags, files, folders and ports with which a node does not start
 //!   disk.rs     a full disk
 //! ```
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 mod calls;
 mod disk;

@@ -27,8 +27,13 @@ async fn a_folder_of_something_else_is_left_alone() {
     let tree = Tree::new();
     tree.file("photos/holiday.jpg", "not ours");
     let folder = tree.path().join("photos");
-    failed(&dev(&folder).await, 78, &["photos", "holiday.jpg", "is not a RateQueue data folder", "empty folder"]);
-    let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    failed(
+        &dev(&folder).await,
+        78,
+        &["photos", "holiday.jpg", "is not a RateQueue data folder", "empty folder"],
+    );
+    let left: Vec<_> =
+        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["holiday.jpg"], "nothing of ours was put into it");
 }
 
@@ -57,6 +62,7 @@ async fn a_damaged_identity_is_not_trusted() {
     let path = node.data().join("identity.json");
     let good = fs::read_to_string(&path).unwrap();
     let advice = "replace-node";
+
     for (damage, words) in [
         (good.replace("\"node\": 1", "\"node\": 2"), &["identity.json", "checksum", advice][..]),
         (good[..good.len() / 2].to_owned(), &["identity.json", "cannot be read", advice]),
@@ -68,6 +74,7 @@ async fn a_damaged_identity_is_not_trusted() {
         fs::write(&path, damage).unwrap();
         failed(&dev(node.data()).await, 78, words);
     }
+
     fs::remove_file(&path).unwrap();
     failed(&dev(node.data()).await, 78, &["identity.json is missing", advice]);
     fs::write(&path, &good).unwrap();
@@ -79,7 +86,15 @@ async fn a_folder_of_another_node_is_refused() {
     let mut node = Node::start().await;
     node.stop().await;
     let file = node.tree().file("cluster.toml", &cluster("other", 1));
-    let args = ["node", "--cluster", file.to_str().unwrap(), "--id", "1", "--data", node.data().to_str().unwrap()];
+    let args = [
+        "node",
+        "--cluster",
+        file.to_str().unwrap(),
+        "--id",
+        "1",
+        "--data",
+        node.data().to_str().unwrap(),
+    ];
     failed(&run(&args, &[]).await, 78, &["belongs to another node", "'dev'", "'other'"]);
     node.start_again().await;
 }
@@ -117,7 +132,10 @@ async fn wrong_flags() {
         (&["acquire", "r", "--load", "-1", "--", "true"], &["-1"]),
         (&["acquire", "r", "--load", "x", "--", "true"], &["--load", "whole number"]),
         (&["acquire", "r", "--priority", "10", "--", "true"], &["--priority", "0..=9"]),
-        (&["acquire", "r", "--url", "ftp://x", "--", "true"], &["ftp://x", "http://127.0.0.1:7600"]),
+        (
+            &["acquire", "r", "--url", "ftp://x", "--", "true"],
+            &["ftp://x", "http://127.0.0.1:7600"],
+        ),
         (&["resource", "apply"], &["FILE"]),
         (&["completions", "tcsh"], &["tcsh", "bash"]),
     ] {
@@ -125,6 +143,7 @@ async fn wrong_flags() {
         let code = if args[0] == "acquire" { 64 } else { 2 };
         failed(&run(args, &[]).await, code, words);
     }
+
     failed(&run(&["dev"], &[("RATEQUEUE_HTTP", "nowhere")]).await, 2, &["nowhere"]);
     failed(
         &run(&["dev", "--http", "127.0.0.1:0"], &[("RATEQUEUE_LOG", "a=b=c")]).await,
@@ -165,10 +184,19 @@ async fn cluster_files_with_mistakes() {
         assert_ne!(text, good, "the test changes something");
         let file = tree.file("cluster.toml", &text);
         let data = tree.path().join("data");
-        let args = ["node", "--cluster", file.to_str().unwrap(), "--id", "1", "--data", data.to_str().unwrap()];
+        let args = [
+            "node",
+            "--cluster",
+            file.to_str().unwrap(),
+            "--id",
+            "1",
+            "--data",
+            data.to_str().unwrap(),
+        ];
         failed(&run(&args, &[]).await, 2, &[&["cluster.toml"], words].concat());
         assert!(!data.exists(), "nothing was made");
     }
+
     let args = ["node", "--cluster", "/nowhere/cluster.toml", "--id", "1", "--data", "x"];
     failed(&run(&args, &[]).await, 2, &["/nowhere/cluster.toml", "cannot be read"]);
 }

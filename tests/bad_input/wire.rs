@@ -16,7 +16,8 @@ async fn connect(client: &Client) -> TcpStream {
     TcpStream::connect(client.address()).await.unwrap()
 }
 
-/// Sends bytes and reads what comes until the server closes. A server that closes early is no failure of the test.
+/// Sends bytes and reads what comes until the server closes. A server that closes early is no
+/// failure of the test.
 async fn send(client: &Client, bytes: &[u8]) -> String {
     let mut stream = connect(client).await;
     let _ = stream.write_all(bytes).await;
@@ -32,6 +33,7 @@ async fn what_is_no_http_is_answered_400_and_closed() {
     let client = &node.client;
     client.create("r", concurrency(1)).await;
     let before = client.group().await;
+
     for bytes in [
         &b"garbage\r\n\r\n"[..],
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -49,6 +51,7 @@ async fn what_is_no_http_is_answered_400_and_closed() {
         // The first bytes of another protocol may also be answered by closing the connection.
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{shown:?} got {answer:?}");
     }
+
     let after = client.group().await;
     assert_eq!(after["digest"], before["digest"]);
     assert_eq!(after["applied_index"], before["applied_index"]);
@@ -58,7 +61,8 @@ async fn what_is_no_http_is_answered_400_and_closed() {
 async fn headers_that_are_too_large_or_too_many() {
     let node = Node::start().await;
     let client = &node.client;
-    let large = format!("GET /healthz HTTP/1.1\r\nhost: x\r\nbig: {}\r\n\r\n", "x".repeat(1024 * 1024));
+    let large =
+        format!("GET /healthz HTTP/1.1\r\nhost: x\r\nbig: {}\r\n\r\n", "x".repeat(1024 * 1024));
     let many: String = (0..500).map(|n| format!("h{n}: x\r\n")).collect();
     let many = format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{many}\r\n");
     let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(1024 * 1024));
@@ -78,17 +82,26 @@ async fn a_head_that_is_refused_is_explained() {
     let many: String = (0..65).map(|n| format!("h{n}: x\r\n")).collect();
     let many = format!("GET /healthz HTTP/1.1\r\n{many}\r\n");
     let bad = "GET /healthz HTTP/1.1\r\nhost: x\r\nbad header\r\n\r\n".to_owned();
+
     for (request, status, code) in [(many, 431, "head-too-large"), (bad, 400, "bad-request")] {
         let answer = send(&node.client, request.as_bytes()).await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
         let head = head.to_ascii_lowercase();
         assert!(head.starts_with(&format!("http/1.1 {status} ")), "{answer}");
-        for header in ["connection: close", "content-type: application/problem+json", "ratequeue-served-by: 1"] {
+        for header in [
+            "connection: close",
+            "content-type: application/problem+json",
+            "ratequeue-served-by: 1",
+        ] {
             assert!(head.contains(header), "{header}: {answer}");
         }
         assert!(head.contains(&format!("content-length: {}", body.len())), "{answer}");
         let problem: Value = serde_json::from_str(body).unwrap();
-        assert_eq!((&problem["status"], &problem["code"]), (&json!(status), &json!(code)), "{answer}");
+        assert_eq!(
+            (&problem["status"], &problem["code"]),
+            (&json!(status), &json!(code)),
+            "{answer}"
+        );
         assert!(problem["request_id"].is_string() && problem["detail"].is_string(), "{answer}");
     }
 }
@@ -112,6 +125,7 @@ async fn half_a_request_does_nothing() {
     let client = &node.client;
     client.create("r", concurrency(1)).await;
     let before = client.group().await;
+
     // Broken off in the head, and in the body.
     for half in [
         "POST /v1/resources/r/acqui",
@@ -129,8 +143,12 @@ async fn half_a_request_does_nothing() {
         let got = String::from_utf8_lossy(&got);
         assert!(got.is_empty() || got.starts_with("HTTP/1.1 400"), "{half:?} got {got:?}");
     }
+
     let after = client.group().await;
-    assert_eq!((&after["digest"], &after["applied_index"]), (&before["digest"], &before["applied_index"]));
+    assert_eq!(
+        (&after["digest"], &after["applied_index"]),
+        (&before["digest"], &before["applied_index"])
+    );
 }
 
 #[tokio::test]
@@ -139,19 +157,25 @@ async fn slow_senders_hold_up_nobody() {
     let client = &node.client;
     client.create("r", concurrency(1)).await;
     let mut slow = Vec::new();
-    for half in ["GET /hea", "POST /v1/resources/r/acquire HTTP/1.1\r\nhost: x\r\ncontent-length: 11\r\n\r\n{\"lo"] {
+
+    for half in [
+        "GET /hea",
+        "POST /v1/resources/r/acquire HTTP/1.1\r\nhost: x\r\ncontent-length: 11\r\n\r\n{\"lo",
+    ] {
         for _ in 0..100 {
             let mut stream = connect(client).await;
             stream.write_all(half.as_bytes()).await.unwrap();
             slow.push(stream);
         }
     }
+
     client.granted("r", json!({})).await;
     // The rest of one of them comes after all: it is a request like any other.
     let mut last = slow.pop().unwrap();
     last.write_all(b"ad\": 1}").await.unwrap();
     let mut got = [0; 1024];
     let read = tokio::time::timeout(DEADLINE, last.read(&mut got)).await.unwrap().unwrap();
+
     let got = String::from_utf8_lossy(&got[..read]);
     assert!(got.starts_with("HTTP/1.1 429"), "{got}");
 }
@@ -161,8 +185,7 @@ async fn a_body_that_does_not_come_is_given_up() {
     let node = Node::start().await;
     let client = &node.client;
     client.create("r", concurrency(1)).await;
-    let head =
-        "POST /v1/resources/r/acquire HTTP/1.1\r\nhost: x\r\ncontent-length: 20\r\nconnection: close\r\n\r\n{\"lo";
+    let head = "POST /v1/resources/r/acquire HTTP/1.1\r\nhost: x\r\ncontent-length: 20\r\nconnection: close\r\n\r\n{\"lo";
     let answer = send(client, head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
     assert!(answer.contains("bad-request"), "{answer}");
@@ -200,9 +223,13 @@ async fn a_body_that_is_announced_as_too_large_is_refused_at_once() {
         let head = format!("{target} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         let answer = tokio::time::timeout(AT_ONCE, one_answer(&mut stream)).await;
-        let answer = answer.unwrap_or_else(|_| panic!("{target} of {length} bytes is not refused at once"));
+        let answer =
+            answer.unwrap_or_else(|_| panic!("{target} of {length} bytes is not refused at once"));
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-        assert!(answer.contains("body-too-large") && answer.contains("connection: close"), "{answer}");
+        assert!(
+            answer.contains("body-too-large") && answer.contains("connection: close"),
+            "{answer}"
+        );
 
         // Nothing more comes, and that is said at once too.
         let end = tokio::time::timeout(AT_ONCE, stream.read(&mut [0])).await;
@@ -216,11 +243,14 @@ async fn a_body_that_grows_too_large_is_refused_before_its_end() {
     let client = &node.client;
     client.create("r", concurrency(1)).await;
     let mut stream = connect(client).await;
-    let head = "POST /v1/resources/r/acquire HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head =
+        "POST /v1/resources/r/acquire HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
     let chunk = format!("{:x}\r\n{}\r\n", 65 * 1024, "x".repeat(65 * 1024));
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(chunk.as_bytes()).await.unwrap();
-    let answer = tokio::time::timeout(AT_ONCE, one_answer(&mut stream)).await.expect("it is refused at once");
+    let answer = tokio::time::timeout(AT_ONCE, one_answer(&mut stream))
+        .await
+        .expect("it is refused at once");
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 
@@ -233,12 +263,17 @@ async fn a_sender_that_does_not_look_gets_to_see_the_refusal() {
     let mut stream = connect(client).await;
     let body = vec![b'x'; 8 * 1024 * 1024];
     let length = body.len();
-    let head = format!("POST /v1/resources/r/acquire HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+
+    let head = format!(
+        "POST /v1/resources/r/acquire HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
+
     for part in body.chunks(512 * 1024) {
         tokio::time::sleep(Duration::from_millis(20)).await;
         stream.write_all(part).await.expect("the server reads on");
     }
+
     let answer = tokio::time::timeout(DEADLINE, one_answer(&mut stream)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }

@@ -1,4 +1,5 @@
-//! What is said when it does not work: without a node, by what is no node, and in words of the command line.
+//! What is said when it does not work: without a node, by what is no node, and in words of the
+//! command line.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,8 @@ use super::harness::{Node, concurrency, run};
 use super::resources::FILE;
 use super::{against, ended, node, said, text};
 
-/// Far less than the 10 s that a call is repeated for, and much more than the second that a dead node costs: the machine is
-/// shared.
+/// Far less than the 10 s that a call is repeated for, and much more than the second that a dead
+/// node costs: the machine is shared.
 const SOON: Duration = Duration::from_secs(5);
 
 #[tokio::test]
@@ -20,6 +21,7 @@ async fn without_a_server_the_error_says_what_to_do() {
     let url = node.url();
     node.kill().await;
     let file = node.tree().file("limits.toml", FILE);
+
     let commands = [
         (&["resource", "list"][..], 1),
         (&["resource", "apply", "-f", file.to_str().unwrap()], 1),
@@ -27,18 +29,22 @@ async fn without_a_server_the_error_says_what_to_do() {
         (&["acquire", "r", "--", "true"], 69),
         (&["acquire", "r", "--wait", "1s", "--", "true"], 69),
     ];
+
     let start = Instant::now();
     let mut running = tokio::task::JoinSet::new();
     for (args, code) in commands {
-        let (url, args) = (url.clone(), args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
+        let (url, args) =
+            (url.clone(), args.iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>());
         running.spawn(async move {
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             (run(&args, &[("RATEQUEUE_URL", &url)]).await, code)
         });
     }
+
     for (output, code) in running.join_all().await {
         said(&output, code, &[&url, "Is one running", "nothing happened", "Connection refused"]);
     }
+
     assert!(start.elapsed() < SOON, "a dead node has cost {:?}", start.elapsed());
 }
 
@@ -53,11 +59,16 @@ async fn a_server_of_something_else_is_named() {
             let _ = stream.write_all(answer).await;
         }
     });
+
     let output = run(&["resource", "list"], &[("RATEQUEUE_URL", &url)]).await;
     other.abort();
     ended(&output, 1);
     let stderr = text(&output.stderr);
-    assert!(stderr.contains(&url) && stderr.contains("does not answer like a RateQueue node"), "{stderr}");
+
+    assert!(
+        stderr.contains(&url) && stderr.contains("does not answer like a RateQueue node"),
+        "{stderr}"
+    );
 }
 
 #[tokio::test]
@@ -70,6 +81,7 @@ async fn a_connection_that_fails_names_its_cause() {
             let _ = stream.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await;
         }
     });
+
     for (url, words) in [
         ("http://no-such-host.invalid:7600", &["lookup", "no-such-host.invalid"][..]),
         ("http://127.0.0.1:1", &["Connection refused"]),
@@ -81,6 +93,7 @@ async fn a_connection_that_fails_names_its_cause() {
         let said = text(&output.stderr);
         assert!(words.iter().all(|word| said.contains(word)), "{url}: {said}");
     }
+
     other.abort();
 }
 
@@ -90,12 +103,17 @@ async fn one_dead_node_of_several_costs_about_a_second() {
     let node = node().await;
     let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hung = format!("http://{}", hung.local_addr().unwrap());
+
     for first in ["http://127.0.0.1:1", &hung] {
         let urls = format!("{first},{}", node.url());
         for args in [&["resource", "list"][..], &["acquire", "r", "--", "true"]] {
             let start = Instant::now();
             ended(&run(args, &[("RATEQUEUE_URL", &urls)]).await, 0);
-            assert!(start.elapsed() < Duration::from_millis(3_500), "{first}, {args:?}: {:?}", start.elapsed());
+            assert!(
+                start.elapsed() < Duration::from_millis(3_500),
+                "{first}, {args:?}: {:?}",
+                start.elapsed()
+            );
         }
     }
 }
@@ -106,6 +124,7 @@ async fn what_is_said_speaks_of_commands_and_not_of_http() {
     let client = &node.client;
     client.create("r", concurrency(1)).await;
     client.granted("r", json!({"ttl_ms": 600_000})).await;
+
     for args in [
         &["acquire", "none", "--", "true"][..],
         &["acquire", "r", "--", "true"],

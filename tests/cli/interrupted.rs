@@ -1,4 +1,5 @@
-//! `ratequeue acquire` interrupted at random instants, from before its first call to after its end: nothing is left behind.
+//! `ratequeue acquire` interrupted at random instants, from before its first call to after its end:
+//! nothing is left behind.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,9 @@ enum Stage {
 async fn interrupted(client: &Client, note: &Path, sent: Signal, after: Duration) -> Stage {
     let script = format!("echo $$ >{}; exec sleep 0.15", note.display());
     let mut command = program_at_terminal();
-    command.args(["acquire", "r", "-q", "--wait", "30s", "--", "sh", "-c", &script]).env("RATEQUEUE_URL", client.url());
+    command
+        .args(["acquire", "r", "-q", "--wait", "30s", "--", "sh", "-c", &script])
+        .env("RATEQUEUE_URL", client.url());
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
 
     let pid = child.id();
@@ -52,9 +55,16 @@ async fn interrupted(client: &Client, note: &Path, sent: Signal, after: Duration
         // It may have ended in this moment.
         let _ = rustix::process::kill_process(pid, sent);
     }
-    let output = tokio::time::timeout(Duration::from_secs(60), ending).await.expect("it ends").unwrap().unwrap();
+    let output = tokio::time::timeout(Duration::from_secs(60), ending)
+        .await
+        .expect("it ends")
+        .unwrap()
+        .unwrap();
 
-    let ran = std::fs::read_to_string(note).ok().and_then(|pid| pid.trim().parse().ok()).and_then(Pid::from_raw);
+    let ran = std::fs::read_to_string(note)
+        .ok()
+        .and_then(|pid| pid.trim().parse().ok())
+        .and_then(Pid::from_raw);
     let is_orphan = ran.is_some_and(|pid| test_kill_process(pid).is_ok());
     assert!(!is_orphan, "{sent:?} after {after:?}: the command outlived it");
     match (output.status.code(), ran) {
@@ -62,13 +72,16 @@ async fn interrupted(client: &Client, note: &Path, sent: Signal, after: Duration
         (Some(129 | 130 | 143), None) => Stage::BeforeTheCommand,
         (Some(129 | 143), Some(_)) => Stage::InTheCommand,
         (Some(0), Some(_)) => Stage::Done,
-        (code, _) => panic!("{sent:?} after {after:?}: it ended with {code:?}: {}", text(&output.stderr)),
+        (code, _) => {
+            panic!("{sent:?} after {after:?}: it ended with {code:?}: {}", text(&output.stderr))
+        }
     }
 }
 
 #[tokio::test]
 async fn nothing_is_left_behind_at_200_random_instants() {
-    let seed = std::env::var("RATEQUEUE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(SEED);
+    let seed =
+        std::env::var("RATEQUEUE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(SEED);
     println!("again: RATEQUEUE_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let node = Node::start().await;
@@ -91,13 +104,18 @@ async fn nothing_is_left_behind_at_200_random_instants() {
         *stages.entry(stage).or_default() += 1;
     }
 
-    // Within the time that a granted lease has to be claimed; one that is left would be held for a minute.
-    let claim = Duration::from_millis(client.get("/v1/resources/r").await.body["queue"]["claim_ms"].as_u64().unwrap());
+    // Within the time that a granted lease has to be claimed; one that is left would be held for a
+    // minute.
+    let claim = Duration::from_millis(
+        client.get("/v1/resources/r").await.body["queue"]["claim_ms"].as_u64().unwrap(),
+    );
     let free = eventually("nobody holds and nobody waits", || async {
         let stats = client.stats("r").await;
         (stats["held"] == 0 && stats["queue_depth"] == 0).then_some(())
     });
-    tokio::time::timeout(claim, free).await.unwrap_or_else(|_| panic!("something is left after {claim:?}: {stages:?}"));
+    tokio::time::timeout(claim, free)
+        .await
+        .unwrap_or_else(|_| panic!("something is left after {claim:?}: {stages:?}"));
     println!("{stages:?}");
     // A run that hit one stage only has shown little.
     for stage in [Stage::BeforeTheCommand, Stage::InTheCommand, Stage::Done] {

@@ -46,7 +46,10 @@ async fn leases_are_listed_shown_and_released() {
     let node = node().await;
     let client = &node.client;
     let metadata = json!({"job": "42"});
-    let first = client.granted("r", json!({"ttl_ms": 600_000, "metadata": metadata, "priority": 3})).await.id();
+    let first = client
+        .granted("r", json!({"ttl_ms": 600_000, "metadata": metadata, "priority": 3}))
+        .await
+        .id();
     let second = client.acquire("r", json!({"wait_ms": 60_000, "hold_ms": 0})).await.is(202).id();
 
     let table = ended(&against(client, &["lease", "list", "r"]).await, 0);
@@ -56,29 +59,45 @@ async fn leases_are_listed_shown_and_released() {
     assert!(all[1].contains(&"job=42"), "{table}");
     assert_eq!(all[2][..6], [&second, "r", "waiting", "1", "1", "5"], "{table}");
     for (state, id) in [("held", &first), ("waiting", &second)] {
-        let list = ended(&against(client, &["lease", "list", "r", "--state", state, "--json"]).await, 0);
+        let list =
+            ended(&against(client, &["lease", "list", "r", "--state", state, "--json"]).await, 0);
         let list: Vec<Value> = serde_json::from_str(&list).unwrap();
-        assert_eq!(list.iter().map(|lease| lease["id"].as_str().unwrap()).collect::<Vec<_>>(), [id]);
+        assert_eq!(
+            list.iter().map(|lease| lease["id"].as_str().unwrap()).collect::<Vec<_>>(),
+            [id]
+        );
     }
 
     let shown = ended(&against(client, &["lease", "get", &first]).await, 0);
     assert_eq!(rows(&shown)[1][..3], [&first, "r", "held"], "{shown}");
-    assert_eq!(ended(&against(client, &["lease", "release", &second]).await, 0), format!("{second}: cancelled\n"));
-    assert_eq!(ended(&against(client, &["lease", "release", &first]).await, 0), format!("{first}: released\n"));
+    assert_eq!(
+        ended(&against(client, &["lease", "release", &second]).await, 0),
+        format!("{second}: cancelled\n")
+    );
+    assert_eq!(
+        ended(&against(client, &["lease", "release", &first]).await, 0),
+        format!("{first}: released\n")
+    );
     assert_eq!(client.stats("r").await["held"], 0);
 
     let shown = ended(&against(client, &["lease", "get", &first, "--json"]).await, 0);
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!((&shown["id"], &shown["state"]), (&json!(first), &json!("released")));
     let output = against(client, &["lease", "release", &first, "local.1"]).await;
-    said(&output, 1, &["local.1: ", "lease-not-found", "ratequeue lease list", "1 of 2 could not be released"]);
+    said(
+        &output,
+        1,
+        &["local.1: ", "lease-not-found", "ratequeue lease list", "1 of 2 could not be released"],
+    );
 }
 
 #[tokio::test]
 async fn a_lease_is_released_with_what_was_used() {
     let node = Node::start().await;
     let client = &node.client;
-    client.create("t", json!({"tpm": {"kind": "rate", "quota": 100, "window_ms": 3_600_000}})).await;
+    client
+        .create("t", json!({"tpm": {"kind": "rate", "quota": 100, "window_ms": 3_600_000}}))
+        .await;
     let lease = client.granted("t", json!({"load": 30})).await.id();
     let released = ended(&against(client, &["lease", "release", &lease, "--used", "10"]).await, 0);
     assert_eq!(released, format!("{lease}: released, given back tpm=20\n"));
@@ -90,10 +109,12 @@ async fn more_leases_than_fit_on_a_page_are_listed() {
     let client = &node.client;
     client.create("many", concurrency(1_000)).await;
     let mut acquiring = tokio::task::JoinSet::new();
+
     for _ in 0..501 {
         let client = client.clone();
         acquiring.spawn(async move { client.granted("many", json!({})).await.id() });
     }
+
     let mut ids = acquiring.join_all().await;
     ids.sort();
     let list = ended(&against(client, &["lease", "list", "many", "--json"]).await, 0);
@@ -132,7 +153,13 @@ async fn get_shows_all_of_a_resource() {
     ] {
         assert!(lines.iter().any(|shown| shown == line), "{line:?} is missing:\n{shown}");
     }
-    let version = lines.iter().find(|line| line.starts_with("version 1, in effect from log index ")).is_some();
-    let bucket = lines.iter().find(|line| line.starts_with("tpm rate token_bucket 90 1m 20 load both")).is_some();
+    let version = lines
+        .iter()
+        .find(|line| line.starts_with("version 1, in effect from log index "))
+        .is_some();
+    let bucket = lines
+        .iter()
+        .find(|line| line.starts_with("tpm rate token_bucket 90 1m 20 load both"))
+        .is_some();
     assert!(version && bucket, "{shown}");
 }

@@ -5,7 +5,13 @@
 //!   resources.rs   limits as files                         look.rs         stats, leases, one resource
 //!   errors.rs      no node, no such thing, wrong words     shell.rs        help, exit codes, completions
 //! ```
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 mod acquire;
 mod errors;
@@ -31,7 +37,13 @@ pub fn text(bytes: &[u8]) -> String {
 /// It ended with this code; gives what it printed.
 #[track_caller]
 pub fn ended(output: &Output, code: i32) -> String {
-    assert_eq!(output.status.code(), Some(code), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
@@ -44,7 +56,12 @@ pub async fn against(client: &Client, args: &[&str]) -> Output {
 pub async fn fed(client: &Client, args: &[&str], input: &str) -> Output {
     let mut command = program();
     command.args(args).env("RATEQUEUE_URL", client.url());
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
     child.wait_with_output().await.unwrap()
 }

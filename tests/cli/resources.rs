@@ -28,7 +28,10 @@ async fn resource_apply_makes_and_changes_what_a_file_says() {
     let file = node.tree().file("limits.toml", FILE);
     let path = file.to_str().unwrap();
     let dry = ended(&against(client, &["resource", "apply", "-f", path, "--dry-run"]).await, 0);
-    assert!(dry.contains("openai: would be created") && dry.contains("plain: would be created"), "{dry}");
+    assert!(
+        dry.contains("openai: would be created") && dry.contains("plain: would be created"),
+        "{dry}"
+    );
     assert!(dry.contains("  limits.tpm.quota: 90000\n"), "{dry}");
     // What is not in the file is not shown as if it were.
     assert!(!dry.contains("->") && !dry.contains("cost") && !dry.contains("lease"), "{dry}");
@@ -37,14 +40,18 @@ async fn resource_apply_makes_and_changes_what_a_file_says() {
     let applied = ended(&against(client, &["resource", "apply", "-f", path]).await, 0);
     assert!(applied.contains("openai: created") && applied.contains("plain: created"), "{applied}");
     let plain = client.get("/v1/resources/plain").await;
-    assert_eq!(plain.is(200).body["queue"], json!({"max_waiting": 5, "max_wait_ms": 60000, "claim_ms": 5000}));
+    assert_eq!(
+        plain.is(200).body["queue"],
+        json!({"max_waiting": 5, "max_wait_ms": 60000, "claim_ms": 5000})
+    );
 
     let index = client.applied_index().await;
     let again = ended(&against(client, &["resource", "apply", "-f", path]).await, 0);
     assert_eq!(again, "openai: unchanged\nplain: unchanged\n");
     assert_eq!(client.applied_index().await, index, "and nothing was sent");
 
-    node.tree().file("limits.toml", &FILE.replace("90000", "120000").replace("max_waiting = 5", ""));
+    node.tree()
+        .file("limits.toml", &FILE.replace("90000", "120000").replace("max_waiting = 5", ""));
     let dry = ended(&against(client, &["resource", "apply", "-f", path, "--dry-run"]).await, 0);
     let expected = [
         "openai: would be changed",
@@ -67,16 +74,26 @@ async fn resource_apply_takes_a_folder() {
     let folder = tree.path().to_str().unwrap();
     ended(&against(client, &["resource", "apply", "-f", folder]).await, 2);
     tree.file("a.toml", FILE);
-    tree.file("b.json", &json!({"resources": {"from-json": {"limits": concurrency(3)}}}).to_string());
+
+    tree.file(
+        "b.json",
+        &json!({"resources": {"from-json": {"limits": concurrency(3)}}}).to_string(),
+    );
+
     tree.file("notes.txt", "not looked at");
     let applied = ended(&against(client, &["resource", "apply", "-f", folder]).await, 0);
     for name in ["openai", "plain", "from-json"] {
         assert!(applied.contains(&format!("{name}: created")), "{applied}");
         client.get(&format!("/v1/resources/{name}")).await.is(200);
     }
+
     for (name, content, words) in [
         ("c.toml", "[resources.openai]\nlimits = {}\n", &["c.toml", "openai", "another file"][..]),
-        ("c.toml", "[resources.x.limits.a]\nkind = 'rate'\nqouta = 5\n", &["c.toml", "line 3", "qouta", "quota"]),
+        (
+            "c.toml",
+            "[resources.x.limits.a]\nkind = 'rate'\nqouta = 5\n",
+            &["c.toml", "line 3", "qouta", "quota"],
+        ),
         ("c.toml", "[resource.x]\n", &["c.toml", "resource", "resources"]),
     ] {
         tree.file(name, content);
@@ -88,10 +105,15 @@ async fn resource_apply_takes_a_folder() {
         }
         assert_eq!(client.applied_index().await, index, "nothing was sent");
     }
+
     tree.file("c.toml", "[resources.bad]\nlimits = {}\n");
     let output = against(client, &["resource", "apply", "-f", folder]).await;
     ended(&output, 1);
-    assert!(text(&output.stderr).contains("bad: ") && text(&output.stderr).contains("1 to 16"), "{output:?}");
+
+    assert!(
+        text(&output.stderr).contains("bad: ") && text(&output.stderr).contains("1 to 16"),
+        "{output:?}"
+    );
 }
 
 #[tokio::test]
@@ -102,7 +124,10 @@ async fn resource_apply_goes_on_past_a_bad_resource_and_sums_up() {
     let file = node.tree().file("limits.toml", &format!("{bad}{FILE}"));
     let output = against(client, &["resource", "apply", file.to_str().unwrap()]).await;
     said(&output, 1, &["aa: ", "1 to 16", "zz: ", "2 of 4 could not be applied: aa, zz"]);
-    assert!(text(&output.stdout).contains("openai: created") && text(&output.stdout).contains("plain: created"));
+    assert!(
+        text(&output.stdout).contains("openai: created")
+            && text(&output.stdout).contains("plain: created")
+    );
     client.get("/v1/resources/plain").await.is(200);
 }
 
@@ -114,9 +139,17 @@ async fn resource_apply_reads_standard_input_as_toml_and_as_json() {
         let applied = ended(&fed(client, args, FILE).await, 0);
         assert!(applied.contains("plain: "), "{applied}");
     }
+
     let json = json!({"resources": {"j": {"limits": concurrency(3)}}}).to_string();
-    assert!(ended(&fed(client, &["resource", "apply", "-"], &json).await, 0).contains("j: created"));
-    said(&fed(client, &["resource", "apply", "-"], "[resource.x]").await, 2, &["standard input", "`resources`"]);
+    assert!(
+        ended(&fed(client, &["resource", "apply", "-"], &json).await, 0).contains("j: created")
+    );
+
+    said(
+        &fed(client, &["resource", "apply", "-"], "[resource.x]").await,
+        2,
+        &["standard input", "`resources`"],
+    );
     said(&against(client, &["resource", "apply"]).await, 2, &["FILE"]);
 }
 
@@ -132,7 +165,10 @@ async fn what_get_and_list_print_as_json_applies_back() {
     let unchanged = "openai: unchanged\nplain: unchanged\n";
     assert_eq!(ended(&fed(client, &["resource", "apply", "-"], &list).await, 0), unchanged);
     ended(&against(client, &["resource", "delete", "openai", "plain"]).await, 0);
-    assert!(ended(&fed(client, &["resource", "apply", "-f", "-"], &one).await, 0).starts_with("openai: created\n"));
+    assert!(
+        ended(&fed(client, &["resource", "apply", "-f", "-"], &one).await, 0)
+            .starts_with("openai: created\n")
+    );
     let file = node.tree().file("all.json", &list);
     let applied = ended(&against(client, &["resource", "apply", file.to_str().unwrap()]).await, 0);
     assert!(applied.starts_with("openai: unchanged\nplain: created\n"), "{applied}");
@@ -167,7 +203,8 @@ async fn resource_apply_refuses_what_it_would_have_to_cut() {
     assert!(text(&output.stderr).contains("more than 10000 entries"), "{}", text(&output.stderr));
 
     let limits = concurrency(1);
-    let twice = format!(r#"{{"resources":{{"a":{{"limits":{limits}}},"a":{{"limits":{limits}}}}}}}"#);
+    let twice =
+        format!(r#"{{"resources":{{"a":{{"limits":{limits}}},"a":{{"limits":{limits}}}}}}}"#);
     let file = tree.file("twice.json", &twice);
     let output = against(client, &["resource", "apply", "-f", file.to_str().unwrap()]).await;
     ended(&output, 2);
@@ -182,23 +219,32 @@ async fn resource_get_list_and_delete() {
     client.create("b", rate(60, 60000)).await;
     client.create("a", concurrency(5)).await;
     let table = ended(&against(client, &["resource", "list"]).await, 0);
-    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    let rows: Vec<Vec<&str>> =
+        table.lines().map(|line| line.split_whitespace().collect()).collect();
     let titles = "RESOURCE PLACEMENT VERSION LIMIT KIND ALGORITHM QUOTA WINDOW BURST COST TRUE-UP";
     assert_eq!(rows[0].join(" "), titles);
     assert_eq!(rows[1].join(" "), "a local 1 slots concurrency - 5 - - one -");
     assert_eq!(rows[2].join(" "), "b local 1 tpm rate sliding_window 60 1m - load both");
     assert_eq!(rows.len(), 3);
 
-    let list: Value = serde_json::from_str(&ended(&against(client, &["resource", "list", "--json"]).await, 0)).unwrap();
+    let list: Value =
+        serde_json::from_str(&ended(&against(client, &["resource", "list", "--json"]).await, 0))
+            .unwrap();
     assert_eq!(list, client.get("/v1/resources").await.body["items"]);
-    let one: Value =
-        serde_json::from_str(&ended(&against(client, &["resource", "get", "a", "--json"]).await, 0)).unwrap();
+    let one: Value = serde_json::from_str(&ended(
+        &against(client, &["resource", "get", "a", "--json"]).await,
+        0,
+    ))
+    .unwrap();
     assert_eq!(one, client.get("/v1/resources/a").await.body);
 
     let missing = against(client, &["resource", "get", "none"]).await;
     ended(&missing, 1);
     assert!(text(&missing.stderr).contains("none"));
-    assert_eq!(ended(&against(client, &["resource", "delete", "a", "b"]).await, 0), "a: deleted\nb: deleted\n");
+    assert_eq!(
+        ended(&against(client, &["resource", "delete", "a", "b"]).await, 0),
+        "a: deleted\nb: deleted\n"
+    );
     assert_eq!(client.get("/v1/resources").await.body["items"], json!([]));
     ended(&against(client, &["resource", "delete", "a"]).await, 1);
     let list = ended(&against(client, &["resource", "list", "--json"]).await, 0);
@@ -212,7 +258,8 @@ async fn more_resources_than_fit_on_a_page_are_listed() {
     let mut creating = tokio::task::JoinSet::new();
     for n in 0..601 {
         let client = client.clone();
-        creating.spawn(async move { drop(client.create(&format!("r{n:04}"), concurrency(1)).await) });
+        creating
+            .spawn(async move { drop(client.create(&format!("r{n:04}"), concurrency(1)).await) });
     }
     creating.join_all().await;
     let list = ended(&against(client, &["resource", "list", "--json"]).await, 0);

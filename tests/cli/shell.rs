@@ -12,13 +12,15 @@ use super::{ended, said, text};
 #[tokio::test]
 async fn every_command_has_help() {
     let top = ended(&run(&["--help"], &[]).await, 0);
-    let mut commands = vec![vec!["resource", "apply"], vec!["resource", "get"], vec!["resource", "list"]];
+    let mut commands =
+        vec![vec!["resource", "apply"], vec!["resource", "get"], vec!["resource", "list"]];
     commands.extend([
         vec!["resource", "delete"],
         vec!["lease", "list"],
         vec!["lease", "get"],
         vec!["lease", "release"],
     ]);
+
     // Longer texts go on in lines that are indented further.
     let names: Vec<&str> = top
         .lines()
@@ -28,19 +30,23 @@ async fn every_command_has_help() {
         .filter_map(|line| line.strip_prefix("  ")?.split_once(' ').map(|(name, _)| name))
         .filter(|name| !name.is_empty())
         .collect();
+
     for name in ["dev", "node", "resource", "stats", "lease", "acquire", "completions", "openapi"] {
         assert!(names.contains(&name), "{name} in {top}");
     }
+
     commands.extend(names.into_iter().filter(|name| *name != "help").map(|name| vec![name]));
     for mut args in commands {
         args.push("--help");
         let help = ended(&run(&args, &[]).await, 0);
         assert!(help.contains("Usage: ratequeue") && help.lines().count() > 3, "{args:?}: {help}");
     }
+
     assert!(ended(&run(&["--version"], &[]).await, 0).starts_with("ratequeue "));
     let nothing = run(&[], &[]).await;
     ended(&nothing, 2);
     assert!(text(&nothing.stderr).contains("Usage"), "{}", text(&nothing.stderr));
+
     // An API key in the environment is not shown.
     let help = ended(&run(&["acquire", "--help"], &[("RATEQUEUE_API_KEY", "hidden")]).await, 0);
     assert!(help.contains("RATEQUEUE_API_KEY") && !help.contains("hidden"), "{help}");
@@ -50,7 +56,10 @@ async fn every_command_has_help() {
 async fn completions_and_the_description_are_printed() {
     for shell in ["bash", "zsh", "fish"] {
         let script = ended(&run(&["completions", shell], &[]).await, 0);
-        assert!(script.contains("ratequeue") && script.contains("RATEQUEUE_COMPLETE"), "{shell}: {script}");
+        assert!(
+            script.contains("ratequeue") && script.contains("RATEQUEUE_COMPLETE"),
+            "{shell}: {script}"
+        );
     }
     let description = ended(&run(&["openapi"], &[]).await, 0);
     let description: Value = serde_json::from_str(&description).unwrap();
@@ -60,8 +69,11 @@ async fn completions_and_the_description_are_printed() {
 /// The codes are in the help, and in the documentation with the same words.
 #[tokio::test]
 async fn exit_codes_are_in_the_help_and_in_the_documentation() {
-    let documented =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md")).unwrap();
+    let documented = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md"),
+    )
+    .unwrap();
+
     for (args, codes) in [(&["--help"][..], 4), (&["acquire", "--help"], 11)] {
         let help = ended(&run(args, &[]).await, 0);
         let (_, table) = help.split_once("Exit codes:\n").unwrap();
@@ -73,8 +85,12 @@ async fn exit_codes_are_in_the_help_and_in_the_documentation() {
             assert!(documented.contains(&row), "docs/configuration.md lacks {row}");
         }
     }
+
     let help = ended(&run(&["acquire", "--help"], &[]).await, 0);
-    assert!(help.contains("RATEQUEUE_LEASE_ID") && help.contains("RATEQUEUE_FENCING_TOKEN"), "{help}");
+    assert!(
+        help.contains("RATEQUEUE_LEASE_ID") && help.contains("RATEQUEUE_FENCING_TOKEN"),
+        "{help}"
+    );
 }
 
 /// What bash offers after these words, of which the last is begun.
@@ -87,7 +103,9 @@ async fn bash_completes(node: &Node, words: &[&str]) -> Vec<String> {
         words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" "),
         words[last]
     );
-    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+
+    let path =
+        format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
     let mut bash = Command::new("bash");
     bash.args(["--norc", "-c", &script]).env("PATH", path).env("RATEQUEUE_URL", node.url());
     let output = bash.output().await.unwrap();
@@ -103,7 +121,13 @@ async fn bash_completes_commands_flags_and_names_of_resources() {
     }
     assert_eq!(bash_completes(&node, &["ratequeue", "res"]).await, ["resource"]);
     assert_eq!(bash_completes(&node, &["ratequeue", "resource", "get", "--js"]).await, ["--json"]);
-    for command in [&["acquire"][..], &["stats"], &["resource", "get"], &["resource", "delete"], &["lease", "list"]] {
+    for command in [
+        &["acquire"][..],
+        &["stats"],
+        &["resource", "get"],
+        &["resource", "delete"],
+        &["lease", "list"],
+    ] {
         let words = [&["ratequeue"], command, &["ope"]].concat();
         assert_eq!(bash_completes(&node, &words).await, ["openai", "openai-eu"], "{command:?}");
     }
@@ -134,11 +158,19 @@ async fn a_server_that_is_open_to_all_says_so_and_how_to_call_it() {
     command.args(["dev", "--http", "0.0.0.0:0", "--data"]).arg(&data);
     command.stdout(std::process::Stdio::piped()).stderr(std::fs::File::create(&stderr).unwrap());
     let mut child = command.spawn().unwrap();
-    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
-    let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await.unwrap().unwrap().unwrap();
+    let mut lines =
+        tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
+    let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
     assert!(line.contains("http://127.0.0.1:"), "{line}");
     let warned = std::fs::read_to_string(&stderr).unwrap();
-    assert!(warned.contains("WARN") && warned.contains("is open") && warned.contains("no API keys"), "{warned}");
+    assert!(
+        warned.contains("WARN") && warned.contains("is open") && warned.contains("no API keys"),
+        "{warned}"
+    );
     child.kill().await.unwrap();
 
     let node = Start::dev().run().await;

@@ -1,4 +1,5 @@
-//! `ratequeue acquire` and the Rust client in the queue: behind a proxy that cuts calls, interrupted, and without a node.
+//! `ratequeue acquire` and the Rust client in the queue: behind a proxy that cuts calls,
+//! interrupted, and without a node.
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;
@@ -31,7 +32,12 @@ async fn taken() -> (Node, String) {
 
 fn acquire(url: &str, args: &[&str]) -> Child {
     let mut command = program();
-    command.arg("acquire").args(args).env("RATEQUEUE_URL", url).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .arg("acquire")
+        .args(args)
+        .env("RATEQUEUE_URL", url)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command.spawn().unwrap()
 }
 
@@ -48,7 +54,10 @@ async fn ends(child: Child) -> (Option<i32>, String) {
 }
 
 async fn is_in_line(client: &Client) {
-    eventually("it is in the queue", || async { (client.stats("r").await["queue_depth"] == 1).then_some(()) }).await;
+    eventually("it is in the queue", || async {
+        (client.stats("r").await["queue_depth"] == 1).then_some(())
+    })
+    .await;
 }
 
 /// Nobody waits, and so many leases are held.
@@ -90,7 +99,8 @@ async fn a_place_outlives_a_proxy_that_cuts_after_three_seconds() {
 
 #[tokio::test]
 async fn a_cut_call_is_repeated_for_longer_than_the_patience() {
-    let all = [Cut::Close, Cut::Reset, Cut::GatewayTimeout].map(|cut| tokio::spawn(is_repeated_after(cut)));
+    let all = [Cut::Close, Cut::Reset, Cut::GatewayTimeout]
+        .map(|cut| tokio::spawn(is_repeated_after(cut)));
     for one in all {
         one.await.unwrap();
     }
@@ -103,7 +113,8 @@ async fn is_repeated_after(cut: Cut) {
     let begin = Instant::now();
 
     let (client, key) = (impatient(&proxy.url()), client::Client::new_key());
-    let waiting = tokio::spawn(async move { client.acquire("r", &waits(60_000, 3_000), &key, |_| {}).await });
+    let waiting =
+        tokio::spawn(async move { client.acquire("r", &waits(60_000, 3_000), &key, |_| {}).await });
     until(begin + Duration::from_secs(5)).await;
     assert_eq!(node.client.stats("r").await["queue_depth"], 1, "{cut:?}");
     node.client.release(&holder).await.is(200);
@@ -120,7 +131,8 @@ async fn a_place_outlives_a_node_that_is_away_for_longer_than_the_patience() {
     let proxy = Proxy::start(&node.url()).await;
 
     let (client, key) = (impatient(&proxy.url()), client::Client::new_key());
-    let waiting = tokio::spawn(async move { client.acquire("r", &waits(60_000, 1_000), &key, |_| {}).await });
+    let waiting =
+        tokio::spawn(async move { client.acquire("r", &waits(60_000, 1_000), &key, |_| {}).await });
     is_in_line(&node.client).await;
     node.kill().await;
     tokio::time::sleep(Duration::from_millis(2_500)).await;
@@ -180,7 +192,10 @@ async fn a_signal_before_the_first_answer_gives_up_what_the_key_got() {
 
             // The node has decided, and nobody was told: it waits, or holds the slot.
             let child = acquire(&proxy.url(), &["r", "--wait", "60s", "--", "true"]);
-            eventually("it is decided", || async { (!is_left(&node.client, held).await).then_some(()) }).await;
+            eventually("it is decided", || async {
+                (!is_left(&node.client, held).await).then_some(())
+            })
+            .await;
             proxy.mute(false);
             let at = Instant::now();
             signal(&child, sent);
@@ -228,7 +243,10 @@ async fn a_signal_in_the_moment_of_the_grant_leaves_no_lease_behind() {
 async fn an_acquire_that_is_dropped_gives_its_place_up() {
     let (node, _) = taken().await;
     let (client, key) = (impatient(&node.url()), client::Client::new_key());
-    let waiting = tokio::spawn(async move { client.acquire("r", &waits(60_000, 30_000), &key, |_| {}).await });
+    let waiting =
+        tokio::spawn(
+            async move { client.acquire("r", &waits(60_000, 30_000), &key, |_| {}).await },
+        );
     is_in_line(&node.client).await;
 
     waiting.abort();
@@ -237,12 +255,14 @@ async fn an_acquire_that_is_dropped_gives_its_place_up() {
     assert!(at.elapsed() < GIVE_UP_MAX, "{:?}", at.elapsed());
 }
 
-/// A server that leaves everybody in the queue for ever; gives its URL, and the paths that it was asked for.
+/// A server that leaves everybody in the queue for ever; gives its URL, and the paths that it was
+/// asked for.
 async fn endless_line() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let paths: Arc<Mutex<Vec<String>>> = Arc::default();
     let seen = Arc::clone(&paths);
+
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let seen = Arc::clone(&seen);
@@ -276,7 +296,11 @@ async fn the_command_never_runs_without_the_lease() {
     assert_eq!(code, Some(75), "{output}");
     assert!(!output.contains("ran\n"), "{output}");
     let paths = paths.lock();
-    assert_eq!(paths.last().map(String::as_str), Some("/v1/leases/local.1/release"), "the place is given up");
+    assert_eq!(
+        paths.last().map(String::as_str),
+        Some("/v1/leases/local.1/release"),
+        "the place is given up"
+    );
     // The server answers at once however long it was to hold the call.
     assert!(paths.len() < 60, "{} calls", paths.len());
 }
@@ -291,7 +315,8 @@ async fn a_client_that_does_not_hold_calls_pauses_between_them() {
     assert!((3..60).contains(&entries), "{entries} entries in the log");
 }
 
-/// Answers take a second, and the last one is believed for no longer than from when its call was sent.
+/// Answers take a second, and the last one is believed for no longer than from when its call was
+/// sent.
 #[tokio::test]
 async fn a_lease_is_trusted_from_when_its_call_was_sent() {
     let node = Node::start().await;
@@ -307,7 +332,11 @@ async fn a_lease_is_trusted_from_when_its_call_was_sent() {
     assert!(!held.is_lost() && sent.elapsed() > Duration::from_millis(900));
     proxy.mute(true);
     held.lost().await;
-    assert!(sent.elapsed() < ttl, "it was trusted until {:?} after its call was sent", sent.elapsed());
+    assert!(
+        sent.elapsed() < ttl,
+        "it was trusted until {:?} after its call was sent",
+        sent.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -327,13 +356,15 @@ async fn a_lease_that_was_granted_late_in_a_held_call_is_held() {
     held.release(&ReleaseRequest::default()).await.unwrap();
 }
 
-/// `ratequeue acquire` with a lease that the node ends in the middle of the command, which notes that it began and ended.
+/// `ratequeue acquire` with a lease that the node ends in the middle of the command, which notes
+/// that it began and ended.
 async fn loses_its_lease(args: &[&str], script: &str) -> (Option<i32>, String, Duration) {
     let node = Node::start().await;
     node.client.create("r", concurrency(1)).await;
     let ready = node.tree().path().join("ready");
     let script = script.replace("READY", ready.to_str().unwrap());
-    let child = acquire(&node.url(), &[&["r", "--ttl", "1s"], args, &["--", "sh", "-c", &script]].concat());
+    let child =
+        acquire(&node.url(), &[&["r", "--ttl", "1s"], args, &["--", "sh", "-c", &script]].concat());
     eventually("it runs", || async { ready.exists().then_some(()) }).await;
 
     let lease = node.client.leases("r", "held").await[0]["id"].as_str().unwrap().to_owned();

@@ -5,7 +5,13 @@
 //!   rules.rs     the table of rules for all clients
 //!   urls.rs      what a URL may look like
 //! ```
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -63,16 +63,29 @@ impl Fake {
                 tokio::spawn(accept(Arc::clone(&fake), name, socket.listen(64).unwrap()));
             }
         }
+
         (fake, urls.join(","))
     }
 
     /// How a node is to reply to a request.
-    fn take(&self, node: &'static str, path: &str, key: String, mut body: Map<String, Value>) -> String {
+    fn take(
+        &self,
+        node: &'static str,
+        path: &str,
+        key: String,
+        mut body: Map<String, Value>,
+    ) -> String {
         let kind = path.rsplit('/').next().unwrap().to_owned();
         body.remove("hold_ms");
         let mut state = self.state.lock();
         let is_after = state.is_over;
-        state.seen.push(Seen { node, kind: kind.clone(), key, body: Value::Object(body), is_after });
+        state.seen.push(Seen {
+            node,
+            kind: kind.clone(),
+            key,
+            body: Value::Object(body),
+            is_after,
+        });
 
         let script = self.row[node][&kind].as_array().filter(|_| !(is_after && kind == "acquire"));
         let Some(script) = script else {
@@ -132,23 +145,32 @@ async fn serve(fake: &Fake, name: &'static str, stream: TcpStream) -> std::io::R
 }
 
 /// Plays a reply; gives whether the connection goes on.
-async fn play(stream: &mut BufReader<TcpStream>, reply: &str, ttl_ms: Option<u64>) -> std::io::Result<bool> {
-    let (after_ms, reply) = match reply.strip_prefix("after ").and_then(|rest| rest.split_once(": ")) {
-        Some((after_ms, reply)) => (after_ms.parse().unwrap(), reply),
-        None => (0, reply),
-    };
+async fn play(
+    stream: &mut BufReader<TcpStream>,
+    reply: &str,
+    ttl_ms: Option<u64>,
+) -> std::io::Result<bool> {
+    let (after_ms, reply) =
+        match reply.strip_prefix("after ").and_then(|rest| rest.split_once(": ")) {
+            Some((after_ms, reply)) => (after_ms.parse().unwrap(), reply),
+            None => (0, reply),
+        };
+
     tokio::time::sleep(Duration::from_millis(after_ms)).await;
     match reply {
         "hang" => std::future::pending().await,
         "cut" => {}
         "reset" => stream.get_ref().set_zero_linger()?,
         "cut-head" => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-le").await?,
-        "cut-body" => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"id\":").await?,
+        "cut-body" => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"id\":").await?
+        }
         _ => {
             stream.write_all(answer(reply, ttl_ms.unwrap_or(60_000)).as_bytes()).await?;
             return Ok(true);
         }
     }
+
     Ok(false)
 }
 
@@ -168,6 +190,7 @@ fn answer(reply: &str, ttl_ms: u64) -> String {
             "code": code, "detail": "as scripted"})
         .to_string(),
     };
+
     let kind = if matches!(what, "html" | "empty") { "text/html" } else { "application/json" };
     let head = format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\nlocation: /elsewhere");
     format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
@@ -180,6 +203,7 @@ fn outcome_of(error: &ClientError) -> Map<String, Value> {
     } else {
         error.code().map(|code| code.as_str().to_owned())
     };
+
     let seen = match error {
         ClientError::Problem(_) => json!({"outcome": "refused", "code": code}),
         ClientError::Unavailable(error) => {
@@ -189,6 +213,7 @@ fn outcome_of(error: &ClientError) -> Map<String, Value> {
         ClientError::WaitOver(_) => json!({"outcome": "wait-over"}),
         ClientError::Configuration(text) => panic!("{text}"),
     };
+
     seen.as_object().unwrap().clone()
 }
 
@@ -242,19 +267,25 @@ async fn check(row: Value) -> Option<String> {
 
     let expect = row["expect"].as_object().unwrap();
     let asked = fake.nodes("acquire", false);
-    let first = expect.get("asked").map_or(0, |asked| asked.as_array().unwrap().len()).min(asked.len());
+    let first =
+        expect.get("asked").map_or(0, |asked| asked.as_array().unwrap().len()).min(asked.len());
     seen.insert("asked".to_owned(), json!(asked[..first]));
     seen.insert("asked_in_all".to_owned(), json!(asked.len()));
     seen.insert("releases".to_owned(), json!(fake.nodes("release", false).len()));
 
     let state = fake.state.lock();
     let acquires = state.seen.iter().filter(|seen| seen.kind == "acquire");
-    let requests: BTreeSet<_> = acquires.map(|seen| (seen.key.clone(), seen.body.to_string())).collect();
+    let requests: BTreeSet<_> =
+        acquires.map(|seen| (seen.key.clone(), seen.body.to_string())).collect();
     let calls = if row["again"] == json!(true) { 2 } else { 1 };
     if requests.len() > calls {
-        return Some(format!("{}: one call has one key and one body, not {requests:?}", row["name"]));
+        return Some(format!(
+            "{}: one call has one key and one body, not {requests:?}",
+            row["name"]
+        ));
     }
-    let wrong = expect.iter().find(|(name, wanted)| seen.get(*name).unwrap_or(&Value::Null) != *wanted);
+    let wrong =
+        expect.iter().find(|(name, wanted)| seen.get(*name).unwrap_or(&Value::Null) != *wanted);
     wrong.map(|(name, wanted)| format!("{}: {name} is not {wanted} in {seen:?}", row["name"]))
 }
 
@@ -270,5 +301,10 @@ async fn every_rule_holds() {
     for row in rows {
         wrong.extend(row.await.unwrap());
     }
-    assert!(wrong.is_empty(), "{} rules are broken after {:?}: {wrong:#?}", wrong.len(), begin.elapsed());
+    assert!(
+        wrong.is_empty(),
+        "{} rules are broken after {:?}: {wrong:#?}",
+        wrong.len(),
+        begin.elapsed()
+    );
 }

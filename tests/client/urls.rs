@@ -13,7 +13,12 @@ async fn nodes_are_asked_without_the_proxy_of_the_environment() {
     let node = Node::start().await;
     let url = node.url();
     let nowhere = "http://127.0.0.1:9";
-    let env = [("RATEQUEUE_URL", url.as_str()), ("HTTP_PROXY", nowhere), ("http_proxy", nowhere), ("NO_PROXY", "")];
+    let env = [
+        ("RATEQUEUE_URL", url.as_str()),
+        ("HTTP_PROXY", nowhere),
+        ("http_proxy", nowhere),
+        ("NO_PROXY", ""),
+    ];
     let output = run(&["resource", "list"], &env).await;
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 }
@@ -31,7 +36,10 @@ async fn a_url_that_can_lead_to_no_node_is_refused_at_once() {
         let output = run(&["resource", "list"], &[("RATEQUEUE_URL", url)]).await;
         let stderr = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{url}: {stderr}");
-        assert!(words.iter().all(|word| stderr.contains(word)) && !stderr.contains("secret"), "{url}: {stderr}");
+        assert!(
+            words.iter().all(|word| stderr.contains(word)) && !stderr.contains("secret"),
+            "{url}: {stderr}"
+        );
         assert!(begin.elapsed() < Duration::from_secs(5), "{url}: {:?}", begin.elapsed());
     }
 }

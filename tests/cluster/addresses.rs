@@ -11,10 +11,13 @@ pub struct Place {
 }
 
 impl Place {
-    /// Where a node listens in a cluster that has this address for itself. Its ports are fixed: below those that the system
-    /// gives to connections, so they are free whenever the node comes back.
+    /// Where a node listens in a cluster that has this address for itself. Its ports are fixed:
+    /// below those that the system gives to connections, so they are free whenever the node
+    /// comes back.
     pub fn of(id: u64, ip: IpAddr) -> Self {
-        let at = |base: u64| SocketAddr::new(ip, u16::try_from(base + id).expect("an id of a few digits"));
+        let at = |base: u64| {
+            SocketAddr::new(ip, u16::try_from(base + id).expect("an id of a few digits"))
+        };
         Self { http: at(10_000), peer: at(20_000) }
     }
 }

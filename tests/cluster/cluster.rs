@@ -21,7 +21,8 @@ pub const REGION: &str = "eu";
 /// The group that spans the regions.
 pub const GLOBAL: &str = "global";
 
-/// A node of a cluster file: its id, region and addresses, and the network namespace it lives in, if not in ours.
+/// A node of a cluster file: its id, region and addresses, and the network namespace it lives in,
+/// if not in ours.
 pub type Described = (u64, String, Place, Option<String>);
 
 /// How long a client tries before it gives a call up.
@@ -47,11 +48,13 @@ impl Cluster {
         Self::described_in(&[(REGION, nodes)])
     }
 
-    /// A file of so many nodes in each of these regions, of which none runs. Ids count from 1, region by region.
+    /// A file of so many nodes in each of these regions, of which none runs. Ids count from 1,
+    /// region by region.
     pub fn described_in(regions: &[(&str, usize)]) -> Self {
         let ip = loopback();
         let named = regions.iter().flat_map(|(region, nodes)| std::iter::repeat_n(*region, *nodes));
-        let nodes = (1..).zip(named).map(|(id, region)| (id, region.to_owned(), Place::of(id, ip), None));
+        let nodes =
+            (1..).zip(named).map(|(id, region)| (id, region.to_owned(), Place::of(id, ip), None));
         Self::of("test", ip, nodes.collect())
     }
 
@@ -59,10 +62,13 @@ impl Cluster {
     pub fn of(name: &str, ip: IpAddr, nodes: Vec<Described>) -> Self {
         let tree = Tree::new();
         let file = tree.path().join("cluster.toml");
-        let member = |(id, _, place, within)| (id, Member::new(id, place, &file, tree.path(), within));
-        let places = nodes.iter().map(|(id, region, place, _)| (*id, (region.clone(), *place))).collect();
+        let member =
+            |(id, _, place, within)| (id, Member::new(id, place, &file, tree.path(), within));
+        let places =
+            nodes.iter().map(|(id, region, place, _)| (*id, (region.clone(), *place))).collect();
         let members = nodes.into_iter().map(member).collect();
-        let cluster = Self { name: name.to_owned(), file, members, places, global: String::new(), ip, tree };
+        let cluster =
+            Self { name: name.to_owned(), file, members, places, global: String::new(), ip, tree };
         cluster.write();
         cluster
     }
@@ -105,14 +111,21 @@ impl Cluster {
     /// Writes the file.
     pub fn write(&self) {
         let mut text = format!("name = {:?}\n", self.name);
-        let regions: BTreeSet<&str> = self.places.values().map(|(region, _)| region.as_str()).collect();
+        let regions: BTreeSet<&str> =
+            self.places.values().map(|(region, _)| region.as_str()).collect();
         for region in regions {
             writeln!(text, "[regions.{region}]\nnodes = [").unwrap();
             for (id, (_, place)) in self.places.iter().filter(|(_, (of, _))| of == region) {
-                writeln!(text, "  {{ id = {id}, http = \"{}\", peer = \"{}\" }},", place.http, place.peer).unwrap();
+                writeln!(
+                    text,
+                    "  {{ id = {id}, http = \"{}\", peer = \"{}\" }},",
+                    place.http, place.peer
+                )
+                .unwrap();
             }
             text += "]\n";
         }
+
         fs::write(&self.file, text + &self.global).unwrap();
     }
 
@@ -153,7 +166,11 @@ impl Cluster {
     /// Runs `ratequeue cluster ARGS --cluster FILE`.
     pub async fn cli(&self, args: &[&str]) -> Output {
         let file = self.file.to_str().unwrap();
-        let args: Vec<&str> = ["cluster"].into_iter().chain(args.iter().copied()).chain(["--cluster", file]).collect();
+        let args: Vec<&str> = ["cluster"]
+            .into_iter()
+            .chain(args.iter().copied())
+            .chain(["--cluster", file])
+            .collect();
         run(&args, &[]).await
     }
 
@@ -194,7 +211,8 @@ impl Cluster {
         &self.places[&id].0
     }
 
-    /// The group of the only region as each running node sees it; nothing of a node that does not answer.
+    /// The group of the only region as each running node sees it; nothing of a node that does not
+    /// answer.
     pub async fn groups(&self) -> BTreeMap<u64, Value> {
         self.groups_of(REGION).await
     }
@@ -215,7 +233,8 @@ impl Cluster {
         self.leader_of(REGION).await
     }
 
-    /// The leader of a group on which as many nodes agree as are a majority of its voters, the leader among them; waited for.
+    /// The leader of a group on which as many nodes agree as are a majority of its voters, the
+    /// leader among them; waited for.
     pub async fn leader_of(&self, group: &str) -> u64 {
         eventually(&format!("a majority of {group} agrees on a leader"), || async {
             let groups = self.groups_of(group).await;
@@ -253,22 +272,31 @@ impl Cluster {
         .await;
     }
 
-    /// Waits until these nodes of the only region have applied the same log, and checks that it came to the same.
+    /// Waits until these nodes of the only region have applied the same log, and checks that it
+    /// came to the same.
     pub async fn agree(&self, ids: &[u64]) {
         self.agree_on(REGION, ids).await;
     }
 
-    /// Waits until these nodes have applied the same log of a group, and checks that it came to the same.
+    /// Waits until these nodes have applied the same log of a group, and checks that it came to the
+    /// same.
     pub async fn agree_on(&self, group: &str, ids: &[u64]) {
         eventually(&format!("nodes {ids:?} have applied the same entries of {group}"), || async {
             let groups = self.groups_of(group).await;
-            let of = |id: &u64| groups.get(id).map(|group| (group["applied_index"].clone(), group["digest"].clone()));
+            let of = |id: &u64| {
+                groups
+                    .get(id)
+                    .map(|group| (group["applied_index"].clone(), group["digest"].clone()))
+            };
             let all: Vec<_> = ids.iter().map(of).collect::<Option<_>>()?;
             let same_index = all.iter().all(|(index, _)| *index == all[0].0);
             if !same_index {
                 return None;
             }
-            assert!(all.iter().all(|one| *one == all[0]), "the nodes {ids:?} differ at the same index: {all:?}");
+            assert!(
+                all.iter().all(|one| *one == all[0]),
+                "the nodes {ids:?} differ at the same index: {all:?}"
+            );
             Some(())
         })
         .await;
@@ -279,7 +307,8 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let mut status = std::process::Command::new(env!("CARGO_BIN_EXE_ratequeue"));
-            let status = status.args(["cluster", "status", "--json", "--cluster"]).arg(&self.file).output();
+            let status =
+                status.args(["cluster", "status", "--json", "--cluster"]).arg(&self.file).output();
             println!("{}", status.map(|output| stdout(&output)).unwrap_or_default());
             self.members.values().for_each(Member::show);
         }

@@ -1,5 +1,5 @@
-//! The leader is killed again and again while the cluster works: nothing that was acknowledged is lost, no limit is exceeded,
-//! and the queue keeps its order.
+//! The leader is killed again and again while the cluster works: nothing that was acknowledged is
+//! lost, no limit is exceeded, and the queue keeps its order.
 
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,13 @@ const WAITERS: usize = 8;
 /// A lease that outlives the test.
 const LONG_MS: u64 = 600_000;
 
-/// The design promises 600 ms, and the printed figure tells; what is asserted leaves room for a machine that is busy.
+/// The design promises 600 ms, and the printed figure tells; what is asserted leaves room for a
+/// machine that is busy.
 const MEDIAN_MAX: Duration = Duration::from_millis(900);
 const GAP_MAX: Duration = Duration::from_millis(2_500);
 
-/// A kill: when, when the service was seen to go on, and when the node was started again and had caught up.
+/// A kill: when, when the service was seen to go on, and when the node was started again and had
+/// caught up.
 struct Kill {
     at: Instant,
     went_on: Instant,
@@ -64,7 +66,8 @@ async fn the_loss_of_leaders_loses_and_exceeds_nothing() {
     is_granted_in_order(&cluster, holder, &queue).await;
     cluster.agree(&[1, 2, 3]).await;
     let gaps: Vec<_> = kills.iter().map(|kill| story.longest_gap(kill.at, kill.went_on)).collect();
-    let returns: Vec<_> = kills.iter().map(|kill| story.longest_gap(kill.went_on, kill.back)).collect();
+    let returns: Vec<_> =
+        kills.iter().map(|kill| story.longest_gap(kill.went_on, kill.back)).collect();
     println!("failover: {} grants, at most {} held at once", story.grants.len(), story.held_max);
     println!("failover: gaps {gaps:.0?}, median {:.0?}", median(&gaps));
     println!("failover: gaps while the node came back {returns:.0?}");
@@ -97,18 +100,24 @@ fn ids(leases: &[Value]) -> Vec<&str> {
     leases.iter().filter_map(|lease| lease["id"].as_str()).collect()
 }
 
-/// After the loss of a leader: the leases that were acknowledged before are held, and one of them can be released; the
-/// queue is as it was. The looks at the queue keep its places.
+/// After the loss of a leader: the leases that were acknowledged before are held, and one of them
+/// can be released; the queue is as it was. The looks at the queue keep its places.
 async fn is_still_there(cluster: &Cluster, queue: &[String], kept: &[String]) {
     let survivor = cluster.at(cluster.follower().await);
     for lease in kept {
         let seen = survivor.lease(lease).await;
         assert_eq!(seen.is(200).str("state"), "held", "an acknowledged lease");
     }
+
     survivor.release(&kept[0]).await.is(200);
     for lease in queue {
-        assert_eq!(survivor.lease(lease).await.is(200).str("state"), "waiting", "a place in the queue");
+        assert_eq!(
+            survivor.lease(lease).await.is(200).str("state"),
+            "waiting",
+            "a place in the queue"
+        );
     }
+
     let waiting = survivor.leases("queue", "waiting").await;
     assert_eq!(ids(&waiting), queue, "the order of the queue");
 }

@@ -1,4 +1,5 @@
-//! Any node answers any call: what it cannot decide it passes on, and a call that waits at it outlives the leader.
+//! Any node answers any call: what it cannot decide it passes on, and a call that waits at it
+//! outlives the leader.
 
 use std::time::{Duration, Instant};
 
@@ -21,11 +22,20 @@ struct Waiting {
 }
 
 /// Acquires with this key at this node, and stays until it is granted.
-fn acquire_and_wait(node: &Client, key: &'static str) -> JoinHandle<Result<Answer, reqwest::Error>> {
+fn acquire_and_wait(
+    node: &Client,
+    key: &'static str,
+) -> JoinHandle<Result<Answer, reqwest::Error>> {
     let node = node.clone();
     tokio::spawn(async move {
         let body = json!({"wait_ms": 120_000, "hold_ms": 30_000});
-        node.try_call(Method::POST, "/v1/resources/queue/acquire", &[("Idempotency-Key", key)], Some(body)).await
+        node.try_call(
+            Method::POST,
+            "/v1/resources/queue/acquire",
+            &[("Idempotency-Key", key)],
+            Some(body),
+        )
+        .await
     })
 }
 
@@ -44,10 +54,16 @@ async fn wait_at(node: &Client, key: &'static str) -> Waiting {
 impl Waiting {
     /// The same HTTP call was granted the same lease.
     async fn granted(self) -> String {
-        let answer = tokio::time::timeout(Duration::from_secs(20), self.call).await.expect("the call ends");
+        let answer =
+            tokio::time::timeout(Duration::from_secs(20), self.call).await.expect("the call ends");
         let answer = answer.unwrap().expect("the call is answered");
         answer.is(200);
-        assert_eq!((answer.str("state"), answer.str("id")), ("held", self.id.as_str()), "key {}", self.key);
+        assert_eq!(
+            (answer.str("state"), answer.str("id")),
+            ("held", self.id.as_str()),
+            "key {}",
+            self.key
+        );
         self.id
     }
 }
@@ -61,8 +77,18 @@ async fn queue() -> (Cluster, String) {
 }
 
 fn names_leader(answer: &Answer, cluster: &Cluster, leader: u64, asked: u64) {
-    assert_eq!(answer.header("ratequeue-leader"), Some(cluster.node(leader).url().as_str()), "{}", answer.call);
-    assert_eq!(answer.header("ratequeue-served-by"), Some(asked.to_string().as_str()), "{}", answer.call);
+    assert_eq!(
+        answer.header("ratequeue-leader"),
+        Some(cluster.node(leader).url().as_str()),
+        "{}",
+        answer.call
+    );
+    assert_eq!(
+        answer.header("ratequeue-served-by"),
+        Some(asked.to_string().as_str()),
+        "{}",
+        answer.call
+    );
 }
 
 #[tokio::test]
@@ -71,7 +97,8 @@ async fn every_call_is_answered_by_every_node() {
     let cluster = Cluster::formed(3).await;
     let leader = cluster.leader().await;
     for asked in 1..=3 {
-        let (node, next, last) = (cluster.at(asked), cluster.at(asked % 3 + 1), cluster.at((asked + 1) % 3 + 1));
+        let (node, next, last) =
+            (cluster.at(asked), cluster.at(asked % 3 + 1), cluster.at((asked + 1) % 3 + 1));
         let name = format!("made-at-{asked}");
         let path = format!("/v1/resources/{name}");
         names_leader(&node.create(&name, concurrency(2)).await, &cluster, leader, asked);
@@ -86,7 +113,10 @@ async fn every_call_is_answered_by_every_node() {
         let seen = next.lease(&id).await;
         assert_eq!(seen.is(200).str("state"), "held");
         names_leader(&seen, &cluster, leader, asked % 3 + 1);
-        assert!(last.extend(&id, json!({"ttl_ms": 600_000})).await.is(200).u64("expires_in_ms") > 60_000);
+        assert!(
+            last.extend(&id, json!({"ttl_ms": 600_000})).await.is(200).u64("expires_in_ms")
+                > 60_000
+        );
         assert!(node.lease(&id).await.is(200).u64("expires_in_ms") > 60_000);
         let released = next.release(&id).await;
         assert!(released.is(200).log_index() > granted.log_index());
@@ -104,11 +134,17 @@ async fn the_same_key_is_the_same_lease_at_every_node() {
     cluster.at(2).create("queue", concurrency(5)).await;
     let path = "/v1/resources/queue/acquire";
     let first = cluster.at(1).keyed(path, "same", json!({})).await.is(200).id();
+
     for asked in [2, 3, 1] {
         let answer = cluster.at(asked).keyed(path, "same", json!({})).await;
         assert_eq!(answer.is(200).id(), first);
-        cluster.at(asked).keyed(path, "same", json!({"load": 2})).await.problem(422, "idempotency-conflict");
+        cluster
+            .at(asked)
+            .keyed(path, "same", json!({"load": 2}))
+            .await
+            .problem(422, "idempotency-conflict");
     }
+
     assert_eq!(cluster.at(3).leases("queue", "held").await.len(), 1);
 }
 
@@ -134,14 +170,27 @@ async fn a_caller_at_a_follower_keeps_its_place_for_as_long_as_it_stays() {
     let (cluster, holder) = queue().await;
     let followers = cluster.followers().await;
     let begun = Instant::now();
-    let stays = [wait_at(cluster.at(followers[0]), "one").await, wait_at(cluster.at(followers[1]), "two").await];
+
+    let stays = [
+        wait_at(cluster.at(followers[0]), "one").await,
+        wait_at(cluster.at(followers[1]), "two").await,
+    ];
+
     let gone = cluster.at(followers[0]).waiting("queue", json!({})).await.id();
     until(begun + LONG_WAIT).await;
     let node = cluster.at(followers[1]);
-    assert_eq!(node.lease(&gone).await.is(200).str("state"), "cancelled", "nobody waits for it any more");
-    let waiting: Vec<Value> = node.leases("queue", "waiting").await.iter().map(|lease| lease["id"].clone()).collect();
+
+    assert_eq!(
+        node.lease(&gone).await.is(200).str("state"),
+        "cancelled",
+        "nobody waits for it any more"
+    );
+
+    let waiting: Vec<Value> =
+        node.leases("queue", "waiting").await.iter().map(|lease| lease["id"].clone()).collect();
     assert_eq!(waiting, [stays[0].id.as_str(), stays[1].id.as_str()]);
     let mut held = holder;
+
     for waiting in stays {
         node.release(&held).await.is(200);
         held = waiting.granted().await;
@@ -156,15 +205,18 @@ async fn a_caller_whose_node_dies_finds_its_place_at_another() {
     let first = wait_at(cluster.at(followers[0]), "first").await;
     let second = wait_at(cluster.at(followers[1]), "second").await;
     let third = wait_at(cluster.at(followers[0]), "third").await;
+
     cluster.node_mut(followers[0]).kill().await;
     assert!(first.call.await.unwrap().is_err(), "its node is gone");
     assert!(third.call.await.unwrap().is_err(), "its node is gone");
     let node = cluster.at(followers[1]);
+
     for (key, id, position) in [("third", &third.id, 3), ("first", &first.id, 1)] {
         let body = json!({"wait_ms": 120_000, "hold_ms": 0});
         let again = node.keyed("/v1/resources/queue/acquire", key, body).await;
         assert_eq!((again.is(202).id(), again.u64("position")), (id.clone(), position));
     }
+
     let again = Waiting { call: acquire_and_wait(node, "third"), ..third };
     node.release(&holder).await.is(200);
     assert_eq!(node.lease(&first.id).await.is(200).str("state"), "held");

@@ -31,10 +31,16 @@ async fn a_node_in_another_region_than_the_file_says_is_not_founded_with() {
     let text = fs::read_to_string(&cluster.file).unwrap();
     let line = text.lines().find(|line| line.contains("id = 3")).unwrap().to_owned();
     let other = text.replace(&line, "") + &format!("[regions.us]\nnodes = [\n{line}\n]\n");
+
     let other = cluster.tree().file("other.toml", &other);
     cluster.members.insert(3, Member::new(3, place, &other, &dir, None));
     cluster.start().await;
-    failed(&cluster.cli(&["init"]).await, 1, &["node 3", "region us, not eu", "nothing was formed"]);
+
+    failed(
+        &cluster.cli(&["init"]).await,
+        1,
+        &["node 3", "region us, not eu", "nothing was formed"],
+    );
     is_not_formed(&cluster).await;
 }
 
@@ -101,17 +107,26 @@ async fn nodes_that_all_agree_form_the_cluster_by_themselves() {
     let _turn = Turn::shared();
     let cluster = Cluster::started(3).await;
     let mut init = Command::new(env!("CARGO_BIN_EXE_ratequeue"));
-    let mut init = init.args(["cluster", "init", "--cluster"]).arg(&cluster.file).kill_on_drop(true).spawn().unwrap();
+
+    let mut init = init
+        .args(["cluster", "init", "--cluster"])
+        .arg(&cluster.file)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+
     eventually("all are adopted", || async {
         let ids = cluster_ids(&cluster).await;
         ids.iter().all(Value::is_string).then_some(())
     })
     .await;
+
     init.start_kill().unwrap();
     init.wait().await.unwrap();
     for member in cluster.members.values() {
         member.ready().await;
     }
+
     cluster.leader_of(GLOBAL).await;
     cluster.at(2).create("works", concurrency(1)).await;
 }
@@ -130,9 +145,16 @@ async fn a_node_that_loses_its_folder_before_the_global_group_is_there_is_founde
         let mut cluster = Cluster::described_in(&[("eu", 2), ("us", 1)]);
         cluster.start().await;
         let mut init = Command::new(env!("CARGO_BIN_EXE_ratequeue"));
-        let mut init =
-            init.args(["cluster", "init", "--cluster"]).arg(&cluster.file).kill_on_drop(true).spawn().unwrap();
-        eventually("the first region has a group", || async { is_formed(&cluster, 1, "eu").await.then_some(()) }).await;
+        let mut init = init
+            .args(["cluster", "init", "--cluster"])
+            .arg(&cluster.file)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        eventually("the first region has a group", || async {
+            is_formed(&cluster, 1, "eu").await.then_some(())
+        })
+        .await;
         cluster.node_mut(3).kill().await;
         init.start_kill().unwrap();
         init.wait().await.unwrap();

@@ -1,4 +1,5 @@
-//! Strangers at the port where nodes talk to each other: they get nothing, and stand in nobody's way.
+//! Strangers at the port where nodes talk to each other: they get nothing, and stand in nobody's
+//! way.
 
 use std::time::{Duration, Instant};
 
@@ -25,9 +26,14 @@ async fn refused(cluster: &Cluster, id: u64, bytes: &[u8]) -> usize {
     // It may be closed before all is sent.
     let _ = stream.write_all(bytes).await;
     let mut answer = Vec::new();
-    let ended = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+    let ended =
+        tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
     // A reset is as good an end as any.
-    assert!(ended.is_ok(), "node {id} keeps a connection that sent {} bytes of garbage", bytes.len());
+    assert!(
+        ended.is_ok(),
+        "node {id} keeps a connection that sent {} bytes of garbage",
+        bytes.len()
+    );
     answer.len()
 }
 
@@ -39,11 +45,15 @@ async fn garbage_at_the_peer_port_changes_nothing() {
     let load = Load::start(&cluster.urls([1, 2, 3]), "work", 8);
     load.goes_on(20).await;
     let begun = Instant::now();
-    let noise: Vec<u8> = (0..100_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+    let noise: Vec<u8> =
+        (0..100_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
     let length = [&u32::MAX.to_le_bytes()[..], &[0; 64]].concat();
     for id in 1..=3 {
         for bytes in [&noise[..], &length, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", &[0; 64], b"RQ"] {
-            assert!(refused(&cluster, id, bytes).await < 2_048, "it answers a stranger at most with a refusal");
+            assert!(
+                refused(&cluster, id, bytes).await < 2_048,
+                "it answers a stranger at most with a refusal"
+            );
         }
     }
     load.goes_on(20).await;
@@ -65,7 +75,11 @@ async fn garbage_at_the_peer_port_changes_nothing() {
     drop(flood);
 
     let story = load.stop().await;
-    println!("garbage: {} grants, longest gap {:.0?}", story.grants.len(), story.longest_gap(begun, Instant::now()));
+    println!(
+        "garbage: {} grants, longest gap {:.0?}",
+        story.grants.len(),
+        story.longest_gap(begun, Instant::now())
+    );
     story.nothing_failed();
     story.kept(LIMITS);
     cluster.agree(&[1, 2, 3]).await;

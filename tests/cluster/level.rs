@@ -24,8 +24,11 @@ async fn level_at(cluster: &Cluster, id: u64) -> u64 {
 async fn hangs_up(cluster: &Cluster, id: u64) {
     let client = cluster.at(id).clone();
     let before = cluster.at(1).leases("r", "waiting").await.len();
-    let call = tokio::spawn(async move { client.acquire("r", json!({"wait_ms": 60_000, "hold_ms": 30_000})).await });
-    let in_line = || async { (cluster.at(1).leases("r", "waiting").await.len() > before).then_some(()) };
+    let call = tokio::spawn(async move {
+        client.acquire("r", json!({"wait_ms": 60_000, "hold_ms": 30_000})).await
+    });
+    let in_line =
+        || async { (cluster.at(1).leases("r", "waiting").await.len() > before).then_some(()) };
     eventually("it waits", in_line).await;
     call.abort();
 }
@@ -54,7 +57,8 @@ async fn it_rises_once_the_last_member_can_follow() {
     for id in [1, 2, OLD] {
         // The older version knows no such names at all.
         let answer = cluster.at(id).put("/v1/resources/azure%2Fgpt-4.1", named.clone()).await;
-        let (status, code) = if id == OLD { (400, "bad-request") } else { (503, "feature-not-enabled") };
+        let (status, code) =
+            if id == OLD { (400, "bad-request") } else { (503, "feature-not-enabled") };
         answer.problem(status, code);
     }
 
@@ -88,7 +92,8 @@ async fn it_rises_once_the_last_member_can_follow() {
     .await;
     cluster.agree(&[1, 2, OLD]).await;
 
-    // There is no way back: the older version sees that it cannot follow, and says so before it does anything.
+    // There is no way back: the older version sees that it cannot follow, and says so before it
+    // does anything.
     cluster.node_mut(OLD).stop().await;
     cluster.node_mut(OLD).program = level_1();
     cluster.node_mut(OLD).spawn();
@@ -105,10 +110,15 @@ async fn it_rises_once_the_last_member_can_follow() {
 async fn a_member_that_cannot_follow_stops() {
     let _turn = Turn::shared();
     let mut cluster = Cluster::formed(3).await;
-    eventually("the level rises", || async { (level_at(&cluster, 1).await == 2).then_some(()) }).await;
+    eventually("the level rises", || async { (level_at(&cluster, 1).await == 2).then_some(()) })
+        .await;
     cluster.describe(4).program = level_1();
     cluster.node_mut(4).start().await;
-    let said = failed(&cluster.cli(&["add-node", "--id", "4"]).await, 1, &["node 4 follows feature level 1 only"]);
+    let said = failed(
+        &cluster.cli(&["add-node", "--id", "4"]).await,
+        1,
+        &["node 4 follows feature level 1 only"],
+    );
     assert!(said.contains("install the version that the others run"), "{said}");
     let view = cluster.at(1).get("/v1/cluster").await.is(200).body.clone();
     assert_eq!((&view["changes"], &view["groups"]["global"]["learners"]), (&json!([]), &json!([])));

@@ -1,7 +1,7 @@
 //! Callers that acquire, hold and release as fast as they may, and what they saw.
 //!
-//! Time is the callers' own: a lease is held from the moment its answer has come to the moment its release is sent, so that
-//! nothing the servers believe can hide an excess.
+//! Time is the callers' own: a lease is held from the moment its answer has come to the moment its
+//! release is sent, so that nothing the servers believe can hide an excess.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -108,12 +108,17 @@ impl Load {
         .await;
     }
 
-    /// Waits until so many leases were granted to calls that were made since then. As long as it goes on, it may take its time.
+    /// Waits until so many leases were granted to calls that were made since then. As long as it
+    /// goes on, it may take its time.
     pub async fn has_granted(&self, since: Instant, count: usize) {
-        let granted = || self.seen.grants.lock().iter().rev().take_while(|grant| grant.came > since).count();
+        let granted =
+            || self.seen.grants.lock().iter().rev().take_while(|grant| grant.came > since).count();
         let mut before = 0;
         while before < count {
-            before = eventually("calls are granted", || async { Some(granted()).filter(|now| *now > before) }).await;
+            before = eventually("calls are granted", || async {
+                Some(granted()).filter(|now| *now > before)
+            })
+            .await;
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -159,7 +164,11 @@ async fn caller(client: Arc<Client>, resource: String, seen: Arc<Seen>, stop: Ar
         tokio::time::sleep(hold).await;
         seen.gives();
         if let Err(error) = client.release(&lease.id, &ReleaseRequest::default()).await {
-            seen.failed(format!("release of {}, begun {:?} after its acquire: {error}", lease.id, sent.elapsed()));
+            seen.failed(format!(
+                "release of {}, begun {:?} after its acquire: {error}",
+                lease.id,
+                sent.elapsed()
+            ));
         }
     }
 }
@@ -184,24 +193,36 @@ impl Story {
     /// No call failed.
     pub fn nothing_failed(&self) {
         let (some, all) = (self.failures.iter().take(5).collect::<Vec<_>>(), self.failures.len());
-        assert!(self.failures.is_empty(), "{all} calls failed, {} were granted: {some:#?}", self.grants.len());
+        assert!(
+            self.failures.is_empty(),
+            "{all} calls failed, {} were granted: {some:#?}",
+            self.grants.len()
+        );
     }
 
-    /// No limit was exceeded, by the callers' clocks, and fencing tokens rise in the order of the log.
+    /// No limit was exceeded, by the callers' clocks, and fencing tokens rise in the order of the
+    /// log.
     pub fn kept(&self, limits: Limits) {
         assert!(self.held_max <= limits.slots, "{} leases were held at once", self.held_max);
         let most = self.most_within(limits.window);
-        assert!(most <= usize::try_from(limits.rate).unwrap(), "{most} leases were granted in {:?}", limits.window);
-        let mut order: Vec<_> = self.grants.iter().map(|grant| (grant.log_index, grant.token)).collect();
+        assert!(
+            most <= usize::try_from(limits.rate).unwrap(),
+            "{most} leases were granted in {:?}",
+            limits.window
+        );
+        let mut order: Vec<_> =
+            self.grants.iter().map(|grant| (grant.log_index, grant.token)).collect();
         order.sort_unstable();
         for pair in order.windows(2) {
             assert!(pair[0].1 < pair[1].1, "fencing tokens do not rise: (index, token) {pair:?}");
         }
     }
 
-    /// The most leases that were granted for certain in a window of this length: asked for and answered within it.
+    /// The most leases that were granted for certain in a window of this length: asked for and
+    /// answered within it.
     fn most_within(&self, window: Duration) -> usize {
-        let mut by_sent: Vec<_> = self.grants.iter().map(|grant| (grant.sent, grant.came)).collect();
+        let mut by_sent: Vec<_> =
+            self.grants.iter().map(|grant| (grant.sent, grant.came)).collect();
         by_sent.sort_unstable();
         let within = |(nth, (begin, _)): (usize, &(Instant, Instant))| {
             let sent = by_sent[nth..].iter().take_while(|(sent, _)| *sent <= *begin + window);

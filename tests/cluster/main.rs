@@ -1,4 +1,5 @@
-//! Several nodes as real processes: what holds when they come, go, stop, and cannot reach each other.
+//! Several nodes as real processes: what holds when they come, go, stop, and cannot reach each
+//! other.
 //!
 //! ```text
 //!   cluster.rs     a cluster: its file, its nodes, what they agree on     addresses.rs  where they listen
@@ -14,7 +15,13 @@
 //!   status.rs      what `cluster status` shows        up.rs        a whole cluster on one machine
 //!   founding.rs    what the founders agree on          regions/     several regions
 //! ```
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 mod addresses;
 mod bootstrap;

@@ -15,8 +15,10 @@ use crate::harness::{Answer, Client, eventually};
 /// The program as it is.
 pub const CURRENT: &str = env!("CARGO_BIN_EXE_ratequeue");
 
-/// What a shell does before it becomes a program that is to find other names: `$0` and `$1` are the files.
-const WITH_NAMES: &str = r#"mount --bind "$0" /etc/hosts && mount --bind "$1" /etc/resolv.conf && shift && exec "$@""#;
+/// What a shell does before it becomes a program that is to find other names: `$0` and `$1` are the
+/// files.
+const WITH_NAMES: &str =
+    r#"mount --bind "$0" /etc/hosts && mount --bind "$1" /etc/resolv.conf && shift && exec "$@""#;
 
 /// How long a process may take to end.
 const END_WITHIN: Duration = Duration::from_secs(30);
@@ -72,7 +74,8 @@ impl Member {
             None => Command::new(&self.program),
             Some(namespace) => {
                 let mut command = Command::new("ip");
-                // `ip` becomes the node: the process id is the node's. It gives it mounts of its own.
+                // `ip` becomes the node: the process id is the node's. It gives it mounts of its
+                // own.
                 command.args(["netns", "exec", namespace]);
                 if let Some([hosts, resolver]) = &self.names {
                     command.args(["sh", "-c", WITH_NAMES]).args([hosts, resolver]);
@@ -81,20 +84,30 @@ impl Member {
                 command
             }
         };
+
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("RATEQUEUE_") {
                 command.env_remove(name);
             }
         }
+
         // A variable, which programs that do not know it ignore.
-        command.env_remove("RUST_BACKTRACE").env("RATEQUEUE_DRAIN", "0").stdin(Stdio::null()).kill_on_drop(true);
+        command
+            .env_remove("RUST_BACKTRACE")
+            .env("RATEQUEUE_DRAIN", "0")
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         command
     }
 
     fn command(&self) -> Command {
         let mut command = self.program();
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
-        command.args(["node", "--id", &self.id.to_string(), "--cluster"]).arg(&self.file).arg("--data").arg(&self.data);
+        command
+            .args(["node", "--id", &self.id.to_string(), "--cluster"])
+            .arg(&self.file)
+            .arg("--data")
+            .arg(&self.data);
         command.args(&self.args).stdout(Stdio::null()).stderr(log);
         command
     }
@@ -158,7 +171,12 @@ impl Member {
     /// Stops it, and checks that it ended well.
     pub async fn stop(&mut self) {
         self.signal(Signal::TERM);
-        assert_eq!(self.ended().await.code(), Some(0), "SIGTERM is a clean end for node {}", self.id);
+        assert_eq!(
+            self.ended().await.code(),
+            Some(0),
+            "SIGTERM is a clean end for node {}",
+            self.id
+        );
     }
 
     /// Waits until it has ended.

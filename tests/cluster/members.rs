@@ -1,5 +1,5 @@
-//! Nodes come, go and take the place of others while the cluster works. Nothing is lost, and no change is made that would
-//! cost the cluster its majority.
+//! Nodes come, go and take the place of others while the cluster works. Nothing is lost, and no
+//! change is made that would cost the cluster its majority.
 
 use std::time::{Duration, Instant};
 
@@ -93,16 +93,19 @@ async fn a_lost_node_is_replaced_by_one_with_a_new_id() {
     busy.cluster.node_mut(lost).kill().await;
     busy.load.goes_on(20).await;
     busy.cluster.describe(4).start().await;
+
     let lost_id = lost.to_string();
     let output = busy.cluster.cli(&["replace-node", "--id", &lost_id, "--with", &lost_id]).await;
     failed(&output, 2, &["never used twice"]);
     let said = done(&busy.cluster.cli(&["replace-node", "--id", &lost_id, "--with", "4"]).await);
     assert!(said.contains(&format!("node 4 has taken the place of node {lost}")), "{said}");
     let rest: Vec<u64> = (1..=4).filter(|id| *id != lost).collect();
+
     voters_are(&busy.cluster, &rest, &rest).await;
     let third = rest.iter().find(|id| **id != 4).unwrap().to_string();
     let shrink = busy.cluster.cli(&["replace-node", "--id", "4", "--with", &third]).await;
     failed(&shrink, 1, &[&format!("node {third} votes in group eu itself"), "use remove-node"]);
+
     // Repeating it finds it done.
     done(&busy.cluster.cli(&["replace-node", "--id", &lost_id, "--with", "4"]).await);
     voters_are(&busy.cluster, &rest, &rest).await;
@@ -140,22 +143,31 @@ async fn a_change_that_would_cost_the_majority_is_refused() {
 async fn an_id_that_is_taken_is_refused() {
     let _turn = Turn::shared();
     let mut cluster = Cluster::formed(3).await;
+
     // A node of another cluster, and one that is not running.
     let other = Cluster::formed(1).await;
     cluster.describe(4);
-    failed(&cluster.cli(&["add-node", "--id", "4"]).await, 1, &["node 4 does not answer: start it first"]);
+
+    failed(
+        &cluster.cli(&["add-node", "--id", "4"]).await,
+        1,
+        &["node 4 does not answer: start it first"],
+    );
+
     let mut stranger = other;
     let data = stranger.node(1).data.clone();
     stranger.node_mut(1).kill().await;
     std::fs::rename(data, &cluster.node(4).data).unwrap();
     cluster.node_mut(4).spawn();
     assert_eq!(cluster.node_mut(4).ended().await.code(), Some(78), "{}", cluster.node(4).log());
+
     // An empty node under the id of a member.
     let taken = cluster.follower().await;
     cluster.node_mut(taken).kill().await;
     std::fs::remove_dir_all(&cluster.node(taken).data).unwrap();
     cluster.node_mut(taken).start().await;
     let output = cluster.cli(&["add-node", "--id", &taken.to_string()]).await;
+
     failed(&output, 1, &["is a member already", "replace-node"]);
     assert!(cluster.at(taken).get("/v1/cluster").await.body["cluster_id"].is_null());
 }
@@ -169,13 +181,20 @@ async fn leadership_goes_where_it_is_sent() {
         assert!(said.contains(&format!("node {to} leads group {REGION}")), "{said}");
         assert_eq!(busy.cluster.leader().await, to);
     }
+
     let said = done(&busy.cluster.cli(&["drain", "--id", "1"]).await);
     assert!(said.contains("node 1 leads nothing now"), "{said}");
     let leader = busy.cluster.leader().await;
     assert_ne!(leader, 1);
     let said = done(&busy.cluster.cli(&["drain", "--id", "1"]).await);
     assert!(said.contains("node 1 leads nothing"), "repeating it does nothing: {said}");
-    failed(&busy.cluster.cli(&["transfer-leader", "--to", "9"]).await, 1, &["node 9 does not vote"]);
+
+    failed(
+        &busy.cluster.cli(&["transfer-leader", "--to", "9"]).await,
+        1,
+        &["node 9 does not vote"],
+    );
+
     failed(&busy.cluster.cli(&["transfer-leader", "--group", "mars"]).await, 2, &[REGION]);
     busy.ends_well(&[1, 2, 3]).await;
 }
@@ -214,7 +233,8 @@ async fn in_time(what: &str, within: Duration, mut is_so: impl AsyncFnMut() -> b
     }
 }
 
-/// The log is purged up to the older of two checkpoints. One is made at every clean stop, the other after a minute.
+/// The log is purged up to the older of two checkpoints. One is made at every clean stop, the other
+/// after a minute.
 #[tokio::test]
 async fn a_node_that_is_far_behind_catches_up() {
     let _turn = Turn::shared();
@@ -242,7 +262,10 @@ async fn a_node_that_is_far_behind_catches_up() {
     let (behind, begun) = (node.applied_index().await, Instant::now());
     cluster.describe(4).start().await;
     done(&cluster.cli(&["add-node", "--id", "4"]).await);
-    println!("members: a node that was {behind} entries behind votes after {:.1?}", begun.elapsed());
+    println!(
+        "members: a node that was {behind} entries behind votes after {:.1?}",
+        begun.elapsed()
+    );
     assert!(!cluster.node(4).log().contains("snapshot installed"), "it came by entries");
     drop(calls);
 
@@ -282,11 +305,15 @@ async fn a_change_goes_on_without_its_command_and_without_its_leaders() {
     cluster.at(1).create("kept", concurrency(1)).await;
     cluster.describe(4).start().await;
     let mut add = tokio::process::Command::new(env!("CARGO_BIN_EXE_ratequeue"));
-    add.args(["cluster", "add-node", "--id", "4", "--cluster"]).arg(&cluster.file).kill_on_drop(true);
+    add.args(["cluster", "add-node", "--id", "4", "--cluster"])
+        .arg(&cluster.file)
+        .kill_on_drop(true);
     let mut add = add.spawn().unwrap();
     eventually("it is recorded", || async {
         let views = cluster.at(1).get("/v1/cluster").await.is(200).body.clone();
-        let is_known = views["groups"][GLOBAL]["learners"].as_array().is_some_and(|ids| ids.contains(&json!(4)));
+        let is_known = views["groups"][GLOBAL]["learners"]
+            .as_array()
+            .is_some_and(|ids| ids.contains(&json!(4)));
         is_known.then_some(())
     })
     .await;

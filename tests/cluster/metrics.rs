@@ -27,7 +27,10 @@ async fn gauges_summed_over_the_nodes_are_what_the_group_has() {
         for id in 1..=3 {
             texts.push(cluster.at(id).get("/metrics").await.is(200).text.clone());
         }
-        texts.iter().all(|text| values(text, applied).iter().any(|index| *index >= last)).then_some(texts)
+        texts
+            .iter()
+            .all(|text| values(text, applied).iter().any(|index| *index >= last))
+            .then_some(texts)
     })
     .await;
 

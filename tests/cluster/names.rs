@@ -1,7 +1,8 @@
-//! Three nodes that know each other by name alone: names that come late, and nodes that move to other addresses.
+//! Three nodes that know each other by name alone: names that come late, and nodes that move to
+//! other addresses.
 //!
-//! Each node has a network of its own, and all share one file of hosts, as they would share a name server. What is not in it goes
-//! to a name server that never answers.
+//! Each node has a network of its own, and all share one file of hosts, as they would share a name
+//! server. What is not in it goes to a name server that never answers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,8 +23,7 @@ use crate::netns::Network;
 use crate::turn::Turn;
 
 /// Takes what comes to the port of name servers, and answers nothing.
-const MUTE_NAME_SERVER: &str =
-    "import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('127.0.0.1', 53)); time.sleep(600)";
+const MUTE_NAME_SERVER: &str = "import socket, time; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('127.0.0.1', 53)); time.sleep(600)";
 
 /// How long a call may take while nodes move: their leader has to be elected anew.
 const CALL_WITHIN: Duration = Duration::from_secs(30);
@@ -43,11 +43,14 @@ struct Named {
 }
 
 impl Named {
-    /// Three nodes that do not run, of which `nameless` has no name yet. `None` when the test is to be left out.
+    /// Three nodes that do not run, of which `nameless` has no name yet. `None` when the test is to
+    /// be left out.
     fn described(nameless: u64) -> Option<Self> {
         let network = match Network::make(3) {
             Ok(network) => network,
-            Err(why) if std::env::var("RATEQUEUE_TEST_NO_NETNS").is_ok_and(|value| value == "1") => {
+            Err(why)
+                if std::env::var("RATEQUEUE_TEST_NO_NETNS").is_ok_and(|value| value == "1") =>
+            {
                 println!("names: left out: {why}");
                 return None;
             }
@@ -57,23 +60,42 @@ impl Named {
             ),
         };
 
-        let nodes =
-            (1..=3).map(|id| (u64::from(id), REGION.to_owned(), network.place(id), Some(network.namespace(id))));
+        let nodes = (1..=3).map(|id| {
+            (u64::from(id), REGION.to_owned(), network.place(id), Some(network.namespace(id)))
+        });
         let mut cluster = Cluster::of("test", network.place(1).http.ip(), nodes.collect());
-        let node = |id| format!("{{ id = {id}, http = '{}', peer = 'node-{id}-peer.ratequeue:7700' }}", &url(id)[7..]);
+        let node = |id| {
+            format!(
+                "{{ id = {id}, http = '{}', peer = 'node-{id}-peer.ratequeue:7700' }}",
+                &url(id)[7..]
+            )
+        };
         let nodes = [1, 2, 3].map(node).join(",\n");
-        fs::write(&cluster.file, format!("name = 'test'\n[regions.{REGION}]\nnodes = [\n{nodes}]\n")).unwrap();
+        fs::write(
+            &cluster.file,
+            format!("name = 'test'\n[regions.{REGION}]\nnodes = [\n{nodes}]\n"),
+        )
+        .unwrap();
 
         let resolver = "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n";
-        let names = [cluster.tree().file("hosts", ""), cluster.tree().file("resolv.conf", resolver)];
+        let names =
+            [cluster.tree().file("hosts", ""), cluster.tree().file("resolv.conf", resolver)];
         cluster.members.values_mut().for_each(|member| member.names = Some(names.clone()));
         let name_server = |id| {
             let mut command = Command::new("ip");
-            command.args(["netns", "exec", &network.namespace(id), "python3", "-c", MUTE_NAME_SERVER]);
+            command.args([
+                "netns",
+                "exec",
+                &network.namespace(id),
+                "python3",
+                "-c",
+                MUTE_NAME_SERVER,
+            ]);
             command.stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap()
         };
         let name_servers = [1, 2, 3].map(name_server).into();
-        let mut named = Self { cluster, network, hosts: BTreeMap::new(), names, _name_servers: name_servers };
+        let mut named =
+            Self { cluster, network, hosts: BTreeMap::new(), names, _name_servers: name_servers };
         for id in (1..=3).filter(|id| u64::from(*id) != nameless) {
             named.name(u64::from(id), id);
         }
@@ -95,13 +117,18 @@ impl Named {
     fn write(&self) {
         let line = |(id, host): (&u64, &u8)| {
             let place = self.network.place(*host);
-            format!("{} node-{id}.ratequeue\n{} node-{id}-peer.ratequeue\n", place.http.ip(), place.peer.ip())
+            format!(
+                "{} node-{id}.ratequeue\n{} node-{id}-peer.ratequeue\n",
+                place.http.ip(),
+                place.peer.ip()
+            )
         };
         let text: String = self.hosts.iter().map(line).collect();
         fs::write(&self.names[0], format!("127.0.0.1 localhost\n{text}")).unwrap();
     }
 
-    /// Kills a node, and starts it again as another host, with the same command line. Nobody else does anything.
+    /// Kills a node, and starts it again as another host, with the same command line. Nobody else
+    /// does anything.
     async fn moves(&mut self, id: u64, to: u8) {
         self.cluster.node_mut(id).kill().await;
         let from = self.hosts[&id];
@@ -121,7 +148,10 @@ impl Named {
     /// The program, where node 1 lives.
     async fn run(&self, args: &[&str]) -> Output {
         let mut command = self.cluster.node(1).program();
-        tokio::time::timeout(CALL_WITHIN, command.args(args).output()).await.expect("it ends").unwrap()
+        tokio::time::timeout(CALL_WITHIN, command.args(args).output())
+            .await
+            .expect("it ends")
+            .unwrap()
     }
 
     /// What node `id` says of the leader: its URL, by name.
@@ -132,7 +162,8 @@ impl Named {
     }
 }
 
-/// A worker that knows the nodes by name, and acquires all the time: each time in a process of its own.
+/// A worker that knows the nodes by name, and acquires all the time: each time in a process of its
+/// own.
 struct Worker {
     acquired: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
@@ -148,9 +179,13 @@ impl Worker {
         let urls = [1, 2, 3].map(url).join(",");
         let mut command = member.program();
         command.args(["acquire", "named", "--wait", "20s", "--url", &urls, "--", "true"]);
+
         let working = tokio::spawn(async move {
             while !is_over.load(Ordering::Relaxed) {
-                let output = tokio::time::timeout(CALL_WITHIN, command.output()).await.expect("it ends").unwrap();
+                let output = tokio::time::timeout(CALL_WITHIN, command.output())
+                    .await
+                    .expect("it ends")
+                    .unwrap();
                 done(&output);
                 count.fetch_add(1, Ordering::Relaxed);
             }
@@ -179,7 +214,8 @@ async fn nodes_are_found_by_their_names_wherever_they_move() {
     let _turn = Turn::alone();
     let Some(mut named) = Named::described(3) else { return };
 
-    // In any order, and one before anybody knows its name: it waits for that, and the others answer.
+    // In any order, and one before anybody knows its name: it waits for that, and the others
+    // answer.
     for id in [3, 2, 1] {
         named.cluster.node_mut(id).spawn();
     }
@@ -206,7 +242,8 @@ async fn nodes_are_found_by_their_names_wherever_they_move() {
     let leader = named.cluster.leader().await;
     assert_eq!(named.leader(1).await, url(leader));
 
-    // A follower, then the leader, then whoever leads then. The worker lives with a node that stays where it is meanwhile.
+    // A follower, then the leader, then whoever leads then. The worker lives with a node that stays
+    // where it is meanwhile.
     let follower = named.cluster.follower().await;
     for (nth, moving) in (0..).zip([Some(follower), None, None]) {
         let leader = named.cluster.leader().await;
@@ -221,12 +258,19 @@ async fn nodes_are_found_by_their_names_wherever_they_move() {
 
     let leader = named.cluster.leader().await;
     for id in 1..=3 {
-        eventually("each node names the leader", || async { (named.leader(id).await == url(leader)).then_some(()) })
-            .await;
-        assert_eq!(named.cluster.at(id).lease(&kept).await.is(200).str("state"), "held", "no lease is lost");
+        eventually("each node names the leader", || async {
+            (named.leader(id).await == url(leader)).then_some(())
+        })
+        .await;
+        assert_eq!(
+            named.cluster.at(id).lease(&kept).await.is(200).str("state"),
+            "held",
+            "no lease is lost"
+        );
     }
 
-    // Looking for one whose name is gone takes the name server's time, and nobody else's: the other two go on.
+    // Looking for one whose name is gone takes the name server's time, and nobody else's: the other
+    // two go on.
     named.unname(leader);
     named.cluster.node_mut(leader).kill().await;
     let next = named.cluster.leader().await;

@@ -5,7 +5,8 @@
 //!     peer 198.18.0.N  ---- pN --- bridge "peers"
 //!     http 198.19.x.y  ---- hN --- bridge "http" ---- root ------- rqPID 198.19.x.14
 //! ```
-//! Nodes talk to each other over `peers` and are called over `http`: one that is cut off can still be asked.
+//! Nodes talk to each other over `peers` and are called over `http`: one that is cut off can still
+//! be asked.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Command;
@@ -53,10 +54,12 @@ impl Network {
         let network = Self { tag: format!("rq{pid}"), nodes, subnet: [198, 19, high, low] };
         let (switch, tag, ours) = (network.switch(), &network.tag, network.http_ip(OURS));
         ip(&format!("netns add {switch}"))?;
+
         for bridge in ["peers", "http"] {
             ip(&format!("-n {switch} link add {bridge} type bridge"))?;
             ip(&format!("-n {switch} link set {bridge} up"))?;
         }
+
         ip(&format!("link add {tag} type veth peer name root netns {switch}"))?;
         ip(&format!("-n {switch} link set root master http up"))?;
         ip(&format!("addr add {ours}/28 dev {tag}"))?;
@@ -64,6 +67,7 @@ impl Network {
         for id in 1..=nodes {
             network.add(id)?;
         }
+
         Ok(network)
     }
 
@@ -103,14 +107,21 @@ impl Network {
 
     /// Where a node listens: it is the host of its id, unless it was relocated.
     pub fn place(&self, id: u8) -> Place {
-        Place { http: SocketAddr::new(self.http_ip(id), 7600), peer: SocketAddr::new(Self::peer_ip(id), 7700) }
+        Place {
+            http: SocketAddr::new(self.http_ip(id), 7600),
+            peer: SocketAddr::new(Self::peer_ip(id), 7700),
+        }
     }
 
-    /// Gives a node, whose namespace has the addresses of host `from`, those of host `to` in their place.
+    /// Gives a node, whose namespace has the addresses of host `from`, those of host `to` in their
+    /// place.
     pub fn relocate(&self, id: u8, from: u8, to: u8) {
         let name = self.namespace(id);
         let addresses = |host: u8| {
-            [(format!("{}/24", Self::peer_ip(host)), "peer"), (format!("{}/28", self.http_ip(host)), "http")]
+            [
+                (format!("{}/24", Self::peer_ip(host)), "peer"),
+                (format!("{}/28", self.http_ip(host)), "http"),
+            ]
         };
         for (change, host) in [("del", from), ("add", to)] {
             for (address, device) in addresses(host) {

@@ -1,5 +1,5 @@
-//! A node is cut off from the others, again and again: it decides nothing and says so quickly, the others go on, and its
-//! return deposes nobody.
+//! A node is cut off from the others, again and again: it decides nothing and says so quickly, the
+//! others go on, and its return deposes nobody.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -21,7 +21,8 @@ const LIMITS: Limits = Limits { slots: 10, rate: 50, window: Duration::from_mill
 
 /// A new call at the node that is cut off, this often.
 const PROBE: Duration = Duration::from_millis(100);
-/// How soon after the cut a call is refused for certain: what was begun before it noticed may be unknown.
+/// How soon after the cut a call is refused for certain: what was begun before it noticed may be
+/// unknown.
 const KNOWN_WITHIN: Duration = Duration::from_millis(2_000);
 /// How long it takes to say so.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1_500);
@@ -49,7 +50,8 @@ async fn refusal(node: &Client) -> (Duration, String) {
     (begun.elapsed(), answer.is(503).str("code").to_owned())
 }
 
-/// When the node that is cut off from now on first says that nothing happened, and how long that call had to wait for it.
+/// When the node that is cut off from now on first says that nothing happened, and how long that
+/// call had to wait for it.
 async fn knows(node: &Client) -> (Duration, Duration) {
     let cut = Instant::now();
     let mut calls = FuturesUnordered::new();
@@ -71,7 +73,9 @@ async fn knows(node: &Client) -> (Duration, Duration) {
 async fn a_node_that_is_cut_off_and_returns_deposes_nobody() {
     let _turn = Turn::alone();
     let Some(network) = network() else { return };
-    let nodes = (1..=3).map(|id| (u64::from(id), REGION.to_owned(), network.place(id), Some(network.namespace(id))));
+    let nodes = (1..=3).map(|id| {
+        (u64::from(id), REGION.to_owned(), network.place(id), Some(network.namespace(id)))
+    });
     let mut cluster = Cluster::of("test", network.place(1).http.ip(), nodes.collect());
     cluster.start().await;
     cluster.init().await;
@@ -100,8 +104,14 @@ async fn a_node_that_is_cut_off_and_returns_deposes_nobody() {
     println!("partition: no-quorum {known:.0?} after the cut, then within {took:.0?}");
     let story = load.stop().await;
     println!("partition: {} grants, (leader, term) {leaders:?}", story.grants.len());
-    assert!(known.iter().all(|known| *known <= KNOWN_WITHIN), "it takes too long to notice: {known:?}");
-    assert!(took.iter().all(|took| *took <= ANSWER_WITHIN), "it takes too long to say no-quorum: {took:?}");
+    assert!(
+        known.iter().all(|known| *known <= KNOWN_WITHIN),
+        "it takes too long to notice: {known:?}"
+    );
+    assert!(
+        took.iter().all(|took| *took <= ANSWER_WITHIN),
+        "it takes too long to say no-quorum: {took:?}"
+    );
     // The first cut takes the leader away; later ones, and every return, change nothing.
     assert!(leaders.len() <= 2, "the leader changed more than once: (leader, term) {leaders:?}");
     story.nothing_failed();

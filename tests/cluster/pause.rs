@@ -1,5 +1,5 @@
-//! A leader that stands still, and wakes up in a cluster that has gone on without it: it grants nothing that the others do not
-//! know of.
+//! A leader that stands still, and wakes up in a cluster that has gone on without it: it grants
+//! nothing that the others do not know of.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,8 @@ async fn a_leader_that_stood_still_grants_nothing_of_its_own() {
     let cluster = Cluster::formed(3).await;
     cluster.at(1).create("work", LIMITS.json()).await;
     let (leader, others) = (cluster.leader().await, cluster.followers().await);
-    // Some callers stay with the leader while it stands still, and keep what they hold. The others do not know it.
+    // Some callers stay with the leader while it stands still, and keep what they hold. The others
+    // do not know it.
     let mut load = Load::start(&cluster.urls([leader]), "work", FAITHFUL);
     load.more(&cluster.urls(others.iter().copied()), "work", OTHERS);
     load.goes_on(100).await;
@@ -40,11 +41,16 @@ async fn a_leader_that_stood_still_grants_nothing_of_its_own() {
     load.goes_on(100).await;
 
     let story = load.stop().await;
-    println!("pause: {} grants, gap {:.0?}", story.grants.len(), story.longest_gap(paused, went_on));
+    println!(
+        "pause: {} grants, gap {:.0?}",
+        story.grants.len(),
+        story.longest_gap(paused, went_on)
+    );
     story.nothing_failed();
     story.kept(LIMITS);
     let last = cluster.at(cluster.leader().await);
-    let looks = story.grants.iter().map(|grant| async move { (last.lease(&grant.lease).await, grant) });
+    let looks =
+        story.grants.iter().map(|grant| async move { (last.lease(&grant.lease).await, grant) });
     let mut looks = futures::stream::iter(looks).buffer_unordered(LOOKS);
     while let Some((seen, grant)) = looks.next().await {
         let state = seen.is(200).str("state").to_owned();

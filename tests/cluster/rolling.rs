@@ -1,4 +1,5 @@
-//! Every node is stopped and started again while the cluster works: no call fails, and leadership is handed over first.
+//! Every node is stopped and started again while the cluster works: no call fails, and leadership
+//! is handed over first.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,8 @@ const CALLERS: usize = 32;
 /// What the design wants is 200 ms; the rest is for machines that do other things too.
 const GAP_MAX: Duration = Duration::from_secs(1);
 
-/// Stops a node, and starts it again once it has ended. When it began, and when the node had caught up.
+/// Stops a node, and starts it again once it has ended. When it began, and when the node had caught
+/// up.
 async fn restart(cluster: &mut Cluster, id: u64) -> (Instant, Instant) {
     let leader = cluster.leader().await;
     let before = cluster.node(id).log().len();
@@ -22,10 +24,15 @@ async fn restart(cluster: &mut Cluster, id: u64) -> (Instant, Instant) {
     cluster.node_mut(id).stop().await;
     let log = cluster.node(id).log();
     let said = &log[before..];
+
     if leader == id {
-        assert!(said.contains("leading=false"), "it has seen its successor before it ended: {said}");
+        assert!(
+            said.contains("leading=false"),
+            "it has seen its successor before it ended: {said}"
+        );
         assert_ne!(cluster.leader().await, id);
     }
+
     assert!(!said.contains("WARN") && !said.contains("ERROR"), "{said}");
     cluster.node_mut(id).start().await;
     cluster.node(id).ready().await;
@@ -41,6 +48,7 @@ async fn a_rolling_restart_fails_no_call() {
     let load = Load::start(&cluster.urls([1, 2, 3]), "work", CALLERS);
     load.goes_on(100).await;
     let mut times = Vec::new();
+
     // First as it comes, then each as the leader.
     for (id, leads) in [(1, false), (2, false), (3, false), (1, true), (2, true), (3, true)] {
         if leads {
@@ -49,9 +57,15 @@ async fn a_rolling_restart_fails_no_call() {
         times.push(restart(&mut cluster, id).await);
         load.goes_on(50).await;
     }
+
     let story = load.stop().await;
     let gaps: Vec<_> = times.iter().map(|(from, to)| story.longest_gap(*from, *to)).collect();
-    println!("rolling: {} grants, gaps {gaps:.0?}, median {:.0?}", story.grants.len(), median(&gaps));
+    println!(
+        "rolling: {} grants, gaps {gaps:.0?}, median {:.0?}",
+        story.grants.len(),
+        median(&gaps)
+    );
+
     story.nothing_failed();
     story.kept(LIMITS);
     assert!(gaps.iter().all(|gap| *gap <= GAP_MAX), "a gap is over {GAP_MAX:?}: {gaps:?}");

@@ -23,7 +23,11 @@ async fn status_shows_every_node_and_fails_when_one_is_down() {
     let leader = cluster.leader().await;
     let table = done(&cluster.cli(&["status"]).await);
     let rows = rows_of(&table);
-    assert_eq!(rows.iter().map(Vec::len).collect::<Vec<_>>(), [6, 6, 6, 0, 12, 12, 12, 12, 12, 12, 12], "{table}");
+    assert_eq!(
+        rows.iter().map(Vec::len).collect::<Vec<_>>(),
+        [6, 6, 6, 0, 12, 12, 12, 12, 12, 12, 12],
+        "{table}"
+    );
     for (nth, (group, first)) in [(REGION, 5), (GLOBAL, 8)].into_iter().enumerate() {
         let leader = cluster.leader_of(group).await;
         assert_eq!(
@@ -34,7 +38,11 @@ async fn status_shows_every_node_and_fails_when_one_is_down() {
         for (nth, id) in (1..=3).enumerate() {
             let role = if id == leader { "leader" } else { "follower" };
             let (id, url, leader) = (id.to_string(), cluster.node(id).url(), leader.to_string());
-            assert_eq!(rows[first + nth][..7], [&id, REGION, &url, group, "ok", role, &leader], "{table}");
+            assert_eq!(
+                rows[first + nth][..7],
+                [&id, REGION, &url, group, "ok", role, &leader],
+                "{table}"
+            );
         }
     }
     // The same without the file, from any node.
@@ -49,14 +57,16 @@ async fn status_shows_every_node_and_fails_when_one_is_down() {
     let output = cluster.cli(&["status"]).await;
     assert_eq!(output.status.code(), Some(1));
     let table = stdout(&output);
-    let column = |row: &str, cell: &str| row.find(cell).unwrap_or_else(|| panic!("{cell} in {row}"));
+    let column =
+        |row: &str, cell: &str| row.find(cell).unwrap_or_else(|| panic!("{cell} in {row}"));
     let titles = table.lines().find(|line| line.starts_with("NODE")).unwrap();
     let row = table.lines().find(|line| line.starts_with(&format!("{down} "))).unwrap();
     assert_eq!(column(row, "down"), column(titles, "HEALTH"), "{table}");
     assert!(table.lines().all(|line| line.len() < 160), "a cell is wide: {table}");
-    assert!(
-        table.contains(&format!("node {down} does not answer at {}: Connection refused", cluster.node(down).url()))
-    );
+    assert!(table.contains(&format!(
+        "node {down} does not answer at {}: Connection refused",
+        cluster.node(down).url()
+    )));
     // By the URL of another node, and of the dead one first.
     let urls = cluster.urls([down, leader]);
     failed(&run(&["cluster", "status", "--url", &urls], &[]).await, 1, &[]);
@@ -73,7 +83,11 @@ async fn status_shows_every_node_and_fails_when_one_is_down() {
     assert_eq!(nodes.as_array().unwrap().len(), 3);
     for node in nodes.as_array().unwrap() {
         let is_down = node["id"] == down;
-        assert_eq!((node["healthy"] == true, node["error"].is_string()), (!is_down, is_down), "{node}");
+        assert_eq!(
+            (node["healthy"] == true, node["error"].is_string()),
+            (!is_down, is_down),
+            "{node}"
+        );
         assert_eq!(node["view"]["groups"][REGION]["leader"] == leader, !is_down, "{node}");
     }
 }

@@ -11,7 +11,8 @@ use crate::cluster::{Cluster, REGION, done};
 use crate::harness::{concurrency, eventually};
 use crate::turn::Turn;
 
-/// The first of six ports of this process, for tests that share an address with those of other processes.
+/// The first of six ports of this process, for tests that share an address with those of other
+/// processes.
 fn first_port() -> u64 {
     u64::from(process_id() % 1_500) * 6
 }
@@ -25,8 +26,8 @@ async fn told(cluster: &Cluster, by: u64, of: u64) -> Option<[String; 2]> {
     Some([text(&node["http"])?, text(&node["peer"])?])
 }
 
-/// A node is started with other addresses than the file has, and each node hears of it from the node itself. A change of members
-/// that is under way with it goes on.
+/// A node is started with other addresses than the file has, and each node hears of it from the
+/// node itself. A change of members that is under way with it goes on.
 #[tokio::test]
 async fn a_node_tells_the_others_where_it_is() {
     let _turn = Turn::shared();
@@ -36,7 +37,8 @@ async fn a_node_tells_the_others_where_it_is() {
     let (http, peer) = (format!("localhost:{}", place.http.port()), format!("{}", place.peer));
 
     cluster.node_mut(moved).stop().await;
-    cluster.node_mut(moved).args = ["--advertise-http", &http, "--advertise-peer", &peer].map(str::to_owned).into();
+    cluster.node_mut(moved).args =
+        ["--advertise-http", &http, "--advertise-peer", &peer].map(str::to_owned).into();
     cluster.node_mut(moved).start().await;
     let expected = [format!("http://{http}"), peer];
     for by in 1..=3 {
@@ -44,7 +46,8 @@ async fn a_node_tells_the_others_where_it_is() {
         eventually(&format!("node {by} has heard of it"), is_told).await;
     }
 
-    // The file says otherwise, and changes nothing: neither a repeated init nor the others speak for the node.
+    // The file says otherwise, and changes nothing: neither a repeated init nor the others speak
+    // for the node.
     done(&cluster.cli(&["init"]).await);
     for by in 1..=3 {
         assert_eq!(told(&cluster, by, moved).await.unwrap(), expected);
@@ -74,7 +77,8 @@ async fn an_address_at_which_a_node_does_not_answer_is_not_told() {
     cluster.node_mut(moved).start().await;
 
     let why = format!("node {moved} does not answer at its peer address {nobody}");
-    eventually("it says why", || async { cluster.node(moved).log().contains(&why).then_some(()) }).await;
+    eventually("it says why", || async { cluster.node(moved).log().contains(&why).then_some(()) })
+        .await;
     let leader = cluster.leader().await;
     let known = [cluster.node(moved).url(), cluster.node(moved).place.peer.to_string()];
     assert_eq!(told(&cluster, leader, moved).await.unwrap(), known);
@@ -98,7 +102,10 @@ async fn a_cluster_over_ipv6_goes_on_without_its_leader() {
     assert!(cluster.node(leader).url().starts_with("http://[::1]:"));
     for id in 1..=3 {
         let answer = cluster.at(id).lease(&lease).await;
-        assert_eq!(answer.is(200).header("ratequeue-leader"), Some(cluster.node(leader).url().as_str()));
+        assert_eq!(
+            answer.is(200).header("ratequeue-leader"),
+            Some(cluster.node(leader).url().as_str())
+        );
     }
     let status = done(&cluster.cli(&["status"]).await);
     assert!(status.contains(REGION), "{status}");

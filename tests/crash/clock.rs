@@ -1,4 +1,5 @@
-//! The wall clock jumps by an hour, and nothing happens: no lease ends early or late, no window opens.
+//! The wall clock jumps by an hour, and nothing happens: no lease ends early or late, no window
+//! opens.
 //!
 //! The node runs under libfaketime, which moves the wall clock and leaves the monotonic one alone.
 
@@ -17,7 +18,8 @@ const HOUR_S: i64 = 3600;
 
 /// The library; its variant for threads where there is one.
 fn library() -> PathBuf {
-    let folders = fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path().join("faketime"));
+    let folders =
+        fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path().join("faketime"));
     let mut found: Vec<PathBuf> = folders
         .flat_map(|folder| ["libfaketimeMT.so.1", "libfaketime.so.1"].map(|name| folder.join(name)))
         .filter(|path| path.exists())
@@ -46,7 +48,8 @@ impl Moved {
         Self { node: start.run().await, offset }
     }
 
-    /// Moves the wall clock to so many seconds beside the real one, and proves that the node sees it.
+    /// Moves the wall clock to so many seconds beside the real one, and proves that the node sees
+    /// it.
     async fn jump(&self, seconds: i64) {
         set(&self.offset, seconds);
         eventually("the node's wall clock has jumped", || async {
@@ -82,11 +85,14 @@ fn last_log_time(log: &str) -> i64 {
 fn log_time(text: &str) -> Option<i64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let date: Vec<i64> = date.split('-').map(|part| part.parse().ok()).collect::<Option<_>>()?;
-    let time: Vec<i64> = time.split('.').next()?.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
-    let ([year, month, day], [hours, minutes, seconds]) = (date[..].try_into().ok()?, time[..].try_into().ok()?);
+    let time: Vec<i64> =
+        time.split('.').next()?.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let ([year, month, day], [hours, minutes, seconds]) =
+        (date[..].try_into().ok()?, time[..].try_into().ok()?);
     // Days of the Gregorian calendar, with years that begin in March.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days: i64 = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 719_469;
+    let days: i64 =
+        365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 719_469;
     Some(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 }
 
@@ -129,7 +135,9 @@ async fn nothing_happens(jumps: [i64; 2]) {
     };
     let in_line = ["window", "bucket"].map(|name| {
         let client = client.clone();
-        tokio::spawn(async move { (client.granted(name, json!({"wait_ms": 60_000})).await, Instant::now()) })
+        tokio::spawn(async move {
+            (client.granted(name, json!({"wait_ms": 60_000})).await, Instant::now())
+        })
     });
     for jump in jumps {
         moved.jump(jump).await;
@@ -153,8 +161,10 @@ async fn nothing_happens(jumps: [i64; 2]) {
     impatient.await.unwrap().problem(429, "wait-timeout");
     assert!(start.elapsed() >= TIME);
     let path = format!("/v1/leases/{}", expiring.id());
-    eventually("the lease expires", || async { (client.get(&path).await.str("state") == "expired").then_some(()) })
-        .await;
+    eventually("the lease expires", || async {
+        (client.get(&path).await.str("state") == "expired").then_some(())
+    })
+    .await;
     assert!(start.elapsed() < TIME + LATE);
     until(start + TIME).await;
     assert_eq!(client.lease(&kept.id()).await.str("state"), "held");

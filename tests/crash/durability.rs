@@ -1,4 +1,5 @@
-//! What was answered survives: SIGKILL in the middle of the work, SIGTERM with callers in the queue, a start in the same folder.
+//! What was answered survives: SIGKILL in the middle of the work, SIGTERM with callers in the
+//! queue, a start in the same folder.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,7 +35,9 @@ async fn node_with(slots: u64) -> Node {
 async fn until_answered(client: &Client, path: &str, key: &str, body: &Value) -> Answer {
     let start = Instant::now();
     loop {
-        let answer = client.try_call(Method::POST, path, &[("Idempotency-Key", key)], Some(body.clone())).await;
+        let answer = client
+            .try_call(Method::POST, path, &[("Idempotency-Key", key)], Some(body.clone()))
+            .await;
         match answer {
             Ok(answer) if answer.status != 503 => return answer,
             Ok(_) | Err(_) => {}
@@ -58,7 +61,8 @@ fn body(hold_ms: u64) -> Value {
     json!({"wait_ms": 600_000, "hold_ms": hold_ms})
 }
 
-/// Who releases holds it for reading until that is answered; who holds it for writing knows that nobody does.
+/// Who releases holds it for reading until that is answered; who holds it for writing knows that
+/// nobody does.
 type Gate = Arc<RwLock<()>>;
 
 /// Waits for its turn, holds, and releases when the gate is open.
@@ -71,12 +75,14 @@ async fn caller(client: Client, caller: usize, gate: Gate) -> Turn {
             _ => break answer,
         }
     };
+
     let from = Instant::now();
     granted.is(200);
     tokio::time::sleep(HOLD).await;
     let _open = gate.read().await;
     let to = Instant::now();
     let path = format!("/v1/leases/{}/release", granted.id());
+
     let released = until_answered(&client, &path, &format!("release-{caller}"), &json!({})).await;
     assert_eq!(released.is(200).str("state"), "released", "{key}");
     Turn { caller, fencing_token: granted.u64("fencing_token"), from, to }
@@ -106,7 +112,12 @@ async fn kill_while_still(node: &mut Node, gate: &Gate) {
 }
 
 async fn tokens(client: &Client) -> Vec<u64> {
-    client.leases("r", "held").await.iter().map(|lease| lease["fencing_token"].as_u64().unwrap()).collect()
+    client
+        .leases("r", "held")
+        .await
+        .iter()
+        .map(|lease| lease["fencing_token"].as_u64().unwrap())
+        .collect()
 }
 
 /// Waits until so many callers have had their turn.
@@ -147,7 +158,11 @@ async fn two_hundred_callers_are_granted_in_order_while_the_node_is_killed() {
     until_done(&mut turns, &mut seen, CALLERS).await;
 
     let stats = node.client.stats("r").await;
-    assert_eq!((&stats["queue_depth"], &stats["held"]), (&json!(0), &json!(0)), "nothing is left over");
+    assert_eq!(
+        (&stats["queue_depth"], &stats["held"]),
+        (&json!(0), &json!(0)),
+        "nothing is left over"
+    );
     check_order(&mut seen);
     check_overlap(&seen);
 }
@@ -155,7 +170,10 @@ async fn two_hundred_callers_are_granted_in_order_while_the_node_is_killed() {
 /// Fencing tokens rise in the order of the queue.
 fn check_order(turns: &mut [Turn]) {
     turns.sort_by_key(|turn| turn.caller);
-    assert_eq!(turns.iter().map(|turn| turn.caller).collect::<Vec<_>>(), (0..CALLERS).collect::<Vec<_>>());
+    assert_eq!(
+        turns.iter().map(|turn| turn.caller).collect::<Vec<_>>(),
+        (0..CALLERS).collect::<Vec<_>>()
+    );
     for pair in turns.windows(2) {
         assert!(pair[0].fencing_token < pair[1].fencing_token, "{pair:?}");
     }
@@ -180,10 +198,12 @@ async fn a_killed_node_comes_back_with_leases_line_and_keys() {
         let client = client.clone();
         async move { client.keyed(ACQUIRE, &key, body(0)).await }
     };
+
     let mut leases = Vec::new();
     for number in 0..12 {
         leases.push(keyed(format!("k{number}")).await);
     }
+
     for round in 0..3 {
         let before = lists(&client).await;
         let digest = client.group().await["digest"].clone();
@@ -193,7 +213,10 @@ async fn a_killed_node_comes_back_with_leases_line_and_keys() {
         assert_eq!(lists(&client).await, before);
         for (number, lease) in leases.iter().enumerate().skip(2 * round) {
             let again = keyed(format!("k{number}")).await;
-            assert_eq!((again.id(), again.status), (lease.id(), if number < 2 * round + 2 { 200 } else { 202 }));
+            assert_eq!(
+                (again.id(), again.status),
+                (lease.id(), if number < 2 * round + 2 { 200 } else { 202 })
+            );
         }
         // The held ones are held still, and give their slots to the head of the queue.
         for lease in &leases[2 * round..2 * round + 2] {
@@ -210,7 +233,11 @@ async fn resources_and_the_memory_of_requests_survive() {
     let limits = json!({"limits": {"tpm": {"kind": "rate", "quota": 100, "window_ms": 3_600_000}}});
     let put = |body: Value| {
         let client = client.clone();
-        async move { client.call(Method::PUT, "/v1/resources/s", &[("Idempotency-Key", "put")], Some(body)).await }
+        async move {
+            client
+                .call(Method::PUT, "/v1/resources/s", &[("Idempotency-Key", "put")], Some(body))
+                .await
+        }
     };
     let created = put(limits.clone()).await;
     created.is(201);
@@ -237,7 +264,10 @@ async fn resources_and_the_memory_of_requests_survive() {
         client.call(Method::DELETE, "/v1/resources/t", &delete, None).await.is(204);
         let ended = client.keyed("/v1/resources/s/acquire", "done", json!({"load": 60})).await;
         assert_eq!(ended.problem(410, "lease-ended").str("state"), "released");
-        client.keyed("/v1/resources/s/acquire", "done", json!({"load": 61})).await.problem(422, "idempotency-conflict");
+        client
+            .keyed("/v1/resources/s/acquire", "done", json!({"load": 61}))
+            .await
+            .problem(422, "idempotency-conflict");
         assert_eq!(client.post(&path, json!({"used": 40})).await.is(200).body, released.body);
         assert_eq!(client.stats("s").await["limits"]["tpm"]["used"], 40);
     }
@@ -248,6 +278,7 @@ async fn log_index_and_fencing_tokens_keep_rising() {
     let mut node = node_with(100).await;
     let client = node.client.clone();
     let (mut index, mut token) = (0, 0);
+
     for stop in [false, true, false, true] {
         for _ in 0..3 {
             let granted = client.granted("r", json!({})).await;
@@ -276,18 +307,26 @@ async fn a_clean_stop_answers_the_waiting_and_keeps_their_places() {
         let calls: Vec<_> = (0..5)
             .map(|number| {
                 let client = client.clone();
-                tokio::spawn(async move { client.keyed(ACQUIRE, &format!("k{number}"), body(30_000)).await })
+                tokio::spawn(async move {
+                    client.keyed(ACQUIRE, &format!("k{number}"), body(30_000)).await
+                })
             })
             .collect();
-        eventually("all are in the queue", || async { (client.stats("r").await["queue_depth"] == 5).then_some(()) })
-            .await;
+        eventually("all are in the queue", || async {
+            (client.stats("r").await["queue_depth"] == 5).then_some(())
+        })
+        .await;
         let look = {
-            let (client, id) = (client.clone(), ids(&client.leases("r", "waiting").await)[0].clone());
+            let (client, id) =
+                (client.clone(), ids(&client.leases("r", "waiting").await)[0].clone());
             tokio::spawn(async move { client.get(&format!("/v1/leases/{id}?wait_ms=30000")).await })
         };
         // A look is told to the log, so it is on its way when the log has grown.
         let index = client.applied_index().await;
-        eventually("the look is on its way", || async { (client.applied_index().await > index).then_some(()) }).await;
+        eventually("the look is on its way", || async {
+            (client.applied_index().await > index).then_some(())
+        })
+        .await;
         let before = lists(&client).await;
 
         node.signal(signal);
@@ -301,12 +340,16 @@ async fn a_clean_stop_answers_the_waiting_and_keeps_their_places() {
         assert_eq!(lists(&client).await, before);
         for (number, id) in before.1.iter().enumerate() {
             let place = client.lease(id).await;
-            assert_eq!((place.str("state"), place.u64("position")), ("waiting", u64::try_from(number + 1).unwrap()));
+            assert_eq!(
+                (place.str("state"), place.u64("position")),
+                ("waiting", u64::try_from(number + 1).unwrap())
+            );
         }
     }
 }
 
-/// Callers that hang in the middle of a kill either get what they were answered, or learn it by repeating their call.
+/// Callers that hang in the middle of a kill either get what they were answered, or learn it by
+/// repeating their call.
 #[tokio::test]
 async fn no_acknowledged_lease_is_lost_and_none_is_made_twice() {
     let mut node = node_with(1_000_000).await;
@@ -320,7 +363,9 @@ async fn no_acknowledged_lease_is_lost_and_none_is_made_twice() {
                     let key = format!("{round}-{writer}-{number}");
                     let headers = [("Idempotency-Key", key.as_str())];
                     match client.try_call(Method::POST, ACQUIRE, &headers, Some(body(0))).await {
-                        Ok(answer) if answer.status == 200 => acknowledged.lock().push((key, answer.id())),
+                        Ok(answer) if answer.status == 200 => {
+                            acknowledged.lock().push((key, answer.id()))
+                        }
                         Ok(_) | Err(_) => return key,
                     }
                 }
@@ -328,8 +373,10 @@ async fn no_acknowledged_lease_is_lost_and_none_is_made_twice() {
             });
         }
         let before = acknowledged.lock().len();
-        eventually("leases are acknowledged", || async { (acknowledged.lock().len() > before + 200).then_some(()) })
-            .await;
+        eventually("leases are acknowledged", || async {
+            (acknowledged.lock().len() > before + 200).then_some(())
+        })
+        .await;
         node.kill().await;
         let unknown = writers.join_all().await;
         node.start_again().await;
@@ -338,12 +385,14 @@ async fn no_acknowledged_lease_is_lost_and_none_is_made_twice() {
             acknowledged.lock().push((key, answer.is(200).id()));
         }
     }
+
     let acknowledged = acknowledged.lock().clone();
     assert_eq!(node.client.stats("r").await["held"], acknowledged.len());
     let mut unique: Vec<&String> = acknowledged.iter().map(|(_, id)| id).collect();
     unique.sort_unstable();
     unique.dedup();
     assert_eq!(unique.len(), acknowledged.len());
+
     for (key, id) in acknowledged.iter().step_by(17) {
         assert_eq!(node.client.keyed(ACQUIRE, key, body(0)).await.is(200).id(), *id);
     }

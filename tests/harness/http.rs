@@ -68,26 +68,44 @@ impl Client {
         if let Some(body) = &body {
             request = request.json(body);
         }
-        let headers: String = headers.iter().map(|(name, value)| format!(" {name}: {value:?}")).collect();
+        let headers: String =
+            headers.iter().map(|(name, value)| format!(" {name}: {value:?}")).collect();
         let body = body.map_or_else(String::new, |body| format!(" {body}"));
         let shown = format!("{method} {path}{headers}{body}");
         Answer::of(shown, &method, path, request.send().await?).await
     }
 
-    pub async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<Value>) -> Answer {
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Answer {
         let shown = format!("{method} {path}");
-        self.try_call(method, path, headers, body).await.unwrap_or_else(|error| panic!("{shown}: {error:?}"))
+        self.try_call(method, path, headers, body)
+            .await
+            .unwrap_or_else(|error| panic!("{shown}: {error:?}"))
     }
 
     /// A body that is sent as it is.
-    pub async fn raw(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
-        let mut request = self.http.request(method.clone(), format!("{}{path}", self.url())).body(body);
+    pub async fn raw(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
+        let mut request =
+            self.http.request(method.clone(), format!("{}{path}", self.url())).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let call = format!("{method} {path}");
         let answer = request.send().await.unwrap_or_else(|error| panic!("{call}: {error:?}"));
-        Answer::of(call.clone(), &method, path, answer).await.unwrap_or_else(|error| panic!("{call}: {error:?}"))
+        Answer::of(call.clone(), &method, path, answer)
+            .await
+            .unwrap_or_else(|error| panic!("{call}: {error:?}"))
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -164,16 +182,19 @@ impl Client {
 
     /// The leases of a resource in one state, all of them.
     pub async fn leases(&self, resource: &str, state: &str) -> Vec<Value> {
-        let answer = self.get(&format!("/v1/resources/{resource}/leases?state={state}&limit=1000")).await;
+        let answer =
+            self.get(&format!("/v1/resources/{resource}/leases?state={state}&limit=1000")).await;
         answer.is(200);
         assert!(answer.body["next_cursor"].is_null(), "more than one page");
         answer.body["items"].as_array().unwrap().clone()
     }
 
-    /// Whether its groups are at the highest feature level. To raise it is the first thing that a new leader does, and an
-    /// entry of the log.
+    /// Whether its groups are at the highest feature level. To raise it is the first thing that a
+    /// new leader does, and an entry of the log.
     pub async fn is_at_the_level(&self) -> bool {
-        let Ok(view) = self.try_call(Method::GET, "/v1/cluster", &[], None).await else { return false };
+        let Ok(view) = self.try_call(Method::GET, "/v1/cluster", &[], None).await else {
+            return false;
+        };
         let groups = view.body["groups"].as_object().into_iter().flatten();
         groups.into_iter().all(|(_, group)| group["feature_level"] == LEVEL)
     }
@@ -183,7 +204,8 @@ impl Client {
         let answer = self.get("/v1/cluster").await;
         answer.is(200);
         let groups = answer.body["groups"].as_object().unwrap();
-        let (_, group) = groups.iter().find(|(name, _)| *name != "global").expect("the node is in a group");
+        let (_, group) =
+            groups.iter().find(|(name, _)| *name != "global").expect("the node is in a group");
         group.clone()
     }
 
@@ -194,7 +216,12 @@ impl Client {
 }
 
 impl Answer {
-    async fn of(call: String, method: &Method, path: &str, answer: reqwest::Response) -> Result<Self, reqwest::Error> {
+    async fn of(
+        call: String,
+        method: &Method,
+        path: &str,
+        answer: reqwest::Response,
+    ) -> Result<Self, reqwest::Error> {
         let (status, headers) = (answer.status(), answer.headers().clone());
         described::check(method.as_str(), path, status.as_u16(), &headers);
         let text = String::from_utf8_lossy(&answer.bytes().await?).into_owned();
@@ -219,7 +246,10 @@ impl Answer {
         assert_eq!(self.body["type"], format!("/problems/{code}"), "{shown}");
         assert_eq!(self.body["status"], status, "{shown}");
         for field in ["title", "detail"] {
-            assert!(self.body[field].as_str().is_some_and(|text| text.len() > 5), "{field}: {shown}");
+            assert!(
+                self.body[field].as_str().is_some_and(|text| text.len() > 5),
+                "{field}: {shown}"
+            );
         }
         self
     }
@@ -237,7 +267,8 @@ impl Answer {
     /// It has these fields, and they alone.
     #[track_caller]
     pub fn has_fields(&self, fields: &[&str]) -> &Self {
-        let mut found: Vec<&str> = self.body.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut found: Vec<&str> =
+            self.body.as_object().unwrap().keys().map(String::as_str).collect();
         let mut fields = fields.to_vec();
         found.sort_unstable();
         fields.sort_unstable();
@@ -253,17 +284,22 @@ impl Answer {
     #[track_caller]
     pub fn log_index(&self) -> u64 {
         let text = self.header("ratequeue-log-index");
-        text.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{}\nhas no RateQueue-Log-Index", self.call))
+        text.and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| panic!("{}\nhas no RateQueue-Log-Index", self.call))
     }
 
     #[track_caller]
     pub fn str(&self, field: &str) -> &str {
-        self.body[field].as_str().unwrap_or_else(|| panic!("{}\nhas no {field}: {}", self.call, self.text))
+        self.body[field]
+            .as_str()
+            .unwrap_or_else(|| panic!("{}\nhas no {field}: {}", self.call, self.text))
     }
 
     #[track_caller]
     pub fn u64(&self, field: &str) -> u64 {
-        self.body[field].as_u64().unwrap_or_else(|| panic!("{}\nhas no {field}: {}", self.call, self.text))
+        self.body[field]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{}\nhas no {field}: {}", self.call, self.text))
     }
 
     /// The id of the lease that it shows.

@@ -66,7 +66,13 @@ impl Start {
     pub fn with(args: &[&str]) -> Self {
         let tree = Tree::new();
         let data = tree.path().join("data");
-        Self { tree, data, args: args.iter().map(|arg| (*arg).to_owned()).collect(), env: Vec::new(), shell: None }
+        Self {
+            tree,
+            data,
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            env: Vec::new(),
+            shell: None,
+        }
     }
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -125,7 +131,10 @@ impl Start {
         let line = tokio::time::timeout(DEADLINE, stdout.next_line()).await;
         let line = line.ok().and_then(Result::ok).flatten();
         let Some(url) = line.as_deref().and_then(url_in) else {
-            panic!("the node did not come up; its first line is {line:?}, and its stderr:\n{}", self.stderr());
+            panic!(
+                "the node did not come up; its first line is {line:?}, and its stderr:\n{}",
+                self.stderr()
+            );
         };
         (child, stdout, url)
     }
@@ -152,7 +161,8 @@ pub fn program() -> Command {
     clean(PROGRAM.as_ref())
 }
 
-/// The program as a terminal starts it: SIGHUP is not ignored, also when the tests run under `nohup`.
+/// The program as a terminal starts it: SIGHUP is not ignored, also when the tests run under
+/// `nohup`.
 pub fn program_at_terminal() -> Command {
     let mut command = clean("env".as_ref());
     command.arg("--default-signal=HUP").arg(PROGRAM);
@@ -251,7 +261,9 @@ impl Node {
         let start = Instant::now();
         loop {
             let answer = self.client.try_call(reqwest::Method::GET, "/readyz", &[], None).await;
-            if answer.is_ok_and(|answer| answer.status == 200) && self.client.is_at_the_level().await {
+            if answer.is_ok_and(|answer| answer.status == 200)
+                && self.client.is_at_the_level().await
+            {
                 return;
             }
             if let Some(status) = self.child.try_wait().unwrap() {

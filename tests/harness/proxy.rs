@@ -1,4 +1,5 @@
-//! A load balancer between a client and a node: forwards bytes, and cuts calls that are quiet for too long.
+//! A load balancer between a client and a node: forwards bytes, and cuts calls that are quiet for
+//! too long.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -180,6 +181,8 @@ async fn idle(idle_max: Option<(Duration, Cut)>) -> Cut {
 async fn answer(client: &mut TcpStream, status: &str) -> std::io::Result<()> {
     let body = format!("<html><h1>{status}</h1></html>");
     let head = format!("HTTP/1.1 {status}\r\ncontent-type: text/html\r\nconnection: close");
-    client.write_all(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
+    client
+        .write_all(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes())
+        .await?;
     client.shutdown().await
 }

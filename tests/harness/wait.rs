@@ -1,4 +1,5 @@
-//! Waiting for a condition, with a deadline that is generous: it is there to end a test that fails, not to time one.
+//! Waiting for a condition, with a deadline that is generous: it is there to end a test that fails,
+//! not to time one.
 
 use std::time::{Duration, Instant};
 

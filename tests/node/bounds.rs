@@ -1,4 +1,5 @@
-//! Connections and the descriptors that the machine gives: whoever takes many, or reads nothing, takes nothing from others.
+//! Connections and the descriptors that the machine gives: whoever takes many, or reads nothing,
+//! takes nothing from others.
 
 use std::fs;
 use std::time::Duration;
@@ -37,7 +38,10 @@ fn open_files(node: &Node) -> usize {
 /// A connection that the node is sent requests on, and that never reads.
 async fn unread(node: &Node) -> TcpStream {
     let mut stream = TcpStream::connect(node.client.address()).await.unwrap();
-    stream.write_all("GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(REQUESTS).as_bytes()).await.unwrap();
+    stream
+        .write_all("GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(REQUESTS).as_bytes())
+        .await
+        .unwrap();
     stream
 }
 
@@ -55,7 +59,12 @@ async fn idle_and_unread_connections_leave_room_for_callers() {
     let unread = join_all((0..UNREAD).map(|_| unread(&node))).await;
     let mut idle = Vec::new();
     for _ in 0..IDLE {
-        idle.push(timeout(PROMPT, TcpStream::connect(node.client.address())).await.expect("it is accepted").unwrap());
+        idle.push(
+            timeout(PROMPT, TcpStream::connect(node.client.address()))
+                .await
+                .expect("it is accepted")
+                .unwrap(),
+        );
     }
     for _ in 0..20 {
         let client = newcomer(&node);
@@ -76,8 +85,14 @@ async fn a_response_that_nobody_reads_ends() {
     let node = node("true").await;
     let before = open_files(&node);
     let connections = join_all((0..UNREAD).map(|_| unread(&node))).await;
-    eventually("the node has them", || async { (open_files(&node) >= before + UNREAD).then_some(()) }).await;
-    eventually("all of them are closed", || async { (open_files(&node) < before + UNREAD / 2).then_some(()) }).await;
+    eventually("the node has them", || async {
+        (open_files(&node) >= before + UNREAD).then_some(())
+    })
+    .await;
+    eventually("all of them are closed", || async {
+        (open_files(&node) < before + UNREAD / 2).then_some(())
+    })
+    .await;
     drop(connections);
     node.client.get("/healthz").await.is(200);
 }
@@ -86,7 +101,8 @@ async fn a_response_that_nobody_reads_ends() {
 async fn wait(client: Client) {
     let body = json!({"wait_ms": 60_000, "hold_ms": 30_000});
     loop {
-        let call = client.try_call(Method::POST, "/v1/resources/r/acquire", &[], Some(body.clone()));
+        let call =
+            client.try_call(Method::POST, "/v1/resources/r/acquire", &[], Some(body.clone()));
         if call.await.is_ok_and(|answer| answer.status != 429) {
             return;
         }
@@ -104,7 +120,8 @@ async fn health_is_answered_while_all_connections_are_busy() {
     let mut waiting = JoinSet::new();
     for number in 0..31 {
         if number == 30 {
-            let depth = || async { (node.client.stats("r").await["queue_depth"] == 30).then_some(()) };
+            let depth =
+                || async { (node.client.stats("r").await["queue_depth"] == 30).then_some(()) };
             eventually("they wait", depth).await;
         }
         waiting.spawn(wait(newcomer(&node)));
@@ -136,9 +153,18 @@ async fn health_is_answered_while_all_connections_are_busy() {
 async fn the_soft_limit_is_raised() {
     let node = node("ulimit -S -n 64 && ulimit -H -n 512").await;
     let limits = fs::read_to_string(format!("/proc/{}/limits", node.pid())).unwrap();
-    let files: Vec<&str> = limits.lines().find(|line| line.starts_with("Max open files")).unwrap().split(' ').collect();
+    let files: Vec<&str> = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap()
+        .split(' ')
+        .collect();
     assert_eq!(files.iter().filter(|word| **word == "512").count(), 2, "{limits}");
-    assert!(node.stderr().contains("open_files=512") && node.stderr().contains("connections=415"), "{}", node.stderr());
+    assert!(
+        node.stderr().contains("open_files=512") && node.stderr().contains("connections=415"),
+        "{}",
+        node.stderr()
+    );
 }
 
 #[tokio::test]
@@ -172,5 +198,9 @@ async fn a_node_outlives_a_lack_of_descriptors() {
 
     prlimit(pid, Resource::Nofile, before).unwrap();
     assert_eq!(timeout(PROMPT, waiting).await.expect("it is accepted").unwrap(), 200);
-    assert_eq!(node.stderr().matches("no connection can be accepted").count(), 1, "it is said once");
+    assert_eq!(
+        node.stderr().matches("no connection can be accepted").count(),
+        1,
+        "it is said once"
+    );
 }

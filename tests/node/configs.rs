@@ -12,7 +12,8 @@ fn folder() -> PathBuf {
 /// A node that is not in it is refused with those that are, so the file was read to its end.
 #[tokio::test]
 async fn every_file_parses() {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|kind| kind == "toml"));
     assert!(files.iter().any(|file| file.ends_with("one-node.toml")), "{files:?}");
     for file in files {
@@ -29,10 +30,12 @@ async fn every_file_parses() {
 #[tokio::test]
 async fn one_node_starts_and_starts_again() {
     let file = folder().join("one-node.toml");
-    let mut node = Start::with(&["node", "--cluster", file.to_str().unwrap(), "--id", "1"]).run().await;
+    let mut node =
+        Start::with(&["node", "--cluster", file.to_str().unwrap(), "--id", "1"]).run().await;
     let client = node.client.clone();
     client.create("r", concurrency(1)).await;
     let lease = client.granted("r", json!({})).await;
+
     for kill in [true, false] {
         if kill {
             node.kill().await
@@ -42,6 +45,7 @@ async fn one_node_starts_and_starts_again() {
         node.start_again().await;
         assert_eq!(client.lease(&lease.id()).await.is(200).str("state"), "held");
     }
+
     let group = client.group().await;
     assert_eq!((&group["leader"], &group["voters"]), (&json!(1), &json!([1])));
 }

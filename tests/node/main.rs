@@ -6,7 +6,13 @@
 //!   names.rs           listening and advertising by name
 //!   configs.rs         the cluster files that come with it
 //! ```
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 mod bounds;
 mod configs;

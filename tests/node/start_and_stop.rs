@@ -16,10 +16,12 @@ use tokio::time::timeout;
 const PROMPT: Duration = Duration::from_secs(10);
 
 fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap(), signal).unwrap();
+    kill_process(Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap(), signal)
+        .unwrap();
 }
 
-/// A node that opens its folder until somebody writes its identity into the pipe that is in the place of the file.
+/// A node that opens its folder until somebody writes its identity into the pipe that is in the
+/// place of the file.
 struct Opening {
     start: Start,
     child: Child,
@@ -41,7 +43,13 @@ async fn opening() -> Opening {
     let before = listening().len();
     let child = start.process();
     let address = eventually("it listens", || async { listening().get(before).cloned() }).await;
-    Opening { client: Client::new(format!("http://{address}")), start: start.clone(), child, pipe, identity }
+    Opening {
+        client: Client::new(format!("http://{address}")),
+        start: start.clone(),
+        child,
+        pipe,
+        identity,
+    }
 }
 
 /// The address in a line of the log that says where a node listens.
@@ -63,7 +71,10 @@ async fn health_is_answered_while_the_folder_is_opened() {
     assert_eq!(refused.problem(503, "no-quorum").str("request_id"), "mine");
 
     fs::write(&pipe, identity).unwrap();
-    eventually("it is ready", || async { (client.get("/readyz").await.status == 200).then_some(()) }).await;
+    eventually("it is ready", || async {
+        (client.get("/readyz").await.status == 200).then_some(())
+    })
+    .await;
     client.get("/startupz").await.is(200);
     client.create("r", concurrency(1)).await;
     signal(&child, Signal::TERM);
@@ -85,8 +96,7 @@ async fn sigterm_while_the_folder_is_opened_is_a_clean_end() {
 /// A node of a cluster of one that drains for so long.
 async fn draining(drain: &str) -> Node {
     let start = Start::with(&["node", "--id", "1", "--drain", drain]);
-    let text =
-        "name = \"demo\"\n[regions.here]\nnodes = [{ id = 1, http = \"127.0.0.1:7601\", peer = \"127.0.0.1:7701\" }]\n";
+    let text = "name = \"demo\"\n[regions.here]\nnodes = [{ id = 1, http = \"127.0.0.1:7601\", peer = \"127.0.0.1:7701\" }]\n";
     let file = start.tree().file("cluster.toml", text);
     let node = start.env("RATEQUEUE_CLUSTER", file.to_str().unwrap()).run().await;
     node.client.create("r", concurrency(1)).await;
@@ -97,13 +107,18 @@ async fn draining(drain: &str) -> Node {
 async fn a_node_that_stops_is_unready_before_it_closes() {
     let mut node = draining("3s").await;
     node.signal(Signal::TERM);
+
     // Each look is a new connection, as load balancers make them.
     let fresh = || Client::new(node.url());
     let unready = eventually("it is unready", || async {
-        let answer = fresh().try_call(Method::GET, "/readyz", &[], None).await.expect("connections are accepted");
+        let answer = fresh()
+            .try_call(Method::GET, "/readyz", &[], None)
+            .await
+            .expect("connections are accepted");
         (answer.status != 200).then_some(answer)
     })
     .await;
+
     unready.problem(503, "shutting-down");
     let lease = fresh().granted("r", json!({})).await;
     fresh().release(&lease.id()).await.is(200);
@@ -116,14 +131,25 @@ async fn a_second_signal_ends_a_node_at_once() {
     let mut node = draining("1h").await;
     let lease = node.client.granted("r", json!({})).await;
     node.signal(Signal::TERM);
-    eventually("it stops", || async { (node.client.get("/readyz").await.status == 503).then_some(()) }).await;
+
+    eventually("it stops", || async {
+        (node.client.get("/readyz").await.status == 503).then_some(())
+    })
+    .await;
+
     node.signal(Signal::INT);
     assert_eq!(timeout(PROMPT, node.ended()).await.expect("at once").code(), Some(130));
     node.start_again().await;
-    assert_eq!(node.client.lease(&lease.id()).await.is(200).str("state"), "held", "and nothing is lost");
+
+    assert_eq!(
+        node.client.lease(&lease.id()).await.is(200).str("state"),
+        "held",
+        "and nothing is lost"
+    );
 }
 
-/// What a node that is alone says of where it is: the leader in its answers, and in the cluster view.
+/// What a node that is alone says of where it is: the leader in its answers, and in the cluster
+/// view.
 async fn says_it_is_at(client: &Client, url: &str) {
     let told = || async {
         let view = client.get("/v1/cluster").await;

@@ -26,8 +26,11 @@ impl Used {
         let mut used = Self { cpu: Duration::ZERO, wakeups: 0 };
         for task in fs::read_dir(format!("/proc/{}/task", node.pid())).unwrap() {
             // Nanoseconds on a CPU, nanoseconds of waiting for one, times it got one.
-            let Ok(text) = fs::read_to_string(task.unwrap().path().join("schedstat")) else { continue };
-            let numbers: Vec<u64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
+            let Ok(text) = fs::read_to_string(task.unwrap().path().join("schedstat")) else {
+                continue;
+            };
+            let numbers: Vec<u64> =
+                text.split_whitespace().map(|number| number.parse().unwrap()).collect();
             used.cpu += Duration::from_nanos(numbers[0]);
             used.wakeups += numbers[2];
         }
@@ -35,11 +38,15 @@ impl Used {
     }
 
     fn since(self, before: Self) -> Self {
-        Self { cpu: self.cpu.saturating_sub(before.cpu), wakeups: self.wakeups.saturating_sub(before.wakeups) }
+        Self {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            wakeups: self.wakeups.saturating_sub(before.wakeups),
+        }
     }
 }
 
-/// Work of every kind: what is left are ended leases, rates that have drained, and one lease that is held for long.
+/// Work of every kind: what is left are ended leases, rates that have drained, and one lease that
+/// is held for long.
 async fn work(client: &Client) {
     client.create("slots", concurrency(2)).await;
     client.create("tokens", rate(1_000_000, 2_678_400_000)).await;
@@ -50,12 +57,14 @@ async fn work(client: &Client) {
         client.release(&lease.id()).await.is(200);
         client.granted("tokens", json!({"load": 7, "ttl_ms": 100})).await;
     }
+
     client.granted("slots", json!({"ttl_ms": 100})).await;
     client.granted("slots", json!({"ttl_ms": 900_000})).await;
     let waited = client.granted("slots", json!({"wait_ms": 60_000})).await;
     let place = client.waiting("slots", json!({})).await;
     client.release(&place.id()).await.is(200);
     client.release(&waited.id()).await.is(200);
+
     eventually("all that was short has expired", || async {
         (client.stats("tokens").await["held"] == 0).then_some(())
     })

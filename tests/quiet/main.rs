@@ -4,7 +4,13 @@
 //!   idle.rs         what a node costs that nobody calls
 //!   heavy_reads.rs  what eager readers cost
 //! ```
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -5,8 +5,9 @@
 //!      ^                │                             │   ^ │
 //!      └── no effect ───┘                  cut, 503 ──┘   └─┘ the same call, the same key
 //! ```
-//! Until the caller has a [`Held`], it is known at every instant what may have been left behind at the nodes: nothing, a
-//! lease with its id, or one that only the key can find. Giving up takes care of exactly that.
+//! Until the caller has a [`Held`], it is known at every instant what may have been left behind at
+//! the nodes: nothing, a lease with its id, or one that only the key can find. Giving up takes care
+//! of exactly that.
 
 use std::time::{Duration, Instant};
 
@@ -23,10 +24,11 @@ use crate::path;
 
 /// How long a waiting acquire goes on beyond its own wait.
 const WAIT_GRACE: Duration = Duration::from_secs(5);
-/// The longest that a call in the queue is held open. A place that nobody asks for is kept for 15 s: two nodes may hang for as long as
-/// an attempt takes, and the third is asked in time.
+/// The longest that a call in the queue is held open. A place that nobody asks for is kept for 15
+/// s: two nodes may hang for as long as an attempt takes, and the third is asked in time.
 const HOLD_MAX: Duration = Duration::from_secs(5);
-/// The shortest time from one call in the queue to the next, where the server does not hold them open.
+/// The shortest time from one call in the queue to the next, where the server does not hold them
+/// open.
 const POLL_MIN: Duration = Duration::from_millis(50);
 /// The longest such time; a place that nobody asks for is kept for 15 s.
 const POLL_MAX: Duration = Duration::from_secs(1);
@@ -37,8 +39,9 @@ const GIVE_UP_MAX: Duration = Duration::from_secs(5);
 
 /// One acquire, until its lease is held or given up.
 ///
-/// A caller that may be interrupted drops the future of [`Acquisition::hold`] and awaits [`Acquisition::give_up`]. Dropping
-/// the acquisition itself gives up in the background, as best it can.
+/// A caller that may be interrupted drops the future of [`Acquisition::hold`] and awaits
+/// [`Acquisition::give_up`]. Dropping the acquisition itself gives up in the background, as best it
+/// can.
 #[derive(Debug)]
 pub struct Acquisition {
     ask: Ask,
@@ -101,14 +104,16 @@ impl Client {
 }
 
 impl Acquisition {
-    /// Acquires, waits in the queue as long as the request says, and holds the lease from then on. `on_wait` is told each time
-    /// that the lease is still in the queue. Needs a tokio runtime.
+    /// Acquires, waits in the queue as long as the request says, and holds the lease from then on.
+    /// `on_wait` is told each time that the lease is still in the queue. Needs a tokio runtime.
     ///
-    /// A request with `hold_ms` 0 asks again after the server's estimate, but at least 50 ms and at most 1 s. No call is held
-    /// open for more than 5 s, so that a place outlives nodes that hang.
+    /// A request with `hold_ms` 0 asks again after the server's estimate, but at least 50 ms and at
+    /// most 1 s. No call is held open for more than 5 s, so that a place outlives nodes that
+    /// hang.
     ///
     /// # Errors
-    /// The server's refusal, that the wait ran out, or that no node answered. There may be something to give up then.
+    /// The server's refusal, that the wait ran out, or that no node answered. There may be
+    /// something to give up then.
     pub async fn hold(&mut self, on_wait: impl FnMut(&Lease)) -> Result<Held, ClientError> {
         let Granted { lease, sent } = self.grant(on_wait).await?;
         let trusted_until = settle(&self.ask.client, &self.ask.request, &lease, sent).await?;
@@ -117,7 +122,8 @@ impl Acquisition {
         Ok(Held::start(&self.ask.client, &self.ask.request, lease, trusted_until))
     }
 
-    /// Gives up what was got: a place in the queue, or a lease that nobody works under. Takes 5 s at most.
+    /// Gives up what was got: a place in the queue, or a lease that nobody works under. Takes 5 s
+    /// at most.
     ///
     /// # Errors
     /// The server's refusal, or that no node answered: what is left ends by itself then.
@@ -128,7 +134,10 @@ impl Acquisition {
     }
 
     /// Acquires, and gives up what is left when that fails.
-    pub(super) async fn finish(mut self, on_wait: impl FnMut(&Lease)) -> Result<Lease, ClientError> {
+    pub(super) async fn finish(
+        mut self,
+        on_wait: impl FnMut(&Lease),
+    ) -> Result<Lease, ClientError> {
         match self.grant(on_wait).await {
             Ok(granted) => {
                 self.left = Left::Nothing;
@@ -143,7 +152,8 @@ impl Acquisition {
     }
 
     async fn grant(&mut self, mut on_wait: impl FnMut(&Lease)) -> Result<Granted, ClientError> {
-        // The first call is not held open, so that a caller that must wait learns its place at once.
+        // The first call is not held open, so that a caller that must wait learns its place at
+        // once.
         let mut hold = Duration::ZERO;
         let mut hold_max = Duration::from_millis(self.ask.request.hold_ms).min(HOLD_MAX);
 
@@ -226,7 +236,8 @@ impl Acquisition {
         }
 
         self.left = Left::Nothing;
-        let state = format!("an acquire was answered with a lease that is over ({:?})", lease.state);
+        let state =
+            format!("an acquire was answered with a lease that is over ({:?})", lease.state);
         Err(ClientError::Foreign(self.ask.client.nodes.all(), state))
     }
 
@@ -276,7 +287,11 @@ impl Ask {
             };
             let Some(id) = id else { return Ok(()) };
 
-            match self.client.release_within(GIVE_UP_MAX, &id, &nothing_used(&self.request.load)).await {
+            match self
+                .client
+                .release_within(GIVE_UP_MAX, &id, &nothing_used(&self.request.load))
+                .await
+            {
                 Err(error) if !error.is_end_of_lease() => Err(error),
                 Ok(_) | Err(_) => Ok(()),
             }
@@ -289,10 +304,12 @@ impl Ask {
         })
     }
 
-    /// Finds the lease that the key has got. The call is the acquire again: there is no other way to ask for a key.
+    /// Finds the lease that the key has got. The call is the acquire again: there is no other way
+    /// to ask for a key.
     async fn find(&self) -> Result<Option<String>, ClientError> {
         let call = self.call(Duration::ZERO, false)?;
-        let answer = match self.client.tries(&call, Tries::new(Instant::now() + GIVE_UP_MAX)).await {
+        let answer = match self.client.tries(&call, Tries::new(Instant::now() + GIVE_UP_MAX)).await
+        {
             Ok(answer) => answer,
             Err(error) if error.is_end_of_acquire() => return Ok(None),
             Err(error) => return Err(error),
@@ -308,7 +325,9 @@ impl Ask {
 pub(super) fn nothing_used(load: &Load) -> ReleaseRequest {
     let used = match load {
         Load::One(_) => Load::One(0),
-        Load::Map(loads) => Load::Map(loads.keys().map(|dimension| (dimension.clone(), 0)).collect()),
+        Load::Map(loads) => {
+            Load::Map(loads.keys().map(|dimension| (dimension.clone(), 0)).collect())
+        }
     };
     ReleaseRequest { used: Some(used) }
 }

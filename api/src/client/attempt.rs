@@ -13,7 +13,8 @@ use super::{Client, ClientError};
 use crate::error::{ErrorCode, Problem};
 use crate::header;
 
-/// An attempt that is left unanswered after this time, and the time for which it is held open, was sent to a node that hangs.
+/// An attempt that is left unanswered after this time, and the time for which it is held open, was
+/// sent to a node that hangs.
 const HUNG_AFTER: Duration = Duration::from_millis(500);
 
 /// One call, as it is sent in each attempt.
@@ -33,7 +34,8 @@ pub(super) struct Call<'a> {
     pub is_in_line: bool,
 }
 
-/// How much of the time that is left one attempt may take, so that another node can be tried in the rest.
+/// How much of the time that is left one attempt may take, so that another node can be tried in the
+/// rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Share {
     Half,
@@ -54,7 +56,16 @@ impl<'a> Call<'a> {
         let body = body.map(serde_json::to_vec).transpose();
         let body = body.map_err(|error| ClientError::Configuration(error.to_string()))?;
         let subject = subject_of(path);
-        Ok(Self { method, path, subject, key, body, share, hold: Duration::ZERO, is_in_line: false })
+        Ok(Self {
+            method,
+            path,
+            subject,
+            key,
+            body,
+            share,
+            hold: Duration::ZERO,
+            is_in_line: false,
+        })
     }
 }
 
@@ -72,7 +83,8 @@ impl Answer {
     pub fn read<A: DeserializeOwned>(&self) -> Result<A, ClientError> {
         // An answer without a body stands for the unit type.
         let body: &[u8] = if self.status == StatusCode::NO_CONTENT { b"null" } else { &self.body };
-        serde_json::from_slice(body).map_err(|error| ClientError::Foreign(self.url.clone(), error.to_string()))
+        serde_json::from_slice(body)
+            .map_err(|error| ClientError::Foreign(self.url.clone(), error.to_string()))
     }
 }
 
@@ -89,7 +101,8 @@ pub(super) enum Cause {
     Gateway,
     /// A node answered with an error that may pass.
     Passing { no_effect: bool, is_busy: bool },
-    /// A node answered with an error that stays, or what answered is no node, or the call cannot be made at all.
+    /// A node answered with an error that stays, or what answered is no node, or the call cannot be
+    /// made at all.
     Final { no_effect: bool },
 }
 
@@ -114,11 +127,17 @@ impl Cause {
     }
 
     pub fn of_problem(problem: &Problem) -> Self {
-        let (no_effect, is_busy) = (problem.no_effect(), problem.code == ErrorCode::TooManyRequests);
-        if problem.status >= 500 || is_busy { Self::Passing { no_effect, is_busy } } else { Self::Final { no_effect } }
+        let (no_effect, is_busy) =
+            (problem.no_effect(), problem.code == ErrorCode::TooManyRequests);
+        if problem.status >= 500 || is_busy {
+            Self::Passing { no_effect, is_busy }
+        } else {
+            Self::Final { no_effect }
+        }
     }
 
-    /// The cause of a failure without a problem in its body. A 4xx or a redirection was refused before it came to a node.
+    /// The cause of a failure without a problem in its body. A 4xx or a redirection was refused
+    /// before it came to a node.
     fn of_status(status: StatusCode) -> Self {
         if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
             Self::Gateway
@@ -143,8 +162,8 @@ impl From<ClientError> for Trouble {
     }
 }
 
-/// An attempt that is under way. One that is dropped long after it was sent, as by a timeout of its caller, tells that the
-/// node hangs, so that the next call does not find it out again.
+/// An attempt that is under way. One that is dropped long after it was sent, as by a timeout of its
+/// caller, tells that the node hangs, so that the next call does not find it out again.
 struct Asking<'a> {
     nodes: &'a Nodes,
     url: &'a str,
@@ -162,7 +181,12 @@ impl Drop for Asking<'_> {
 
 impl Client {
     /// Sends a call to one node, once.
-    pub(super) async fn attempt(&self, call: &Call<'_>, url: &str, timeout: Duration) -> Result<Answer, Trouble> {
+    pub(super) async fn attempt(
+        &self,
+        call: &Call<'_>,
+        url: &str,
+        timeout: Duration,
+    ) -> Result<Answer, Trouble> {
         let sent = Instant::now();
         let patient_until = sent + call.hold + HUNG_AFTER;
         let mut asking = Asking { nodes: &self.nodes, url, patient_until, is_over: false };
@@ -171,8 +195,15 @@ impl Client {
         outcome
     }
 
-    async fn exchange(&self, call: &Call<'_>, url: &str, timeout: Duration, sent: Instant) -> Result<Answer, Trouble> {
-        let trouble = |cause: Cause, error: ClientError| Trouble { cause, lived: sent.elapsed(), error };
+    async fn exchange(
+        &self,
+        call: &Call<'_>,
+        url: &str,
+        timeout: Duration,
+        sent: Instant,
+    ) -> Result<Answer, Trouble> {
+        let trouble =
+            |cause: Cause, error: ClientError| Trouble { cause, lived: sent.elapsed(), error };
         let lost = |error: reqwest::Error| {
             let cause = Cause::of_transport(&error);
             let why = Unavailable::silent(cause.no_effect(), reason(&error), url.to_owned());
@@ -180,7 +211,11 @@ impl Client {
         };
 
         let answer = self.request(call, url, timeout).send().await.map_err(lost)?;
-        let leader = answer.headers().get(header::LEADER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let leader = answer
+            .headers()
+            .get(header::LEADER)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
         let status = answer.status();
         let body = answer.bytes().await.map_err(lost)?.to_vec();
 
@@ -192,7 +227,9 @@ impl Client {
             return Ok(Answer { url: url.to_owned(), status, body, sent });
         }
         match problem(&body) {
-            Some(problem) => Err(trouble(Cause::of_problem(&problem), ClientError::Problem(Box::new(problem)))),
+            Some(problem) => {
+                Err(trouble(Cause::of_problem(&problem), ClientError::Problem(Box::new(problem))))
+            }
             None => {
                 let error = ClientError::Foreign(url.to_owned(), format!("status {status}"));
                 Err(trouble(Cause::of_status(status), error))
@@ -226,8 +263,8 @@ fn reason(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// The problem in the body of an answer. A node of a later version may know states that this client does not: such a lease is
-/// over, whatever its state is called.
+/// The problem in the body of an answer. A node of a later version may know states that this client
+/// does not: such a lease is over, whatever its state is called.
 fn problem(body: &[u8]) -> Option<Problem> {
     let mut value = serde_json::from_slice::<Value>(body).ok()?;
     if let Ok(problem) = Problem::deserialize(&value) {
@@ -251,7 +288,10 @@ mod tests {
         assert_eq!(problem(body.to_string().as_bytes()), Some(known));
 
         body["code"] = "made-up".into();
-        assert_eq!(problem(body.to_string().as_bytes()).map(|problem| problem.code), Some(ErrorCode::Unknown));
+        assert_eq!(
+            problem(body.to_string().as_bytes()).map(|problem| problem.code),
+            Some(ErrorCode::Unknown)
+        );
         assert_eq!(problem(b"<html>"), None);
     }
 

@@ -21,16 +21,22 @@ impl Client {
     ///
     /// # Errors
     /// The server's refusal, or that the node did not answer.
-    pub async fn adopt(&self, request: &cluster::AdoptRequest) -> Result<cluster::AdoptAnswer, ClientError> {
+    pub async fn adopt(
+        &self,
+        request: &cluster::AdoptRequest,
+    ) -> Result<cluster::AdoptAnswer, ClientError> {
         self.post("/v1/cluster/adopt", request).await
     }
 
-    /// Asks for a change of members, and how far it is. The leader of the global group must be asked. Repeating it changes
-    /// nothing.
+    /// Asks for a change of members, and how far it is. The leader of the global group must be
+    /// asked. Repeating it changes nothing.
     ///
     /// # Errors
     /// The server's refusal, or that the node did not answer.
-    pub async fn change_members(&self, request: &cluster::ChangeRequest) -> Result<cluster::ChangeAnswer, ClientError> {
+    pub async fn change_members(
+        &self,
+        request: &cluster::ChangeRequest,
+    ) -> Result<cluster::ChangeAnswer, ClientError> {
         self.post("/v1/cluster/changes", request).await
     }
 
@@ -45,7 +51,11 @@ impl Client {
         self.post("/v1/cluster/transfer-leader", request).await
     }
 
-    async fn post<B: Serialize, A: DeserializeOwned>(&self, path: &str, body: &B) -> Result<A, ClientError> {
+    async fn post<B: Serialize, A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<A, ClientError> {
         self.call_sharing(Share::OneNode, Method::POST, path, Some(body)).await
     }
 }

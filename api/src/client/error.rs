@@ -25,7 +25,8 @@ pub enum ClientError {
 /// The end of a call that no node decided in time.
 #[derive(Debug)]
 pub struct Unavailable {
-    /// True when no attempt can have had an effect. Once one may have had, this stays false, whatever later ones say.
+    /// True when no attempt can have had an effect. Once one may have had, this stays false,
+    /// whatever later ones say.
     pub no_effect: bool,
     /// The code of the last answer, if a node gave one.
     code: Option<ErrorCode>,
@@ -35,7 +36,11 @@ pub struct Unavailable {
 
 impl Unavailable {
     pub(super) fn new(no_effect: bool, last: &ClientError, nodes: String) -> Self {
-        let why = if let ClientError::Unavailable(last) = last { last.why.clone() } else { last.to_string() };
+        let why = if let ClientError::Unavailable(last) = last {
+            last.why.clone()
+        } else {
+            last.to_string()
+        };
         Self { no_effect, code: last.code(), why, nodes }
     }
 
@@ -53,16 +58,25 @@ impl Unavailable {
 
 impl std::fmt::Display for Unavailable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let happened = if self.no_effect { "nothing happened" } else { "it is not known whether the call took effect" };
+        let happened = if self.no_effect {
+            "nothing happened"
+        } else {
+            "it is not known whether the call took effect"
+        };
         let advice = if self.code.is_none() { "Is one running at" } else { "Asked:" };
-        write!(f, "no node decided the call in time ({happened}): {}. {advice} {}", self.why, self.nodes)?;
+        write!(
+            f,
+            "no node decided the call in time ({happened}): {}. {advice} {}",
+            self.why, self.nodes
+        )?;
         if self.code.is_none() { write!(f, "?") } else { Ok(()) }
     }
 }
 
 impl ClientError {
-    /// The server's error code, if it was the server's error. Not one that says more than is known of the whole call:
-    /// after an attempt that may have had an effect, none that says that nothing happened.
+    /// The server's error code, if it was the server's error. Not one that says more than is known
+    /// of the whole call: after an attempt that may have had an effect, none that says that
+    /// nothing happened.
     #[must_use]
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
@@ -77,16 +91,27 @@ impl ClientError {
     /// True when the server says that a lease is neither held nor in the queue.
     pub(super) fn is_end_of_lease(&self) -> bool {
         use ErrorCode::{LeaseEnded, LeaseExpired, LeaseNotFound, LeaseNotHeld, ResourceDeleted};
-        matches!(self.code(), Some(LeaseEnded | LeaseExpired | LeaseNotFound | LeaseNotHeld | ResourceDeleted))
+        matches!(
+            self.code(),
+            Some(LeaseEnded | LeaseExpired | LeaseNotFound | LeaseNotHeld | ResourceDeleted)
+        )
     }
 
     /// True when the server says that the key of an acquire has no lease, or one that is over.
     pub(super) fn is_end_of_acquire(&self) -> bool {
-        use ErrorCode::{LimitExceeded, LoadExceedsCapacity, QueueFull, ResourceNotFound, WaitTimeout};
+        use ErrorCode::{
+            LimitExceeded, LoadExceedsCapacity, QueueFull, ResourceNotFound, WaitTimeout,
+        };
         self.is_end_of_lease()
             || matches!(
                 self.code(),
-                Some(WaitTimeout | LimitExceeded | QueueFull | ResourceNotFound | LoadExceedsCapacity)
+                Some(
+                    WaitTimeout
+                        | LimitExceeded
+                        | QueueFull
+                        | ResourceNotFound
+                        | LoadExceedsCapacity
+                )
             )
     }
 }

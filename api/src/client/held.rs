@@ -27,8 +27,9 @@ const RELEASE_GRACE: Duration = Duration::from_secs(1);
 
 /// A held lease: extended in the background, released at the end.
 ///
-/// It is lost when the server says so, or when no extend was answered in time; the time counts from when the attempt was sent
-/// that was answered, so this side always stops trusting the lease before the server does.
+/// It is lost when the server says so, or when no extend was answered in time; the time counts from
+/// when the attempt was sent that was answered, so this side always stops trusting the lease before
+/// the server does.
 #[derive(Debug)]
 pub struct Held {
     client: Client,
@@ -41,7 +42,8 @@ pub struct Held {
 }
 
 impl Client {
-    /// Acquires as [`Client::acquire`] does, and holds the lease until it is released or dropped. Needs a tokio runtime.
+    /// Acquires as [`Client::acquire`] does, and holds the lease until it is released or dropped.
+    /// Needs a tokio runtime.
     ///
     /// # Errors
     /// The server's refusal, that the wait ran out, or that no node answered.
@@ -70,8 +72,8 @@ fn trusted(lease: &Lease) -> Duration {
     whole.saturating_sub((MARGIN + whole / DRIFT).min(whole / MARGIN_PART_MAX))
 }
 
-/// Until when a granted lease may be trusted. After a call that was held open little may be left of that, since nobody here
-/// knows when in that time it was granted: a new deadline makes it certain.
+/// Until when a granted lease may be trusted. After a call that was held open little may be left of
+/// that, since nobody here knows when in that time it was granted: a new deadline makes it certain.
 pub(super) async fn settle(
     client: &Client,
     request: &AcquireRequest,
@@ -86,15 +88,23 @@ pub(super) async fn settle(
 
     let extend = ExtendRequest { ttl_ms: request.ttl_ms };
     let budget = (left / 2).max(CONFIRM_MAX);
-    let error = match tokio::time::timeout(budget, client.extend_within(budget, &lease.id, &extend)).await {
-        Ok(Ok((lease, sent))) if lease.state == LeaseState::Held => return Ok(sent + trusted(&lease)),
+    let error = match tokio::time::timeout(budget, client.extend_within(budget, &lease.id, &extend))
+        .await
+    {
+        Ok(Ok((lease, sent))) if lease.state == LeaseState::Held => {
+            return Ok(sent + trusted(&lease));
+        }
         Ok(Err(error)) => error,
         Ok(Ok(_)) | Err(_) => {
             let why = "the lease was granted, and could not be confirmed in time";
             ClientError::Unavailable(Unavailable::silent(false, why, client.nodes.all()))
         }
     };
-    if error.is_end_of_lease() || trusted_until <= Instant::now() { Err(error) } else { Ok(trusted_until) }
+    if error.is_end_of_lease() || trusted_until <= Instant::now() {
+        Err(error)
+    } else {
+        Ok(trusted_until)
+    }
 }
 
 async fn extend_for_ever(
@@ -126,12 +136,31 @@ async fn extend_for_ever(
 
 impl Held {
     /// Begins to extend a lease that was granted.
-    pub(super) fn start(client: &Client, request: &AcquireRequest, lease: Lease, trusted_until: Instant) -> Self {
+    pub(super) fn start(
+        client: &Client,
+        request: &AcquireRequest,
+        lease: Lease,
+        trusted_until: Instant,
+    ) -> Self {
         let (trust, trusted) = watch::channel(Some(trusted_until));
         let extend = ExtendRequest { ttl_ms: request.ttl_ms };
-        let extending = tokio::spawn(extend_for_ever(client.clone(), lease.clone(), extend, trusted_until, trust));
+        let extending = tokio::spawn(extend_for_ever(
+            client.clone(),
+            lease.clone(),
+            extend,
+            trusted_until,
+            trust,
+        ));
+
         let unused = nothing_used(&request.load);
-        Self { client: client.clone(), lease, unused, trusted_until: trusted, extending, released: false }
+        Self {
+            client: client.clone(),
+            lease,
+            unused,
+            trusted_until: trusted,
+            extending,
+            released: false,
+        }
     }
 
     /// The lease as it was granted.
@@ -164,7 +193,9 @@ impl Held {
 
     fn release_budget(&self) -> Duration {
         let trusted_until = *self.trusted_until.borrow();
-        let left = trusted_until.map(|until| until.saturating_duration_since(Instant::now())).unwrap_or_default();
+        let left = trusted_until
+            .map(|until| until.saturating_duration_since(Instant::now()))
+            .unwrap_or_default();
         self.client.patience.min(left + RELEASE_GRACE)
     }
 
@@ -185,10 +216,13 @@ impl Drop for Held {
         if self.released || self.is_lost() {
             return;
         }
-        let (client, id, budget) = (self.client.clone(), self.lease.id.clone(), self.release_budget());
+        let (client, id, budget) =
+            (self.client.clone(), self.lease.id.clone(), self.release_budget());
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             // Nobody is left to be told; the lease ends by itself when its time runs out.
-            runtime.spawn(async move { drop(client.release_within(budget, &id, &ReleaseRequest::default()).await) });
+            runtime.spawn(async move {
+                drop(client.release_within(budget, &id, &ReleaseRequest::default()).await)
+            });
         }
     }
 }

@@ -18,8 +18,8 @@ impl Client {
         self.call::<(), _>(Method::GET, &path, None).await
     }
 
-    /// One page of the leases of a resource: first those that are held, then the queue. Those of one state when `state` is
-    /// `Held` or `Waiting`.
+    /// One page of the leases of a resource: first those that are held, then the queue. Those of
+    /// one state when `state` is `Held` or `Waiting`.
     ///
     /// # Errors
     /// The server's refusal, or that no node answered.
@@ -35,8 +35,12 @@ impl Client {
             Some(LeaseState::Waiting) => "&state=waiting",
             Some(_) | None => "",
         };
-        let cursor = cursor.map(|cursor| format!("&cursor={}", path::segment(cursor))).unwrap_or_default();
-        let path = format!("/v1/resources/{}/leases?limit={limit}{state}{cursor}", path::segment(resource));
+        let cursor =
+            cursor.map(|cursor| format!("&cursor={}", path::segment(cursor))).unwrap_or_default();
+        let path = format!(
+            "/v1/resources/{}/leases?limit={limit}{state}{cursor}",
+            path::segment(resource)
+        );
         self.call::<(), _>(Method::GET, &path, None).await
     }
 

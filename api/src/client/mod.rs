@@ -1,13 +1,15 @@
 //! The Rust client: calls that survive the loss of a node.
 //!
 //! # Model
-//! A call carries one idempotency key for its whole life. When a node cannot be reached, does not answer, or answers with what
-//! may pass, the same call goes to the next node with the same key, so it can never take effect twice. No attempt takes all of
-//! the time that a call has; and once one may have had an effect, the call may have. Answers name the leader, and the next call about the same resource, or a lease of the same group,
-//! goes there first, in whatever region that is.
+//! A call carries one idempotency key for its whole life. When a node cannot be reached, does not
+//! answer, or answers with what may pass, the same call goes to the next node with the same key, so
+//! it can never take effect twice. No attempt takes all of the time that a call has; and once one
+//! may have had an effect, the call may have. Answers name the leader, and the next call about the
+//! same resource, or a lease of the same group, goes there first, in whatever region that is.
 //!
-//! [`Client::hold`] gives a lease that extends itself for as long as it is held, and is released at the end. An
-//! [`Acquisition`] is the same in steps, for a caller that may be interrupted: it gives up whatever it may have got.
+//! [`Client::hold`] gives a lease that extends itself for as long as it is held, and is released at
+//! the end. An [`Acquisition`] is the same in steps, for a caller that may be interrupted: it gives
+//! up whatever it may have got.
 //!
 //! ```text
 //!   acquire.rs   from the first call to a held lease, or to one that is given up
@@ -61,17 +63,23 @@ pub struct Client {
     nodes: Arc<Nodes>,
     api_key: Option<String>,
     patience: Duration,
-    /// How long a call goes on that reaches no node at all, and how long it waits for one node while there is another.
+    /// How long a call goes on that reaches no node at all, and how long it waits for one node
+    /// while there is another.
     haste: Option<Duration>,
 }
 
 impl Client {
-    /// A client for the nodes at these URLs, separated by commas. Calls give up after `patience`, waits not counted.
+    /// A client for the nodes at these URLs, separated by commas. Calls give up after `patience`,
+    /// waits not counted.
     ///
     /// # Errors
-    /// [`ClientError::Configuration`] when a URL cannot lead to a node: it is none, asks for TLS, or has more in it than a
-    /// host and a port.
-    pub fn new(urls: &str, api_key: Option<String>, patience: Duration) -> Result<Self, ClientError> {
+    /// [`ClientError::Configuration`] when a URL cannot lead to a node: it is none, asks for TLS,
+    /// or has more in it than a host and a port.
+    pub fn new(
+        urls: &str,
+        api_key: Option<String>,
+        patience: Duration,
+    ) -> Result<Self, ClientError> {
         let urls = urls::parse(urls)?;
         let http = http(CONNECT_TIMEOUT)?;
         Ok(Self { http, nodes: Arc::new(Nodes::new(urls)), api_key, patience, haste: None })
@@ -83,8 +91,9 @@ impl Client {
         self.nodes.urls()
     }
 
-    /// The same client for somebody who waits at a terminal: a dead node costs a call no more than `haste`, whether it is one
-    /// of several or the only one. What is held or in the queue is not given up any sooner for it.
+    /// The same client for somebody who waits at a terminal: a dead node costs a call no more than
+    /// `haste`, whether it is one of several or the only one. What is held or in the queue is
+    /// not given up any sooner for it.
     ///
     /// # Errors
     /// As for [`Client::new`].
@@ -98,9 +107,10 @@ impl Client {
         format!("{:032x}", rand::rng().random::<u128>())
     }
 
-    /// Acquires, and waits in the queue as long as the request says: across calls, and across the loss of nodes. The lease is
-    /// held; whatever it may have got otherwise is given up, also when the future is dropped. `on_wait` is told each time that
-    /// the lease is still in the queue. A request with `hold_ms` 0 asks again as [`Acquisition::hold`] says.
+    /// Acquires, and waits in the queue as long as the request says: across calls, and across the
+    /// loss of nodes. The lease is held; whatever it may have got otherwise is given up, also
+    /// when the future is dropped. `on_wait` is told each time that the lease is still in the
+    /// queue. A request with `hold_ms` 0 asks again as [`Acquisition::hold`] says.
     ///
     /// # Errors
     /// The server's refusal, that the wait ran out, or that no node answered.
@@ -118,7 +128,11 @@ impl Client {
     ///
     /// # Errors
     /// The server's refusal, or that no node answered.
-    pub async fn release(&self, lease: &str, request: &ReleaseRequest) -> Result<Released, ClientError> {
+    pub async fn release(
+        &self,
+        lease: &str,
+        request: &ReleaseRequest,
+    ) -> Result<Released, ClientError> {
         self.release_within(self.patience, lease, request).await
     }
 
@@ -134,7 +148,11 @@ impl Client {
     ///
     /// # Errors
     /// The server's refusal, or that no node answered.
-    pub async fn put_resource(&self, name: &str, resource: &Resource) -> Result<ResourceView, ClientError> {
+    pub async fn put_resource(
+        &self,
+        name: &str,
+        resource: &Resource,
+    ) -> Result<ResourceView, ClientError> {
         let path = format!("/v1/resources/{}", path::segment(name));
         self.call(Method::PUT, &path, Some(resource)).await
     }
@@ -157,8 +175,13 @@ impl Client {
     ///
     /// # Errors
     /// The server's refusal, or that no node answered.
-    pub async fn resources(&self, limit: u64, cursor: Option<&str>) -> Result<List<ResourceView>, ClientError> {
-        let cursor = cursor.map(|cursor| format!("&cursor={}", path::segment(cursor))).unwrap_or_default();
+    pub async fn resources(
+        &self,
+        limit: u64,
+        cursor: Option<&str>,
+    ) -> Result<List<ResourceView>, ClientError> {
+        let cursor =
+            cursor.map(|cursor| format!("&cursor={}", path::segment(cursor))).unwrap_or_default();
         let path = format!("/v1/resources?limit={limit}{cursor}");
         self.call::<(), _>(Method::GET, &path, None).await
     }
@@ -193,12 +216,15 @@ impl Client {
         self.tries(&call, self.first_tries(Duration::ZERO)).await?.read()
     }
 
-    /// The attempts of a call before which nothing was got, and which may wait so long for a node to come back.
+    /// The attempts of a call before which nothing was got, and which may wait so long for a node
+    /// to come back.
     fn first_tries(&self, wait: Duration) -> Tries {
         let now = Instant::now();
         let tries = Tries::new(now + self.patience);
         match self.haste {
-            Some(haste) => tries.hasty(haste, now + haste.max(wait.min(self.patience)), self.nodes.len()),
+            Some(haste) => {
+                tries.hasty(haste, now + haste.max(wait.min(self.patience)), self.nodes.len())
+            }
             None => tries,
         }
     }

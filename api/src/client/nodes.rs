@@ -9,9 +9,9 @@ const SUBJECTS_MAX: usize = 1_024;
 /// For so long a node that did not answer is not taken for a leader, whoever says so.
 const SUSPECT_FOR: Duration = Duration::from_secs(2);
 
-/// The nodes of a cluster. A *subject* is a resource, or the group of a lease: each may have its leader in another region, so
-/// the leader that an answer names is kept for what that answer was about. What is not known yet goes to the first node
-/// that works: any node answers any call.
+/// The nodes of a cluster. A *subject* is a resource, or the group of a lease: each may have its
+/// leader in another region, so the leader that an answer names is kept for what that answer was
+/// about. What is not known yet goes to the first node that works: any node answers any call.
 #[derive(Debug)]
 pub(super) struct Nodes {
     urls: Vec<String>,
@@ -34,8 +34,12 @@ pub(super) fn subject_of(path: &str) -> Option<String> {
     let path = path.split('?').next().unwrap_or_default();
     let mut parts = path.split('/').skip(1);
     match (parts.next(), parts.next(), parts.next()) {
-        (Some("v1"), Some("resources"), Some(name)) if !name.is_empty() => Some(format!("resource {name}")),
-        (Some("v1"), Some("leases"), Some(id)) => id.rsplit_once('.').map(|(group, _)| group_subject(group)),
+        (Some("v1"), Some("resources"), Some(name)) if !name.is_empty() => {
+            Some(format!("resource {name}"))
+        }
+        (Some("v1"), Some("leases"), Some(id)) => {
+            id.rsplit_once('.').map(|(group, _)| group_subject(group))
+        }
         _ => None,
     }
 }
@@ -68,7 +72,8 @@ impl Nodes {
         self.urls.get(at).cloned().unwrap_or_default()
     }
 
-    /// Asks the leader first about this from now on, if it is one of these nodes and did answer lately.
+    /// Asks the leader first about this from now on, if it is one of these nodes and did answer
+    /// lately.
     pub fn prefer(&self, subject: &str, leader: &str) {
         let at = self.urls.iter().position(|url| url == leader.trim_end_matches('/'));
         if let (Some(at), Ok(mut state)) = (at, self.state.lock())
@@ -99,13 +104,18 @@ impl Nodes {
         }
     }
 
-    /// A node did not answer: another is asked about all that it led, so that one call finds out and not each.
+    /// A node did not answer: another is asked about all that it led, so that one call finds out
+    /// and not each.
     pub fn silent(&self, url: &str) {
         let Ok(mut state) = self.state.lock() else { return };
         let Some(at) = self.urls.iter().position(|other| other == url) else { return };
         let next = (at + 1) % self.urls.len().max(1);
         state.suspect.insert(at, Instant::now() + SUSPECT_FOR);
-        state.leaders.values_mut().filter(|leader| **leader == at).for_each(|leader| *leader = next);
+        state
+            .leaders
+            .values_mut()
+            .filter(|leader| **leader == at)
+            .for_each(|leader| *leader = next);
         if state.works == at {
             state.works = next;
         }
@@ -182,7 +192,10 @@ mod tests {
     fn paths_say_what_they_are_about() {
         assert_eq!(subject_of("/v1/resources/a/acquire").as_deref(), Some("resource a"));
         assert_eq!(subject_of("/v1/resources/a?x=1").as_deref(), Some("resource a"));
-        assert_eq!(subject_of("/v1/leases/eu-west-1.0000/release").as_deref(), Some("group eu-west-1"));
+        assert_eq!(
+            subject_of("/v1/leases/eu-west-1.0000/release").as_deref(),
+            Some("group eu-west-1")
+        );
         assert_eq!(subject_of("/v1/resources?limit=3"), None);
         assert_eq!(subject_of("/v1/cluster"), None);
     }

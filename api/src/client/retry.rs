@@ -1,4 +1,5 @@
-//! Retry policy: after which failures a call is repeated, where, how soon, and what is known of it then.
+//! Retry policy: after which failures a call is repeated, where, how soon, and what is known of it
+//! then.
 //!
 //! The rules are those of the table in `sdk/conformance`, which is run against every client.
 
@@ -15,7 +16,8 @@ use super::{Client, ClientError};
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// The longest pause before a call is repeated.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// A call in the queue that was cut after at least this time was cut because it was quiet, and is repeated at once.
+/// A call in the queue that was cut after at least this time was cut because it was quiet, and is
+/// repeated at once.
 const QUIET_MIN: Duration = Duration::from_millis(500);
 /// The shortest time for which a call is held open after one was cut.
 const HOLD_MIN: Duration = Duration::from_secs(1);
@@ -48,8 +50,9 @@ pub(super) fn repeat_at(cause: Cause, lived: Duration, is_in_line: bool) -> Opti
     }
 }
 
-/// How long the next call is held open, after one was cut that had lived so long: short enough to be answered before the
-/// next cut. One that was cut at once says nothing about how long calls may be quiet.
+/// How long the next call is held open, after one was cut that had lived so long: short enough to
+/// be answered before the next cut. One that was cut at once says nothing about how long calls may
+/// be quiet.
 pub(super) fn hold_after_cut(hold: Duration, lived: Duration) -> Duration {
     if lived < QUIET_MIN { hold } else { hold.min((lived * 3 / 4).max(HOLD_MIN)) }
 }
@@ -104,19 +107,34 @@ struct Haste {
 impl Tries {
     pub fn new(until: Instant) -> Self {
         let asked = BTreeSet::new();
-        Self { until, backoff: Backoff(PAUSE_MIN), asked, no_effect: true, why: None, is_alone: true, haste: None }
+        Self {
+            until,
+            backoff: Backoff(PAUSE_MIN),
+            asked,
+            no_effect: true,
+            why: None,
+            is_alone: true,
+            haste: None,
+        }
     }
 
-    /// The same, at so many nodes: with less time for one of them while there is another, and for finding one at all.
+    /// The same, at so many nodes: with less time for one of them while there is another, and for
+    /// finding one at all.
     pub fn hasty(self, attempt: Duration, until: Instant, nodes: usize) -> Self {
         Self { haste: Some(Haste { attempt, until, nodes }), ..self }
     }
 
     /// How long the next attempt may take.
     pub fn timeout(&self, call: &Call<'_>) -> Duration {
-        let timeout = try_timeout(call.share, call.hold, self.until.saturating_duration_since(Instant::now()));
+        let timeout = try_timeout(
+            call.share,
+            call.hold,
+            self.until.saturating_duration_since(Instant::now()),
+        );
         match self.haste {
-            Some(haste) if self.asked.len() + 1 < haste.nodes => timeout.min(call.hold + haste.attempt),
+            Some(haste) if self.asked.len() + 1 < haste.nodes => {
+                timeout.min(call.hold + haste.attempt)
+            }
             Some(_) | None => timeout,
         }
     }
@@ -124,7 +142,9 @@ impl Tries {
     /// When it is given up: sooner while there is no node at all.
     fn give_up_at(&self) -> Instant {
         match self.haste {
-            Some(haste) if self.is_alone && self.asked.len() >= haste.nodes => haste.until.min(self.until),
+            Some(haste) if self.is_alone && self.asked.len() >= haste.nodes => {
+                haste.until.min(self.until)
+            }
             Some(_) | None => self.until,
         }
     }
@@ -162,7 +182,11 @@ impl Tries {
         if left <= LAST_TRY_MIN {
             return Err(self.unavailable(client));
         }
-        let pause = if self.is_at_once(client, node, trouble.cause) { Duration::ZERO } else { self.backoff.pause() };
+        let pause = if self.is_at_once(client, node, trouble.cause) {
+            Duration::ZERO
+        } else {
+            self.backoff.pause()
+        };
         tokio::time::sleep(pause.min(left - LAST_TRY_MIN)).await;
         Ok(())
     }
@@ -175,17 +199,23 @@ impl Tries {
         })
     }
 
-    /// A place in the queue is kept for who comes back. And where nothing happened, a node that was not asked yet may know better,
-    /// but not if there is too much to do for all.
+    /// A place in the queue is kept for who comes back. And where nothing happened, a node that was
+    /// not asked yet may know better, but not if there is too much to do for all.
     fn is_at_once(&self, client: &Client, node: Node, cause: Cause) -> bool {
         let is_busy = matches!(cause, Cause::Passing { is_busy: true, .. });
-        node == Node::Same || (cause.no_effect() && !is_busy && self.asked.len() < client.nodes.len())
+        node == Node::Same
+            || (cause.no_effect() && !is_busy && self.asked.len() < client.nodes.len())
     }
 }
 
 impl Client {
-    /// Makes attempts at one node after the other until one is answered for good, or the time is up.
-    pub(super) async fn tries(&self, call: &Call<'_>, mut tries: Tries) -> Result<Answer, ClientError> {
+    /// Makes attempts at one node after the other until one is answered for good, or the time is
+    /// up.
+    pub(super) async fn tries(
+        &self,
+        call: &Call<'_>,
+        mut tries: Tries,
+    ) -> Result<Answer, ClientError> {
         loop {
             let url = self.nodes.first(call.subject.as_deref());
             match self.attempt(call, &url, tries.timeout(call)).await {
@@ -219,14 +249,22 @@ mod tests {
         ];
         for &code in ErrorCode::ALL {
             let cause = Cause::of_problem(&Problem::new(code, "d"));
-            let repeated = if code.status() >= 500 || code == ErrorCode::TooManyRequests { other } else { None };
+            let repeated = if code.status() >= 500 || code == ErrorCode::TooManyRequests {
+                other
+            } else {
+                None
+            };
             assert_eq!(cause.no_effect(), code.no_effect(), "{code:?}");
             table.push((cause, long, repeated, repeated));
         }
 
         for (cause, lived, anything, in_line) in table {
             assert_eq!(repeat_at(cause, lived, false), anything, "{cause:?} after {lived:?}");
-            assert_eq!(repeat_at(cause, lived, true), in_line, "in the queue: {cause:?} after {lived:?}");
+            assert_eq!(
+                repeat_at(cause, lived, true),
+                in_line,
+                "in the queue: {cause:?} after {lived:?}"
+            );
         }
     }
 
@@ -242,7 +280,11 @@ mod tests {
             (Share::Third, 0, 6_000, 2_000),
             (Share::OneNode, 0, 2_000, 10_000),
         ] {
-            assert_eq!(try_timeout(share, ms(hold), ms(left)), ms(timeout), "{share:?}, {hold}, {left}");
+            assert_eq!(
+                try_timeout(share, ms(hold), ms(left)),
+                ms(timeout),
+                "{share:?}, {hold}, {left}"
+            );
         }
     }
 

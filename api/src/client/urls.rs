@@ -9,13 +9,14 @@ const URLS_MAX: usize = 64;
 /// What a URL of a node looks like.
 const EXAMPLE: &str = "give one like http://127.0.0.1:7600, several separated by commas";
 
-/// Parses the URLs of nodes, separated by commas. They come out as nodes write them, in lower case: they have no path, and a name
-/// means the same in any.
+/// Parses the URLs of nodes, separated by commas. They come out as nodes write them, in lower case:
+/// they have no path, and a name means the same in any.
 ///
 /// # Errors
 /// [`ClientError::Configuration`] for what can never lead to a node.
 pub(super) fn parse(urls: &str) -> Result<Vec<String>, ClientError> {
-    let urls: Vec<String> = urls.split(',').map(|url| url.trim().trim_end_matches('/').to_ascii_lowercase()).collect();
+    let urls: Vec<String> =
+        urls.split(',').map(|url| url.trim().trim_end_matches('/').to_ascii_lowercase()).collect();
     if urls.len() > URLS_MAX {
         return Err(ClientError::Configuration(format!("at most {URLS_MAX} URLs")));
     }
@@ -44,7 +45,9 @@ fn check(url: &str) -> Result<(), String> {
         _ => return Err(format!("{url:?} is not the URL of a node: {EXAMPLE}")),
     }
     if parsed.path() != "/" {
-        return Err(format!("{url:?} has a path, and nodes serve their API at the root: give {node}"));
+        return Err(format!(
+            "{url:?} has a path, and nodes serve their API at the root: give {node}"
+        ));
     }
     if parsed.query().is_some() || parsed.fragment().is_some() {
         return Err(format!("{url:?} has a query or a fragment: give {node}"));
@@ -78,8 +81,12 @@ mod tests {
             ("http://me:secret@a:1", &["user", "RATEQUEUE_API_KEY"]),
         ] {
             let error = parse(url).unwrap_err().to_string();
-            assert!(words.iter().all(|word| error.contains(word)) && !error.contains("secret"), "{url}: {error}");
+            assert!(
+                words.iter().all(|word| error.contains(word)) && !error.contains("secret"),
+                "{url}: {error}"
+            );
         }
+
         let many = vec!["http://a:1"; URLS_MAX + 1].join(",");
         assert!(parse(&many).unwrap_err().to_string().contains("64"));
     }

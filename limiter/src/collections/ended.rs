@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use crate::model::time::LogTime;
 
-/// Ended leases in the order in which they are forgotten. Time does not go back, so a new one belongs near the end.
+/// Ended leases in the order in which they are forgotten. Time does not go back, so a new one
+/// belongs near the end.
 #[derive(Debug, Default)]
 pub(crate) struct EndedLeases {
     leases: VecDeque<(LogTime, u64)>,
@@ -19,7 +20,9 @@ impl EndedLeases {
         let place = self.leases.len() - after;
         self.leases.insert(place, (at, seq));
         self.bare = self.bare.min(place);
-        debug_assert!(self.leases.iter().rev().take(after + 2).is_sorted_by(|later, earlier| later > earlier));
+        debug_assert!(
+            self.leases.iter().rev().take(after + 2).is_sorted_by(|later, earlier| later > earlier)
+        );
     }
 
     pub fn first(&self) -> Option<(LogTime, u64)> {

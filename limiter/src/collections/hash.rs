@@ -1,5 +1,5 @@
-//! A hash of a value as it is stored, without storing it anywhere: of a record for the digest, and of what a request asks
-//! for.
+//! A hash of a value as it is stored, without storing it anywhere: of a record for the digest, and
+//! of what a request asks for.
 
 use std::hash::Hasher;
 
@@ -64,11 +64,15 @@ impl Flavor for Hashed {
 
     fn finalize(mut self) -> postcard::Result<Stored> {
         self.flush();
-        Ok(Stored { hash: self.hasher.finish(), bytes: u32::try_from(self.before).unwrap_or(u32::MAX) })
+        Ok(Stored {
+            hash: self.hasher.finish(),
+            bytes: u32::try_from(self.before).unwrap_or(u32::MAX),
+        })
     }
 }
 
-/// The hash and the size of a value. Hashing does not fail; were it to, it would on every replica alike.
+/// The hash and the size of a value. Hashing does not fail; were it to, it would on every replica
+/// alike.
 pub(crate) fn stored_of(value: &impl Serialize) -> Stored {
     let hashed = Hashed { hasher: SipHasher13::new(), bytes: [0; 128], len: 0, before: 0 };
     postcard::serialize_with_flavor(value, hashed).unwrap_or_default()
@@ -90,7 +94,8 @@ mod tests {
             let bytes = postcard::to_stdvec(&value).unwrap();
             let mut hasher = SipHasher13::new();
             hasher.write(&bytes);
-            let stored = Stored { hash: hasher.finish(), bytes: u32::try_from(bytes.len()).unwrap() };
+            let stored =
+                Stored { hash: hasher.finish(), bytes: u32::try_from(bytes.len()).unwrap() };
             assert_eq!(stored_of(&value), stored, "{len}");
         }
     }

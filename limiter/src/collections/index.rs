@@ -1,8 +1,10 @@
-//! An index by hash: finds the number behind a name in a few cache misses, however many names there are.
+//! An index by hash: finds the number behind a name in a few cache misses, however many names there
+//! are.
 //!
-//! Linear hashing (W. Litwin, 1980): the table grows and shrinks by one bucket at a time, so no entry ever waits for a
-//! whole table to be moved. Only hashes and numbers lie here; the caller compares the one or two names that remain. It is
-//! derived state and never iterated, so its order decides nothing.
+//! Linear hashing (W. Litwin, 1980): the table grows and shrinks by one bucket at a time, so no
+//! entry ever waits for a whole table to be moved. Only hashes and numbers lie here; the caller
+//! compares the one or two names that remain. It is derived state and never iterated, so its order
+//! decides nothing.
 
 use std::hash::Hasher;
 
@@ -36,8 +38,8 @@ fn origin(n: usize) -> usize {
 }
 
 impl Index {
-    /// An empty index. The seed is to be this process's own: nobody who does not know it can choose names that meet in one
-    /// bucket.
+    /// An empty index. The seed is to be this process's own: nobody who does not know it can choose
+    /// names that meet in one bucket.
     pub fn seeded(seed: u64) -> Self {
         Self { seed, ..Self::default() }
     }
@@ -116,7 +118,10 @@ mod tests {
                 index.insert(hash(&format!("{id}")), id);
                 // Another of the same hash.
                 index.insert(hash(&format!("{id}")), id + 1_000_000);
-                assert_eq!(index.find(hash(&format!("{}", id / 2)), |found| found == id / 2), Some(id / 2));
+                assert_eq!(
+                    index.find(hash(&format!("{}", id / 2)), |found| found == id / 2),
+                    Some(id / 2)
+                );
             }
             for id in 0..2_000 - 500 * round {
                 index.remove(hash(&format!("{id}")), id);

@@ -1,4 +1,5 @@
-//! The leases of a resource that wait or are held. Most resources have none at most times, and then take no room for them.
+//! The leases of a resource that wait or are held. Most resources have none at most times, and then
+//! take no room for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Deref, DerefMut};
@@ -19,14 +20,20 @@ pub(crate) struct Leases {
     pub timers: BTreeSet<(LogTime, u64)>,
 }
 
-static NONE: Leases =
-    Leases { queue: Queue { priorities: BTreeMap::new() }, held: BTreeSet::new(), timers: BTreeSet::new() };
+static NONE: Leases = Leases {
+    queue: Queue { priorities: BTreeMap::new() },
+    held: BTreeSet::new(),
+    timers: BTreeSet::new(),
+};
 
 impl LiveLeases {
     /// Gives the room back when the last one has gone.
     pub fn tidy(&mut self) {
         if self.timers.is_empty() {
-            debug_assert!(self.held.is_empty() && self.queue.kept() == 0, "a live lease has a timer");
+            debug_assert!(
+                self.held.is_empty() && self.queue.kept() == 0,
+                "a live lease has a timer"
+            );
             self.0 = None;
         }
     }

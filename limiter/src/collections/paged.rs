@@ -1,5 +1,6 @@
-//! A map from ids that are counted up. Ids next to each other share a page, so that finding one takes a walk through a
-//! small tree and one step, however large the values are, and making the next one moves nothing.
+//! A map from ids that are counted up. Ids next to each other share a page, so that finding one
+//! takes a walk through a small tree and one step, however large the values are, and making the
+//! next one moves nothing.
 
 use std::collections::BTreeMap;
 
@@ -78,7 +79,8 @@ impl<T> Paged<T> {
             let found = page.slots.iter().skip(skip).position(Option::is_some)?;
             Some(number * PAGE_LEN as u64 + (found + skip) as u64)
         };
-        // A page that is there has a value; only of the first one those before `from` are passed over.
+        // A page that is there has a value; only of the first one those before `from` are passed
+        // over.
         let mut pages = self.pages.range(page..).map(|(number, page)| (number, &**page));
         let first = pages.next()?;
         let skip = if *first.0 == page { slot } else { 0 };
@@ -92,7 +94,9 @@ impl<T> Paged<T> {
     /// In the order of the ids.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
         self.pages.iter().flat_map(|(number, page)| {
-            (number * PAGE_LEN as u64..).zip(&page.slots).filter_map(|(id, value)| Some((id, value.as_deref()?)))
+            (number * PAGE_LEN as u64..)
+                .zip(&page.slots)
+                .filter_map(|(id, value)| Some((id, value.as_deref()?)))
         })
     }
 }
@@ -106,7 +110,9 @@ mod tests {
         let (mut paged, mut tree) = (Paged::default(), BTreeMap::new());
         let mut random = 0x9e37_79b9_u64;
         for _ in 0..20_000 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let id = (random >> 33) % 1_000;
             if random >> 63 == 0 {
                 assert_eq!(paged.insert(id, random), tree.insert(id, random));
@@ -117,6 +123,7 @@ mod tests {
             assert_eq!(paged.len(), tree.len());
             assert_eq!(paged.first_from(id), tree.range(id..).next().map(|(id, _)| *id));
         }
+
         assert!(paged.iter().map(|(id, value)| (id, *value)).eq(tree.into_iter()));
         let ids: Vec<_> = paged.iter().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| assert!(paged.remove(id).is_some()));

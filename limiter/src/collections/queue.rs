@@ -1,9 +1,9 @@
 //! The queue of a resource: who waits, in order, with O(log n) for every question.
 //!
-//! Each priority has a queue of its own. Leases join at its end, since their numbers rise. Over its places lies a Fenwick
-//! tree (P. Fenwick, "A new data structure for cumulative frequency tables", 1994) of counts and loads, which answers
-//! "how many, and how much, before this one" and "who is the k-th". Places of leases that left stay empty until half of
-//! them are; then it is packed.
+//! Each priority has a queue of its own. Leases join at its end, since their numbers rise. Over its
+//! places lies a Fenwick tree (P. Fenwick, "A new data structure for cumulative frequency tables",
+//! 1994) of counts and loads, which answers "how many, and how much, before this one" and "who is
+//! the k-th". Places of leases that left stay empty until half of them are; then it is packed.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,10 @@ impl Sum {
     }
 
     fn minus(self, other: Self) -> Self {
-        debug_assert!(self.count >= other.count && self.load >= other.load, "more leave than there are");
+        debug_assert!(
+            self.count >= other.count && self.load >= other.load,
+            "more leave than there are"
+        );
         Self { count: self.count - other.count, load: self.load - other.load }
     }
 }
@@ -110,7 +113,8 @@ impl PriorityQueue {
     /// Gives a place another standing; false when it is not there, or has gone already.
     fn stand(&mut self, seq: u64, standing: Standing) -> bool {
         let Some(at) = self.find(seq) else { return false };
-        let Some(place) = self.places.get_mut(at).filter(|place| place.standing != Standing::Gone) else {
+        let Some(place) = self.places.get_mut(at).filter(|place| place.standing != Standing::Gone)
+        else {
             return false;
         };
         let (before, was_aside) = (place.sum(), place.standing == Standing::Aside);
@@ -173,7 +177,10 @@ impl Queue {
     /// Joins the queue. `seq` must be higher than every earlier one.
     pub fn push(&mut self, priority: u8, seq: u64, load: u64) {
         let queue = self.priorities.entry(priority).or_default();
-        debug_assert!(queue.places.last().is_none_or(|last| last.seq < seq), "who comes later stands behind");
+        debug_assert!(
+            queue.places.last().is_none_or(|last| last.seq < seq),
+            "who comes later stands behind"
+        );
         queue.push(Place { seq, load, standing: Standing::In });
     }
 
@@ -199,7 +206,8 @@ impl Queue {
 
     /// True when it keeps a place, with a turn or without.
     pub fn keeps(&self, priority: u8, seq: u64) -> bool {
-        let place = self.priorities.get(&priority).and_then(|queue| queue.places.get(queue.find(seq)?));
+        let place =
+            self.priorities.get(&priority).and_then(|queue| queue.places.get(queue.find(seq)?));
         place.is_some_and(|place| place.standing != Standing::Gone)
     }
 
@@ -225,7 +233,10 @@ impl Queue {
 
     /// The priorities in which somebody has a turn to wait for. There are at most ten.
     fn waiting(&self) -> impl Iterator<Item = (u8, &PriorityQueue)> {
-        self.priorities.iter().filter(|(_, queue)| queue.total.count > 0).map(|(priority, queue)| (*priority, queue))
+        self.priorities
+            .iter()
+            .filter(|(_, queue)| queue.total.count > 0)
+            .map(|(priority, queue)| (*priority, queue))
     }
 
     /// The next in the queue.
@@ -236,7 +247,11 @@ impl Queue {
     /// Somebody who keeps a place, with a turn or without.
     pub fn any(&self) -> Option<u64> {
         let kept = |queue: &PriorityQueue| {
-            queue.places.iter().find(|place| place.standing != Standing::Gone).map(|place| place.seq)
+            queue
+                .places
+                .iter()
+                .find(|place| place.standing != Standing::Gone)
+                .map(|place| place.seq)
         };
         self.head().or_else(|| self.priorities.values().find_map(kept))
     }
@@ -248,7 +263,10 @@ impl Queue {
 
     /// Those before this one.
     pub fn ahead(&self, priority: u8, seq: u64) -> Sum {
-        let higher = self.priorities.range(..priority).fold(Sum::default(), |sum, (_, queue)| sum.plus(queue.total));
+        let higher = self
+            .priorities
+            .range(..priority)
+            .fold(Sum::default(), |sum, (_, queue)| sum.plus(queue.total));
         let same = self.priorities.get(&priority).map(|queue| {
             let before = queue.places.partition_point(|place| place.seq < seq);
             queue.prefix(before)
@@ -282,8 +300,11 @@ mod tests {
         // Priority, number, load, and whether it is passed over.
         let mut model: Vec<(u8, u64, u64, bool)> = Vec::new();
         let mut random = 0x9e37_79b9_u64;
+
         for seq in 0..8_000 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let dice = random >> 33;
             if dice.is_multiple_of(4) || model.len() < 3 || seq < 300 {
                 let (priority, load) = (u8::try_from(dice % 3).unwrap_or(0), dice % 1000);
@@ -310,13 +331,19 @@ mod tests {
             assert_eq!(queue.head(), waiting.first().map(|(_, seq, _, _)| *seq));
             assert_eq!(queue.is_empty(), waiting.is_empty());
             assert_eq!(queue.any().is_some(), !model.is_empty());
-            assert_eq!((queue.total().count, queue.aside()), (waiting.len() as u64, model.len() - waiting.len()));
+            assert_eq!(
+                (queue.total().count, queue.aside()),
+                (waiting.len() as u64, model.len() - waiting.len())
+            );
             if let Some((priority, seq, _, _)) = waiting.get(waiting.len() / 2) {
                 let ahead = queue.ahead(*priority, *seq);
                 assert_eq!(ahead.count, (waiting.len() / 2) as u64);
-                let load: u64 = waiting[..waiting.len() / 2].iter().map(|(_, _, load, _)| load).sum();
+                let load: u64 =
+                    waiting[..waiting.len() / 2].iter().map(|(_, _, load, _)| load).sum();
                 assert_eq!(ahead.load, u128::from(load));
-                let next = waiting.get(waiting.len() / 2 + 1).map(|(priority, seq, _, _)| (*priority, *seq));
+                let next = waiting
+                    .get(waiting.len() / 2 + 1)
+                    .map(|(priority, seq, _, _)| (*priority, *seq));
                 assert_eq!(queue.at_or_after(*priority, *seq + 1), next);
             }
         }

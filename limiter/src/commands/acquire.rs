@@ -66,7 +66,9 @@ impl State {
 
         let lease = self.records.lease(seq)?;
         match &lease.stage {
-            LeaseStage::Waiting { .. } | LeaseStage::Held(_) => self.lease_reply(seq, entry.now).map(Reply::Acquired),
+            LeaseStage::Waiting { .. } | LeaseStage::Held(_) => {
+                self.lease_reply(seq, entry.now).map(Reply::Acquired)
+            }
             LeaseStage::Ended(end) => Err(match (&end.state, &end.refusal) {
                 (LeaseState::TimedOut | LeaseState::Rejected, Some(refusal)) => {
                     self.shown_refusal(lease, refusal, entry.now)
@@ -88,7 +90,8 @@ impl State {
         let turn = if !is_behind && resource.fits(&acquire.load, now, level) {
             Turn::Granted
         } else {
-            let blocked = || blocked(resource, &acquire.load, acquire.priority.get(), None, now, level);
+            let blocked =
+                || blocked(resource, &acquire.load, acquire.priority.get(), None, now, level);
             if acquire.wait_ms.get().min(resource.queue.max_wait_ms) == 0 {
                 return Err(Refusal::LimitExceeded(blocked()));
             }
@@ -97,6 +100,10 @@ impl State {
             }
             Turn::Queued
         };
-        if self.leases_live() >= caps::LEASES_LIVE_MAX { Err(Refusal::TooManyLeases) } else { Ok(turn) }
+        if self.leases_live() >= caps::LEASES_LIVE_MAX {
+            Err(Refusal::TooManyLeases)
+        } else {
+            Ok(turn)
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! What put, patch and delete share: the condition of a change, its memory, and what a new spec does to a resource.
+//! What put, patch and delete share: the condition of a change, its memory, and what a new spec
+//! does to a resource.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,7 +23,11 @@ use crate::state::{Entry, State};
 
 impl State {
     /// The answer this request got before, or that its id stands for something else.
-    pub(crate) fn answered(&mut self, request: &RequestId, body: u64) -> Result<Option<Outcome>, Defect> {
+    pub(crate) fn answered(
+        &mut self,
+        request: &RequestId,
+        body: u64,
+    ) -> Result<Option<Outcome>, Defect> {
         let answer = match self.recall(request)? {
             None => return Ok(None),
             Some(Remembered::Change(id)) => match self.records.remembered.get(&id) {
@@ -34,7 +39,13 @@ impl State {
         Ok(Some(answer))
     }
 
-    pub(crate) fn remember(&mut self, entry: &Entry, request: RequestId, body: u64, reply: Reply) -> Reply {
+    pub(crate) fn remember(
+        &mut self,
+        entry: &Entry,
+        request: RequestId,
+        body: u64,
+        reply: Reply,
+    ) -> Reply {
         debug_assert!(self.find_request(&request).is_none(), "a request has one answer");
         let meta = self.records.changes.edit(RecordKey::Meta, &mut self.records.meta);
         meta.requests_remembered += 1;
@@ -44,12 +55,19 @@ impl State {
         self.indexes.requests.insert(request_hash, Remembered::Change(id).number());
         self.indexes.remembered_bytes += caps::REMEMBERED_CHANGE_BYTES;
         let remembered = RememberedRequest { request, body, at: entry.now, reply: reply.clone() };
-        self.records.remembered.insert(id, self.records.changes.create(RecordKey::RememberedRequest(id), remembered));
+        self.records
+            .remembered
+            .insert(id, self.records.changes.create(RecordKey::RememberedRequest(id), remembered));
         reply
     }
 
-    pub(crate) fn check_condition(&self, found: Option<u64>, condition: Condition) -> Result<(), Refusal> {
-        let version = found.and_then(|id| self.records.resources.get(id)).map(|resource| resource.version);
+    pub(crate) fn check_condition(
+        &self,
+        found: Option<u64>,
+        condition: Condition,
+    ) -> Result<(), Refusal> {
+        let version =
+            found.and_then(|id| self.records.resources.get(id)).map(|resource| resource.version);
         let holds = match condition {
             Condition::Any => true,
             Condition::Absent => version.is_none(),
@@ -60,7 +78,11 @@ impl State {
     }
 
     /// Makes a resource without limits; its limits come with the change that follows.
-    pub(crate) fn create_resource(&mut self, entry: &Entry, name: ResourceName) -> Result<u64, Refusal> {
+    pub(crate) fn create_resource(
+        &mut self,
+        entry: &Entry,
+        name: ResourceName,
+    ) -> Result<u64, Refusal> {
         debug_assert!(self.find_resource(&name).is_none(), "a name belongs to one resource");
         if self.records.resources.len() >= caps::RESOURCES_MAX {
             return Err(Refusal::TooManyResources);
@@ -87,9 +109,14 @@ impl State {
         Ok(id)
     }
 
-    /// Gives a resource a new spec: usage carries over, the queue is searched for what has become impossible, and what has
-    /// become possible is granted.
-    pub(crate) fn change_resource(&mut self, entry: &mut Entry, id: u64, spec: &ResourceSpec) -> Result<(), Defect> {
+    /// Gives a resource a new spec: usage carries over, the queue is searched for what has become
+    /// impossible, and what has become possible is granted.
+    pub(crate) fn change_resource(
+        &mut self,
+        entry: &mut Entry,
+        id: u64,
+        spec: &ResourceSpec,
+    ) -> Result<(), Defect> {
         let Some(resource) = self.records.resources.get_mut(id) else {
             return Err(Defect::new("a resource is changed that is gone"));
         };
@@ -125,7 +152,8 @@ fn respec(
         let known = old.iter().position(|limit| limit.name == *name).map(|at| old.swap_remove(at));
         record.limits.push(match known {
             Some(mut limit) => {
-                is_tightened |= spec.rule.capacity() < limit.spec.rule.capacity() || spec.cost != limit.spec.cost;
+                is_tightened |= spec.rule.capacity() < limit.spec.rule.capacity()
+                    || spec.cost != limit.spec.cost;
                 limit.respec(spec.clone(), now, held_cost);
                 limit
             }
@@ -136,10 +164,12 @@ fn respec(
             }
         });
     }
+
     is_tightened
 }
 
-/// The cost that the held leases of a resource have under `cost`, summed up. O(held): for changes of limits only.
+/// The cost that the held leases of a resource have under `cost`, summed up. O(held): for changes
+/// of limits only.
 fn held_cost(held: &BTreeSet<u64>, leases: &Paged<Tracked<LeaseRecord>>, cost: &Cost) -> u64 {
     let costs = held.iter().filter_map(|seq| leases.get(*seq)).map(|lease| lease.load.cost(cost));
     costs.fold(0, u64::saturating_add)

@@ -1,4 +1,5 @@
-//! Claim, unclaim and fence: the commands of the catalog. What they are for is said in `state/catalog.rs`.
+//! Claim, unclaim and fence: the commands of the catalog. What they are for is said in
+//! `state/catalog.rs`.
 
 use crate::caps;
 use crate::model::command::{ClaimName, FenceClaims, UnclaimName};
@@ -28,8 +29,14 @@ impl State {
         let (id, fencing_token) = (catalog.claims_made, catalog.fencing_token);
         let ClaimName { resource, placement, after: _ } = claim;
         let past = None;
-        let record =
-            Claim { resource: resource.clone(), placement, number: entry.index, at: entry.now, fencing_token, past };
+        let record = Claim {
+            resource: resource.clone(),
+            placement,
+            number: entry.index,
+            at: entry.now,
+            fencing_token,
+            past,
+        };
         self.indexes.claimed.insert(resource, id);
         self.records.claims.insert(id, self.records.changes.create(RecordKey::Claim(id), record));
         self.claim_reply(id, true)
@@ -57,7 +64,9 @@ impl State {
 
     pub(crate) fn unclaim_name(&mut self, entry: &Entry, unclaim: &UnclaimName) -> Outcome {
         let id = self.indexes.claimed.get(&unclaim.resource).copied();
-        let is_meant = |id: &u64| self.records.claims.get(*id).is_some_and(|claim| claim.number == unclaim.number);
+        let is_meant = |id: &u64| {
+            self.records.claims.get(*id).is_some_and(|claim| claim.number == unclaim.number)
+        };
         if let Some(id) = id.filter(is_meant) {
             self.indexes.claimed.remove(&unclaim.resource);
             if self.level().remembers_past_claims() {
@@ -74,8 +83,8 @@ impl State {
         Ok(Reply::Noted)
     }
 
-    /// Remembers a claim that is given back, and forgets up to two that were: so there are never more than were made room for,
-    /// and those that are too old get fewer.
+    /// Remembers a claim that is given back, and forgets up to two that were: so there are never
+    /// more than were made room for, and those that are too old get fewer.
     fn keep_past(&mut self, now: LogTime, id: u64) {
         if let Some(claim) = self.records.claims.get_mut(id) {
             debug_assert!(claim.past.is_none(), "a claim is given back once");
@@ -85,10 +94,13 @@ impl State {
 
         for _ in 0..2 {
             let Some((at, oldest)) = self.indexes.past.first() else { return };
-            if self.indexes.past.len() <= caps::CLAIMS_PAST_MAX && now.since_us(at) < caps::CLAIM_PAST_US {
+            if self.indexes.past.len() <= caps::CLAIMS_PAST_MAX
+                && now.since_us(at) < caps::CLAIM_PAST_US
+            {
                 return;
             }
-            if let Some(name) = self.records.claims.get(oldest).map(|claim| claim.resource.clone()) {
+            if let Some(name) = self.records.claims.get(oldest).map(|claim| claim.resource.clone())
+            {
                 self.indexes.past.remove(&name, at, oldest);
             }
             self.remove_claim(oldest);
@@ -114,8 +126,10 @@ impl State {
     /// The record of the counters; made when it is first needed, since most groups never do.
     fn edit_catalog(&mut self) -> &mut Catalog {
         let changes = &mut self.records.changes;
-        let catalog =
-            self.records.catalog.get_or_insert_with(|| changes.create(RecordKey::Catalog, Catalog::default()));
+        let catalog = self
+            .records
+            .catalog
+            .get_or_insert_with(|| changes.create(RecordKey::Catalog, Catalog::default()));
         changes.edit(RecordKey::Catalog, catalog)
     }
 }

@@ -1,4 +1,5 @@
-//! Applies a log entry: time first, then its commands in order. One file a command; each calls `lease/`, never another command.
+//! Applies a log entry: time first, then its commands in order. One file a command; each calls
+//! `lease/`, never another command.
 
 pub(crate) mod acquire;
 pub(crate) mod attend;
@@ -36,25 +37,38 @@ pub struct Applied {
 impl State {
     /// Applies one log entry: time first, then its commands in order.
     ///
-    /// Total and deterministic: the same entries give the same state and outcomes on every replica. `index` is the entry's
-    /// log index and `stamp` its log time; a stamp that lies behind the state's own time counts as that time.
-    /// O(log n) a command, plus a bounded amount of due work an entry.
+    /// Total and deterministic: the same entries give the same state and outcomes on every replica.
+    /// `index` is the entry's log index and `stamp` its log time; a stamp that lies behind the
+    /// state's own time counts as that time. O(log n) a command, plus a bounded amount of due
+    /// work an entry.
     pub fn apply(&mut self, index: u64, stamp: LogTime, commands: Vec<Command>) -> Applied {
         let now = self.records.meta.now.max(stamp);
         if now > self.records.meta.now {
             self.records.changes.edit(RecordKey::Meta, &mut self.records.meta).now = now;
         }
 
-        let mut entry = Entry { index, now, events: Vec::new(), work_left: caps::WORK_PER_ENTRY_MAX, defects: 0 };
+        let mut entry = Entry {
+            index,
+            now,
+            events: Vec::new(),
+            work_left: caps::WORK_PER_ENTRY_MAX,
+            defects: 0,
+        };
         self.pass_time(&mut entry);
-        let outcomes: Vec<_> = commands.into_iter().map(|command| self.decide(&mut entry, command)).collect();
-        debug_assert!(entry.work_left <= caps::WORK_PER_ENTRY_MAX, "an entry gets no more work than it may have");
+        let outcomes: Vec<_> =
+            commands.into_iter().map(|command| self.decide(&mut entry, command)).collect();
+        debug_assert!(
+            entry.work_left <= caps::WORK_PER_ENTRY_MAX,
+            "an entry gets no more work than it may have"
+        );
 
-        // Whatever is to be remembered has an event, so an entry forgets as much as it adds, and more.
+        // Whatever is to be remembered has an event, so an entry forgets as much as it adds, and
+        // more.
         if let Err(defect) = self.forget_old(now, entry.events.len()) {
             entry.note(defect);
         }
-        let refused = outcomes.iter().filter(|outcome| matches!(outcome, Err(Refusal::Internal(_))));
+        let refused =
+            outcomes.iter().filter(|outcome| matches!(outcome, Err(Refusal::Internal(_))));
         self.defects += entry.defects + refused.count() as u64;
         if self.records.changes.stale_len() > caps::STALE_RECORDS_MAX {
             self.records.rehash();

@@ -15,7 +15,12 @@ impl State {
         let id = found.ok_or(Refusal::ResourceNotFound)?;
         self.check_condition(found, patch.condition)?;
 
-        let spec = self.records.resource(id)?.spec().patched(&patch.patch).map_err(Refusal::InvalidResource)?;
+        let spec = self
+            .records
+            .resource(id)?
+            .spec()
+            .patched(&patch.patch)
+            .map_err(Refusal::InvalidResource)?;
         self.change_resource(entry, id, &spec)?;
         let reply = Reply::Patched(answer_of(self.records.resource(id)?));
         Ok(self.remember(entry, patch.request, body, reply))

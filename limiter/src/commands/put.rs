@@ -21,7 +21,9 @@ impl State {
             Some(id) => id,
             None => self.create_resource(entry, put.resource)?,
         };
-        let is_identical = !created && self.level().keeps_identical() && self.records.resource(id)?.spec() == put.spec;
+        let is_identical = !created
+            && self.level().keeps_identical()
+            && self.records.resource(id)?.spec() == put.spec;
         if !is_identical {
             self.change_resource(entry, id, &put.spec)?;
         }
@@ -29,10 +31,12 @@ impl State {
         Ok(self.remember(entry, put.request, body, reply))
     }
 
-    /// A put that may create its resource only under a claim that is not fenced. A claim of 0 never is: it only replaces.
+    /// A put that may create its resource only under a claim that is not fenced. A claim of 0 never
+    /// is: it only replaces.
     pub(crate) fn put_claimed(&mut self, entry: &mut Entry, claimed: PutClaimed) -> Outcome {
         let PutClaimed { put, claim, fencing_token } = claimed;
-        let creates = self.find_resource(&put.resource).is_none() && self.recall(&put.request)?.is_none();
+        let creates =
+            self.find_resource(&put.resource).is_none() && self.recall(&put.request)?.is_none();
         if creates && claim <= self.fence() {
             return Err(Refusal::ClaimOutdated { fence: self.fence() });
         }
@@ -40,7 +44,8 @@ impl State {
         let outcome = self.put(entry, put);
         let created = matches!(&outcome, Ok(Reply::Put { created: true, .. }));
         if created && fencing_token > self.records.meta.fencing_token {
-            self.records.changes.edit(RecordKey::Meta, &mut self.records.meta).fencing_token = fencing_token;
+            self.records.changes.edit(RecordKey::Meta, &mut self.records.meta).fencing_token =
+                fencing_token;
         }
         outcome
     }

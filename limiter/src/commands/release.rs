@@ -19,6 +19,7 @@ impl State {
         let LeaseStage::Ended(end) = &lease.stage else {
             return Err(Defect::new("a released lease has not ended").into());
         };
+
         match end.state {
             LeaseState::Released | LeaseState::Cancelled => Ok(Reply::Released(Released {
                 id: LeaseId { seq, tag: lease.tag },

@@ -32,23 +32,32 @@ fn acquire(key: &str) -> Command {
 /// One slot, which is held, and a waiting lease whose record is lost.
 fn broken() -> (State, LeaseId) {
     let mut state = State::at_level(2);
-    let slots = LimitDraft { kind: Some(Kind::Concurrency), quota: Some(1), ..LimitDraft::default() };
+    let slots =
+        LimitDraft { kind: Some(Kind::Concurrency), quota: Some(1), ..LimitDraft::default() };
     let limits = BTreeMap::from([(LimitName::new("slots").unwrap(), slots)]);
+
     let put = PutResource {
         request: RequestId::new("put").unwrap(),
         resource: ResourceName::new("api").unwrap(),
         spec: ResourceSpec::new(limits, QueueSpec::default(), LeaseSpec::default()).unwrap(),
         condition: Condition::Any,
     };
+
     apply(&mut state, 1, Command::PutResource(put)).unwrap();
-    let Ok(Reply::Acquired(held)) = apply(&mut state, 2, acquire("held")) else { panic!("it is not held") };
-    let Ok(Reply::Acquired(waiting)) = apply(&mut state, 3, acquire("waits")) else { panic!("it does not wait") };
+    let Ok(Reply::Acquired(held)) = apply(&mut state, 2, acquire("held")) else {
+        panic!("it is not held")
+    };
+
+    let Ok(Reply::Acquired(waiting)) = apply(&mut state, 3, acquire("waits")) else {
+        panic!("it does not wait")
+    };
+
     assert!(state.records.leases.remove(waiting.id.seq).is_some());
     (state, held.id)
 }
 
-/// With assertions, as in every test, the program stops. Without them the command that meets it is refused, and so often it is
-/// counted; time passes it by. Run with `--release` for that.
+/// With assertions, as in every test, the program stops. Without them the command that meets it is
+/// refused, and so often it is counted; time passes it by. Run with `--release` for that.
 #[test]
 fn what_cannot_be_is_refused_and_counted() {
     let (mut state, held) = broken();

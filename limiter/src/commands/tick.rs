@@ -1,12 +1,12 @@
-//! Tick: lets time pass. Every entry does, before its commands are decided; a tick is one that does nothing else. Bounded work
-//! at a time.
+//! Tick: lets time pass. Every entry does, before its commands are decided; a tick is one that does
+//! nothing else. Bounded work at a time.
 
 use crate::caps;
 use crate::state::{Entry, State};
 
 impl State {
-    /// Does what time has made due and what is left over, a bounded amount of it. Half of the entry's budget is for that; the
-    /// commands have the rest.
+    /// Does what time has made due and what is left over, a bounded amount of it. Half of the
+    /// entry's budget is for that; the commands have the rest.
     pub(crate) fn pass_time(&mut self, entry: &mut Entry) {
         if !self.level().shares_work() {
             // What is left over is due since the beginning of time.
@@ -15,7 +15,8 @@ impl State {
         }
 
         let share = entry.work_left / 2;
-        // Neither waits for the other: what is left over may take as much time as it likes, at half the speed.
+        // Neither waits for the other: what is left over may take as much time as it likes, at half
+        // the speed.
         let for_timed = if self.indexes.left_over.is_empty() { share } else { share / 2 };
         let timed = for_timed - self.run_timed(entry, for_timed);
         let left = self.finish_left_over(entry, share - timed);
@@ -34,8 +35,8 @@ impl State {
         budget
     }
 
-    /// Goes on with what is left over, in so many resources at a time, each with an equal part of the budget; returns what is
-    /// left of it.
+    /// Goes on with what is left over, in so many resources at a time, each with an equal part of
+    /// the budget; returns what is left of it.
     fn finish_left_over(&mut self, entry: &mut Entry, mut budget: usize) -> usize {
         let parts = self.indexes.left_over.len().clamp(1, caps::LEFT_OVER_SHARED_MAX);
         let part = budget.div_ceil(parts);

@@ -7,10 +7,10 @@
 //!      |                                | claim_ms 0: it is passed over  +-- a call, a look, extend: held
 //!      +------- granted: held           |                                +-- release: released
 //! ```
-//! A call has a number, and the lease keeps that of the call which came last. Only the end of that one counts: whoever repeats
-//! a call at another node need not fear that the end of the first is told late. Once another call comes for a lease that is
-//! held and claimed, no end counts any more: either caller may have been told, and works. An attached caller pays nothing for
-//! all this.
+//! A call has a number, and the lease keeps that of the call which came last. Only the end of that
+//! one counts: whoever repeats a call at another node need not fear that the end of the first is
+//! told late. Once another call comes for a lease that is held and claimed, no end counts any more:
+//! either caller may have been told, and works. An attached caller pays nothing for all this.
 
 use crate::lease::transitions::Ending;
 use crate::model::command::NO_CALL;
@@ -21,9 +21,14 @@ use crate::state::records::EditLease;
 use crate::state::{Entry, State};
 
 impl State {
-    /// Another call has come for a lease. One that waits is kept alive, and one that is held is claimed. The caller settles and
-    /// reschedules its resource.
-    pub(crate) fn call_for(&mut self, entry: &mut Entry, seq: u64, call: u64) -> Result<(), Defect> {
+    /// Another call has come for a lease. One that waits is kept alive, and one that is held is
+    /// claimed. The caller settles and reschedules its resource.
+    pub(crate) fn call_for(
+        &mut self,
+        entry: &mut Entry,
+        seq: u64,
+        call: u64,
+    ) -> Result<(), Defect> {
         self.keep_alive(entry.now, seq)?;
         let lease = self.records.lease(seq)?;
         // What is overdue, and only left over because there was too much of it, is not revived.
@@ -32,7 +37,8 @@ impl State {
         }
 
         let was_passed_over = lease.caller.presence == Presence::PassedOver;
-        let is_there = lease.caller.presence == Presence::Attached && lease.caller.claim_until.is_none();
+        let is_there =
+            lease.caller.presence == Presence::Attached && lease.caller.claim_until.is_none();
         let caller = if is_there && lease.is_held() && lease.caller.call != call {
             Caller { call: NO_CALL, ..lease.caller }
         } else if is_there && call == NO_CALL {
@@ -52,7 +58,8 @@ impl State {
         Ok(())
     }
 
-    /// Gives a lease that was passed over its turn again, unless it has become impossible meanwhile.
+    /// Gives a lease that was passed over its turn again, unless it has become impossible
+    /// meanwhile.
     fn step_back(&mut self, entry: &mut Entry, seq: u64) -> Result<(), Defect> {
         let EditLease { lease, resource, .. } = self.records.lease_mut(seq)?;
         debug_assert!(lease.is_waiting(), "only a waiting lease has a turn");
@@ -68,6 +75,7 @@ impl State {
         let lease = self.records.lease(seq)?;
         let claim_ms = self.records.resource(lease.resource)?.queue.claim_ms;
         let caller = lease.caller;
+
         match &lease.stage {
             LeaseStage::Waiting { .. } if caller.presence == Presence::Attached => {
                 self.keep_alive(entry.now, seq)?;
@@ -86,7 +94,8 @@ impl State {
         }
     }
 
-    /// Takes a lease that its caller is away from out of its turn, since its resource waits for no claims.
+    /// Takes a lease that its caller is away from out of its turn, since its resource waits for no
+    /// claims.
     pub(crate) fn pass_over(&mut self, seq: u64) -> Result<(), Defect> {
         self.edit_live(seq, |lease| lease.caller.presence = Presence::PassedOver)?;
         let EditLease { lease, resource, .. } = self.records.lease_mut(seq)?;
@@ -95,7 +104,8 @@ impl State {
         Ok(())
     }
 
-    /// Claims a held lease, as its holder has just shown to be there: the end of no call counts any more, and be it told late.
+    /// Claims a held lease, as its holder has just shown to be there: the end of no call counts any
+    /// more, and be it told late.
     pub(crate) fn claim_lease(&mut self, seq: u64) -> Result<(), Defect> {
         let lease = self.records.lease(seq)?;
         let caller = Caller { call: NO_CALL, presence: Presence::Attached, claim_until: None };

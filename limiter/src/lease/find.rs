@@ -9,8 +9,8 @@ use crate::state::indexes::Remembered;
 use crate::state::{Entry, State};
 
 impl State {
-    /// What this request id stands for. The held leases of a deleted resource are forgotten, also those that are left over
-    /// because there were too many.
+    /// What this request id stands for. The held leases of a deleted resource are forgotten, also
+    /// those that are left over because there were too many.
     pub(crate) fn recall(&mut self, request: &RequestId) -> Result<Option<Remembered>, Defect> {
         let found = self.find_request(request);
         let Some(Remembered::Lease(seq)) = found else { return Ok(found) };
@@ -22,8 +22,13 @@ impl State {
         Ok(found)
     }
 
-    /// Finds a lease, after what is due in its resource was done: its number, and that of its resource.
-    pub(crate) fn find_lease(&mut self, entry: &mut Entry, lease: LeaseId) -> Result<(u64, u64), Refusal> {
+    /// Finds a lease, after what is due in its resource was done: its number, and that of its
+    /// resource.
+    pub(crate) fn find_lease(
+        &mut self,
+        entry: &mut Entry,
+        lease: LeaseId,
+    ) -> Result<(u64, u64), Refusal> {
         let (id, is_due) = self.look_up(entry.now, lease).ok_or(Refusal::LeaseNotFound)?;
         if is_due {
             self.settle_now(entry, id)?;
@@ -34,7 +39,8 @@ impl State {
         Ok((lease.seq, id))
     }
 
-    /// The resource of a lease, and whether something is due in it. A held lease of a deleted resource is forgotten.
+    /// The resource of a lease, and whether something is due in it. A held lease of a deleted
+    /// resource is forgotten.
     fn look_up(&self, now: LogTime, lease: LeaseId) -> Option<(u64, bool)> {
         let found = self.records.leases.get(lease.seq).filter(|found| found.tag == lease.tag)?;
         let id = found.resource;

@@ -10,9 +10,14 @@ use crate::state::records::{EditLease, RecordKey};
 use crate::state::{Entry, State};
 
 impl State {
-    /// Gives a lease back, whether it waits or is held, and corrects its charges to what was really used; returns its number.
-    /// One that has ended stays as it is.
-    pub(crate) fn give_back(&mut self, entry: &mut Entry, lease: LeaseId, used: Option<&Load>) -> Result<u64, Refusal> {
+    /// Gives a lease back, whether it waits or is held, and corrects its charges to what was really
+    /// used; returns its number. One that has ended stays as it is.
+    pub(crate) fn give_back(
+        &mut self,
+        entry: &mut Entry,
+        lease: LeaseId,
+        used: Option<&Load>,
+    ) -> Result<u64, Refusal> {
         let (seq, id) = self.find_lease(entry, lease)?;
         let ending = match &self.records.lease(seq)?.stage {
             LeaseStage::Waiting { .. } if self.is_left_over(id) => {
@@ -32,9 +37,11 @@ impl State {
         Ok(seq)
     }
 
-    /// Whether a waiting lease of this resource is only there because there were too many to end them at once.
+    /// Whether a waiting lease of this resource is only there because there were too many to end
+    /// them at once.
     fn is_left_over(&self, id: u64) -> bool {
-        self.level().rejects_left_over() && self.records.resources.get(id).is_some_and(|resource| resource.deleted)
+        self.level().rejects_left_over()
+            && self.records.resources.get(id).is_some_and(|resource| resource.deleted)
     }
 
     /// Corrects the charges of a held lease to what was really used.
@@ -45,7 +52,9 @@ impl State {
         };
 
         let mut ending = Ending::of(LeaseState::Released);
-        for limit in &mut changes.edit(RecordKey::Resource(lease.resource), &mut resource.record).limits {
+        for limit in
+            &mut changes.edit(RecordKey::Resource(lease.resource), &mut resource.record).limits
+        {
             let charge = holding.charges.iter().find(|charge| charge.id == limit.id);
             let (Some(charge), Some(really)) = (charge, limit.really_used(used)) else { continue };
             let (refunded, debited) = limit.true_up(charge, really, entry.now);

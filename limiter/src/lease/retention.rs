@@ -1,4 +1,5 @@
-//! How long ended leases and changes of resources are remembered: so that a request that comes again gets its answer again.
+//! How long ended leases and changes of resources are remembered: so that a request that comes
+//! again gets its answer again.
 
 use crate::caps;
 use crate::model::time::LogTime;
@@ -8,15 +9,20 @@ use crate::state::indexes::Remembered;
 use crate::state::records::RecordKey;
 
 impl State {
-    /// Forgets ended leases and changes, after an entry with so many events: those past their time, and the oldest when there
-    /// are too many.
+    /// Forgets ended leases and changes, after an entry with so many events: those past their time,
+    /// and the oldest when there are too many.
     pub(crate) fn forget_old(&mut self, now: LogTime, events: usize) -> Result<(), Defect> {
         let bounds_bytes = self.level().bounds_bytes();
-        let more = if bounds_bytes { caps::FORGOTTEN_PER_ENTRY_MORE } else { caps::FORGOTTEN_PER_ENTRY_MAX };
+        let more = if bounds_bytes {
+            caps::FORGOTTEN_PER_ENTRY_MORE
+        } else {
+            caps::FORGOTTEN_PER_ENTRY_MAX
+        };
         for _ in 0..more + events {
             let Some((at, oldest)) = self.oldest_remembered() else { return Ok(()) };
             let is_past = at.after_us(caps::REMEMBERED_US_MIN) <= now;
-            let is_large = bounds_bytes && self.indexes.remembered_bytes > caps::REMEMBERED_BYTES_MAX;
+            let is_large =
+                bounds_bytes && self.indexes.remembered_bytes > caps::REMEMBERED_BYTES_MAX;
             let remembered = self.indexes.ended.len() + self.records.remembered.len();
             if !is_past && !is_large && remembered <= caps::REMEMBERED_MAX {
                 return Ok(());
@@ -26,7 +32,10 @@ impl State {
                 if is_large && self.strip_oldest()? {
                     continue;
                 }
-                self.records.changes.edit(RecordKey::Meta, &mut self.records.meta).forgotten_early += 1;
+                self.records
+                    .changes
+                    .edit(RecordKey::Meta, &mut self.records.meta)
+                    .forgotten_early += 1;
             }
             match oldest {
                 Remembered::Lease(seq) => {
@@ -67,7 +76,8 @@ impl State {
     /// Takes its metadata from the oldest ended lease that has any; false when none has.
     fn strip_oldest(&mut self) -> Result<bool, Defect> {
         let leases = &self.records.leases;
-        let has_metadata = |seq: u64| leases.get(seq).is_some_and(|lease| !lease.metadata.is_empty());
+        let has_metadata =
+            |seq: u64| leases.get(seq).is_some_and(|lease| !lease.metadata.is_empty());
         let Some(seq) = self.indexes.ended.first_with(has_metadata) else { return Ok(false) };
 
         let Some(lease) = self.records.leases.get_mut(seq) else {

@@ -1,5 +1,5 @@
-//! Settles a resource: ends what is overdue in it, ends what has become impossible, and grants its queue what fits. Bounded
-//! work at a time; what is left over follows in later entries.
+//! Settles a resource: ends what is overdue in it, ends what has become impossible, and grants its
+//! queue what fits. Bounded work at a time; what is left over follows in later entries.
 
 use crate::caps;
 use crate::lease::transitions::Ending;
@@ -28,9 +28,14 @@ impl State {
         Ok(())
     }
 
-    /// Does what is due in one resource, and grants its queue what fits; returns what is left of the budget. A resource that is
-    /// gone has nothing to settle.
-    pub(crate) fn settle(&mut self, entry: &mut Entry, id: u64, budget: usize) -> Result<usize, Defect> {
+    /// Does what is due in one resource, and grants its queue what fits; returns what is left of
+    /// the budget. A resource that is gone has nothing to settle.
+    pub(crate) fn settle(
+        &mut self,
+        entry: &mut Entry,
+        id: u64,
+        budget: usize,
+    ) -> Result<usize, Defect> {
         let Some(resource) = self.records.resources.get(id) else { return Ok(budget) };
         if resource.deleted {
             return self.dissolve(entry, id, budget);
@@ -68,7 +73,10 @@ impl State {
             let Some(resource) = self.records.resources.get_mut(id) else { break };
             let Some((priority, seq)) = resource.sweep else { break };
             let next = resource.live.queue.at_or_after(priority, seq);
-            debug_assert!(next.is_none_or(|next| next >= (priority, seq)), "a search does not go back");
+            debug_assert!(
+                next.is_none_or(|next| next >= (priority, seq)),
+                "a search does not go back"
+            );
             let cursor = next.map(|(priority, seq)| (priority, seq + 1));
             self.records.changes.edit(RecordKey::Resource(id), &mut resource.record).sweep = cursor;
             budget -= 1;
@@ -85,7 +93,12 @@ impl State {
     }
 
     /// Grants from the head of the queue on, as long as the head fits.
-    fn grant_queue(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> Result<usize, Defect> {
+    fn grant_queue(
+        &mut self,
+        entry: &mut Entry,
+        id: u64,
+        mut budget: usize,
+    ) -> Result<usize, Defect> {
         let level = self.level();
         while budget > 0 {
             let resource = self.records.resource(id)?;
@@ -96,21 +109,29 @@ impl State {
                 budget -= 1;
                 continue;
             }
-            if resource.impossible(&lease.load).is_some() || !resource.fits(&lease.load, entry.now, level) {
+            if resource.impossible(&lease.load).is_some()
+                || !resource.fits(&lease.load, entry.now, level)
+            {
                 break;
             }
             self.grant(entry, seq)?;
             budget -= 1;
         }
+
         Ok(budget)
     }
 
-    /// Ends the waiting leases of a deleted resource and forgets its held ones; the last step forgets the resource.
+    /// Ends the waiting leases of a deleted resource and forgets its held ones; the last step
+    /// forgets the resource.
     fn dissolve(&mut self, entry: &mut Entry, id: u64, mut budget: usize) -> Result<usize, Defect> {
         while budget > 0 {
             let resource = self.records.resource(id)?;
             if let Some(seq) = resource.live.queue.any() {
-                self.end(entry, seq, Ending::refused(LeaseState::Rejected, Refusal::ResourceDeleted))?;
+                self.end(
+                    entry,
+                    seq,
+                    Ending::refused(LeaseState::Rejected, Refusal::ResourceDeleted),
+                )?;
             } else if let Some(seq) = resource.live.held.first().copied() {
                 self.forget_held(seq)?;
             } else {
@@ -119,6 +140,7 @@ impl State {
             }
             budget -= 1;
         }
+
         self.reschedule(id);
         Ok(budget)
     }

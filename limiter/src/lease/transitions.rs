@@ -11,9 +11,10 @@
 //!                                            |
 //!                                            +---- forget ----> (none)
 //! ```
-//! Each transition keeps all that is derived in step with the record: the queue, the set of held leases and the timers of its
-//! resource, the index of requests, the list of what is to be forgotten. The caller reschedules the resource. A held lease of a
-//! deleted resource is forgotten without an end (`forget_held`).
+//! Each transition keeps all that is derived in step with the record: the queue, the set of held
+//! leases and the timers of its resource, the index of requests, the list of what is to be
+//! forgotten. The caller reschedules the resource. A held lease of a deleted resource is forgotten
+//! without an end (`forget_held`).
 //!
 //! What must hold before and after is asserted. What cannot be is a [`Defect`].
 
@@ -67,7 +68,10 @@ impl State {
         let resource = self.records.resource(id)?;
         debug_assert!(!resource.deleted, "nothing is admitted to a deleted resource");
 
-        let ttl_ms = acquire.ttl_ms.map_or(resource.lease.default_ttl_ms, TtlMs::get).min(resource.lease.max_ttl_ms);
+        let ttl_ms = acquire
+            .ttl_ms
+            .map_or(resource.lease.default_ttl_ms, TtlMs::get)
+            .min(resource.lease.max_ttl_ms);
         let wait_ms = acquire.wait_ms.get().min(resource.queue.max_wait_ms);
         let resource_name = resource.name.clone();
         let meta = self.records.changes.edit(RecordKey::Meta, &mut self.records.meta);
@@ -93,7 +97,10 @@ impl State {
         };
         let request_hash = self.indexes.requests.hash(lease.request.as_str());
         self.indexes.requests.insert(request_hash, Remembered::Lease(seq).number());
-        let replaced = self.records.leases.insert(seq, self.records.changes.create(RecordKey::Lease(seq), lease));
+        let replaced = self
+            .records
+            .leases
+            .insert(seq, self.records.changes.create(RecordKey::Lease(seq), lease));
         debug_assert!(replaced.is_none(), "the number of a lease is never used twice");
         Ok(seq)
     }
@@ -107,7 +114,10 @@ impl State {
         let load = lease.load.total();
         resource.live.queue.push(lease.priority, seq, load);
         resource.live.timers.extend(lease.timer().map(|at| (at, seq)));
-        entry.emit(&resource.record.name, EventKind::Queued { lease: LeaseId { seq, tag: lease.tag }, load });
+        entry.emit(
+            &resource.record.name,
+            EventKind::Queued { lease: LeaseId { seq, tag: lease.tag }, load },
+        );
         Ok(())
     }
 
@@ -137,7 +147,10 @@ impl State {
             return Err(Defect::new("a lease is granted that does not wait"));
         }
         debug_assert!(!resource.deleted, "a deleted resource grants nothing");
-        debug_assert!(resource.fits(&tracked.load, entry.now, level), "a lease is granted that does not fit");
+        debug_assert!(
+            resource.fits(&tracked.load, entry.now, level),
+            "a lease is granted that does not fit"
+        );
 
         let meta = changes.edit(RecordKey::Meta, meta);
         meta.fencing_token += 1;
@@ -147,10 +160,16 @@ impl State {
         let lease = changes.edit(RecordKey::Lease(seq), tracked);
         let record = changes.edit(RecordKey::Resource(id), &mut resource.record);
         let limits = record.limits.iter_mut();
-        let charges = limits.map(|limit| limit.charge(limit.cost(&lease.load), entry.now)).collect();
+        let charges =
+            limits.map(|limit| limit.charge(limit.cost(&lease.load), entry.now)).collect();
         let deadline = entry.now.after_ms(lease.ttl_ms);
-        lease.stage =
-            LeaseStage::Held(Holding { fencing_token, granted: entry.now, deadline, log_index: entry.index, charges });
+        lease.stage = LeaseStage::Held(Holding {
+            fencing_token,
+            granted: entry.now,
+            deadline,
+            log_index: entry.index,
+            charges,
+        });
         if lease.caller.presence != Presence::Attached {
             let claim_until = Some(entry.now.after_ms(record.queue.claim_ms));
             lease.caller = Caller { presence: Presence::Attached, claim_until, ..lease.caller };
@@ -165,12 +184,20 @@ impl State {
 
         let (load, waited_us) = (lease.load.total(), entry.now.since_us(lease.arrived));
         let lease = LeaseId { seq, tag: lease.tag };
-        entry.emit(&resource.record.name, EventKind::Granted { lease, load, fencing_token, waited_us });
+        entry.emit(
+            &resource.record.name,
+            EventKind::Granted { lease, load, fencing_token, waited_us },
+        );
         Ok(())
     }
 
     /// Gives a held lease another deadline.
-    pub(crate) fn prolong(&mut self, now: LogTime, seq: u64, deadline: LogTime) -> Result<(), Defect> {
+    pub(crate) fn prolong(
+        &mut self,
+        now: LogTime,
+        seq: u64,
+        deadline: LogTime,
+    ) -> Result<(), Defect> {
         debug_assert!(deadline >= now, "a deadline lies ahead");
         if !self.records.lease(seq)?.is_held() {
             return Err(Defect::new("a lease is prolonged that is not held"));
@@ -183,7 +210,11 @@ impl State {
     }
 
     /// Changes a live lease within its stage, and gives its timer its place.
-    pub(crate) fn edit_live(&mut self, seq: u64, change: impl FnOnce(&mut LeaseRecord)) -> Result<(), Defect> {
+    pub(crate) fn edit_live(
+        &mut self,
+        seq: u64,
+        change: impl FnOnce(&mut LeaseRecord),
+    ) -> Result<(), Defect> {
         let EditLease { lease, resource, changes, .. } = self.records.lease_mut(seq)?;
         debug_assert!(!lease.is_ended(), "an ended lease stays as it is");
         let before = lease.timer();
@@ -198,10 +229,19 @@ impl State {
         Ok(())
     }
 
-    /// Ends a waiting or held lease: takes it out of the queue, or frees its concurrency. The caller grants the queue.
-    pub(crate) fn end(&mut self, entry: &mut Entry, seq: u64, ending: Ending) -> Result<(), Defect> {
+    /// Ends a waiting or held lease: takes it out of the queue, or frees its concurrency. The
+    /// caller grants the queue.
+    pub(crate) fn end(
+        &mut self,
+        entry: &mut Entry,
+        seq: u64,
+        ending: Ending,
+    ) -> Result<(), Defect> {
         let state = ending.state;
-        debug_assert!(!matches!(state, LeaseState::Waiting | LeaseState::Held), "{state:?} is no end");
+        debug_assert!(
+            !matches!(state, LeaseState::Waiting | LeaseState::Held),
+            "{state:?} is no end"
+        );
         let EditLease { lease, resource, changes, .. } = self.records.lease_mut(seq)?;
         let timer = lease.timer();
         let fencing_token = match &lease.stage {
@@ -213,7 +253,8 @@ impl State {
             LeaseStage::Held(holding) => {
                 let was_there = resource.live.held.remove(&seq);
                 debug_assert!(was_there, "a held lease is listed");
-                let record = changes.edit(RecordKey::Resource(lease.resource), &mut resource.record);
+                let record =
+                    changes.edit(RecordKey::Resource(lease.resource), &mut resource.record);
                 record.limits.iter_mut().for_each(|limit| limit.free(&lease.load));
                 Some(holding.fencing_token)
             }
@@ -242,11 +283,13 @@ impl State {
         Ok(())
     }
 
-    /// Forgets an ended lease; the caller has taken it off the list of those. Its request may be used again.
+    /// Forgets an ended lease; the caller has taken it off the list of those. Its request may be
+    /// used again.
     pub(crate) fn forget(&mut self, seq: u64) -> Result<(), Defect> {
         let lease = self.records.lease(seq)?;
         debug_assert!(lease.is_ended(), "only what has ended is forgotten");
-        self.indexes.remembered_bytes = self.indexes.remembered_bytes.saturating_sub(lease.remembered_bytes());
+        self.indexes.remembered_bytes =
+            self.indexes.remembered_bytes.saturating_sub(lease.remembered_bytes());
         self.remove_lease(seq);
         Ok(())
     }
@@ -254,7 +297,10 @@ impl State {
     /// Forgets a held lease of a deleted resource.
     pub(crate) fn forget_held(&mut self, seq: u64) -> Result<(), Defect> {
         let EditLease { lease, resource, .. } = self.records.lease_mut(seq)?;
-        debug_assert!(resource.deleted && lease.is_held(), "the holders of a resource that is there are not forgotten");
+        debug_assert!(
+            resource.deleted && lease.is_held(),
+            "the holders of a resource that is there are not forgotten"
+        );
         resource.live.held.remove(&seq);
         lease.timer().map(|at| resource.live.timers.remove(&(at, seq)));
         resource.live.tidy();

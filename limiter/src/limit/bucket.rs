@@ -1,12 +1,14 @@
 //! Token bucket, kept as the queue it is the mirror of.
 //!
-//! The generic cell rate algorithm (ITU-T I.371, "virtual scheduling") sees a token bucket as a queue of fluid that drains
-//! at the refill rate: an arrival is admitted when the backlog it leaves behind is at most the burst. Amounts are scaled by
-//! the window in microseconds, so that the drain in one microsecond is the quota, a whole number, and nothing is rounded.
+//! The generic cell rate algorithm (ITU-T I.371, "virtual scheduling") sees a token bucket as a
+//! queue of fluid that drains at the refill rate: an arrival is admitted when the backlog it leaves
+//! behind is at most the burst. Amounts are scaled by the window in microseconds, so that the drain
+//! in one microsecond is the quota, a whole number, and nothing is rounded.
 //!
-//! Head and tail are positions in that fluid. A charge remembers the tail it left (its *mark*), which tells
-//! later how much of it has not drained yet. Only that part can be given back: it has not bought anybody's tokens so far,
-//! so the history without it is one that the bucket would have admitted too.
+//! Head and tail are positions in that fluid. A charge remembers the tail it left (its *mark*),
+//! which tells later how much of it has not drained yet. Only that part can be given back: it has
+//! not bought anybody's tokens so far, so the history without it is one that the bucket would have
+//! admitted too.
 
 use serde::{Deserialize, Serialize};
 
@@ -53,14 +55,18 @@ impl Bucket {
         self.at = self.at.max(now);
     }
 
-    /// The earliest instant at which a cost of `cost`, at most the burst, fits. It may lie in the past.
+    /// The earliest instant at which a cost of `cost`, at most the burst, fits. It may lie in the
+    /// past.
     pub fn fits_at(&self, rates: BucketRates, cost: u64) -> LogTime {
         self.at.after_us(self.fits_in_us(rates, u128::from(cost), self.at))
     }
 
-    /// Microseconds from `now` until the backlog leaves room for `amount`, which may be more than the burst.
+    /// Microseconds from `now` until the backlog leaves room for `amount`, which may be more than
+    /// the burst.
     pub fn fits_in_us(&self, rates: BucketRates, amount: u128, now: LogTime) -> u64 {
-        let needed = self.backlog(rates, now).saturating_add(amount.saturating_mul(u128::from(rates.window_us)));
+        let needed = self
+            .backlog(rates, now)
+            .saturating_add(amount.saturating_mul(u128::from(rates.window_us)));
         let excess = needed.saturating_sub(rates.scaled(rates.burst));
         u64::try_from(excess.div_ceil(u128::from(rates.quota.max(1)))).unwrap_or(u64::MAX)
     }
@@ -77,25 +83,36 @@ impl Bucket {
     }
 
     /// Gives up to `amount` of a charge of `charged` back; returns how much.
-    pub fn refund(&mut self, rates: BucketRates, charged: u64, mark: u128, amount: u64, now: LogTime) -> u64 {
+    pub fn refund(
+        &mut self,
+        rates: BucketRates,
+        charged: u64,
+        mark: u128,
+        amount: u64,
+        now: LogTime,
+    ) -> u64 {
         self.drain(rates, now);
-        let left = mark.saturating_sub(self.head).min(rates.scaled(charged)) / u128::from(rates.window_us.max(1));
+        let left = mark.saturating_sub(self.head).min(rates.scaled(charged))
+            / u128::from(rates.window_us.max(1));
         let amount = amount.min(u64::try_from(left).unwrap_or(u64::MAX));
         if mark == self.tail {
             // Nothing lies behind it: the queue just becomes shorter.
             self.tail = self.tail.saturating_sub(rates.scaled(amount)).max(self.head);
         } else {
-            // All that lies behind it moves up. Their marks stay, so the head moves towards them instead: nobody's charge
-            // looks less drained than it is, and one that lies before this may look more drained.
+            // All that lies behind it moves up. Their marks stay, so the head moves towards them
+            // instead: nobody's charge looks less drained than it is, and one that lies
+            // before this may look more drained.
             self.head = self.head.saturating_add(rates.scaled(amount)).min(self.tail);
         }
         amount
     }
 
-    /// Charges up to `amount` of debt, as long as no more than a burst and a quota is owed; returns how much.
+    /// Charges up to `amount` of debt, as long as no more than a burst and a quota is owed; returns
+    /// how much.
     pub fn debit(&mut self, rates: BucketRates, amount: u64, now: LogTime) -> u64 {
         let most = rates.scaled(rates.burst) + rates.scaled(rates.quota);
-        let room = most.saturating_sub(self.backlog(rates, now)) / u128::from(rates.window_us.max(1));
+        let room =
+            most.saturating_sub(self.backlog(rates, now)) / u128::from(rates.window_us.max(1));
         let amount = amount.min(u64::try_from(room).unwrap_or(u64::MAX));
         self.charge(rates, amount, now);
         amount
@@ -114,7 +131,8 @@ impl Bucket {
         u64::try_from(above.div_ceil(u128::from(rates.quota.max(1)))).ok()
     }
 
-    /// The same backlog, in units of another window, rounded up. Marks of the old scale mean nothing here.
+    /// The same backlog, in units of another window, rounded up. Marks of the old scale mean
+    /// nothing here.
     pub fn rescaled(&self, from_window_us: u64, to_window_us: u64, now: LogTime) -> Self {
         let (from, to) = (u128::from(from_window_us.max(1)), u128::from(to_window_us));
         let backlog = self.tail - self.head;
@@ -156,7 +174,8 @@ mod tests {
     fn two_charges_are_given_back_whole_in_any_order() {
         for order in [[0, 1], [1, 0]] {
             let mut bucket = Bucket::default();
-            let marks = [bucket.charge(RATES, 50, LogTime(0)), bucket.charge(RATES, 50, LogTime(0))];
+            let marks =
+                [bucket.charge(RATES, 50, LogTime(0)), bucket.charge(RATES, 50, LogTime(0))];
             for which in order {
                 assert_eq!(bucket.refund(RATES, 50, marks[which], 50, LogTime(0)), 50);
             }

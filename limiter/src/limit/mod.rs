@@ -55,7 +55,11 @@ pub(crate) enum Fit {
 }
 
 fn bucket_rates(rule: Rule) -> BucketRates {
-    BucketRates { quota: rule.quota(), window_us: us(rule.window_ms().unwrap_or(1)), burst: rule.capacity() }
+    BucketRates {
+        quota: rule.quota(),
+        window_us: us(rule.window_ms().unwrap_or(1)),
+        burst: rule.capacity(),
+    }
 }
 
 fn window_rates(rule: Rule) -> WindowRates {
@@ -81,8 +85,15 @@ impl Usage {
 }
 
 impl Limit {
-    /// A limit under which nothing is in use. `held` sums what the held leases cost under it, if it is concurrency.
-    pub fn new(name: LimitName, id: u32, spec: LimitSpec, now: LogTime, held: impl FnOnce(&Cost) -> u64) -> Self {
+    /// A limit under which nothing is in use. `held` sums what the held leases cost under it, if it
+    /// is concurrency.
+    pub fn new(
+        name: LimitName,
+        id: u32,
+        spec: LimitSpec,
+        now: LogTime,
+        held: impl FnOnce(&Cost) -> u64,
+    ) -> Self {
         let usage = match spec.rule {
             Rule::Concurrency { .. } => Usage::Concurrency(held(&spec.cost)),
             Rule::TokenBucket { .. } | Rule::SlidingWindow { .. } => Usage::empty(spec.rule, now),
@@ -94,11 +105,16 @@ impl Limit {
         load.cost(&self.spec.cost)
     }
 
-    /// What must be free for a load to be granted: its cost. A load that is given as 0 is not charged, and gated all the same:
-    /// one unit must be free, which is never the case while something is owed.
+    /// What must be free for a load to be granted: its cost. A load that is given as 0 is not
+    /// charged, and gated all the same: one unit must be free, which is never the case while
+    /// something is owed.
     pub fn needed(&self, load: &Load, level: Level) -> u64 {
         let cost = self.cost(load);
-        if cost == 0 && level.gates_empty_loads() && load.mentions(&self.spec.cost) { 1 } else { cost }
+        if cost == 0 && level.gates_empty_loads() && load.mentions(&self.spec.cost) {
+            1
+        } else {
+            cost
+        }
     }
 
     /// True when so much is free now. Nothing is free in any case.
@@ -119,19 +135,26 @@ impl Limit {
         match &self.usage {
             Usage::Bucket(bucket) => Fit::At(bucket.fits_at(bucket_rates(self.spec.rule), cost)),
             Usage::Window(window) => Fit::At(window.fits_at(window_rates(self.spec.rule), cost)),
-            Usage::Concurrency(used) if used.saturating_add(cost) <= self.spec.rule.quota() => Fit::At(LogTime(0)),
+            Usage::Concurrency(used) if used.saturating_add(cost) <= self.spec.rule.quota() => {
+                Fit::At(LogTime(0))
+            }
             Usage::Concurrency(_) => Fit::OnRelease,
         }
     }
 
-    /// About how many microseconds it takes until `amount` more has fit; `None` when only a release tells.
+    /// About how many microseconds it takes until `amount` more has fit; `None` when only a release
+    /// tells.
     pub fn fits_in_us(&self, amount: u128, now: LogTime) -> Option<u64> {
         match &self.usage {
-            Usage::Bucket(bucket) => Some(bucket.fits_in_us(bucket_rates(self.spec.rule), amount, now)),
-            Usage::Window(window) => Some(window.fits_in_us(window_rates(self.spec.rule), amount, now)),
-            Usage::Concurrency(used) => {
-                (u128::from(*used).saturating_add(amount) <= u128::from(self.spec.rule.quota())).then_some(0)
+            Usage::Bucket(bucket) => {
+                Some(bucket.fits_in_us(bucket_rates(self.spec.rule), amount, now))
             }
+            Usage::Window(window) => {
+                Some(window.fits_in_us(window_rates(self.spec.rule), amount, now))
+            }
+            Usage::Concurrency(used) => (u128::from(*used).saturating_add(amount)
+                <= u128::from(self.spec.rule.quota()))
+            .then_some(0),
         }
     }
 
@@ -148,14 +171,17 @@ impl Limit {
         Charge { limit: self.name.clone(), id: self.id, epoch: self.epoch, amount, mark }
     }
 
-    /// Gives back all of a charge that is still counted, since nothing was done for it; returns how much.
+    /// Gives back all of a charge that is still counted, since nothing was done for it; returns how
+    /// much.
     pub fn give_back(&mut self, charge: &Charge, now: LogTime) -> u64 {
         if charge.epoch != self.epoch {
             return 0;
         }
         let rule = self.spec.rule;
         match &mut self.usage {
-            Usage::Bucket(b) => b.refund(bucket_rates(rule), charge.amount, charge.mark, charge.amount, now),
+            Usage::Bucket(b) => {
+                b.refund(bucket_rates(rule), charge.amount, charge.mark, charge.amount, now)
+            }
             Usage::Window(w) => w.refund(window_rates(rule), charge.mark, charge.amount, now),
             Usage::Concurrency(_) => 0,
         }
@@ -180,19 +206,24 @@ impl Limit {
         }
     }
 
-    /// Corrects a charge to what was really used. Returns what was given back and what was charged on top.
+    /// Corrects a charge to what was really used. Returns what was given back and what was charged
+    /// on top.
     pub fn true_up(&mut self, charge: &Charge, really: u64, now: LogTime) -> (u64, u64) {
         let (rule, policy) = (self.spec.rule, self.spec.true_up);
         let less = charge.amount.saturating_sub(really);
         let more = really.saturating_sub(charge.amount);
+
         if less > 0 && policy == TrueUp::Both && charge.epoch == self.epoch {
             let back = match &mut self.usage {
-                Usage::Bucket(b) => b.refund(bucket_rates(rule), charge.amount, charge.mark, less, now),
+                Usage::Bucket(b) => {
+                    b.refund(bucket_rates(rule), charge.amount, charge.mark, less, now)
+                }
                 Usage::Window(w) => w.refund(window_rates(rule), charge.mark, less, now),
                 Usage::Concurrency(_) => 0,
             };
             return (back, 0);
         }
+
         if more > 0 && policy != TrueUp::None {
             let owed = match &mut self.usage {
                 Usage::Bucket(bucket) => bucket.debit(bucket_rates(rule), more, now),
@@ -201,22 +232,25 @@ impl Limit {
             };
             return (0, owed);
         }
+
         (0, 0)
     }
 
-    /// Takes a new spec. What is in use carries over: a change never forgives and never doubles it. `held` sums what the
-    /// held leases cost under the new spec, when that is asked for: by a limit that becomes concurrency, or counts anew.
+    /// Takes a new spec. What is in use carries over: a change never forgives and never doubles it.
+    /// `held` sums what the held leases cost under the new spec, when that is asked for: by a
+    /// limit that becomes concurrency, or counts anew.
     pub fn respec(&mut self, spec: LimitSpec, now: LogTime, held: impl FnOnce(&Cost) -> u64) {
         let (old, new) = (self.spec.rule, spec.rule);
         if let Usage::Bucket(bucket) = &mut self.usage {
             bucket.drain(bucket_rates(old), now);
         }
+
         let windows_differ = old.window_ms() != new.window_ms();
         let usage = match (&self.usage, new) {
             (Usage::Bucket(_), Rule::TokenBucket { .. }) if !windows_differ => None,
-            (Usage::Bucket(bucket), Rule::TokenBucket { .. }) => {
-                Some(Usage::Bucket(bucket.rescaled(bucket_rates(old).window_us, bucket_rates(new).window_us, now)))
-            }
+            (Usage::Bucket(bucket), Rule::TokenBucket { .. }) => Some(Usage::Bucket(
+                bucket.rescaled(bucket_rates(old).window_us, bucket_rates(new).window_us, now),
+            )),
             (Usage::Window(_), Rule::SlidingWindow { .. }) if !windows_differ => None,
             (Usage::Window(window), Rule::SlidingWindow { .. }) => {
                 Some(Usage::Window(window.rescaled(window_rates(old), window_rates(new), now)))
@@ -232,13 +266,17 @@ impl Limit {
             (Usage::Concurrency(_), Rule::TokenBucket { .. } | Rule::SlidingWindow { .. }) => {
                 Some(Usage::empty(new, now))
             }
-            (Usage::Concurrency(_), Rule::Concurrency { .. }) if self.spec.cost == spec.cost => None,
+            (Usage::Concurrency(_), Rule::Concurrency { .. }) if self.spec.cost == spec.cost => {
+                None
+            }
             (_, Rule::Concurrency { .. }) => Some(Usage::Concurrency(held(&spec.cost))),
         };
+
         if let Some(usage) = usage {
             self.usage = usage;
             self.epoch = self.epoch.wrapping_add(1);
         }
+
         self.spec = spec;
     }
 
@@ -250,6 +288,7 @@ impl Limit {
             Usage::Window(window) => window.next_unit_in_us(window_rates(rule), now),
             Usage::Concurrency(_) => None,
         };
+
         LimitUsage {
             name: self.name.clone(),
             capacity: rule.capacity(),

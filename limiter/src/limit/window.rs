@@ -1,8 +1,9 @@
 //! Sliding window, counted in segments.
 //!
-//! The window is cut into 64 segments. A charge counts from the segment it fell into until the *whole* segment has left
-//! the window, so no window of any alignment ever admits more than the quota; the price is that a unit may come back up to
-//! 1/64 of the window late. Empty segments are not kept.
+//! The window is cut into 64 segments. A charge counts from the segment it fell into until the
+//! *whole* segment has left the window, so no window of any alignment ever admits more than the
+//! quota; the price is that a unit may come back up to 1/64 of the window late. Empty segments are
+//! not kept.
 
 use std::collections::VecDeque;
 
@@ -33,7 +34,8 @@ impl WindowRates {
     }
 }
 
-/// The state of a sliding window: what was charged in each segment that may still count, oldest first.
+/// The state of a sliding window: what was charged in each segment that may still count, oldest
+/// first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Window {
     segments: VecDeque<(u64, u64)>,
@@ -50,7 +52,10 @@ impl Window {
     }
 
     fn counting(&self, rates: WindowRates, now: LogTime) -> impl Iterator<Item = (u64, u64)> {
-        self.segments.iter().copied().skip_while(move |(segment, _)| rates.leaves_at(*segment) <= now)
+        self.segments
+            .iter()
+            .copied()
+            .skip_while(move |(segment, _)| rates.leaves_at(*segment) <= now)
     }
 
     /// Units in use.
@@ -62,7 +67,8 @@ impl Window {
         self.used(rates, now).saturating_add(cost) <= rates.quota
     }
 
-    /// The earliest instant at which a cost of `cost`, at most the quota, fits. It may lie in the past.
+    /// The earliest instant at which a cost of `cost`, at most the quota, fits. It may lie in the
+    /// past.
     pub fn fits_at(&self, rates: WindowRates, cost: u64) -> LogTime {
         let mut used = self.used(rates, LogTime(0));
         let mut at = LogTime(0);
@@ -76,7 +82,8 @@ impl Window {
         at
     }
 
-    /// About how many microseconds from `now` it takes until `amount`, which may be more than the quota, has fit.
+    /// About how many microseconds from `now` it takes until `amount`, which may be more than the
+    /// quota, has fit.
     pub fn fits_in_us(&self, rates: WindowRates, amount: u128, now: LogTime) -> u64 {
         let quota = u128::from(rates.quota.max(1));
         let rounds = amount.saturating_sub(1) / quota;
@@ -98,10 +105,15 @@ impl Window {
         u128::from(segment)
     }
 
-    /// Gives up to `amount` of the charge with this mark back, while its segment counts; returns how much.
+    /// Gives up to `amount` of the charge with this mark back, while its segment counts; returns
+    /// how much.
     pub fn refund(&mut self, rates: WindowRates, mark: u128, amount: u64, now: LogTime) -> u64 {
         self.expire(rates, now);
-        let Some(found) = self.segments.iter().position(|(segment, _)| u128::from(*segment) == mark) else { return 0 };
+        let Some(found) =
+            self.segments.iter().position(|(segment, _)| u128::from(*segment) == mark)
+        else {
+            return 0;
+        };
         let Some((_, n)) = self.segments.get_mut(found) else { return 0 };
         let amount = amount.min(*n);
         *n -= amount;
@@ -111,7 +123,8 @@ impl Window {
         amount
     }
 
-    /// Charges up to `amount` of debt, as long as no more than two quotas are in use; returns how much.
+    /// Charges up to `amount` of debt, as long as no more than two quotas are in use; returns how
+    /// much.
     pub fn debit(&mut self, rates: WindowRates, amount: u64, now: LogTime) -> u64 {
         let room = rates.quota.saturating_mul(2).saturating_sub(self.used(rates, now));
         let amount = amount.min(room);
@@ -124,12 +137,14 @@ impl Window {
         self.counting(rates, now).next().map(|(segment, _)| rates.leaves_at(segment).since_us(now))
     }
 
-    /// The same charges under another window, each as late as it can have been. What the old window had already let go
-    /// stays gone; marks of the old segments mean nothing here.
+    /// The same charges under another window, each as late as it can have been. What the old window
+    /// had already let go stays gone; marks of the old segments mean nothing here.
     pub fn rescaled(&self, from: WindowRates, to: WindowRates, now: LogTime) -> Self {
         let mut next = Self::default();
         for (segment, n) in self.counting(from, now) {
-            let end = LogTime(segment.saturating_add(1).saturating_mul(from.width_us()).saturating_sub(1));
+            let end = LogTime(
+                segment.saturating_add(1).saturating_mul(from.width_us()).saturating_sub(1),
+            );
             next.charge_late(to, n, end.min(now), now);
         }
         next

@@ -49,14 +49,16 @@ pub enum Command {
 }
 
 impl Command {
-    /// The feature level that the command needs: the members of a group of a lower one could not read it.
+    /// The feature level that the command needs: the members of a group of a lower one could not
+    /// read it.
     #[must_use]
     pub fn level(&self) -> u32 {
         self.level_of_form().max(self.resource().map_or(LEVEL_FIRST, ResourceName::level))
     }
 
-    /// Checks the numbers of a command as it was read from a log, where one of an old version may be out of its bounds. Those
-    /// of a command that was made by this version are within them, by their types.
+    /// Checks the numbers of a command as it was read from a log, where one of an old version may
+    /// be out of its bounds. Those of a command that was made by this version are within them,
+    /// by their types.
     ///
     /// # Errors
     /// [`OutOfBounds`] names the first that is not, and what is allowed.
@@ -90,9 +92,9 @@ impl Command {
             Self::PutResource(put) | Self::PutClaimed(PutClaimed { put, .. }) => {
                 of_queue(put.spec.queue.claim_ms != caps::CLAIM_MS_DEFAULT)
             }
-            Self::PatchResource(patch) => {
-                of_queue(matches!(&patch.patch.queue, Patch::Set(queue) if queue.claim_ms != Patch::Keep))
-            }
+            Self::PatchResource(patch) => of_queue(
+                matches!(&patch.patch.queue, Patch::Set(queue) if queue.claim_ms != Patch::Keep),
+            ),
             Self::DeleteResource(_)
             | Self::Acquire(_)
             | Self::Release(_)
@@ -110,7 +112,9 @@ impl Command {
     /// The resource that it names.
     fn resource(&self) -> Option<&ResourceName> {
         match self {
-            Self::PutResource(put) | Self::PutClaimed(PutClaimed { put, .. }) => Some(&put.resource),
+            Self::PutResource(put) | Self::PutClaimed(PutClaimed { put, .. }) => {
+                Some(&put.resource)
+            }
             Self::PatchResource(patch) => Some(&patch.resource),
             Self::DeleteResource(delete) => Some(&delete.resource),
             Self::Acquire(acquire) | Self::Call(Call { acquire, .. }) => Some(&acquire.resource),
@@ -190,9 +194,11 @@ pub struct Acquire {
     pub load: Load,
     /// 0 (first) to 9 (last).
     pub priority: Priority,
-    /// How long to wait in the queue, 0 ms (not at all) to 31 days; at most the resource's `max_wait_ms` counts.
+    /// How long to wait in the queue, 0 ms (not at all) to 31 days; at most the resource's
+    /// `max_wait_ms` counts.
     pub wait_ms: WaitMs,
-    /// Time to live once held, 1 ms to 31 days, lowered to the resource's `max_ttl_ms`; `None` is the resource's default.
+    /// Time to live once held, 1 ms to 31 days, lowered to the resource's `max_ttl_ms`; `None` is
+    /// the resource's default.
     pub ttl_ms: Option<TtlMs>,
     /// Kept and shown with the lease.
     pub metadata: Metadata,
@@ -222,7 +228,8 @@ pub struct Release {
 pub struct Extend {
     /// Which lease.
     pub lease: LeaseId,
-    /// From now, 1 ms to 31 days, lowered to the resource's `max_ttl_ms`; `None` is the resource's default.
+    /// From now, 1 ms to 31 days, lowered to the resource's `max_ttl_ms`; `None` is the resource's
+    /// default.
     pub ttl_ms: Option<TtlMs>,
 }
 
@@ -238,8 +245,8 @@ pub struct Call {
     pub call: u64,
 }
 
-/// Says that another call asks for a lease from now on. One that waits is kept alive and has its caller back; one that is held
-/// is claimed.
+/// Says that another call asks for a lease from now on. One that waits is kept alive and has its
+/// caller back; one that is held is claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attend {
     /// Which lease.
@@ -248,7 +255,8 @@ pub struct Attend {
     pub call: u64,
 }
 
-/// Says that calls have ended without an answer. It concerns a lease only if no other call has come for it meanwhile.
+/// Says that calls have ended without an answer. It concerns a lease only if no other call has come
+/// for it meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detach {
     /// Leases, and the calls for them. At most 1,000.
@@ -257,7 +265,8 @@ pub struct Detach {
     pub for_good: bool,
 }
 
-/// Says that somebody still waits for these leases. At most 1,000; those that do not wait are passed over.
+/// Says that somebody still waits for these leases. At most 1,000; those that do not wait are
+/// passed over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keepalive {
     /// Which leases.
@@ -271,8 +280,9 @@ pub struct ClaimName {
     pub resource: ResourceName,
     /// The group in which the resource is to live.
     pub placement: Placement,
-    /// The number of the claim must be higher than this; one for the same group that is not gets a new number. A name that was
-    /// given back lately is claimed only if this is the number that it had: its claimer knows where it was.
+    /// The number of the claim must be higher than this; one for the same group that is not gets a
+    /// new number. A name that was given back lately is claimed only if this is the number
+    /// that it had: its claimer knows where it was.
     pub after: u64,
 }
 

@@ -1,9 +1,11 @@
 //! The form in which values are stored and hashed, where it is not simply that of the type.
 //!
-//! The bytes of a value must not change when a type gets a field: records of before have to be read, hashes of before have to
-//! be equal, and replicas of two versions have to agree. So a value that does not use the new field has the bytes that it
-//! always had, and one that does says so where the old form could say nothing: by a variant that is new, or by a number that
-//! is out of bounds. Each such form of a value in a command is here; those of records are in `state/forms.rs`.
+//! The bytes of a value must not change when a type gets a field: records of before have to be
+//! read, hashes of before have to be equal, and replicas of two versions have to agree. So a value
+//! that does not use the new field has the bytes that it always had, and one that does says so
+//! where the old form could say nothing: by a variant that is new, or by a number that
+//! is out of bounds. Each such form of a value in a command is here; those of records are in
+//! `state/forms.rs`.
 
 use std::fmt;
 
@@ -14,7 +16,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::model::patch::{Patch, QueuePatch};
 use crate::model::spec::QueueSpec;
 
-/// Stands where a number of waiting leases is, which is never so large: the form with a version follows.
+/// Stands where a number of waiting leases is, which is never so large: the form with a version
+/// follows.
 const VERSIONED: u32 = u32::MAX;
 /// The version of the form with `claim_ms`.
 const WITH_CLAIM: u8 = 2;
@@ -54,10 +57,15 @@ impl<'de> Visitor<'de> for QueueSpecForm {
     fn visit_seq<A: SeqAccess<'de>>(self, mut form: A) -> Result<QueueSpec, A::Error> {
         let first: u32 = next(&mut form)?;
         if first != VERSIONED {
-            return Ok(QueueSpec { max_waiting: first, max_wait_ms: next(&mut form)?, ..QueueSpec::default() });
+            return Ok(QueueSpec {
+                max_waiting: first,
+                max_wait_ms: next(&mut form)?,
+                ..QueueSpec::default()
+            });
         }
         check_version(next(&mut form)?)?;
-        let (max_waiting, max_wait_ms, claim_ms) = (next(&mut form)?, next(&mut form)?, next(&mut form)?);
+        let (max_waiting, max_wait_ms, claim_ms) =
+            (next(&mut form)?, next(&mut form)?, next(&mut form)?);
         Ok(QueueSpec { max_waiting, max_wait_ms, claim_ms })
     }
 }
@@ -95,19 +103,30 @@ impl<'de> Visitor<'de> for QueuePatchForm {
     fn visit_seq<A: SeqAccess<'de>>(self, mut form: A) -> Result<QueuePatch, A::Error> {
         let first: Patch<u32> = next(&mut form)?;
         if first != Patch::Set(VERSIONED) {
-            return Ok(QueuePatch { max_waiting: first, max_wait_ms: next(&mut form)?, ..QueuePatch::default() });
+            return Ok(QueuePatch {
+                max_waiting: first,
+                max_wait_ms: next(&mut form)?,
+                ..QueuePatch::default()
+            });
         }
         check_version(next(&mut form)?)?;
-        let (max_waiting, max_wait_ms, claim_ms) = (next(&mut form)?, next(&mut form)?, next(&mut form)?);
+        let (max_waiting, max_wait_ms, claim_ms) =
+            (next(&mut form)?, next(&mut form)?, next(&mut form)?);
         Ok(QueuePatch { max_waiting, max_wait_ms, claim_ms })
     }
 }
 
 /// The next element of a form.
-pub(crate) fn next<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(form: &mut A) -> Result<T, A::Error> {
+pub(crate) fn next<'de, T: Deserialize<'de>, A: SeqAccess<'de>>(
+    form: &mut A,
+) -> Result<T, A::Error> {
     form.next_element()?.ok_or_else(|| A::Error::custom("it is cut"))
 }
 
 fn check_version<E: Error>(version: u8) -> Result<(), E> {
-    if version == WITH_CLAIM { Ok(()) } else { Err(E::custom(format!("version {version} is not known"))) }
+    if version == WITH_CLAIM {
+        Ok(())
+    } else {
+        Err(E::custom(format!("version {version} is not known")))
+    }
 }

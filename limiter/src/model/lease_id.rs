@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The id of a lease inside its group: a number that rises with every accepted acquire, and a tag that the number alone
-/// does not give away, so that an id is neither guessed nor survives a typing error. Its text is 20 characters.
+/// The id of a lease inside its group: a number that rises with every accepted acquire, and a tag
+/// that the number alone does not give away, so that an id is neither guessed nor survives a typing
+/// error. Its text is 20 characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LeaseId {
     /// Rises with every accepted acquire of the group.
@@ -44,11 +45,17 @@ impl FromStr for LeaseId {
         if text.len() != LEN {
             return Err(BadLeaseId);
         }
+
         let mut bits: u128 = 0;
         for c in text.bytes() {
-            let digit = DIGITS.iter().zip(0u128..).find_map(|(d, n)| (*d == c).then_some(n)).ok_or(BadLeaseId)?;
+            let digit = DIGITS
+                .iter()
+                .zip(0u128..)
+                .find_map(|(d, n)| (*d == c).then_some(n))
+                .ok_or(BadLeaseId)?;
             bits = bits << 5 | digit;
         }
+
         let seq = u64::try_from(bits >> 32).map_err(|_| BadLeaseId)?;
         let tag = u32::try_from(bits & u128::from(u32::MAX)).map_err(|_| BadLeaseId)?;
         Ok(Self { seq, tag })
@@ -61,11 +68,14 @@ mod tests {
 
     #[test]
     fn text_and_back() {
-        for (seq, tag) in [(0, 0), (1, 2), (u64::MAX, u32::MAX), (0x0123_4567_89ab_cdef, 0xdead_beef)] {
+        for (seq, tag) in
+            [(0, 0), (1, 2), (u64::MAX, u32::MAX), (0x0123_4567_89ab_cdef, 0xdead_beef)]
+        {
             let id = LeaseId { seq, tag };
             assert_eq!(id.to_string().len(), 20);
             assert_eq!(id.to_string().parse(), Ok(id));
         }
+
         for bad in [
             "",
             "0",

@@ -1,8 +1,9 @@
 //! The feature level: which rules a group follows.
 //!
-//! All replicas must decide alike, whatever version of RateQueue each of them runs. So the rules are no property of the
-//! program but of the state: a number in it, which a command raises once every member can follow ([`crate::Command::RaiseLevel`]).
-//! A rule that is new is asked for by name here, and nowhere by number.
+//! All replicas must decide alike, whatever version of RateQueue each of them runs. So the rules
+//! are no property of the program but of the state: a number in it, which a command raises once
+//! every member can follow ([`crate::Command::RaiseLevel`]). A rule that is new is asked for by
+//! name here, and nowhere by number.
 //!
 //! | level | brings |
 //! |---|---|
@@ -14,7 +15,8 @@ use serde::{Deserialize, Serialize};
 /// The level of a group that never raised it.
 pub const LEVEL_FIRST: u32 = 1;
 
-/// The level that brings callers: calls with a number, looks that say whose a lease is, and `claim_ms`.
+/// The level that brings callers: calls with a number, looks that say whose a lease is, and
+/// `claim_ms`.
 pub const LEVEL_CALLERS: u32 = 2;
 
 /// The level that brings longer names, of more characters.

@@ -52,7 +52,8 @@ impl Load {
         }
     }
 
-    /// Whether this load says how much it weighs under a limit that counts `cost`: a dimension that is missing says nothing.
+    /// Whether this load says how much it weighs under a limit that counts `cost`: a dimension that
+    /// is missing says nothing.
     #[must_use]
     pub fn mentions(&self, cost: &Cost) -> bool {
         match (cost, self) {

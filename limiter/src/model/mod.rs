@@ -1,4 +1,5 @@
-//! What is said: commands and the values in them, outcomes, events. The lowest room: nothing here decides.
+//! What is said: commands and the values in them, outcomes, events. The lowest room: nothing here
+//! decides.
 
 pub(crate) mod command;
 pub(crate) mod event;

@@ -1,4 +1,5 @@
-//! Names that come from outside. They are checked once, where they are made; inner code never checks again.
+//! Names that come from outside. They are checked once, where they are made; inner code never
+//! checks again.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,8 +11,7 @@ use crate::caps;
 use crate::model::level::{LEVEL_FIRST, LEVEL_MAX, LEVEL_NAMES};
 
 const LIMIT_NAME: &str = "a limit or dimension name";
-const WHY_LIMIT_NAME: &str =
-    "must be 1 to 32 characters of a-z 0-9 _, start with a letter, and not be one, load, line or queue";
+const WHY_LIMIT_NAME: &str = "must be 1 to 32 characters of a-z 0-9 _, start with a letter, and not be one, load, line or queue";
 
 /// Why a string is not a name. The text says what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,14 +102,25 @@ fn check_resource_name(text: &str) -> Result<(), BadName> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._:@/+=~-[]".contains(c);
     let why = match text.chars().find(|c| !allowed(*c)) {
         Some('%') => {
-            format!("{WHY}: it has a '%', as if it were encoded twice (a path has %2F for /, and %25 for none)")
+            format!(
+                "{WHY}: it has a '%', as if it were encoded twice (a path has %2F for /, and %25 for none)"
+            )
         }
-        Some(c) => format!("{WHY}: it has {c:?}, for which nothing stands, also not encoded. Use another in its place"),
-        None if text == "." || text == ".." => format!("{WHY}, and not be . or .., which paths have a use for"),
-        None if text.is_empty() || text.len() > caps::RESOURCE_NAME_LEN_MAX => format!("{WHY}: it has {}", text.len()),
-        None if LEVEL_MAX < LEVEL_NAMES && !is_of_level_1(text) => format!("{WHY}, and at most as level 1 knows them"),
+        Some(c) => format!(
+            "{WHY}: it has {c:?}, for which nothing stands, also not encoded. Use another in its place"
+        ),
+        None if text == "." || text == ".." => {
+            format!("{WHY}, and not be . or .., which paths have a use for")
+        }
+        None if text.is_empty() || text.len() > caps::RESOURCE_NAME_LEN_MAX => {
+            format!("{WHY}: it has {}", text.len())
+        }
+        None if LEVEL_MAX < LEVEL_NAMES && !is_of_level_1(text) => {
+            format!("{WHY}, and at most as level 1 knows them")
+        }
         None => return Ok(()),
     };
+
     Err(BadName { what: "a resource name", why: why.into() })
 }
 
@@ -129,7 +140,8 @@ impl ResourceName {
     }
 }
 
-/// Checks a name that is made. `queue` stands for the queue where an answer says what is in the way.
+/// Checks a name that is made. `queue` stands for the queue where an answer says what is in the
+/// way.
 fn check_limit_name(text: &str) -> Result<(), BadName> {
     check(LIMIT_NAME, WHY_LIMIT_NAME, text != "queue")?;
     check_read_limit_name(text)
@@ -141,13 +153,21 @@ fn check_read_limit_name(text: &str) -> Result<(), BadName> {
     let first = chars.next().is_some_and(|c| c.is_ascii_lowercase());
     let rest = chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
     let free = !matches!(text, "one" | "load" | "line");
-    check(LIMIT_NAME, WHY_LIMIT_NAME, first && rest && free && text.len() <= caps::LIMIT_NAME_LEN_MAX)
+    check(
+        LIMIT_NAME,
+        WHY_LIMIT_NAME,
+        first && rest && free && text.len() <= caps::LIMIT_NAME_LEN_MAX,
+    )
 }
 
 fn check_request_id(text: &str) -> Result<(), BadName> {
     const WHY: &str = "must be 1 to 128 visible ASCII characters";
     let visible = text.bytes().all(|c| c.is_ascii_graphic());
-    check("a request id", WHY, visible && !text.is_empty() && text.len() <= caps::REQUEST_ID_LEN_MAX)
+    check(
+        "a request id",
+        WHY,
+        visible && !text.is_empty() && text.len() <= caps::REQUEST_ID_LEN_MAX,
+    )
 }
 
 fn check(what: &'static str, why: &'static str, ok: bool) -> Result<(), BadName> {
@@ -163,10 +183,22 @@ mod tests {
         for good in ["a", "0", "openai-eu", "a.b_c:d-e", &"x".repeat(128)] {
             assert_eq!(ResourceName::new(good).unwrap().level(), 1, "{good}");
         }
-        let wide = ["azure/gpt-4.1-ptu", "user@example.com", "a+b=c~[1]", "-a", ".a", "...", "/", &"x".repeat(256)];
+
+        let wide = [
+            "azure/gpt-4.1-ptu",
+            "user@example.com",
+            "a+b=c~[1]",
+            "-a",
+            ".a",
+            "...",
+            "/",
+            &"x".repeat(256),
+        ];
+
         for good in wide {
             assert_eq!(ResourceName::new(good).unwrap().level(), 2, "{good}");
         }
+
         for (bad, says) in [
             ("", "it has 0"),
             (".", "not be . or .."),
@@ -181,23 +213,34 @@ mod tests {
             let said = ResourceName::new(bad).unwrap_err().to_string();
             assert!(said.contains(says) && said.contains("1 to 256"), "{bad}: {said}");
         }
+
         for good in ["a", "tpm", "input_tokens", "r2", &"x".repeat(32)] {
             assert!(LimitName::new(good).is_ok(), "{good}");
         }
+
         for bad in ["", "A", "1a", "_a", "a-b", "one", "load", "line", "queue", &"x".repeat(33)] {
             assert!(LimitName::new(bad).is_err(), "{bad}");
         }
-        assert_eq!(LimitName::try_from("queue".to_owned()).unwrap().as_str(), "queue", "an old log may hold it");
+
+        assert_eq!(
+            LimitName::try_from("queue".to_owned()).unwrap().as_str(),
+            "queue",
+            "an old log may hold it"
+        );
+
         assert!(LimitName::try_from("line".to_owned()).is_err());
         for good in ["a", "eu-west-1", "global", &"x".repeat(63)] {
             assert!(Placement::new(good).is_ok(), "{good}");
         }
+
         for bad in ["", "A", "a.b", "a b", &"x".repeat(64)] {
             assert!(Placement::new(bad).is_err(), "{bad}");
         }
+
         for good in ["a", "!~", &"x".repeat(128)] {
             assert!(RequestId::new(good).is_ok(), "{good}");
         }
+
         for bad in ["", "a b", "é", "a\n", &"x".repeat(129)] {
             assert!(RequestId::new(bad).is_err(), "{bad}");
         }

@@ -1,9 +1,10 @@
-//! Numbers with their bounds. They are checked once, where they are made: whoever has a [`Priority`] need not look whether it
-//! is one.
+//! Numbers with their bounds. They are checked once, where they are made: whoever has a
+//! [`Priority`] need not look whether it is one.
 //!
-//! One thing is older than these types: an entry of an old log may hold a number that is out of its bounds, since it was checked
-//! when the command was decided. So such a number can be read ([`Deserialize`] takes it as it is), and the command that it is in
-//! is refused as it was ([`crate::Command::validate`]). The stored bytes are those of the bare number.
+//! One thing is older than these types: an entry of an old log may hold a number that is out of its
+//! bounds, since it was checked when the command was decided. So such a number can be read
+//! ([`Deserialize`] takes it as it is), and the command that it is in is refused as it was
+//! ([`crate::Command::validate`]). The stored bytes are those of the bare number.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -51,7 +52,11 @@ impl Bounds {
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} to {}", self.min, self.max)?;
-        if self.max.is_multiple_of(DAY_MS) { write!(f, " ({} days)", self.max / DAY_MS) } else { Ok(()) }
+        if self.max.is_multiple_of(DAY_MS) {
+            write!(f, " ({} days)", self.max / DAY_MS)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -135,7 +140,9 @@ impl Metadata {
         if self.len() <= pairs_max && self.bytes() <= bytes_max {
             return Ok(());
         }
-        Err(OutOfBounds(format!("metadata must be at most {pairs_max} pairs and {bytes_max} bytes")))
+        Err(OutOfBounds(format!(
+            "metadata must be at most {pairs_max} pairs and {bytes_max} bytes"
+        )))
     }
 
     /// Bytes of all keys and values.
@@ -172,20 +179,31 @@ mod tests {
         for number in [10, 256, u64::MAX] {
             assert_eq!(Priority::new(number).unwrap_err().to_string(), "priority must be 0 to 9");
         }
+
         assert_eq!(WaitMs::new(0).unwrap(), WaitMs::NONE);
         let month_ms = 2_678_400_000;
         assert_eq!(TtlMs::new(month_ms).unwrap().get(), month_ms);
+
         for number in [0, month_ms + 1] {
-            assert_eq!(TtlMs::new(number).unwrap_err().to_string(), "ttl_ms must be 1 to 2678400000 (31 days)");
+            assert_eq!(
+                TtlMs::new(number).unwrap_err().to_string(),
+                "ttl_ms must be 1 to 2678400000 (31 days)"
+            );
         }
-        assert_eq!(WaitMs::new(month_ms + 1).unwrap_err().to_string(), "wait_ms must be 0 to 2678400000 (31 days)");
+
+        assert_eq!(
+            WaitMs::new(month_ms + 1).unwrap_err().to_string(),
+            "wait_ms must be 0 to 2678400000 (31 days)"
+        );
     }
 
-    /// An old log may hold a number that is out of its bounds. It is read, and has the bytes that it had.
+    /// An old log may hold a number that is out of its bounds. It is read, and has the bytes that
+    /// it had.
     #[test]
     fn a_number_of_an_old_log_is_read_as_it_is() {
         let stored = postcard::to_stdvec(&(200_u8, 0_u64, u64::MAX)).unwrap();
-        let (priority, ttl, wait): (Priority, TtlMs, WaitMs) = postcard::from_bytes(&stored).unwrap();
+        let (priority, ttl, wait): (Priority, TtlMs, WaitMs) =
+            postcard::from_bytes(&stored).unwrap();
         assert_eq!((priority.get(), ttl.get(), wait.get()), (200, 0, u64::MAX));
         assert!(priority.check().is_err() && ttl.check().is_err() && wait.check().is_err());
         assert_eq!(postcard::to_stdvec(&(priority, ttl, wait)).unwrap(), stored);
@@ -193,7 +211,9 @@ mod tests {
 
     #[test]
     fn metadata_is_bounded_in_pairs_and_bytes() {
-        let pairs = |count: usize, bytes: usize| (0..count).map(|n| (format!("{n:02}"), "x".repeat(bytes))).collect();
+        let pairs = |count: usize, bytes: usize| {
+            (0..count).map(|n| (format!("{n:02}"), "x".repeat(bytes))).collect()
+        };
         let says = "metadata must be at most 16 pairs and 1024 bytes";
         assert_eq!(Metadata::new(pairs(16, 62)).unwrap().bytes(), 1024);
         assert_eq!(Metadata::new(pairs(16, 63)).unwrap_err().to_string(), says);

@@ -11,8 +11,8 @@ use crate::model::numbers::{Metadata, OutOfBounds};
 use crate::model::spec::{InvalidResource, ResourceSpec};
 use crate::model::time::LogTime;
 
-/// What a command came to. A refusal is an answer too: the same on every replica, and, but for [`Refusal::Internal`], it changed
-/// nothing.
+/// What a command came to. A refusal is an answer too: the same on every replica, and, but for
+/// [`Refusal::Internal`], it changed nothing.
 pub type Outcome = Result<Reply, Refusal>;
 
 /// A command that was carried out.
@@ -133,11 +133,12 @@ pub enum Refusal {
         /// The claim must have a higher number.
         fence: u64,
     },
-    /// The name was given back lately: who claims it again has to know where it was, for a change may be remembered there.
+    /// The name was given back lately: who claims it again has to know where it was, for a change
+    /// may be remembered there.
     #[error("the name was given back a moment ago")]
     NamePast(PastClaims),
-    /// The state holds what cannot be: a fault of the program, the same on every replica. What the command had changed by then
-    /// stays.
+    /// The state holds what cannot be: a fault of the program, the same on every replica. What the
+    /// command had changed by then stays.
     #[error("internal error: {0}")]
     Internal(String),
 }
@@ -151,9 +152,11 @@ impl From<OutOfBounds> for Refusal {
 /// What stands in the way of a lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocked {
-    /// The limits that do not allow it; `None` stands for the queue. In name order, the queue last.
+    /// The limits that do not allow it; `None` stands for the queue. In name order, the queue
+    /// last.
     pub violated: Vec<Option<LimitName>>,
-    /// When it may be worth to try again: an estimate, at least 1 ms. 0 where it is kept: it is made when it is shown.
+    /// When it may be worth to try again: an estimate, at least 1 ms. 0 where it is kept: it is
+    /// made when it is shown.
     pub retry_after_ms: u64,
 }
 
@@ -314,7 +317,8 @@ pub struct LimitUsage {
     pub used: u64,
     /// Free now, rounded down.
     pub remaining: u64,
-    /// When the next used unit comes back, in milliseconds; `None` when only a release brings it, or none is used.
+    /// When the next used unit comes back, in milliseconds; `None` when only a release brings it,
+    /// or none is used.
     pub next_in_ms: Option<u64>,
 }
 

@@ -82,22 +82,26 @@ pub struct ResourcePatch {
 
 impl LimitDraft {
     fn patched(mut self, patch: &LimitPatch) -> Self {
-        // A limit that turns into another kind keeps its quota and cost; what belongs to the old kind only goes with it.
+        // A limit that turns into another kind keeps its quota and cost; what belongs to the old
+        // kind only goes with it.
         if let Patch::Set(Kind::Concurrency) = patch.kind {
             self.algorithm = None;
             self.window_ms = None;
             self.burst = None;
             self.true_up = None;
         }
+
         if let Patch::Set(Algorithm::SlidingWindow) = patch.algorithm {
             self.burst = None;
         }
+
         patch.kind.apply(&mut self.kind);
         patch.algorithm.apply(&mut self.algorithm);
         patch.quota.apply(&mut self.quota);
         patch.window_ms.apply(&mut self.window_ms);
         patch.burst.apply(&mut self.burst);
         patch.cost.apply(&mut self.cost);
+
         patch.true_up.apply(&mut self.true_up);
         self
     }
@@ -107,7 +111,8 @@ impl ResourceSpec {
     /// The resource that a patch makes of this one.
     ///
     /// # Errors
-    /// [`InvalidResource`] when the result would make no sense, for example when its last limit is removed.
+    /// [`InvalidResource`] when the result would make no sense, for example when its last limit is
+    /// removed.
     pub fn patched(&self, patch: &ResourcePatch) -> Result<Self, InvalidResource> {
         let mut next = self.clone();
         for (name, change) in &patch.limits {
@@ -121,25 +126,34 @@ impl ResourceSpec {
                 }
             }
         }
+
         match &patch.queue {
             Patch::Keep => {}
             Patch::Reset => next.queue = QueueSpec::default(),
             Patch::Set(change) => {
                 let default = QueueSpec::default();
-                change.max_waiting.apply_or_default(&mut next.queue.max_waiting, default.max_waiting);
-                change.max_wait_ms.apply_or_default(&mut next.queue.max_wait_ms, default.max_wait_ms);
+                change
+                    .max_waiting
+                    .apply_or_default(&mut next.queue.max_waiting, default.max_waiting);
+                change
+                    .max_wait_ms
+                    .apply_or_default(&mut next.queue.max_wait_ms, default.max_wait_ms);
                 change.claim_ms.apply_or_default(&mut next.queue.claim_ms, default.claim_ms);
             }
         }
+
         match &patch.lease {
             Patch::Keep => {}
             Patch::Reset => next.lease = LeaseSpec::default(),
             Patch::Set(change) => {
                 let default = LeaseSpec::default();
-                change.default_ttl_ms.apply_or_default(&mut next.lease.default_ttl_ms, default.default_ttl_ms);
+                change
+                    .default_ttl_ms
+                    .apply_or_default(&mut next.lease.default_ttl_ms, default.default_ttl_ms);
                 change.max_ttl_ms.apply_or_default(&mut next.lease.max_ttl_ms, default.max_ttl_ms);
             }
         }
+
         next.validate()?;
         Ok(next)
     }

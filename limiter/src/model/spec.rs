@@ -1,7 +1,9 @@
-//! What a user says about a resource: its limits, its queue and its leases, with defaults and rules.
+//! What a user says about a resource: its limits, its queue and its leases, with defaults and
+//! rules.
 //!
-//! A [`LimitDraft`] is a limit as it was written, with holes; [`LimitDraft::finish`] fills the holes and is the one place
-//! that decides what a valid limit is. A replacement, a patch and a file all pass through it.
+//! A [`LimitDraft`] is a limit as it was written, with holes; [`LimitDraft::finish`] fills the
+//! holes and is the one place that decides what a valid limit is. A replacement, a patch and a file
+//! all pass through it.
 
 use std::collections::BTreeMap;
 
@@ -64,7 +66,9 @@ impl Rule {
     #[must_use]
     pub fn quota(&self) -> u64 {
         match *self {
-            Self::TokenBucket { quota, .. } | Self::SlidingWindow { quota, .. } | Self::Concurrency { quota } => quota,
+            Self::TokenBucket { quota, .. }
+            | Self::SlidingWindow { quota, .. }
+            | Self::Concurrency { quota } => quota,
         }
     }
 
@@ -72,7 +76,9 @@ impl Rule {
     #[must_use]
     pub fn window_ms(&self) -> Option<u64> {
         match *self {
-            Self::TokenBucket { window_ms, .. } | Self::SlidingWindow { window_ms, .. } => Some(window_ms),
+            Self::TokenBucket { window_ms, .. } | Self::SlidingWindow { window_ms, .. } => {
+                Some(window_ms)
+            }
             Self::Concurrency { .. } => None,
         }
     }
@@ -123,8 +129,8 @@ pub struct QueueSpec {
     pub max_waiting: u32,
     /// Longest wait, 0 ms to 31 days.
     pub max_wait_ms: u64,
-    /// Within this time a lease that was granted while its caller was away must be claimed, 0 to 60,000 ms. With 0 it is passed
-    /// over while its caller is away.
+    /// Within this time a lease that was granted while its caller was away must be claimed, 0 to
+    /// 60,000 ms. With 0 it is passed over while its caller is away.
     pub claim_ms: u64,
 }
 
@@ -215,6 +221,7 @@ impl From<&LimitSpec> for LimitDraft {
             true_up: Some(spec.true_up),
             ..Self::default()
         };
+
         match spec.rule {
             Rule::TokenBucket { burst, .. } => {
                 draft.algorithm = Some(Algorithm::TokenBucket);
@@ -226,6 +233,7 @@ impl From<&LimitSpec> for LimitDraft {
                 draft.true_up = None;
             }
         }
+
         draft
     }
 }
@@ -236,16 +244,26 @@ impl LimitDraft {
     /// # Errors
     /// [`InvalidResource`] names the field and what is allowed there.
     pub fn finish(self, name: &LimitName) -> Result<LimitSpec, InvalidResource> {
-        let bad = |field: &str, allowed: &str| InvalidResource::new(format!("limits.{name}.{field}"), allowed);
-        let amount = |value: u64, field: &str| {
-            if Bounds::QUOTA.contains(value) { Ok(value) } else { Err(bad(field, &must_be(Bounds::QUOTA))) }
+        let bad = |field: &str, allowed: &str| {
+            InvalidResource::new(format!("limits.{name}.{field}"), allowed)
         };
+
+        let amount = |value: u64, field: &str| {
+            if Bounds::QUOTA.contains(value) {
+                Ok(value)
+            } else {
+                Err(bad(field, &must_be(Bounds::QUOTA)))
+            }
+        };
+
         let kind = self.kind.ok_or_else(|| bad("kind", "is required: rate or concurrency"))?;
         let required = || bad("quota", &format!("is required: {}", Bounds::QUOTA));
         let quota = amount(self.quota.ok_or_else(required)?, "quota")?;
+
         let rule = match kind {
             Kind::Rate => {
-                let window_ms = self.window_ms.ok_or_else(|| bad("window_ms", "is required for a rate"))?;
+                let window_ms =
+                    self.window_ms.ok_or_else(|| bad("window_ms", "is required for a rate"))?;
                 if !Bounds::DURATION_MS.contains(window_ms) {
                     return Err(bad("window_ms", &must_be(Bounds::DURATION_MS)));
                 }
@@ -272,6 +290,7 @@ impl LimitDraft {
                 Rule::Concurrency { quota }
             }
         };
+
         let cost = self.cost.unwrap_or(if rule.is_rate() { Cost::Load } else { Cost::One });
         Ok(LimitSpec { rule, cost, true_up: self.true_up.unwrap_or_default() })
     }
@@ -302,8 +321,12 @@ impl ResourceSpec {
     /// [`InvalidResource`] names the field and what is allowed there.
     pub fn validate(&self) -> Result<(), InvalidResource> {
         if !Bounds::LIMITS.contains(self.limits.len() as u64) {
-            return Err(InvalidResource::new("limits", format!("must have {} limits", Bounds::LIMITS)));
+            return Err(InvalidResource::new(
+                "limits",
+                format!("must have {} limits", Bounds::LIMITS),
+            ));
         }
+
         for (field, number, bounds) in [
             ("queue.max_waiting", u64::from(self.queue.max_waiting), Bounds::MAX_WAITING),
             ("queue.max_wait_ms", self.queue.max_wait_ms, Bounds::WAIT_MS),
@@ -314,9 +337,14 @@ impl ResourceSpec {
                 return Err(InvalidResource::new(field, must_be(bounds)));
             }
         }
+
         if !(1..=self.lease.max_ttl_ms).contains(&self.lease.default_ttl_ms) {
-            return Err(InvalidResource::new("lease.default_ttl_ms", "must be 1 to lease.max_ttl_ms"));
+            return Err(InvalidResource::new(
+                "lease.default_ttl_ms",
+                "must be 1 to lease.max_ttl_ms",
+            ));
         }
+
         Ok(())
     }
 }

@@ -4,9 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An instant of log time: microseconds since the group began. It is stamped on log entries by the leader, never goes
-/// back, and never runs faster than real time; it is no wall clock.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// An instant of log time: microseconds since the group began. It is stamped on log entries by the
+/// leader, never goes back, and never runs faster than real time; it is no wall clock.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct LogTime(pub u64);
 
 impl LogTime {

@@ -1,10 +1,11 @@
 //! Which records have changed, and the digest over all of them.
 //!
-//! Records are edited through [`ChangeTracker`] only, so no change goes unnoticed. Hashes are taken late: a record that
-//! changes a hundred times between two looks is hashed once.
+//! Records are edited through [`ChangeTracker`] only, so no change goes unnoticed. Hashes are taken
+//! late: a record that changes a hundred times between two looks is hashed once.
 //!
-//! A checkpoint is cut by [`ChangeTracker::freeze`] in constant time and then drained in pieces between applied entries. A
-//! record that is about to change before it was drained is set aside as it was.
+//! A checkpoint is cut by [`ChangeTracker::freeze`] in constant time and then drained in pieces
+//! between applied entries. A record that is about to change before it was drained is set aside as
+//! it was.
 //!
 //! ```text
 //!   period 5            period 6            period 7
@@ -13,10 +14,11 @@
 //!        a slot of this cut   a slot of this cut: what it lacks is in `recent`
 //!        lacks `earlier` and `recent`
 //! ```
-//! Whoever cuts says what the slot holds that is to be written: nothing ([`Extent::Full`]), or exactly the checkpoint of an
-//! earlier cut ([`Extent::Since`]). Two periods are remembered, since two slots are written in turn; a slot that is older
-//! has to be written in full. Each record knows in which period it changed last and which checkpoint has it already, so that
-//! a change costs no search.
+//! Whoever cuts says what the slot holds that is to be written: nothing ([`Extent::Full`]), or
+//! exactly the checkpoint of an earlier cut ([`Extent::Since`]). Two periods are remembered, since
+//! two slots are written in turn; a slot that is older has to be written in full. Each record knows
+//! in which period it changed last and which checkpoint has it already, so that a change costs no
+//! search.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -58,8 +60,8 @@ impl<T> std::ops::Deref for Tracked<T> {
     }
 }
 
-/// The time between two cuts. A slot that holds the state as it was at a cut lacks what changed in the period that the cut
-/// began, and after it.
+/// The time between two cuts. A slot that holds the state as it was at a cut lacks what changed in
+/// the period that the cut began, and after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(pub(crate) u32);
 
@@ -68,7 +70,8 @@ pub struct Period(pub(crate) u32);
 pub enum Extent {
     /// Every record: the slot is empty.
     Full,
-    /// What has changed since this period began, and which records are gone: the slot holds exactly the rest.
+    /// What has changed since this period began, and which records are gone: the slot holds exactly
+    /// the rest.
     Since(Period),
 }
 
@@ -83,7 +86,8 @@ pub enum NotCut {
     TooOld,
 }
 
-/// Which records have changed, and the digest over all of them. A key `K` has a record `R`, of whatever kind.
+/// Which records have changed, and the digest over all of them. A key `K` has a record `R`, of
+/// whatever kind.
 #[derive(Debug)]
 pub(crate) struct ChangeTracker<K, R> {
     digest: u64,
@@ -125,7 +129,8 @@ struct Cut<K, R> {
 enum Left<K> {
     /// All records after this one, in the order of their keys.
     All(Option<K>),
-    /// So much of `ChangeTracker::earlier`, which the next checkpoint may need too, and what changed in the period before that.
+    /// So much of `ChangeTracker::earlier`, which the next checkpoint may need too, and what
+    /// changed in the period before that.
     Changed { earlier: usize, oldest: Vec<K> },
 }
 
@@ -152,7 +157,11 @@ impl<K: Copy + Ord + Debug + Serialize, R> ChangeTracker<K, R> {
         Tracked { value, stored, changed: self.period - 1, carried: 0, stale: false }
     }
 
-    pub fn edit<'a, T: Clone + Into<R>>(&mut self, key: K, tracked: &'a mut Tracked<T>) -> &'a mut T {
+    pub fn edit<'a, T: Clone + Into<R>>(
+        &mut self,
+        key: K,
+        tracked: &'a mut Tracked<T>,
+    ) -> &'a mut T {
         debug_assert!(!tracked.is_absent(), "{key:?} is edited before it is loaded");
         if !tracked.stale {
             tracked.stale = true;
@@ -171,7 +180,8 @@ impl<K: Copy + Ord + Debug + Serialize, R> ChangeTracker<K, R> {
         tracked.value
     }
 
-    /// Notes that a record changes in this period, and sets it aside if a checkpoint still needs it as it is.
+    /// Notes that a record changes in this period, and sets it aside if a checkpoint still needs it
+    /// as it is.
     fn touch<T: Clone + Into<R>>(&mut self, key: K, tracked: &mut Tracked<T>) {
         if tracked.changed == self.period {
             return;
@@ -206,7 +216,8 @@ impl<K: Copy + Ord + Debug + Serialize, R> ChangeTracker<K, R> {
     /// Counts a record as it is now in place of how it was.
     fn replace(&mut self, was: Stored, is: Stored) {
         self.digest = self.digest.wrapping_sub(was.hash).wrapping_add(is.hash);
-        self.bytes = self.bytes.saturating_sub(u64::from(was.bytes)).saturating_add(u64::from(is.bytes));
+        self.bytes =
+            self.bytes.saturating_sub(u64::from(was.bytes)).saturating_add(u64::from(is.bytes));
     }
 
     pub fn digest(&self) -> u64 {
@@ -231,7 +242,9 @@ impl<K: Copy + Ord + Debug + Serialize, R> ChangeTracker<K, R> {
         }
         let since = match extent {
             Extent::Full => 0,
-            Extent::Since(Period(since)) if since == self.period || since + 1 == self.period => since,
+            Extent::Since(Period(since)) if since == self.period || since + 1 == self.period => {
+                since
+            }
             Extent::Since(_) => return Err(NotCut::TooOld),
         };
 
@@ -240,9 +253,10 @@ impl<K: Copy + Ord + Debug + Serialize, R> ChangeTracker<K, R> {
         let oldest = mem::replace(&mut self.earlier, mem::take(&mut self.recent));
         let left = match extent {
             Extent::Full => Left::All(None),
-            Extent::Since(_) => {
-                Left::Changed { earlier: self.earlier.len(), oldest: if since == begun { Vec::new() } else { oldest } }
-            }
+            Extent::Since(_) => Left::Changed {
+                earlier: self.earlier.len(),
+                oldest: if since == begun { Vec::new() } else { oldest },
+            },
         };
         self.cut = Some(Cut { since, left, aside: Vec::new(), removed: BTreeSet::new() });
         Ok(Period(self.period))
@@ -253,7 +267,8 @@ impl<K: Copy + Ord + Debug + Serialize, R> ChangeTracker<K, R> {
         self.cut = None;
     }
 
-    /// Where the next record to drain is, if there is one. Some come twice, and some have been set aside.
+    /// Where the next record to drain is, if there is one. Some come twice, and some have been set
+    /// aside.
     pub fn next_frozen(&mut self) -> Option<Next<K>> {
         let cut = self.cut.as_mut()?;
         match &mut cut.left {
@@ -279,7 +294,8 @@ impl<K: Copy + Ord + Debug + Serialize, R> ChangeTracker<K, R> {
 
     /// The record of a key to drain, if this checkpoint does not have it yet.
     pub fn carry<T: Clone + Into<R>>(&self, tracked: &mut Tracked<T>) -> Option<R> {
-        // One that has changed since the checkpoint was cut was set aside then, or is newer than the checkpoint.
+        // One that has changed since the checkpoint was cut was set aside then, or is newer than
+        // the checkpoint.
         if tracked.carried == self.period || tracked.changed == self.period {
             return None;
         }

@@ -18,7 +18,8 @@ fn ensure(holds: bool, text: impl FnOnce() -> String) -> Result<(), Broken> {
 }
 
 impl State {
-    /// Checks the invariants that a state can show by itself. O(n log n): for tests and for looking at a stored state.
+    /// Checks the invariants that a state can show by itself. O(n log n): for tests and for looking
+    /// at a stored state.
     ///
     /// # Errors
     /// [`Broken`] says which invariant does not hold, and where.
@@ -38,17 +39,26 @@ impl State {
     /// Each name is claimed once, by a claim that was made.
     fn check_claims(&self) -> Result<(), Broken> {
         let all = self.indexes.claimed.len() + self.indexes.past.len();
-        ensure(all == self.records.claims.len(), || "a claim without a name, or a name claimed twice".to_owned())?;
-        ensure(self.indexes.past.len() <= caps::CLAIMS_PAST_MAX, || "too many claims are remembered".to_owned())?;
+        ensure(all == self.records.claims.len(), || {
+            "a claim without a name, or a name claimed twice".to_owned()
+        })?;
+
+        ensure(self.indexes.past.len() <= caps::CLAIMS_PAST_MAX, || {
+            "too many claims are remembered".to_owned()
+        })?;
         let made = self.records.catalog.as_ref().map_or(0, |catalog| catalog.claims_made);
+
         for (id, claim) in self.records.claims.iter() {
             let known = match claim.past {
                 Some(at) => self.indexes.past.has(&claim.resource, at, id),
                 None => self.indexes.claimed.get(&claim.resource) == Some(&id),
             };
             ensure(known, || format!("{}: its claim is lost", claim.resource))?;
-            ensure(id <= made && claim.at <= self.now(), || format!("{}: its claim was never made", claim.resource))?;
+            ensure(id <= made && claim.at <= self.now(), || {
+                format!("{}: its claim was never made", claim.resource)
+            })?;
         }
+
         Ok(())
     }
 
@@ -59,7 +69,9 @@ impl State {
             let Usage::Concurrency(used) = limit.usage else { continue };
             let held = resource.live.held.iter().filter_map(|seq| self.records.leases.get(*seq));
             let cost: u64 = held.map(|lease| limit.cost(&lease.load)).sum();
-            ensure(used == cost, || format!("{}/{}: counts {used}, held {cost}", resource.name, limit.name))?;
+            ensure(used == cost, || {
+                format!("{}/{}: counts {used}, held {cost}", resource.name, limit.name)
+            })?;
         }
         Ok(())
     }
@@ -70,12 +82,17 @@ impl State {
         let (mut waiting, mut held, mut load, mut aside) = (0u64, 0usize, 0u128, 0usize);
         for (seq, lease) in mine {
             match &lease.stage {
-                LeaseStage::Waiting { .. } if lease.caller.presence == Presence::PassedOver => aside += 1,
+                LeaseStage::Waiting { .. } if lease.caller.presence == Presence::PassedOver => {
+                    aside += 1
+                }
                 LeaseStage::Waiting { .. } => {
                     waiting += 1;
                     load += u128::from(lease.load.total());
-                    let here = resource.live.queue.at_or_after(lease.priority, seq) == Some((lease.priority, seq));
-                    ensure(here, || format!("{}: waiting lease {seq} is not in the queue", resource.name))?;
+                    let here = resource.live.queue.at_or_after(lease.priority, seq)
+                        == Some((lease.priority, seq));
+                    ensure(here, || {
+                        format!("{}: waiting lease {seq} is not in the queue", resource.name)
+                    })?;
                 }
                 LeaseStage::Held(_) => {
                     held += 1;
@@ -86,12 +103,19 @@ impl State {
                 LeaseStage::Ended(_) => {}
             }
         }
+
         let total = resource.live.queue.total();
         ensure(total.count == waiting && total.load == load, || {
             format!("{}: the queue sums {total:?}", resource.name)
         })?;
-        ensure(resource.live.queue.aside() == aside, || format!("{}: {aside} are passed over", resource.name))?;
-        ensure(resource.live.held.len() == held, || format!("{}: holds leases that are not held", resource.name))?;
+
+        ensure(resource.live.queue.aside() == aside, || {
+            format!("{}: {aside} are passed over", resource.name)
+        })?;
+        ensure(resource.live.held.len() == held, || {
+            format!("{}: holds leases that are not held", resource.name)
+        })?;
+
         ensure(resource.live.timers.len() as u64 == waiting + (held + aside) as u64, || {
             format!("{}: timers are off", resource.name)
         })
@@ -99,41 +123,68 @@ impl State {
 
     /// Whatever time will change has its place in the order of due work.
     fn check_schedule(&self, id: u64, resource: &Resource) -> Result<(), Broken> {
-        let listed = self.indexes.due.iter().filter(|(_, other)| *other == id).map(|(at, _)| *at).collect::<Vec<_>>();
+        let listed = self
+            .indexes
+            .due
+            .iter()
+            .filter(|(_, other)| *other == id)
+            .map(|(at, _)| *at)
+            .collect::<Vec<_>>();
+
         let due = resource.due.into_iter().collect::<Vec<_>>();
         ensure(listed == due, || format!("{}: due {due:?} but listed {listed:?}", resource.name))?;
         let left_over = self.indexes.left_over.contains(&id);
-        ensure(left_over == resource.is_left_over(), || format!("{}: left over, or not", resource.name))?;
+        ensure(left_over == resource.is_left_over(), || {
+            format!("{}: left over, or not", resource.name)
+        })?;
+
         for (at, seq) in &resource.live.timers {
             let timer = self.records.leases.get(*seq).and_then(|lease| lease.timer());
-            ensure(timer == Some(*at), || format!("{}: the timer of lease {seq} is off", resource.name))?;
+            ensure(timer == Some(*at), || {
+                format!("{}: the timer of lease {seq} is off", resource.name)
+            })?;
             let in_time = resource.due.is_some_and(|due| due <= *at);
-            ensure(in_time || resource.deleted, || format!("{}: lease {seq} is late", resource.name))?;
+            ensure(in_time || resource.deleted, || {
+                format!("{}: lease {seq} is late", resource.name)
+            })?;
         }
+
         Ok(())
     }
 
-    /// Free capacity and a fitting head of the queue do not coexist, but for work that is due and bounded.
+    /// Free capacity and a fitting head of the queue do not coexist, but for work that is due and
+    /// bounded.
     fn check_work_conserving(&self, resource: &Resource) -> Result<(), Broken> {
         let head = resource.live.queue.head().and_then(|seq| self.records.leases.get(seq));
-        let fits = head.is_some_and(|lease| !resource.deleted && resource.fits(&lease.load, self.now(), self.level()));
+        let fits = head.is_some_and(|lease| {
+            !resource.deleted && resource.fits(&lease.load, self.now(), self.level())
+        });
         let left_over = resource.is_due(self.now());
-        ensure(!fits || left_over, || format!("{}: the head of the queue fits and waits", resource.name))
+        ensure(!fits || left_over, || {
+            format!("{}: the head of the queue fits and waits", resource.name)
+        })
     }
 
-    /// Lease ids, fencing tokens and request ids belong to one lease each; ended leases are listed to be forgotten.
+    /// Lease ids, fencing tokens and request ids belong to one lease each; ended leases are listed
+    /// to be forgotten.
     fn check_leases(&self) -> Result<(), Broken> {
         let mut tokens = std::collections::BTreeSet::new();
         let mut requests = std::collections::BTreeSet::new();
         for (seq, lease) in self.records.leases.iter() {
             ensure(seq <= self.records.meta.leases_made, || format!("lease {seq} was never made"))?;
-            ensure(requests.insert(&lease.request), || format!("two leases of request {}", lease.request))?;
-            ensure(self.find_request(&lease.request).is_some(), || format!("request {} is lost", lease.request))?;
+            ensure(requests.insert(&lease.request), || {
+                format!("two leases of request {}", lease.request)
+            })?;
+            ensure(self.find_request(&lease.request).is_some(), || {
+                format!("request {} is lost", lease.request)
+            })?;
             let token = match &lease.stage {
                 LeaseStage::Waiting { .. } => None,
                 LeaseStage::Held(holding) => Some(holding.fencing_token),
                 LeaseStage::Ended(end) => {
-                    ensure(self.indexes.ended.contains(end.at, seq), || format!("ended lease {seq} is kept for ever"))?;
+                    ensure(self.indexes.ended.contains(end.at, seq), || {
+                        format!("ended lease {seq} is kept for ever")
+                    })?;
                     let over = !matches!(end.state, LeaseState::Waiting | LeaseState::Held);
                     ensure(over, || format!("ended lease {seq} is {:?}", end.state))?;
                     end.fencing_token
@@ -145,6 +196,7 @@ impl State {
                 })?;
             }
         }
+
         Ok(())
     }
 
@@ -154,13 +206,18 @@ impl State {
         for (seq, lease) in self.records.leases.iter() {
             if matches!(lease.stage, LeaseStage::Ended(_)) {
                 bytes += lease.remembered_bytes();
-                ensure(lease.caller == Caller::default(), || format!("ended lease {seq} has a caller"))?;
+                ensure(lease.caller == Caller::default(), || {
+                    format!("ended lease {seq} has a caller")
+                })?;
             }
-            let claim = lease.caller.claim_until.is_none() || matches!(lease.stage, LeaseStage::Held(_));
+            let claim =
+                lease.caller.claim_until.is_none() || matches!(lease.stage, LeaseStage::Held(_));
             ensure(claim, || format!("lease {seq} is to be claimed and is not held"))?;
-            let away = lease.caller.presence == Presence::Attached || matches!(lease.stage, LeaseStage::Waiting { .. });
+            let away = lease.caller.presence == Presence::Attached
+                || matches!(lease.stage, LeaseStage::Waiting { .. });
             ensure(away, || format!("lease {seq} waits for nobody, and has no caller"))?;
         }
+
         ensure(bytes == self.indexes.remembered_bytes, || {
             format!("{bytes} bytes are remembered, not {}", self.indexes.remembered_bytes)
         })
@@ -168,10 +225,14 @@ impl State {
 
     fn check_names(&self) -> Result<(), Broken> {
         let named = self.records.resources.iter().filter(|(_, resource)| !resource.deleted).count();
-        ensure(self.indexes.names.len() == named, || "a name without a resource, or the other way round".to_owned())?;
+        ensure(self.indexes.names.len() == named, || {
+            "a name without a resource, or the other way round".to_owned()
+        })?;
+
         for (name, id) in &self.indexes.names {
             ensure(self.find_resource(name) == Some(*id), || format!("{name} is not found"))?;
         }
+
         for (_, resource) in self.records.resources.iter() {
             for limit in &resource.limits {
                 let fitting = matches!(
@@ -180,9 +241,12 @@ impl State {
                         | (Usage::Window(_), Rule::SlidingWindow { .. })
                         | (Usage::Concurrency(_), Rule::Concurrency { .. })
                 );
-                ensure(fitting, || format!("{}/{}: usage of another kind", resource.name, limit.name))?;
+                ensure(fitting, || {
+                    format!("{}/{}: usage of another kind", resource.name, limit.name)
+                })?;
             }
         }
+
         Ok(())
     }
 }

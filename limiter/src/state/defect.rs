@@ -2,9 +2,10 @@
 
 use crate::model::outcome::Refusal;
 
-/// Something that cannot be: a lease that is listed and not there, or in a stage that it cannot be in. It stops a test. In a
-/// release the command is refused with [`Refusal::Internal`], and it is counted ([`crate::State::defects`]): every replica has
-/// the same records, so every replica meets it at the same command.
+/// Something that cannot be: a lease that is listed and not there, or in a stage that it cannot be
+/// in. It stops a test. In a release the command is refused with [`Refusal::Internal`], and it is
+/// counted ([`crate::State::defects`]): every replica has the same records, so every replica meets
+/// it at the same command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Defect(&'static str);
 

@@ -25,7 +25,8 @@ pub(crate) fn blocked(
     Blocked { violated, retry_after_ms: estimate_ms(resource, load, priority, seq, now, level) }
 }
 
-/// When a load may get its turn: what is before it in the queue, and itself, must have fit under every rate. At least 1 ms.
+/// When a load may get its turn: what is before it in the queue, and itself, must have fit under
+/// every rate. At least 1 ms.
 pub(crate) fn estimate_ms(
     resource: &Resource,
     load: &Load,
@@ -39,12 +40,16 @@ pub(crate) fn estimate_ms(
     for limit in &resource.limits {
         let cost_ahead = match limit.spec.cost {
             Cost::One => u128::from(ahead.count),
-            // Of a dimension the queue knows only the sum of all: later than it will be, rather than too early.
+            // Of a dimension the queue knows only the sum of all: later than it will be, rather
+            // than too early.
             Cost::Load | Cost::Dimension(_) => ahead.load,
         };
         let needed = cost_ahead.saturating_add(u128::from(limit.needed(load, level)));
-        let fits_ms = limit.fits_in_us(needed, now).map_or(caps::RETRY_AFTER_CONCURRENCY_MS, |us| us.div_ceil(1000));
+        let fits_ms = limit
+            .fits_in_us(needed, now)
+            .map_or(caps::RETRY_AFTER_CONCURRENCY_MS, |us| us.div_ceil(1000));
         estimate_ms = estimate_ms.max(fits_ms);
     }
+
     estimate_ms.min(caps::DURATION_MS_MAX)
 }

@@ -1,5 +1,5 @@
-//! The form in which claims and leases are stored and hashed, where it is not simply that of the type. Why, and how such a
-//! form is made, is said in `model/forms.rs`.
+//! The form in which claims and leases are stored and hashed, where it is not simply that of the
+//! type. Why, and how such a form is made, is said in `model/forms.rs`.
 
 use std::fmt;
 
@@ -14,7 +14,8 @@ use crate::model::time::LogTime;
 use crate::state::claim::Claim;
 use crate::state::lease::{Caller, Ended, Holding, LeaseRecord, LeaseStage};
 
-/// Stands where the number of a claim is, a log index, which is never so large: the number and when it was given back follow.
+/// Stands where the number of a claim is, a log index, which is never so large: the number and when
+/// it was given back follow.
 const PAST: u64 = u64::MAX;
 /// Elements of the longest form of a claim.
 const CLAIM_ELEMENTS_MAX: usize = 7;
@@ -24,7 +25,9 @@ impl Serialize for Claim {
         let Self { resource, placement, number, at, fencing_token, past } = self;
         match past {
             None => (resource, placement, number, at, fencing_token).serialize(serializer),
-            Some(past) => (resource, placement, PAST, number, past, at, fencing_token).serialize(serializer),
+            Some(past) => {
+                (resource, placement, PAST, number, past, at, fencing_token).serialize(serializer)
+            }
         }
     }
 }
@@ -47,7 +50,8 @@ impl<'de> Visitor<'de> for ClaimForm {
     fn visit_seq<A: SeqAccess<'de>>(self, mut form: A) -> Result<Claim, A::Error> {
         let (resource, placement): (ResourceName, Placement) = (next(&mut form)?, next(&mut form)?);
         let first: u64 = next(&mut form)?;
-        let (number, past) = if first == PAST { (next(&mut form)?, Some(next(&mut form)?)) } else { (first, None) };
+        let (number, past) =
+            if first == PAST { (next(&mut form)?, Some(next(&mut form)?)) } else { (first, None) };
         let (at, fencing_token) = (next(&mut form)?, next(&mut form)?);
         Ok(Claim { resource, placement, number, at, fencing_token, past })
     }
@@ -137,6 +141,7 @@ impl From<StoredLease> for LeaseRecord {
             StoredStage::Ended(ended) => (LeaseStage::Ended(ended), Caller::default()),
             StoredStage::Called(stage, caller) => (stage, caller),
         };
+
         Self {
             tag: stored.tag,
             resource: stored.resource,

@@ -1,7 +1,7 @@
 //! Indexes: what is derived from the records, so that every question is answered without a search.
 //!
-//! [`Indexes::of`] makes them from the records alone. Queues, held leases and timers of a resource are derived too; they lie
-//! beside its record ([`Resource`]), since every decision needs both.
+//! [`Indexes::of`] makes them from the records alone. Queues, held leases and timers of a resource
+//! are derived too; they lie beside its record ([`Resource`]), since every decision needs both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +32,8 @@ pub(crate) struct Indexes {
     pub requests: Index,
     /// The resources in which time alone changes something, by when.
     pub due: BTreeSet<(LogTime, u64)>,
-    /// The resources in which work is left over: deleted ones, and those whose queue is to be searched.
+    /// The resources in which work is left over: deleted ones, and those whose queue is to be
+    /// searched.
     pub left_over: BTreeSet<u64>,
     /// Ended leases in the order in which they are forgotten.
     pub ended: EndedLeases,
@@ -67,7 +68,8 @@ impl Indexes {
         Self { name_index: Index::seeded(seed), requests: Index::seeded(seed), ..Self::default() }
     }
 
-    /// The indexes of these records, but for what is due: that depends on the feature level, and follows.
+    /// The indexes of these records, but for what is due: that depends on the feature level, and
+    /// follows.
     ///
     /// # Errors
     /// [`Inconsistent`] when a record refers to another that is not there.
@@ -83,7 +85,10 @@ impl Indexes {
         let mut ended = Vec::new();
         for (seq, lease) in records.leases.iter() {
             link_lease(&mut records.resources, seq, lease)?;
-            indexes.requests.insert(indexes.requests.hash(lease.request.as_str()), Remembered::Lease(seq).number());
+            indexes.requests.insert(
+                indexes.requests.hash(lease.request.as_str()),
+                Remembered::Lease(seq).number(),
+            );
             if let LeaseStage::Ended(end) = &lease.stage {
                 ended.push((end.at, seq));
                 indexes.remembered_bytes += lease.remembered_bytes();
@@ -92,7 +97,10 @@ impl Indexes {
         indexes.ended = ended.into_iter().collect();
 
         for (id, change) in &records.remembered {
-            indexes.requests.insert(indexes.requests.hash(change.request.as_str()), Remembered::Change(*id).number());
+            indexes.requests.insert(
+                indexes.requests.hash(change.request.as_str()),
+                Remembered::Change(*id).number(),
+            );
             indexes.remembered_bytes += caps::REMEMBERED_CHANGE_BYTES;
         }
         Ok(indexes)
@@ -113,7 +121,11 @@ impl Indexes {
 }
 
 /// Puts a live lease where its resource finds it.
-fn link_lease(resources: &mut Paged<Resource>, seq: u64, lease: &LeaseRecord) -> Result<(), Inconsistent> {
+fn link_lease(
+    resources: &mut Paged<Resource>,
+    seq: u64,
+    lease: &LeaseRecord,
+) -> Result<(), Inconsistent> {
     let Some(at) = lease.timer() else { return Ok(()) };
     let Some(resource) = resources.get_mut(lease.resource) else {
         return Err(Inconsistent(format!("the resource of lease {seq} is missing")));

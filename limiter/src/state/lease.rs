@@ -53,7 +53,8 @@ impl Caller {
 pub(crate) enum Presence {
     #[default]
     Attached,
-    /// Its call has ended without an answer. It keeps its place, and has to claim what it is granted.
+    /// Its call has ended without an answer. It keeps its place, and has to claim what it is
+    /// granted.
     Detached,
     /// The same, in a queue that does not wait for claims: it is passed over.
     PassedOver,
@@ -94,9 +95,9 @@ impl LeaseRecord {
     pub(crate) fn timer(&self) -> Option<LogTime> {
         match &self.stage {
             LeaseStage::Waiting { until, alive_until } => Some(*until.min(alive_until)),
-            LeaseStage::Held(holding) => {
-                Some(self.caller.claim_until.map_or(holding.deadline, |at| at.min(holding.deadline)))
-            }
+            LeaseStage::Held(holding) => Some(
+                self.caller.claim_until.map_or(holding.deadline, |at| at.min(holding.deadline)),
+            ),
             LeaseStage::Ended(_) => None,
         }
     }

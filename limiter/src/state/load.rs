@@ -5,7 +5,8 @@ use crate::state::defect::Inconsistent;
 use crate::state::indexes::Indexes;
 use crate::state::records::{Changes, Record, RecordKey, Records};
 
-/// Puts a state together from its records. Indexes are made at the end, so the records may come in any order.
+/// Puts a state together from its records. Indexes are made at the end, so the records may come in
+/// any order.
 #[derive(Debug)]
 pub struct Loader {
     records: Records,
@@ -61,8 +62,11 @@ impl State {
     /// Puts a state together from its records, in any order.
     ///
     /// # Errors
-    /// [`Inconsistent`] when a record does not belong to its key, appears twice, or refers to one that is missing.
-    pub fn from_records(records: impl IntoIterator<Item = (RecordKey, Record)>) -> Result<Self, Inconsistent> {
+    /// [`Inconsistent`] when a record does not belong to its key, appears twice, or refers to one
+    /// that is missing.
+    pub fn from_records(
+        records: impl IntoIterator<Item = (RecordKey, Record)>,
+    ) -> Result<Self, Inconsistent> {
         let mut loader = Loader::default();
         for (key, record) in records {
             loader.record(key, record)?;

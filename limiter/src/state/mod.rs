@@ -1,7 +1,7 @@
 //! The state of one group: its records, and the indexes that are derived from them.
 //!
-//! What is kept, and how it is read. Nothing in this room decides: the stages of a lease change in `lease/`, and commands are
-//! decided in `commands/`.
+//! What is kept, and how it is read. Nothing in this room decides: the stages of a lease change in
+//! `lease/`, and commands are decided in `commands/`.
 
 pub(crate) mod catalog;
 pub(crate) mod changes;
@@ -55,7 +55,8 @@ pub(crate) struct Entry {
     pub index: u64,
     pub now: LogTime,
     pub events: Vec<Event>,
-    /// Leases that the entry may still expire, time out, grant or end beyond those that its commands speak of.
+    /// Leases that the entry may still expire, time out, grant or end beyond those that its
+    /// commands speak of.
     pub work_left: usize,
     /// Defects met by what no command asked for.
     pub defects: u64,
@@ -85,8 +86,8 @@ impl State {
         Self::seeded(0)
     }
 
-    /// The same, with a seed for what is derived from the records: a number of this process's own, so that nobody can choose
-    /// names that are slow to find.
+    /// The same, with a seed for what is derived from the records: a number of this process's own,
+    /// so that nobody can choose names that are slow to find.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self { records: Records::new(), indexes: Indexes::seeded(seed), defects: 0 }
@@ -108,14 +109,16 @@ impl State {
         self.records.meta.now
     }
 
-    /// How often this process has met what cannot be. More than 0 is a fault of the program, the same on every replica: the
-    /// commands were refused with [`crate::Refusal::Internal`], and time passed by what it should have changed.
+    /// How often this process has met what cannot be. More than 0 is a fault of the program, the
+    /// same on every replica: the commands were refused with [`crate::Refusal::Internal`], and
+    /// time passed by what it should have changed.
     #[must_use]
     pub fn defects(&self) -> u64 {
         self.defects
     }
 
-    /// An order-independent hash over all records: equal on all replicas that applied the same entries.
+    /// An order-independent hash over all records: equal on all replicas that applied the same
+    /// entries.
     pub fn digest(&mut self) -> u64 {
         self.records.rehash();
         self.records.changes.digest()
@@ -127,25 +130,27 @@ impl State {
         u64::try_from(self.records.len()).unwrap_or(u64::MAX)
     }
 
-    /// Bytes of all records with their keys, without the envelopes that a checkpoint has around each. What the last
-    /// [`crate::caps::STALE_RECORDS_MAX`] changes did to it may be missing. O(1).
+    /// Bytes of all records with their keys, without the envelopes that a checkpoint has around
+    /// each. What the last [`crate::caps::STALE_RECORDS_MAX`] changes did to it may be missing.
+    /// O(1).
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.records.changes.bytes()
     }
 
-    /// The period that runs now. A slot that holds the state as it is now, for which it is loaded or has just been cut, lacks
-    /// what changes in it and later.
+    /// The period that runs now. A slot that holds the state as it is now, for which it is loaded
+    /// or has just been cut, lacks what changes in it and later.
     #[must_use]
     pub fn period(&self) -> Period {
         self.records.changes.period()
     }
 
-    /// Cuts a checkpoint of the state as it is now, to be carried away by [`State::drain`]. Its cost does not depend on the
-    /// size of the state.
+    /// Cuts a checkpoint of the state as it is now, to be carried away by [`State::drain`]. Its
+    /// cost does not depend on the size of the state.
     ///
     /// # Errors
-    /// [`NotCut`] while the last one is being drained, or when the changes since that period are not remembered.
+    /// [`NotCut`] while the last one is being drained, or when the changes since that period are
+    /// not remembered.
     pub fn freeze(&mut self, extent: Extent) -> Result<Cut, NotCut> {
         let (records, digest) = (self.records(), self.digest());
         let period = self.records.changes.freeze(extent)?;
@@ -157,8 +162,9 @@ impl State {
         self.records.changes.abandon();
     }
 
-    /// Hands out about `max` records of the checkpoint that was cut, each at most once: as they were then, and `None` for
-    /// those that were gone. A record that a slot has never seen may be among the gone. False when there are no more.
+    /// Hands out about `max` records of the checkpoint that was cut, each at most once: as they
+    /// were then, and `None` for those that were gone. A record that a slot has never seen may
+    /// be among the gone. False when there are no more.
     pub fn drain(&mut self, max: usize, out: &mut Vec<(RecordKey, Option<Record>)>) -> bool {
         self.records.drain(max, out)
     }

@@ -1,8 +1,9 @@
 //! Records: the state as keyed values, the way a checkpoint and a snapshot carry it.
 //!
-//! `kinds!` is given the one table of the kinds of records. What is done to all of them (hash, carry, drain, load, count) is
-//! a loop over that table: each kind lies on a shelf (`shelf.rs`), and nothing else tells one from another. Ids are never used twice,
-//! so a key that is gone stays gone. Everything that is not in a record (queues, timers, indexes) is derived from the records
+//! `kinds!` is given the one table of the kinds of records. What is done to all of them (hash,
+//! carry, drain, load, count) is a loop over that table: each kind lies on a shelf (`shelf.rs`),
+//! and nothing else tells one from another. Ids are never used twice, so a key that is gone stays
+//! gone. Everything that is not in a record (queues, timers, indexes) is derived from the records
 //! when they are loaded.
 
 use std::collections::BTreeMap;
@@ -21,8 +22,8 @@ use crate::state::lease::LeaseRecord;
 use crate::state::resource::{Resource, ResourceRecord};
 use crate::state::shelf::{Shelf, WrongKind};
 
-/// Takes the table of kinds: `Kind(id of its records, if it has several) holds Type on shelf`. The order is that of the
-/// keys, and part of what is hashed: a new kind comes last.
+/// Takes the table of kinds: `Kind(id of its records, if it has several) holds Type on shelf`. The
+/// order is that of the keys, and part of what is hashed: a new kind comes last.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident $(($id:ident: $number:ty))? holds $value:ident on $shelf:ident;)+) => {
         /// The key of a record.
@@ -185,7 +186,8 @@ impl Records {
 
     /// The first key after this one; the first of all without one. O(log n).
     fn key_after(&self, key: Option<RecordKey>) -> Option<RecordKey> {
-        let first_of = |kind: Kind, from: u64| self.shelf(kind).id_from(from).map(|id| kind.key(id));
+        let first_of =
+            |kind: Kind, from: u64| self.shelf(kind).id_from(from).map(|id| kind.key(id));
         let Some(key) = key else { return Kind::ALL.iter().find_map(|kind| first_of(*kind, 0)) };
 
         let same = key.id().checked_add(1).and_then(|from| first_of(key.kind(), from));
@@ -226,7 +228,10 @@ impl Records {
 
     /// A lease that must be there.
     pub fn lease(&self, seq: u64) -> Result<&LeaseRecord, Defect> {
-        self.leases.get(seq).map(|lease| &**lease).ok_or_else(|| Defect::new("a lease is gone that is listed"))
+        self.leases
+            .get(seq)
+            .map(|lease| &**lease)
+            .ok_or_else(|| Defect::new("a lease is gone that is listed"))
     }
 
     /// A live lease with its resource, both to be edited.

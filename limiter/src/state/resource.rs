@@ -1,4 +1,5 @@
-//! A resource: its record, and what of it is derived and lies beside the record, so that a decision finds both in one look-up.
+//! A resource: its record, and what of it is derived and lies beside the record, so that a decision
+//! finds both in one look-up.
 
 use std::ops::Deref;
 
@@ -25,7 +26,8 @@ pub struct ResourceRecord {
     pub(crate) limits_made: u32,
     pub(crate) queue: QueueSpec,
     pub(crate) lease: LeaseSpec,
-    /// From here on the queue is still to be searched for leases that a change of the limits has made impossible.
+    /// From here on the queue is still to be searched for leases that a change of the limits has
+    /// made impossible.
     pub(crate) sweep: Option<(u8, u64)>,
     /// Its name is free again; its leases are being ended.
     pub(crate) deleted: bool,
@@ -33,7 +35,8 @@ pub struct ResourceRecord {
 
 impl ResourceRecord {
     pub(crate) fn spec(&self) -> ResourceSpec {
-        let limits = self.limits.iter().map(|limit| (limit.name.clone(), limit.spec.clone())).collect();
+        let limits =
+            self.limits.iter().map(|limit| (limit.name.clone(), limit.spec.clone())).collect();
         ResourceSpec { limits, queue: self.queue, lease: self.lease }
     }
 
@@ -51,7 +54,10 @@ impl ResourceRecord {
         let scalar = matches!(load, Load::Scalar(_));
         for limit in &self.limits {
             if let (true, Cost::Dimension(dimension)) = (scalar, &limit.spec.cost) {
-                return Some(Refusal::DimensionNeeded { limit: limit.name.clone(), dimension: dimension.clone() });
+                return Some(Refusal::DimensionNeeded {
+                    limit: limit.name.clone(),
+                    dimension: dimension.clone(),
+                });
             }
         }
 

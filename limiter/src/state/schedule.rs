@@ -10,7 +10,8 @@ use crate::state::lease::LeaseRecord;
 use crate::state::resource::Resource;
 
 impl State {
-    /// The earliest log time at which time alone changes something; `None` when nothing will. O(log n).
+    /// The earliest log time at which time alone changes something; `None` when nothing will. O(log
+    /// n).
     #[must_use]
     pub fn next_due(&self) -> Option<LogTime> {
         // What is left over is due since the beginning of time.
@@ -18,8 +19,8 @@ impl State {
         left_over.or_else(|| self.indexes.due.first().map(|(at, _)| *at))
     }
 
-    /// The log time at which the oldest of what is remembered may be forgotten. That is no reason for an entry of its own,
-    /// unless room is scarce.
+    /// The log time at which the oldest of what is remembered may be forgotten. That is no reason
+    /// for an entry of its own, unless room is scarce.
     #[must_use]
     pub fn next_forgotten(&self) -> Option<LogTime> {
         let lease = self.indexes.ended.first().map(|(at, _)| at);
@@ -27,7 +28,8 @@ impl State {
         lease.into_iter().chain(change).min().map(|at| at.after_us(caps::REMEMBERED_US_MIN))
     }
 
-    /// Brings the place of a resource in the order of due work up to date. One that is gone has none.
+    /// Brings the place of a resource in the order of due work up to date. One that is gone has
+    /// none.
     pub(crate) fn reschedule(&mut self, id: u64) {
         let level = self.level();
         let Some(resource) = self.records.resources.get_mut(id) else { return };
@@ -59,7 +61,11 @@ impl State {
 }
 
 /// When time alone changes something in a resource, beside work that is left over.
-fn due_of(resource: &Resource, leases: &Paged<Tracked<LeaseRecord>>, level: Level) -> Option<LogTime> {
+fn due_of(
+    resource: &Resource,
+    leases: &Paged<Tracked<LeaseRecord>>,
+    level: Level,
+) -> Option<LogTime> {
     // Before work was shared, left-over work had its place among what is due, the first one.
     if resource.is_left_over() && !level.shares_work() {
         return Some(LogTime(0));

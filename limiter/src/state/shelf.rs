@@ -20,9 +20,15 @@ pub(crate) trait Shelf {
     fn id_from(&self, from: u64) -> Option<u64>;
     fn record(&self, id: u64) -> Option<Record>;
     /// Takes a stored record in; true when its key had one.
-    fn load(&mut self, key: RecordKey, record: Record, changes: &mut Changes) -> Result<bool, WrongKind>;
+    fn load(
+        &mut self,
+        key: RecordKey,
+        record: Record,
+        changes: &mut Changes,
+    ) -> Result<bool, WrongKind>;
     fn rehash(&mut self, key: RecordKey, changes: &mut Changes);
-    /// The record of an id that a checkpoint drains: `None` when it is gone, and none in it when it was carried before.
+    /// The record of an id that a checkpoint drains: `None` when it is gone, and none in it when it
+    /// was carried before.
     fn carry(&mut self, id: u64, changes: &Changes) -> Option<Option<Record>>;
 }
 
@@ -56,7 +62,12 @@ impl<C: Container> Shelf for C {
         self.at(id).map(|record| (**record).clone().into())
     }
 
-    fn load(&mut self, key: RecordKey, record: Record, changes: &mut Changes) -> Result<bool, WrongKind> {
+    fn load(
+        &mut self,
+        key: RecordKey,
+        record: Record,
+        changes: &mut Changes,
+    ) -> Result<bool, WrongKind> {
         let value = C::Value::try_from(record)?;
         Ok(self.put(key.id(), changes.load(key, value)))
     }

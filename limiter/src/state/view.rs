@@ -4,7 +4,8 @@ use crate::model::lease_id::LeaseId;
 use crate::model::level::Level;
 use crate::model::name::ResourceName;
 use crate::model::outcome::{
-    End, Grant, LeaseState, LeaseView, LiveLeases, Phase, Place, Refusal, ResourceUsage, ResourceView,
+    End, Grant, LeaseState, LeaseView, LiveLeases, Phase, Place, Refusal, ResourceUsage,
+    ResourceView,
 };
 use crate::model::time::LogTime;
 use crate::state::State;
@@ -31,17 +32,26 @@ impl State {
     pub fn resources(&self, after: Option<&ResourceName>, max: usize) -> Vec<ResourceView> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
-        let ids = self.indexes.names.range::<ResourceName, _>((from, Unbounded)).take(max).map(|(_, id)| id);
-        ids.filter_map(|id| self.records.resources.get(*id)).map(|resource| resource.view()).collect()
+        let ids = self
+            .indexes
+            .names
+            .range::<ResourceName, _>((from, Unbounded))
+            .take(max)
+            .map(|(_, id)| id);
+        ids.filter_map(|id| self.records.resources.get(*id))
+            .map(|resource| resource.view())
+            .collect()
     }
 
-    /// How many leases up to `max` resources have, in name order, from the first one after `after` on. O(1) each.
+    /// How many leases up to `max` resources have, in name order, from the first one after `after`
+    /// on. O(1) each.
     #[must_use]
     pub fn live_leases(&self, after: Option<&ResourceName>, max: usize) -> Vec<LiveLeases> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
         let resources = self.indexes.names.range::<ResourceName, _>((from, Unbounded)).take(max);
-        let live = resources.filter_map(|(name, id)| Some((name, &self.records.resources.get(*id)?.live)));
+        let live =
+            resources.filter_map(|(name, id)| Some((name, &self.records.resources.get(*id)?.live)));
         live.map(|(name, live)| LiveLeases {
             resource: name.clone(),
             waiting: live.queue.total().count,
@@ -62,18 +72,20 @@ impl State {
         self.records.leases.len() - self.indexes.ended.len()
     }
 
-    /// Ended leases and changes of resources that were forgotten before their time because there were too many.
+    /// Ended leases and changes of resources that were forgotten before their time because there
+    /// were too many.
     #[must_use]
     pub fn forgotten_early(&self) -> u64 {
         self.records.meta.forgotten_early
     }
 
-    /// A lease in whatever part of its life it is, as of log time `at`. O(log n). A held lease of a deleted resource is
-    /// not found.
+    /// A lease in whatever part of its life it is, as of log time `at`. O(log n). A held lease of a
+    /// deleted resource is not found.
     #[must_use]
     pub fn lease(&self, id: LeaseId, at: LogTime) -> Option<LeaseView> {
         let lease = self.records.leases.get(id.seq).filter(|lease| lease.tag == id.tag)?;
-        let deleted = self.records.resources.get(lease.resource).is_none_or(|resource| resource.deleted);
+        let deleted =
+            self.records.resources.get(lease.resource).is_none_or(|resource| resource.deleted);
         if deleted && matches!(lease.stage, LeaseStage::Held(_)) {
             return None;
         }
@@ -93,6 +105,7 @@ impl State {
         let resource = self.records.resources.get(self.find_resource(name)?)?;
         let at = at.max(self.now());
         let total = resource.live.queue.total();
+
         let oldest = resource
             .live
             .queue
@@ -100,6 +113,7 @@ impl State {
             .filter_map(|seq| self.records.leases.get(seq))
             .map(|lease| lease.arrived)
             .min();
+
         Some(ResourceUsage {
             queue_depth: total.count,
             queue_load: u64::try_from(total.load).unwrap_or(u64::MAX),
@@ -109,8 +123,8 @@ impl State {
         })
     }
 
-    /// Up to `max` waiting leases of a resource in the order of the queue, from the first one after `after` on. `None` when
-    /// there is no such resource. O(log n) each.
+    /// Up to `max` waiting leases of a resource in the order of the queue, from the first one after
+    /// `after` on. `None` when there is no such resource. O(log n) each.
     #[must_use]
     pub fn waiting(
         &self,
@@ -123,24 +137,38 @@ impl State {
         let mut place = after.map_or((0, 0), |(priority, seq)| (priority, seq.saturating_add(1)));
         let mut views = Vec::new();
         while views.len() < max {
-            let Some((priority, seq)) = resource.live.queue.at_or_after(place.0, place.1) else { break };
-            views.extend(self.records.leases.get(seq).and_then(|lease| self.lease_view(seq, lease, at)));
+            let Some((priority, seq)) = resource.live.queue.at_or_after(place.0, place.1) else {
+                break;
+            };
+            views.extend(
+                self.records.leases.get(seq).and_then(|lease| self.lease_view(seq, lease, at)),
+            );
             place = (priority, seq.saturating_add(1));
         }
         Some(views)
     }
 
-    /// Up to `max` held leases of a resource in the order in which they arrived, from the first one after `after` on. `None`
-    /// when there is no such resource. O(log n) each.
+    /// Up to `max` held leases of a resource in the order in which they arrived, from the first one
+    /// after `after` on. `None` when there is no such resource. O(log n) each.
     #[must_use]
-    pub fn held(&self, name: &ResourceName, after: Option<u64>, max: usize, at: LogTime) -> Option<Vec<LeaseView>> {
+    pub fn held(
+        &self,
+        name: &ResourceName,
+        after: Option<u64>,
+        max: usize,
+        at: LogTime,
+    ) -> Option<Vec<LeaseView>> {
         let resource = self.records.resources.get(self.find_resource(name)?)?;
         let from = after.map_or(0, |seq| seq.saturating_add(1));
         let seqs = resource.live.held.range(from..).take(max);
-        Some(seqs.filter_map(|seq| self.lease_view(*seq, self.records.leases.get(*seq)?, at)).collect())
+        Some(
+            seqs.filter_map(|seq| self.lease_view(*seq, self.records.leases.get(*seq)?, at))
+                .collect(),
+        )
     }
 
-    /// What is to be known about a lease before it is said to be held: the call that came last, and whether it is claimed.
+    /// What is to be known about a lease before it is said to be held: the call that came last, and
+    /// whether it is claimed.
     #[must_use]
     pub fn caller(&self, lease: LeaseId) -> Option<(u64, bool)> {
         let found = self.records.leases.get(lease.seq).filter(|found| found.tag == lease.tag)?;
@@ -152,29 +180,55 @@ impl State {
         self.lease_view(seq, lease, now).ok_or(Refusal::LeaseNotFound)
     }
 
-    /// Why a lease has ended, with the estimate that is not kept: when a newcomer with its load might get its turn.
-    pub(crate) fn shown_refusal(&self, lease: &LeaseRecord, refusal: &Refusal, at: LogTime) -> Refusal {
+    /// Why a lease has ended, with the estimate that is not kept: when a newcomer with its load
+    /// might get its turn.
+    pub(crate) fn shown_refusal(
+        &self,
+        lease: &LeaseRecord,
+        refusal: &Refusal,
+        at: LogTime,
+    ) -> Refusal {
         let mut refusal = refusal.clone();
         if let Refusal::WaitTimeout(blocked) = &mut refusal
             && blocked.retry_after_ms == 0
         {
-            let resource = self.records.resources.get(lease.resource).filter(|resource| !resource.deleted);
-            let estimate =
-                |resource| estimate_ms(resource, &lease.load, lease.priority, None, at.max(self.now()), self.level());
+            let resource =
+                self.records.resources.get(lease.resource).filter(|resource| !resource.deleted);
+            let estimate = |resource| {
+                estimate_ms(
+                    resource,
+                    &lease.load,
+                    lease.priority,
+                    None,
+                    at.max(self.now()),
+                    self.level(),
+                )
+            };
             blocked.retry_after_ms = resource.map_or(1, estimate);
         }
+
         refusal
     }
 
     fn lease_view(&self, seq: u64, lease: &LeaseRecord, at: LogTime) -> Option<LeaseView> {
         let at = at.max(self.now());
         let phase = match &lease.stage {
-            LeaseStage::Waiting { until, .. } => {
-                Phase::Waiting(place(self.records.resources.get(lease.resource)?, seq, lease, *until, at, self.level()))
-            }
+            LeaseStage::Waiting { until, .. } => Phase::Waiting(place(
+                self.records.resources.get(lease.resource)?,
+                seq,
+                lease,
+                *until,
+                at,
+                self.level(),
+            )),
             LeaseStage::Held(holding) => Phase::Held(Grant {
                 fencing_token: holding.fencing_token,
-                charged: holding.charges.iter().filter(|c| c.amount > 0).map(|c| (c.limit.clone(), c.amount)).collect(),
+                charged: holding
+                    .charges
+                    .iter()
+                    .filter(|c| c.amount > 0)
+                    .map(|c| (c.limit.clone(), c.amount))
+                    .collect(),
                 deadline: holding.deadline,
                 expires_in_ms: holding.deadline.since_us(at) / 1000,
                 waited_ms: holding.granted.since_us(lease.arrived) / 1000,
@@ -187,6 +241,7 @@ impl State {
                 fencing_token: end.fencing_token,
             }),
         };
+
         Some(LeaseView {
             id: LeaseId { seq, tag: lease.tag },
             resource: lease.resource_name.clone(),
@@ -198,7 +253,14 @@ impl State {
     }
 }
 
-fn place(resource: &Resource, seq: u64, lease: &LeaseRecord, until: LogTime, at: LogTime, level: Level) -> Place {
+fn place(
+    resource: &Resource,
+    seq: u64,
+    lease: &LeaseRecord,
+    until: LogTime,
+    at: LogTime,
+    level: Level,
+) -> Place {
     let ahead = resource.live.queue.ahead(lease.priority, seq);
     Place {
         position: ahead.count + 1,

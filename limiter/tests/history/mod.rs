@@ -49,7 +49,9 @@ impl History {
             match event.kind {
                 EventKind::Queued { lease, .. } => self.queued(event, lease, known(lease))?,
                 EventKind::Granted { lease, fencing_token, .. } => {
-                    ensure(fencing_token > self.token, || format!("token {fencing_token} after {}", self.token))?;
+                    ensure(fencing_token > self.token, || {
+                        format!("token {fencing_token} after {}", self.token)
+                    })?;
                     self.token = fencing_token;
                     self.granted(event, lease, &known)?;
                 }
@@ -58,6 +60,7 @@ impl History {
                 EventKind::Refused { .. } | EventKind::LimitsChanged { .. } => {}
             }
         }
+
         Ok(())
     }
 
@@ -68,16 +71,25 @@ impl History {
 
     fn queued(&mut self, event: &Event, lease: LeaseId, known: KnownLease) -> Result<(), String> {
         ensure(!self.leases.contains_key(&lease), || format!("{lease} joined the queue again"))?;
-        ensure(self.leases.keys().all(|other| other.seq < lease.seq), || format!("{lease} is not a new number"))?;
+        ensure(self.leases.keys().all(|other| other.seq < lease.seq), || {
+            format!("{lease} is not a new number")
+        })?;
         self.begin(event, lease, known, LeaseState::Waiting);
         Ok(())
     }
 
     /// Nobody of the same or a higher priority who came before may still wait.
-    fn granted(&mut self, event: &Event, lease: LeaseId, of: &impl Fn(LeaseId) -> KnownLease) -> Result<(), String> {
+    fn granted(
+        &mut self,
+        event: &Event,
+        lease: LeaseId,
+        of: &impl Fn(LeaseId) -> KnownLease,
+    ) -> Result<(), String> {
         let known = of(lease);
         let before = self.leases.get(&lease).map(|seen| seen.state);
-        ensure(before.is_none_or(|state| state == LeaseState::Waiting), || format!("{lease} was {before:?}"))?;
+        ensure(before.is_none_or(|state| state == LeaseState::Waiting), || {
+            format!("{lease} was {before:?}")
+        })?;
         let mine = (known.priority, lease.seq);
         let overtaken = self.leases.iter().find(|(other, seen)| {
             let before = seen.resource == event.resource && (seen.priority, other.seq) < mine;
@@ -88,20 +100,32 @@ impl History {
         Ok(())
     }
 
-    fn ended(&mut self, lease: LeaseId, state: LeaseState, known: KnownLease) -> Result<(), String> {
+    fn ended(
+        &mut self,
+        lease: LeaseId,
+        state: LeaseState,
+        known: KnownLease,
+    ) -> Result<(), String> {
         let now = self.now;
-        let Some(seen) = self.leases.get_mut(&lease) else { return Err(format!("{lease} ended before it began")) };
+        let Some(seen) = self.leases.get_mut(&lease) else {
+            return Err(format!("{lease} ended before it began"));
+        };
+
         let fitting = match state {
             LeaseState::Released => seen.state == LeaseState::Held,
             LeaseState::Expired => seen.state == LeaseState::Held && now >= known.deadline,
             LeaseState::Lapsed => {
-                seen.state == LeaseState::Held && known.claim_until.is_some_and(|at| now >= at && at < known.deadline)
+                seen.state == LeaseState::Held
+                    && known.claim_until.is_some_and(|at| now >= at && at < known.deadline)
             }
             LeaseState::TimedOut => seen.state == LeaseState::Waiting && now >= known.until,
             LeaseState::Cancelled | LeaseState::Rejected => seen.state == LeaseState::Waiting,
             LeaseState::Waiting | LeaseState::Held => false,
         };
-        ensure(fitting, || format!("{lease} was {:?} and is {state:?} at {now}, {known:?}", seen.state))?;
+
+        ensure(fitting, || {
+            format!("{lease} was {:?} and is {state:?} at {now}, {known:?}", seen.state)
+        })?;
         seen.state = state;
         Ok(())
     }

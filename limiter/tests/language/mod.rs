@@ -10,8 +10,9 @@
 //! release KEY [used=LOAD]      extend KEY [ttl=T]      keepalive KEY...      tick
 //! claim NAME PLACEMENT [after=N]      unclaim NAME NUMBER [token=N]      fence NAME NUMBER
 //! ```
-//! `RULE` is `window/10/60s`, `bucket/10/60s`, `concurrency/2` or `rate/10/60s`, and then fields: `/burst.5`,
-//! `/cost.input`, `/true_up.none`. `CHANGE` is fields: `quota.20/burst.null`. A lease is named by the key of its request.
+//! `RULE` is `window/10/60s`, `bucket/10/60s`, `concurrency/2` or `rate/10/60s`, and then fields:
+//! `/burst.5`, `/cost.input`, `/true_up.none`. `CHANGE` is fields: `quota.20/burst.null`. A lease
+//! is named by the key of its request.
 
 pub mod print;
 
@@ -20,10 +21,10 @@ use std::error::Error;
 
 use goldenscript::{Argument, ArgumentConsumer};
 use ratequeue_limiter::{
-    Acquire, Algorithm, ClaimName, Command, Condition, Cost, DeleteResource, FenceClaims, Kind, LeasePatch, LeaseSpec,
-    LimitDraft, LimitName, LimitPatch, Load, LogTime, Metadata, Patch, PatchResource, Placement, PutClaimed,
-    PutResource, QueuePatch, QueueSpec, RequestId, ResourceName, ResourcePatch, ResourceSpec, TrueUp, TtlMs,
-    UnclaimName,
+    Acquire, Algorithm, ClaimName, Command, Condition, Cost, DeleteResource, FenceClaims, Kind,
+    LeasePatch, LeaseSpec, LimitDraft, LimitName, LimitPatch, Load, LogTime, Metadata, Patch,
+    PatchResource, Placement, PutClaimed, PutResource, QueuePatch, QueueSpec, RequestId,
+    ResourceName, ResourcePatch, ResourceSpec, TrueUp, TtlMs, UnclaimName,
 };
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
@@ -31,8 +32,11 @@ pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// `90s`, `2.5ms`, `7us`, `1m`, `31d` as microseconds.
 pub fn time_us(text: &str) -> Result<u64> {
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(|| format!("a time without unit: {text}"))?;
+    let split = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .ok_or_else(|| format!("a time without unit: {text}"))?;
     let (number, unit) = text.split_at(split);
+
     let unit_us: u64 = match unit {
         "us" => 1,
         "ms" => 1_000,
@@ -41,13 +45,16 @@ pub fn time_us(text: &str) -> Result<u64> {
         "d" => 86_400_000_000,
         _ => return Err(format!("no unit of time: {unit}").into()),
     };
+
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));
     let mut us = whole.parse::<u64>()? * unit_us;
     let mut place_us = unit_us;
+
     for digit in part.chars() {
         place_us /= 10;
         us += u64::from(digit.to_digit(10).ok_or("not a digit")?) * place_us;
     }
+
     Ok(us)
 }
 
@@ -119,7 +126,10 @@ fn limit_patch(text: &str) -> Result<LimitPatch> {
                 patch.kind = Patch::Set(kind);
                 patch.algorithm = algorithm.map_or(Patch::Keep, Patch::Set);
             }
-            "algorithm" => patch.algorithm = set(value, |text| kind(text)?.1.ok_or_else(|| "no algorithm".into()))?,
+            "algorithm" => {
+                patch.algorithm =
+                    set(value, |text| kind(text)?.1.ok_or_else(|| "no algorithm".into()))?
+            }
             "quota" => patch.quota = set(value, number)?,
             "window" => patch.window_ms = set(value, time_ms)?,
             "burst" => patch.burst = set(value, number)?,
@@ -128,6 +138,7 @@ fn limit_patch(text: &str) -> Result<LimitPatch> {
             _ => return Err(format!("no field of a limit: {field}").into()),
         }
     }
+
     Ok(patch)
 }
 
@@ -138,6 +149,7 @@ fn limit_draft(text: &str) -> Result<LimitDraft> {
     let mut draft = LimitDraft { kind: Some(kind), algorithm, ..LimitDraft::default() };
     draft.quota = parts.next_if(|part| !part.contains('.')).map(number).transpose()?;
     draft.window_ms = parts.next_if(|part| !part.contains('.')).map(time_ms).transpose()?;
+
     for part in parts {
         let (field, value) = part.split_once('.').ok_or_else(|| format!("no field: {part}"))?;
         match field {
@@ -149,6 +161,7 @@ fn limit_draft(text: &str) -> Result<LimitDraft> {
             _ => return Err(format!("no field of a limit: {field}").into()),
         }
     }
+
     Ok(draft)
 }
 
@@ -176,8 +189,10 @@ fn request(args: &mut ArgumentConsumer<'_>, serial: u64) -> Result<RequestId> {
 
 /// A put; the error is what is wrong with the resource.
 pub fn put(args: &mut ArgumentConsumer<'_>, serial: u64) -> Result<PutResource> {
-    let (resource, request, condition) = (resource(args)?, request(args, serial)?, condition(args)?);
+    let (resource, request, condition) =
+        (resource(args)?, request(args, serial)?, condition(args)?);
     let (mut queue, mut lease) = (QueueSpec::default(), LeaseSpec::default());
+
     for (key, field) in [
         ("max_wait", &mut queue.max_wait_ms),
         ("claim_within", &mut queue.claim_ms),
@@ -186,11 +201,14 @@ pub fn put(args: &mut ArgumentConsumer<'_>, serial: u64) -> Result<PutResource> 
     ] {
         *field = take(args, key).map(time_ms).transpose()?.unwrap_or(*field);
     }
-    queue.max_waiting = take(args, "max_waiting").map(number).transpose()?.unwrap_or(queue.max_waiting);
+
+    queue.max_waiting =
+        take(args, "max_waiting").map(number).transpose()?.unwrap_or(queue.max_waiting);
     let mut limits = BTreeMap::new();
     for arg in args.rest_key() {
         limits.insert(limit_name(arg)?, limit_draft(&arg.value)?);
     }
+
     Ok(PutResource { request, resource, spec: ResourceSpec::new(limits, queue, lease)?, condition })
 }
 
@@ -203,7 +221,9 @@ pub fn claim_of_put(args: &mut ArgumentConsumer<'_>) -> Result<Option<(u64, u64)
 /// A put, under a claim or not.
 pub fn under(claim: Option<(u64, u64)>, put: PutResource) -> Command {
     match claim {
-        Some((claim, fencing_token)) => Command::PutClaimed(PutClaimed { put, claim, fencing_token }),
+        Some((claim, fencing_token)) => {
+            Command::PutClaimed(PutClaimed { put, claim, fencing_token })
+        }
         None => Command::PutResource(put),
     }
 }
@@ -216,13 +236,21 @@ pub fn number_next(args: &mut ArgumentConsumer<'_>) -> Result<u64> {
 pub fn claim(args: &mut ArgumentConsumer<'_>) -> Result<ClaimName> {
     let resource = resource(args)?;
     let placement = Placement::new(&args.next_pos().ok_or("for which group?")?.value)?;
-    Ok(ClaimName { resource, placement, after: take(args, "after").map(number).transpose()?.unwrap_or(0) })
+    Ok(ClaimName {
+        resource,
+        placement,
+        after: take(args, "after").map(number).transpose()?.unwrap_or(0),
+    })
 }
 
 /// The end of a claim.
 pub fn unclaim(args: &mut ArgumentConsumer<'_>) -> Result<UnclaimName> {
     let (resource, number) = (resource(args)?, number_next(args)?);
-    Ok(UnclaimName { resource, number, fencing_token: take(args, "token").map(self::number).transpose()?.unwrap_or(0) })
+    Ok(UnclaimName {
+        resource,
+        number,
+        fencing_token: take(args, "token").map(self::number).transpose()?.unwrap_or(0),
+    })
 }
 
 /// A fence.
@@ -236,9 +264,11 @@ fn limit_name(arg: &Argument) -> Result<LimitName> {
 
 /// A patch.
 pub fn patch(args: &mut ArgumentConsumer<'_>, serial: u64) -> Result<PatchResource> {
-    let (resource, request, condition) = (resource(args)?, request(args, serial)?, condition(args)?);
+    let (resource, request, condition) =
+        (resource(args)?, request(args, serial)?, condition(args)?);
     let mut patch = ResourcePatch::default();
     let (mut queue, mut lease) = (QueuePatch::default(), LeasePatch::default());
+
     for arg in args.rest_key() {
         let value = arg.value.as_str();
         match arg.key.as_deref().unwrap_or_default() {
@@ -253,41 +283,58 @@ pub fn patch(args: &mut ArgumentConsumer<'_>, serial: u64) -> Result<PatchResour
             _ => _ = patch.limits.insert(limit_name(arg)?, Some(limit_patch(value)?)),
         }
     }
+
     if queue != QueuePatch::default() {
         patch.queue = Patch::Set(queue);
     }
+
     if lease != LeasePatch::default() {
         patch.lease = Patch::Set(lease);
     }
+
     Ok(PatchResource { request, resource, patch, condition })
 }
 
 /// A delete.
 pub fn delete(args: &mut ArgumentConsumer<'_>, serial: u64) -> Result<DeleteResource> {
-    Ok(DeleteResource { resource: resource(args)?, request: request(args, serial)?, condition: condition(args)? })
+    Ok(DeleteResource {
+        resource: resource(args)?,
+        request: request(args, serial)?,
+        condition: condition(args)?,
+    })
 }
 
 /// An acquire.
 pub fn acquire(args: &mut ArgumentConsumer<'_>, serial: u64) -> Result<Acquire> {
     let acquire = Acquire {
         resource: resource(args)?,
-        request: RequestId::new(&take(args, "key").map_or_else(|| format!("k{serial}"), str::to_owned))?,
+        request: RequestId::new(
+            &take(args, "key").map_or_else(|| format!("k{serial}"), str::to_owned),
+        )?,
         load: take(args, "load").map(load).transpose()?.unwrap_or(Load::Scalar(1)),
         priority: logged(take(args, "prio").map(number).transpose()?.unwrap_or(5_u8))?,
         wait_ms: logged(take(args, "wait").map(time_ms).transpose()?.unwrap_or(0))?,
         ttl_ms: ttl(args)?,
         metadata: Metadata::default(),
     };
+
     let mut metadata = BTreeMap::new();
     for arg in args.rest_key() {
-        let name = arg.key.as_deref().and_then(|key| key.strip_prefix("meta.")).ok_or("what is this argument?")?;
+        let name = arg
+            .key
+            .as_deref()
+            .and_then(|key| key.strip_prefix("meta."))
+            .ok_or("what is this argument?")?;
         metadata.insert(name.to_owned(), arg.value.clone());
     }
+
     Ok(Acquire { metadata: logged(metadata)?, ..acquire })
 }
 
 /// A value as the log of an old version may hold it: also one that is out of its bounds.
-fn logged<T: DeserializeOwned>(value: impl IntoDeserializer<'static, serde::de::value::Error>) -> Result<T> {
+fn logged<T: DeserializeOwned>(
+    value: impl IntoDeserializer<'static, serde::de::value::Error>,
+) -> Result<T> {
     Ok(T::deserialize(value.into_deserializer())?)
 }
 

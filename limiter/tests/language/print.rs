@@ -1,10 +1,11 @@
-//! How the golden scripts show outcomes, events and views: one short line each, with leases named by their request keys.
+//! How the golden scripts show outcomes, events and views: one short line each, with leases named
+//! by their request keys.
 
 use std::collections::BTreeMap;
 
 use ratequeue_limiter::{
-    Blocked, ClaimView, Cost, Event, EventKind, LeaseId, LeaseState, LeaseView, LimitName, Load, Outcome, Phase,
-    Placement, Refusal, Reply, ResourceUsage, ResourceView, Rule, TrueUp, caps,
+    Blocked, ClaimView, Cost, Event, EventKind, LeaseId, LeaseState, LeaseView, LimitName, Load,
+    Outcome, Phase, Placement, Refusal, Reply, ResourceUsage, ResourceView, Rule, TrueUp, caps,
 };
 
 /// More events than this are counted rather than listed.
@@ -45,7 +46,11 @@ pub fn state(state: LeaseState) -> &'static str {
 }
 
 fn blocked(blocked: &Blocked) -> String {
-    let names: Vec<_> = blocked.violated.iter().map(|name| name.as_ref().map_or("queue", LimitName::as_str)).collect();
+    let names: Vec<_> = blocked
+        .violated
+        .iter()
+        .map(|name| name.as_ref().map_or("queue", LimitName::as_str))
+        .collect();
     format!("{}, retry after {}", names.join(" "), ms(blocked.retry_after_ms))
 }
 
@@ -57,7 +62,9 @@ pub fn refusal(refusal: &Refusal) -> String {
         Refusal::LoadExceedsCapacity { limit, cost, capacity } => {
             format!("load-exceeds-capacity: {limit} costs {cost} of at most {capacity}")
         }
-        Refusal::DimensionNeeded { limit, dimension } => format!("dimension-needed: {limit} counts {dimension}"),
+        Refusal::DimensionNeeded { limit, dimension } => {
+            format!("dimension-needed: {limit} counts {dimension}")
+        }
         Refusal::InvalidResource(bad) => format!("invalid: {bad}"),
         Refusal::VersionConflict { version } => format!("version-conflict: version {version:?}"),
         Refusal::Malformed(text) => format!("malformed: {text}"),
@@ -101,7 +108,8 @@ pub fn lease(view: &LeaseView) -> String {
         ),
         Phase::Ended(end) => {
             let token = end.fencing_token.map_or(String::new(), |token| format!(", token {token}"));
-            let why = end.refusal.as_ref().map_or(String::new(), |why| format!(", {}", refusal(why)));
+            let why =
+                end.refusal.as_ref().map_or(String::new(), |why| format!(", {}", refusal(why)));
             format!("{} @{}{token}{why}", state(end.state), end.ended_index)
         }
     }
@@ -111,7 +119,9 @@ pub fn lease(view: &LeaseView) -> String {
 pub fn said(view: &LeaseView) -> String {
     let load = match &view.load {
         Load::Scalar(load) => load.to_string(),
-        Load::Map(map) => map.iter().map(|(name, n)| format!("{name}.{n}")).collect::<Vec<_>>().join("/"),
+        Load::Map(map) => {
+            map.iter().map(|(name, n)| format!("{name}.{n}")).collect::<Vec<_>>().join("/")
+        }
     };
     let meta: Vec<_> = view.metadata.iter().map(|(key, value)| format!(" {key}={value}")).collect();
     format!("{} load {load} prio {}{}", view.resource, view.priority, meta.concat())
@@ -119,8 +129,18 @@ pub fn said(view: &LeaseView) -> String {
 
 /// A claim.
 pub fn claim(view: &ClaimView) -> String {
-    let token = if view.fencing_token > 0 { format!(", tokens after {}", view.fencing_token) } else { String::new() };
-    format!("{} in {}, number {}, at {}{token}", view.resource, view.placement, view.number, time(view.at.0))
+    let token = if view.fencing_token > 0 {
+        format!(", tokens after {}", view.fencing_token)
+    } else {
+        String::new()
+    };
+    format!(
+        "{} in {}, number {}, at {}{token}",
+        view.resource,
+        view.placement,
+        view.number,
+        time(view.at.0)
+    )
 }
 
 /// A resource, a line for each limit.
@@ -129,6 +149,7 @@ pub fn resource(view: &ResourceView) -> String {
         caps::CLAIM_MS_DEFAULT => String::new(),
         claim_ms => format!(", claim within {}", ms(claim_ms)),
     };
+
     let mut lines = vec![format!(
         "{} version {} @{}, max_waiting {}, max_wait {}, ttl {}, max_ttl {}{claim}",
         view.name,
@@ -139,13 +160,16 @@ pub fn resource(view: &ResourceView) -> String {
         ms(view.spec.lease.default_ttl_ms),
         ms(view.spec.lease.max_ttl_ms)
     )];
+
     for (name, spec) in &view.spec.limits {
         let rule = match spec.rule {
             Rule::TokenBucket { quota, window_ms, burst } => {
                 let burst = burst.map_or("quota".to_owned(), |burst| burst.to_string());
                 format!("bucket {quota} per {}, burst {burst}", ms(window_ms))
             }
-            Rule::SlidingWindow { quota, window_ms } => format!("window {quota} per {}", ms(window_ms)),
+            Rule::SlidingWindow { quota, window_ms } => {
+                format!("window {quota} per {}", ms(window_ms))
+            }
             Rule::Concurrency { quota } => format!("concurrency {quota}"),
         };
         let cost = match &spec.cost {
@@ -160,6 +184,7 @@ pub fn resource(view: &ResourceView) -> String {
         };
         lines.push(format!("  {name}: {rule}, cost {cost}{true_up}"));
     }
+
     lines.join("\n")
 }
 
@@ -174,6 +199,7 @@ pub fn usage(usage: &ResourceUsage) -> String {
             ms(usage.oldest_wait_ms)
         );
     }
+
     for limit in &usage.limits {
         line += &format!("; {} {}/{}", limit.name, limit.used, limit.capacity);
         if limit.used + limit.remaining != limit.capacity {
@@ -181,6 +207,7 @@ pub fn usage(usage: &ResourceUsage) -> String {
         }
         line += &limit.next_in_ms.map_or(String::new(), |next| format!(" next in {}", ms(next)));
     }
+
     line
 }
 
@@ -191,7 +218,9 @@ pub fn outcome(outcome: &Outcome) -> String {
             let verb = if *created { "created" } else { "replaced" };
             format!("{verb}, version {} @{}", resource.version, resource.effective_index)
         }
-        Ok(Reply::Patched(resource)) => format!("patched, version {} @{}", resource.version, resource.effective_index),
+        Ok(Reply::Patched(resource)) => {
+            format!("patched, version {} @{}", resource.version, resource.effective_index)
+        }
         Ok(Reply::Deleted) => "deleted".to_owned(),
         Ok(Reply::Acquired(view)) => lease(view),
         Ok(Reply::Extended(view)) => format!("extended, {}", lease(view)),
@@ -235,16 +264,23 @@ impl Labels {
     fn event(&self, event: &Event) -> String {
         let name = &event.resource;
         match &event.kind {
-            EventKind::Queued { lease, load } => format!("{name}: {} queued, load {load}", self.of(*lease)),
+            EventKind::Queued { lease, load } => {
+                format!("{name}: {} queued, load {load}", self.of(*lease))
+            }
             EventKind::Granted { lease, load, fencing_token, waited_us } => {
                 let waited = time(*waited_us);
-                format!("{name}: {} granted, load {load}, token {fencing_token}, waited {waited}", self.of(*lease))
+                format!(
+                    "{name}: {} granted, load {load}, token {fencing_token}, waited {waited}",
+                    self.of(*lease)
+                )
             }
             EventKind::Ended { lease, load, state: end } => {
                 format!("{name}: {} {}, load {load}", self.of(*lease), state(*end))
             }
             EventKind::Refused { load } => format!("{name}: refused, load {load}"),
-            EventKind::LimitsChanged { version } => format!("{name}: limits changed, version {version}"),
+            EventKind::LimitsChanged { version } => {
+                format!("{name}: limits changed, version {version}")
+            }
             EventKind::Deleted => format!("{name}: deleted"),
         }
     }
@@ -254,6 +290,7 @@ impl Labels {
         if events.len() <= EVENTS_LISTED_MAX {
             return events.iter().map(|event| format!("  . {}", self.event(event))).collect();
         }
+
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for event in events {
             let kind = match &event.kind {
@@ -266,6 +303,7 @@ impl Labels {
             };
             *counts.entry(format!("{}: {kind}", event.resource)).or_default() += 1;
         }
+
         counts.into_iter().map(|(kind, n)| format!("  . {kind} {n} times")).collect()
     }
 }

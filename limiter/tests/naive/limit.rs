@@ -1,4 +1,5 @@
-//! A limit of the model: its whole history, and what that comes to, worked out anew for every question.
+//! A limit of the model: its whole history, and what that comes to, worked out anew for every
+//! question.
 
 use crate::steps::{Cost, Kind, Limit, Load, TrueUp};
 
@@ -24,7 +25,8 @@ pub struct Tracked {
     /// Of the history: another one after the window or the algorithm changed.
     pub era: u64,
     history: Vec<(u64, Happened)>,
-    /// What was granted since the limit was changed last, less what was given back: when, to whom, how much.
+    /// What was granted since the limit was changed last, less what was given back: when, to whom,
+    /// how much.
     grants: Vec<(u64, usize, u64)>,
 }
 
@@ -54,7 +56,8 @@ fn window_us(limit: &Limit) -> u64 {
     limit.window_ms * 1000
 }
 
-/// The first instant at which nothing that happened at `at` is inside the window, counting in 64ths.
+/// The first instant at which nothing that happened at `at` is inside the window, counting in
+/// 64ths.
 fn counts_until(at: u64, limit: &Limit) -> u64 {
     let width = window_us(limit).div_ceil(64);
     (at / width) * width + width + window_us(limit)
@@ -63,24 +66,39 @@ fn counts_until(at: u64, limit: &Limit) -> u64 {
 impl Tracked {
     pub fn new(spec: Limit, uid: u64, now: u64) -> Self {
         let quota = spec.quota;
-        Self { spec, uid, era: uid << 32, history: vec![(now, Happened::Quota { quota })], grants: Vec::new() }
+        Self {
+            spec,
+            uid,
+            era: uid << 32,
+            history: vec![(now, Happened::Quota { quota })],
+            grants: Vec::new(),
+        }
     }
 
-    /// The fluid of a bucket, oldest first: whose, and how much is left of it, scaled by the window.
+    /// The fluid of a bucket, oldest first: whose, and how much is left of it, scaled by the
+    /// window.
     fn fluid(&self, now: u64) -> Vec<(Option<usize>, u128)> {
         let scale = u128::from(window_us(&self.spec));
         let mut queue: Vec<(Option<usize>, u128)> = Vec::new();
         let (mut then, mut quota) = (0, 0);
-        for (at, happened) in self.history.iter().chain(std::iter::once(&(now, Happened::Carry { scaled: 0 }))) {
+
+        for (at, happened) in
+            self.history.iter().chain(std::iter::once(&(now, Happened::Carry { scaled: 0 })))
+        {
             drain(&mut queue, u128::from(at - then) * u128::from(quota));
             then = *at;
             match happened {
-                Happened::Charge { lease, units } => queue.push((*lease, u128::from(*units) * scale)),
-                Happened::Refund { lease, units } => give_back(&mut queue, *lease, u128::from(*units) * scale),
+                Happened::Charge { lease, units } => {
+                    queue.push((*lease, u128::from(*units) * scale))
+                }
+                Happened::Refund { lease, units } => {
+                    give_back(&mut queue, *lease, u128::from(*units) * scale)
+                }
                 Happened::Carry { scaled } => queue.push((None, *scaled)),
                 Happened::Quota { quota: next } => quota = *next,
             }
         }
+
         queue
     }
 
@@ -95,7 +113,8 @@ impl Tracked {
             match happened {
                 Happened::Charge { lease, units } => counting.push((*at, *lease, *units)),
                 Happened::Refund { lease, units } => {
-                    let own = counting.iter_mut().find(|(_, other, _)| *other == Some(*lease)).unwrap();
+                    let own =
+                        counting.iter_mut().find(|(_, other, _)| *other == Some(*lease)).unwrap();
                     own.2 -= units;
                 }
                 Happened::Carry { .. } | Happened::Quota { .. } => {}
@@ -110,7 +129,10 @@ impl Tracked {
         match self.spec.kind {
             Kind::Concurrency => held,
             Kind::Window => self.counting(now).iter().map(|(_, _, units)| units).sum(),
-            Kind::Bucket => u64::try_from(self.backlog(now).div_ceil(u128::from(window_us(&self.spec)))).unwrap(),
+            Kind::Bucket => {
+                u64::try_from(self.backlog(now).div_ceil(u128::from(window_us(&self.spec))))
+                    .unwrap()
+            }
         }
     }
 
@@ -122,7 +144,8 @@ impl Tracked {
             Kind::Concurrency | Kind::Window => self.used(held, now) + units <= self.spec.quota,
             Kind::Bucket => {
                 let scale = u128::from(window_us(&self.spec));
-                self.backlog(now) + u128::from(units) * scale <= u128::from(capacity(&self.spec)) * scale
+                self.backlog(now) + u128::from(units) * scale
+                    <= u128::from(capacity(&self.spec)) * scale
             }
         }
     }
@@ -135,14 +158,22 @@ impl Tracked {
     }
 
     /// Corrects a charge; what was given back, and what was charged on top.
-    pub fn true_up(&mut self, lease: usize, charged: &Charged, used: &Load, now: u64) -> (u64, u64) {
+    pub fn true_up(
+        &mut self,
+        lease: usize,
+        charged: &Charged,
+        used: &Load,
+        now: u64,
+    ) -> (u64, u64) {
         let told = match (self.spec.cost, used) {
             (Cost::One, _) | (Cost::DimensionA, Load::Scalar(_)) => return (0, 0),
             (Cost::Load, _) | (Cost::DimensionA, Load::Map { .. }) => cost(&self.spec, used),
         };
+
         if self.spec.kind == Kind::Concurrency {
             return (0, 0);
         }
+
         if told < charged.units && self.spec.true_up == TrueUp::Both && charged.era == self.era {
             let units = (charged.units - told).min(self.refundable(lease, now));
             if units > 0 {
@@ -153,11 +184,13 @@ impl Tracked {
             }
             return (units, 0);
         }
+
         if told > charged.units && self.spec.true_up != TrueUp::None {
             let units = (told - charged.units).min(self.debitable(now));
             self.history.push((now, Happened::Charge { lease: None, units }));
             return (0, units);
         }
+
         (0, 0)
     }
 
@@ -177,9 +210,19 @@ impl Tracked {
 
     fn refundable(&self, lease: usize, now: u64) -> u64 {
         match self.spec.kind {
-            Kind::Window => self.counting(now).iter().filter(|(_, of, _)| *of == Some(lease)).map(|(_, _, n)| n).sum(),
+            Kind::Window => self
+                .counting(now)
+                .iter()
+                .filter(|(_, of, _)| *of == Some(lease))
+                .map(|(_, _, n)| n)
+                .sum(),
             Kind::Bucket => {
-                let left: u128 = self.fluid(now).iter().filter(|(of, _)| *of == Some(lease)).map(|(_, n)| n).sum();
+                let left: u128 = self
+                    .fluid(now)
+                    .iter()
+                    .filter(|(of, _)| *of == Some(lease))
+                    .map(|(_, n)| n)
+                    .sum();
                 u64::try_from(left / u128::from(window_us(&self.spec))).unwrap()
             }
             Kind::Concurrency => 0,
@@ -193,17 +236,20 @@ impl Tracked {
             Kind::Window => most.saturating_sub(self.used(0, now)),
             Kind::Bucket => {
                 let scale = u128::from(window_us(&self.spec));
-                u64::try_from((u128::from(most) * scale).saturating_sub(self.backlog(now)) / scale).unwrap()
+                u64::try_from((u128::from(most) * scale).saturating_sub(self.backlog(now)) / scale)
+                    .unwrap()
             }
             Kind::Concurrency => 0,
         }
     }
 
-    /// The promise of the algorithm, on what was granted: for all intervals that end with the last grant.
+    /// The promise of the algorithm, on what was granted: for all intervals that end with the last
+    /// grant.
     fn check_bound(&self) {
         let Some((now, _, _)) = self.grants.last().copied() else { return };
         let window = window_us(&self.spec);
         let mut sum: u128 = 0;
+
         for (at, _, units) in self.grants.iter().rev() {
             sum += u128::from(*units);
             let most = match self.spec.kind {
@@ -215,7 +261,11 @@ impl Tracked {
                         + u128::from(self.spec.quota) * u128::from(now - at)
                 }
             };
-            assert!(sum * u128::from(window) <= most, "{sum} were granted from {at} to {now} under {:?}", self.spec);
+            assert!(
+                sum * u128::from(window) <= most,
+                "{sum} were granted from {at} to {now} under {:?}",
+                self.spec
+            );
         }
     }
 
@@ -227,6 +277,7 @@ impl Tracked {
         let quota = Happened::Quota { quota: new.quota };
         let same_window = old.window_ms == new.window_ms;
         let before = Self { spec: old.clone(), ..self.clone() };
+
         let carried = match (old.kind, new.kind) {
             (Kind::Bucket, Kind::Bucket) | (Kind::Window, Kind::Window) if same_window => {
                 self.history.push((now, quota));
@@ -235,19 +286,25 @@ impl Tracked {
             (Kind::Concurrency, Kind::Concurrency) => return,
             (Kind::Bucket, Kind::Bucket) => {
                 let scaled = before.backlog(now) * u128::from(window_us(&new));
-                vec![(now, Happened::Carry { scaled: scaled.div_ceil(u128::from(window_us(&old))) })]
+                vec![(
+                    now,
+                    Happened::Carry { scaled: scaled.div_ceil(u128::from(window_us(&old))) },
+                )]
             }
             (Kind::Window, Kind::Window) => {
                 let width = window_us(&old).div_ceil(64);
                 let latest = |at: u64| ((at / width) * width + width - 1).min(now);
                 let counting = before.counting(now).into_iter();
-                counting.map(|(at, _, units)| (latest(at), Happened::Charge { lease: None, units })).collect()
+                counting
+                    .map(|(at, _, units)| (latest(at), Happened::Charge { lease: None, units }))
+                    .collect()
             }
             (Kind::Window, Kind::Bucket) | (Kind::Bucket, Kind::Window) => {
                 vec![(now, Happened::Charge { lease: None, units: before.used(0, now) })]
             }
             (Kind::Concurrency, _) | (_, Kind::Concurrency) => Vec::new(),
         };
+
         self.era += 1;
         self.history = vec![(now, quota)];
         self.history.extend(carried);

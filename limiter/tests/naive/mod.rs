@@ -1,7 +1,8 @@
-//! The plainest model of the contract: plain vectors, no index, no schedule, and no code of the core.
+//! The plainest model of the contract: plain vectors, no index, no schedule, and no code of the
+//! core.
 //!
-//! It says what each command must come to and what must happen to every lease. It has no bound on its work; the steps are
-//! few enough that the core's bounds are not reached.
+//! It says what each command must come to and what must happen to every lease. It has no bound on
+//! its work; the steps are few enough that the core's bounds are not reached.
 
 pub mod limit;
 
@@ -135,17 +136,21 @@ impl Model {
     /// Forgets what is old, at the end of an entry, at most `budget` records.
     pub fn end(&mut self, budget: usize) {
         for _ in 0..budget {
-            let lease =
-                (0..self.leases.len()).filter(|id| self.is_over(*id)).min_by_key(|id| self.leases[*id].ended_at);
+            let lease = (0..self.leases.len())
+                .filter(|id| self.is_over(*id))
+                .min_by_key(|id| self.leases[*id].ended_at);
             let memo = (!self.memos.is_empty()).then_some(0);
             let lease_at = lease.map(|id| self.leases[id].ended_at);
             let memo_at = memo.map(|id| self.memos[id].at);
+
             let old = |at: u64| at + 60_000_000 <= self.now;
             match (lease_at, memo_at) {
                 (Some(at), other) if other.is_none_or(|other| at <= other) && old(at) => {
                     self.leases[lease.unwrap()].forgotten = true;
                 }
-                (other, Some(at)) if other.is_none_or(|other| at < other) && old(at) => _ = self.memos.remove(0),
+                (other, Some(at)) if other.is_none_or(|other| at < other) && old(at) => {
+                    _ = self.memos.remove(0)
+                }
                 _ => return,
             }
         }
@@ -172,7 +177,10 @@ impl Model {
 
     fn places(&self, resource: usize, has: impl Fn(Presence) -> bool) -> Vec<usize> {
         let mut queue: Vec<usize> = (0..self.leases.len())
-            .filter(|id| self.leases[*id].resource == resource && self.leases[*id].life == LeaseStage::Waiting)
+            .filter(|id| {
+                self.leases[*id].resource == resource
+                    && self.leases[*id].life == LeaseStage::Waiting
+            })
             .filter(|id| has(self.leases[*id].presence))
             .collect();
         queue.sort_by_key(|id| (self.leases[*id].acquire.priority, *id));
@@ -182,18 +190,18 @@ impl Model {
     /// What the held leases cost under a limit.
     pub fn held_cost(&self, resource: usize, name: &str) -> u64 {
         let spec = &self.resources[resource].limits[name].spec;
-        let held = self
-            .leases
-            .iter()
-            .filter(|lease| lease.resource == resource && lease.life == LeaseStage::Held && !lease.forgotten);
+        let held = self.leases.iter().filter(|lease| {
+            lease.resource == resource && lease.life == LeaseStage::Held && !lease.forgotten
+        });
         held.map(|lease| cost(spec, &lease.acquire.load)).sum()
     }
 
     /// The limits that do not allow a load now.
     fn blocking(&self, id: usize, load: &Load) -> Vec<String> {
         let limits = self.resources[id].limits.iter();
-        let blocking = limits
-            .filter(|(name, limit)| !limit.fits(self.needed(&limit.spec, load), self.held_cost(id, name), self.now));
+        let blocking = limits.filter(|(name, limit)| {
+            !limit.fits(self.needed(&limit.spec, load), self.held_cost(id, name), self.now)
+        });
         blocking.map(|(name, _)| (*name).to_owned()).collect()
     }
 
@@ -209,7 +217,8 @@ impl Model {
         if let (Load::Scalar(_), Some((name, _))) = (load, dimension) {
             return Some(Answer::DimensionNeeded((*name).to_owned()));
         }
-        let exceeded = limits.iter().find(|(_, limit)| cost(&limit.spec, load) > capacity(&limit.spec));
+        let exceeded =
+            limits.iter().find(|(_, limit)| cost(&limit.spec, load) > capacity(&limit.spec));
         exceeded.map(|(name, _)| Answer::LoadExceeds((*name).to_owned()))
     }
 
@@ -251,17 +260,21 @@ impl Model {
             | LeaseStage::Rejected
             | LeaseStage::Lapsed => u64::MAX,
         };
+
         let mut due: Vec<usize> = (0..self.leases.len())
             .filter(|lease| {
                 let lease = &self.leases[*lease];
                 lease.resource == id && !lease.forgotten && timer(lease) <= now
             })
             .collect();
+
         due.sort_by_key(|lease| (timer(&self.leases[*lease]), *lease));
         for lease in due {
             match self.leases[lease].life {
                 LeaseStage::Held
-                    if self.leases[lease].claim_until.is_some_and(|at| at < self.leases[lease].deadline) =>
+                    if self.leases[lease]
+                        .claim_until
+                        .is_some_and(|at| at < self.leases[lease].deadline) =>
                 {
                     self.lapse(lease);
                 }
@@ -272,6 +285,7 @@ impl Model {
                 _ => self.end_lease(lease, LeaseStage::Cancelled, None),
             }
         }
+
         self.turns(id);
     }
 
@@ -279,7 +293,9 @@ impl Model {
     fn lapse(&mut self, lease: usize) {
         let id = self.leases[lease].resource;
         for (name, limit) in &mut self.resources[id].limits {
-            if let Some(charge) = self.leases[lease].charges.get(name).filter(|charge| charge.uid == limit.uid) {
+            if let Some(charge) =
+                self.leases[lease].charges.get(name).filter(|charge| charge.uid == limit.uid)
+            {
                 limit.give_back(lease, charge, self.now);
             }
         }
@@ -292,21 +308,26 @@ impl Model {
         if !matches!(self.leases[lease].life, LeaseStage::Waiting | LeaseStage::Held) {
             return;
         }
+
         let id = self.leases[lease].resource;
         let held = matches!(self.leases[lease].life, LeaseStage::Held);
         let claimed = self.leases[lease].claim_until.take().is_none();
         let was = std::mem::replace(&mut self.leases[lease].presence, Presence::Attached);
-        // A lease that is held and claimed may be another caller's: the end of a further call says nothing of that one.
+
+        // A lease that is held and claimed may be another caller's: the end of a further call says
+        // nothing of that one.
         if held && claimed && self.leases[lease].call != call {
             self.leases[lease].call = 0;
         } else if call != 0 || was != Presence::Attached || !claimed {
             self.leases[lease].call = call;
         }
+
         if was == Presence::PassedOver
             && let Some(why) = self.impossible(id, &self.leases[lease].acquire.load)
         {
             self.end_lease(lease, LeaseStage::Rejected, Some(why));
         }
+
         self.turns(id);
     }
 
@@ -315,9 +336,11 @@ impl Model {
         let id = self.leases[lease].resource;
         let claim_ms = self.resources[id].spec.claim_ms;
         let detached = &mut self.leases[lease];
+
         match detached.life {
             LeaseStage::Waiting if detached.presence == Presence::Attached => {
-                detached.presence = if claim_ms == 0 { Presence::PassedOver } else { Presence::Detached };
+                detached.presence =
+                    if claim_ms == 0 { Presence::PassedOver } else { Presence::Detached };
                 detached.passed_over |= claim_ms == 0;
                 detached.alive_until = self.now + 15_000_000;
             }
@@ -329,6 +352,7 @@ impl Model {
             }
             _ => {}
         }
+
         self.turns(id);
     }
 
@@ -336,8 +360,11 @@ impl Model {
         if self.resources[id].deleted {
             return;
         }
+
         for lease in self.queue(id) {
-            if self.leases[lease].presence == Presence::Detached && self.resources[id].spec.claim_ms == 0 {
+            if self.leases[lease].presence == Presence::Detached
+                && self.resources[id].spec.claim_ms == 0
+            {
                 self.leases[lease].presence = Presence::PassedOver;
                 self.leases[lease].passed_over = true;
                 continue;
@@ -378,9 +405,9 @@ impl Model {
                 Answer::Noted
             }
             Command::Tick => Answer::Noted,
-            Command::Put { request, .. } | Command::Patch { request, .. } | Command::Delete { request, .. } => {
-                self.change_once(*request, command)
-            }
+            Command::Put { request, .. }
+            | Command::Patch { request, .. }
+            | Command::Delete { request, .. } => self.change_once(*request, command),
         }
     }
 
@@ -406,26 +433,36 @@ impl Model {
                 ended => self.leases[lease].why.clone().unwrap_or(Answer::Ended(ended)),
             };
         }
+
         if self.memos.iter().any(|memo| memo.request == acquire.request) {
             return Answer::Conflict;
         }
+
         let Some(id) = self.find(acquire.resource) else { return Answer::NoResource };
         if let Some(answer) = self.impossible(id, &acquire.load) {
             return answer;
         }
+
         let queue = self.queue(id);
-        let behind = queue.iter().any(|lease| self.leases[*lease].acquire.priority <= acquire.priority);
+        let behind =
+            queue.iter().any(|lease| self.leases[*lease].acquire.priority <= acquire.priority);
         let mut blocking = self.blocking(id, &acquire.load);
         let granted = !behind && blocking.is_empty();
         let spec = &self.resources[id].spec;
+
         let wait_ms = acquire.wait_ms.min(spec.max_wait_ms);
         let aside = self.places(id, |presence| presence == Presence::PassedOver).len();
         if !granted && (wait_ms == 0 || queue.len() + aside >= spec.max_waiting as usize) {
             if blocking.is_empty() {
                 blocking.push("queue".to_owned());
             }
-            return if wait_ms == 0 { Answer::LimitExceeded(blocking) } else { Answer::QueueFull(blocking) };
+            return if wait_ms == 0 {
+                Answer::LimitExceeded(blocking)
+            } else {
+                Answer::QueueFull(blocking)
+            };
         }
+
         let lease = self.leases.len();
         self.leases.push(Lease {
             acquire: acquire.clone(),
@@ -445,10 +482,12 @@ impl Model {
             ended_at: 0,
             forgotten: false,
         });
+
         if granted {
             self.grant(lease);
             return Answer::Held(lease);
         }
+
         self.events.push((id, lease, Happens::Queued));
         Answer::Waiting(lease)
     }
@@ -457,11 +496,15 @@ impl Model {
         let Some(lease) = self.target(request) else { return Answer::NoLease };
         let id = self.leases[lease].resource;
         let (mut refunded, mut debited) = (Vec::new(), Vec::new());
+
         let life = match self.leases[lease].life {
             LeaseStage::Waiting => LeaseStage::Cancelled,
             LeaseStage::Held => {
                 for (name, limit) in &mut self.resources[id].limits {
-                    let charge = self.leases[lease].charges.get(name).filter(|charge| charge.uid == limit.uid);
+                    let charge = self.leases[lease]
+                        .charges
+                        .get(name)
+                        .filter(|charge| charge.uid == limit.uid);
                     let (Some(charge), Some(used)) = (charge, used) else { continue };
                     let (back, owed) = limit.true_up(lease, charge, used, self.now);
                     refunded.extend((back > 0).then(|| ((*name).to_owned(), back)));
@@ -475,8 +518,11 @@ impl Model {
                 let cancelled = Answer::Released { life: LeaseStage::Cancelled, refunded, debited };
                 return self.leases[lease].released.clone().unwrap_or(cancelled);
             }
-            ended @ (LeaseStage::TimedOut | LeaseStage::Rejected | LeaseStage::Lapsed) => return Answer::Ended(ended),
+            ended @ (LeaseStage::TimedOut | LeaseStage::Rejected | LeaseStage::Lapsed) => {
+                return Answer::Ended(ended);
+            }
         };
+
         let answer = Answer::Released { life, refunded, debited };
         self.end_lease(lease, life, None);
         self.leases[lease].released = Some(answer.clone());
@@ -505,9 +551,11 @@ impl Model {
         if let Some(memo) = self.memos.iter().find(|memo| memo.request == request) {
             return if memo.command == *command { memo.answer.clone() } else { Answer::Conflict };
         }
+
         if self.of_request(request).is_some() {
             return Answer::Conflict;
         }
+
         let answer = self.change(command);
         if matches!(answer, Answer::Put { .. } | Answer::Patched { .. } | Answer::Deleted) {
             self.memos.push(RememberedRequest {
@@ -517,6 +565,7 @@ impl Model {
                 at: self.now,
             });
         }
+
         answer
     }
 
@@ -535,7 +584,13 @@ impl Model {
                 }
                 let id = found.unwrap_or_else(|| {
                     let (limits, spec) = (BTreeMap::new(), spec.clone());
-                    self.resources.push(Resource { name: resource, spec, limits, version: 0, deleted: false });
+                    self.resources.push(Resource {
+                        name: resource,
+                        spec,
+                        limits,
+                        version: 0,
+                        deleted: false,
+                    });
                     self.resources.len() - 1
                 });
                 self.respec(id, spec.clone());
@@ -560,8 +615,10 @@ impl Model {
                     self.end_lease(lease, LeaseStage::Rejected, Some(Answer::ResourceDeleted));
                 }
                 self.resources[id].deleted = true;
-                for lease in
-                    self.leases.iter_mut().filter(|lease| lease.resource == id && lease.life == LeaseStage::Held)
+                for lease in self
+                    .leases
+                    .iter_mut()
+                    .filter(|lease| lease.resource == id && lease.life == LeaseStage::Held)
                 {
                     lease.forgotten = true;
                 }
@@ -595,9 +652,12 @@ impl Model {
                 known.respec(limit.clone(), self.now);
             } else {
                 self.limits_made += 1;
-                resource.limits.insert(name, Tracked::new(limit.clone(), self.limits_made, self.now));
+                resource
+                    .limits
+                    .insert(name, Tracked::new(limit.clone(), self.limits_made, self.now));
             }
         }
+
         resource.spec = spec;
         resource.version += 1;
         for lease in self.queue(id) {
@@ -605,6 +665,7 @@ impl Model {
                 self.end_lease(lease, LeaseStage::Rejected, Some(why));
             }
         }
+
         self.turns(id);
     }
 }
@@ -615,6 +676,7 @@ fn patched(spec: &mut Spec, name: &'static str, change: &Change) -> bool {
         spec.claim_ms = claim_ms.unwrap_or(5_000);
         return true;
     }
+
     let known = spec.limits.get_mut(name);
     match (known, change) {
         (_, Change::Remove) => _ = spec.limits.remove(name),
@@ -633,6 +695,11 @@ fn patched(spec: &mut Spec, name: &'static str, change: &Change) -> bool {
             return burst.is_none() || known.kind == Kind::Bucket;
         }
     }
-    debug_assert!(spec.limits.values().all(|limit| limit.kind != Kind::Concurrency || limit.true_up == TrueUp::Both));
+
+    debug_assert!(
+        spec.limits
+            .values()
+            .all(|limit| limit.kind != Kind::Concurrency || limit.true_up == TrueUp::Both)
+    );
     !spec.limits.is_empty()
 }

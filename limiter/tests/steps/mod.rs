@@ -1,7 +1,9 @@
-//! Random steps: small quotas, short windows and few names, so that leases get into each other's way.
+//! Random steps: small quotas, short windows and few names, so that leases get into each other's
+//! way.
 //!
-//! A step says what to do in words that do not depend on the state ("release the lease of request r7", "go to the next
-//! due time"), so that a failing list of steps can be shortened and still means something.
+//! A step says what to do in words that do not depend on the state ("release the lease of request
+//! r7", "go to the next due time"), so that a failing list of steps can be shortened and still
+//! means something.
 
 pub mod translate;
 
@@ -183,13 +185,19 @@ pub fn steps(seed: u64, commands: usize) -> Vec<Step> {
         level: level(seed),
         puts: BTreeMap::new(),
     };
+
     let mut steps: Vec<Step> = RESOURCES
         .iter()
         .map(|resource| {
             let put = dice.put(resource, Condition::Any);
-            Step { advance: Advance::By(dice.rng.random_range(0..1_000_000)), reload: false, commands: vec![put] }
+            Step {
+                advance: Advance::By(dice.rng.random_range(0..1_000_000)),
+                reload: false,
+                commands: vec![put],
+            }
         })
         .collect();
+
     let mut made = 0;
     while made < commands {
         let count = if dice.one_in(8) { dice.rng.random_range(2..6) } else { 1 };
@@ -197,6 +205,7 @@ pub fn steps(seed: u64, commands: usize) -> Vec<Step> {
         steps.push(Step { advance: dice.advance(), reload: dice.one_in(12), commands });
         made += count;
     }
+
     steps
 }
 
@@ -242,7 +251,8 @@ impl Dice {
         match self.rng.random_range(0..if self.level == 1 { 200 } else { 232 }) {
             200..206 => Command::Attend { request: self.known(), call: self.call() },
             206.. => {
-                let calls = (0..self.rng.random_range(1..3)).map(|_| (self.known(), self.call())).collect();
+                let calls =
+                    (0..self.rng.random_range(1..3)).map(|_| (self.known(), self.call())).collect();
                 Command::Detach { calls, for_good: self.one_in(3) }
             }
             0..100 => self.acquire(resource),
@@ -251,7 +261,8 @@ impl Dice {
                 Command::Release { request: self.known(), used }
             }
             138..148 => {
-                let ttl_ms = if self.one_in(3) { None } else { Some(self.rng.random_range(1..9_000)) };
+                let ttl_ms =
+                    if self.one_in(3) { None } else { Some(self.rng.random_range(1..9_000)) };
                 Command::Extend { request: self.known(), ttl_ms }
             }
             148..158 => Command::Keepalive { requests: (0..3).map(|_| self.known()).collect() },
@@ -283,6 +294,7 @@ impl Dice {
             let call = self.call();
             return Command::Acquire(acquire, call);
         }
+
         let acquire = Acquire {
             request: self.request(),
             resource,
@@ -291,6 +303,7 @@ impl Dice {
             wait_ms: if self.one_in(4) { 0 } else { self.rng.random_range(1..20_000) },
             ttl_ms: if self.one_in(3) { None } else { Some(self.rng.random_range(1..60_000)) },
         };
+
         self.acquires.push(acquire.clone());
         let call = self.call();
         Command::Acquire(acquire, call)
@@ -303,7 +316,10 @@ impl Dice {
 
     fn load(&mut self, most: u64) -> Load {
         if self.one_in(4) {
-            Load::Map { a: self.rng.random_range(0..=most / 2), b: self.rng.random_range(0..=most / 2) }
+            Load::Map {
+                a: self.rng.random_range(0..=most / 2),
+                b: self.rng.random_range(0..=most / 2),
+            }
         } else {
             Load::Scalar(self.rng.random_range(0..=most))
         }
@@ -312,24 +328,50 @@ impl Dice {
     fn limit(&mut self) -> Limit {
         if self.roomy {
             let kind = self.pick(&[Kind::Bucket, Kind::Bucket, Kind::Window]);
-            let (quota, window_ms) = (self.rng.random_range(8..24), self.pick(&[6_400, 60_000, 600_000]));
-            return Limit { kind, quota, window_ms, burst: None, cost: Cost::Load, true_up: TrueUp::Both };
+            let (quota, window_ms) =
+                (self.rng.random_range(8..24), self.pick(&[6_400, 60_000, 600_000]));
+            return Limit {
+                kind,
+                quota,
+                window_ms,
+                burst: None,
+                cost: Cost::Load,
+                true_up: TrueUp::Both,
+            };
         }
+
         let kind = self.pick(&[Kind::Window, Kind::Bucket, Kind::Concurrency]);
         Limit {
             kind,
             quota: self.rng.random_range(2..8),
             window_ms: match kind {
                 Kind::Concurrency => 1,
-                Kind::Window | Kind::Bucket => self.pick(&[1, 64, 333, 1_000, 6_400, 20_000, 60_000, 60_000]),
+                Kind::Window | Kind::Bucket => {
+                    self.pick(&[1, 64, 333, 1_000, 6_400, 20_000, 60_000, 60_000])
+                }
             },
-            burst: if kind == Kind::Bucket && self.one_in(2) { Some(self.rng.random_range(1..9)) } else { None },
-            cost: self.pick(&[Cost::One, Cost::One, Cost::Load, Cost::Load, Cost::Load, Cost::DimensionA]),
+            burst: if kind == Kind::Bucket && self.one_in(2) {
+                Some(self.rng.random_range(1..9))
+            } else {
+                None
+            },
+            cost: self.pick(&[
+                Cost::One,
+                Cost::One,
+                Cost::Load,
+                Cost::Load,
+                Cost::Load,
+                Cost::DimensionA,
+            ]),
             true_up: match kind {
                 Kind::Concurrency => TrueUp::Both,
-                Kind::Window | Kind::Bucket => {
-                    self.pick(&[TrueUp::Both, TrueUp::Both, TrueUp::Both, TrueUp::DebitOnly, TrueUp::None])
-                }
+                Kind::Window | Kind::Bucket => self.pick(&[
+                    TrueUp::Both,
+                    TrueUp::Both,
+                    TrueUp::Both,
+                    TrueUp::DebitOnly,
+                    TrueUp::None,
+                ]),
             },
         }
     }
@@ -339,12 +381,14 @@ impl Dice {
         for _ in 0..self.rng.random_range(1..4) {
             limits.insert(self.pick(&LIMITS), self.limit());
         }
+
         // Few resources count a dimension: they refuse most loads.
         if !self.one_in(4) {
             for limit in limits.values_mut().filter(|limit| limit.cost == Cost::DimensionA) {
                 limit.cost = Cost::Load;
             }
         }
+
         let max_ttl_ms = self.rng.random_range(5_000..90_000);
         let spec = Spec {
             limits,
@@ -354,7 +398,9 @@ impl Dice {
             default_ttl_ms: self.rng.random_range(1..=max_ttl_ms),
             max_ttl_ms,
         };
-        let spec = if self.one_in(4) { self.puts.get(resource).cloned().unwrap_or(spec) } else { spec };
+
+        let spec =
+            if self.one_in(4) { self.puts.get(resource).cloned().unwrap_or(spec) } else { spec };
         self.puts.insert(resource, spec.clone());
         Command::Put { request: self.request(), resource, spec, condition }
     }
@@ -363,13 +409,24 @@ impl Dice {
         let change = match self.rng.random_range(0..12) {
             0..6 => Change::Quota(self.rng.random_range(1..10)),
             6 => Change::Window(self.pick(&[1, 64, 333, 1_000, 6_400, 20_000, 60_000, 60_000])),
-            7 => Change::Burst(if self.one_in(2) { None } else { Some(self.rng.random_range(1..9)) }),
+            7 => {
+                Change::Burst(if self.one_in(2) { None } else { Some(self.rng.random_range(1..9)) })
+            }
             8 => Change::Cost(self.pick(&[Cost::One, Cost::Load, Cost::Load, Cost::DimensionA])),
             9 => Change::Remove,
-            10 if self.level > 1 => Change::ClaimMs(self.pick(&[None, Some(0), Some(0), Some(300)])),
+            10 if self.level > 1 => {
+                Change::ClaimMs(self.pick(&[None, Some(0), Some(0), Some(300)]))
+            }
             _ => Change::Add(self.limit()),
         };
+
         let request = if self.one_in(10) { self.known() } else { self.request() };
-        Command::Patch { request, resource, limit: self.pick(&LIMITS), change, condition: self.condition() }
+        Command::Patch {
+            request,
+            resource,
+            limit: self.pick(&LIMITS),
+            change,
+            condition: self.condition(),
+        }
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use ratequeue_limiter as core;
-use ratequeue_limiter::{Algorithm, LeaseId, LeaseSpec, LimitDraft, LimitName, LimitPatch, Patch, QueueSpec};
+use ratequeue_limiter::{
+    Algorithm, LeaseId, LeaseSpec, LimitDraft, LimitName, LimitPatch, Patch, QueueSpec,
+};
 
 use super::{Acquire, Change, Command, Condition, Cost, Kind, Limit, Load, Spec, TrueUp};
 
@@ -25,7 +27,9 @@ fn request(number: u64) -> core::RequestId {
 fn load(load: &Load) -> core::Load {
     match load {
         Load::Scalar(n) => core::Load::Scalar(*n),
-        Load::Map { a, b } => core::Load::Map(BTreeMap::from([(limit_name("a"), *a), (limit_name("b"), *b)])),
+        Load::Map { a, b } => {
+            core::Load::Map(BTreeMap::from([(limit_name("a"), *a), (limit_name("b"), *b)]))
+        }
     }
 }
 
@@ -46,12 +50,18 @@ fn true_up(true_up: TrueUp) -> core::TrueUp {
 }
 
 fn draft(limit: &Limit) -> LimitDraft {
-    let draft = LimitDraft { quota: Some(limit.quota), cost: Some(cost(limit.cost)), ..LimitDraft::default() };
+    let draft = LimitDraft {
+        quota: Some(limit.quota),
+        cost: Some(cost(limit.cost)),
+        ..LimitDraft::default()
+    };
+
     let algorithm = match limit.kind {
         Kind::Concurrency => return LimitDraft { kind: Some(core::Kind::Concurrency), ..draft },
         Kind::Window => Algorithm::SlidingWindow,
         Kind::Bucket => Algorithm::TokenBucket,
     };
+
     LimitDraft {
         kind: Some(core::Kind::Rate),
         algorithm: Some(algorithm),
@@ -64,7 +74,11 @@ fn draft(limit: &Limit) -> LimitDraft {
 
 fn spec(spec: &Spec) -> core::ResourceSpec {
     let limits = spec.limits.iter().map(|(name, limit)| (limit_name(name), draft(limit))).collect();
-    let queue = QueueSpec { max_waiting: spec.max_waiting, max_wait_ms: spec.max_wait_ms, claim_ms: spec.claim_ms };
+    let queue = QueueSpec {
+        max_waiting: spec.max_waiting,
+        max_wait_ms: spec.max_wait_ms,
+        claim_ms: spec.claim_ms,
+    };
     let lease = LeaseSpec { default_ttl_ms: spec.default_ttl_ms, max_ttl_ms: spec.max_ttl_ms };
     core::ResourceSpec::new(limits, queue, lease).unwrap()
 }
@@ -94,6 +108,7 @@ fn change(change: &Change) -> Option<LimitPatch> {
             };
         }
     }
+
     Some(patch)
 }
 
@@ -120,8 +135,14 @@ pub fn command(command: &Command, lease_of: impl Fn(u64) -> Option<LeaseId>) -> 
         Command::Patch { request: id, resource, limit, change: next, condition: when } => {
             let patch = match next {
                 Change::ClaimMs(claim_ms) => {
-                    let queue = core::QueuePatch { claim_ms: set(*claim_ms), ..core::QueuePatch::default() };
-                    core::ResourcePatch { queue: Patch::Set(queue), ..core::ResourcePatch::default() }
+                    let queue = core::QueuePatch {
+                        claim_ms: set(*claim_ms),
+                        ..core::QueuePatch::default()
+                    };
+                    core::ResourcePatch {
+                        queue: Patch::Set(queue),
+                        ..core::ResourcePatch::default()
+                    }
                 }
                 next => {
                     let limits = BTreeMap::from([(limit_name(limit), change(next))]);
@@ -135,13 +156,17 @@ pub fn command(command: &Command, lease_of: impl Fn(u64) -> Option<LeaseId>) -> 
                 condition: condition(*when),
             })
         }
-        Command::Delete { request: id, resource } => core::Command::DeleteResource(core::DeleteResource {
-            request: request(*id),
-            resource: resource_name(resource),
-            condition: core::Condition::Any,
-        }),
+        Command::Delete { request: id, resource } => {
+            core::Command::DeleteResource(core::DeleteResource {
+                request: request(*id),
+                resource: resource_name(resource),
+                condition: core::Condition::Any,
+            })
+        }
         Command::Acquire(asked, 0) => core::Command::Acquire(acquire(asked)),
-        Command::Acquire(asked, call) => core::Command::Call(core::Call { acquire: acquire(asked), call: *call }),
+        Command::Acquire(asked, call) => {
+            core::Command::Call(core::Call { acquire: acquire(asked), call: *call })
+        }
         Command::Attend { request, call } => {
             core::Command::Attend(core::Attend { lease: lease_of(*request), call: *call })
         }
@@ -149,12 +174,14 @@ pub fn command(command: &Command, lease_of: impl Fn(u64) -> Option<LeaseId>) -> 
             calls: calls.iter().map(|(request, call)| (lease_of(*request), *call)).collect(),
             for_good: *for_good,
         }),
-        Command::Release { request, used } => {
-            core::Command::Release(core::Release { lease: lease_of(*request), used: used.as_ref().map(load) })
-        }
-        Command::Extend { request, ttl_ms } => {
-            core::Command::Extend(core::Extend { lease: lease_of(*request), ttl_ms: ttl_ms.map(ttl) })
-        }
+        Command::Release { request, used } => core::Command::Release(core::Release {
+            lease: lease_of(*request),
+            used: used.as_ref().map(load),
+        }),
+        Command::Extend { request, ttl_ms } => core::Command::Extend(core::Extend {
+            lease: lease_of(*request),
+            ttl_ms: ttl_ms.map(ttl),
+        }),
         Command::Keepalive { requests } => core::Command::Keepalive(core::Keepalive {
             leases: requests.iter().map(|request| lease_of(*request)).collect(),
         }),

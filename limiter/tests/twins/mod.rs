@@ -1,9 +1,12 @@
-//! One log applied to three states that must never differ: one that lives on, one that is rebuilt from its records before
-//! every entry, and one whose checkpoints are carried away in small pieces and put together again.
+//! One log applied to three states that must never differ: one that lives on, one that is rebuilt
+//! from its records before every entry, and one whose checkpoints are carried away in small pieces
+//! and put together again.
 
 use std::collections::BTreeMap;
 
-use ratequeue_limiter::{Applied, Command, Cut, Extent, LogTime, NotCut, Period, Record, RecordKey, State};
+use ratequeue_limiter::{
+    Applied, Command, Cut, Extent, LogTime, NotCut, Period, Record, RecordKey, State,
+};
 
 /// Records handed out at a time: few, so that a checkpoint spans many entries.
 const PIECE: usize = 2;
@@ -19,7 +22,12 @@ pub struct Twins {
 impl Twins {
     pub fn at_level(level: u32) -> Self {
         let state = || State::at_level(level);
-        Self { state: state(), index: 0, rebuilt: state(), checkpointed: Checkpointed::new(state()) }
+        Self {
+            state: state(),
+            index: 0,
+            rebuilt: state(),
+            checkpointed: Checkpointed::new(state()),
+        }
     }
 
     /// Applies one entry to all three; an error says in what they differ, or which invariant broke.
@@ -30,14 +38,23 @@ impl Twins {
         let applied = self.state.apply(self.index, stamp, commands.clone());
         let rebuilt = self.rebuilt.apply(self.index, stamp, commands.clone());
         let checkpointed = self.checkpointed.state.apply(self.index, stamp, commands);
+
         self.checkpointed.step()?;
         same("the answers of the rebuilt state", &rebuilt, &applied)?;
         same("the answers of the checkpointed state", &checkpointed, &applied)?;
-        for (what, twin) in [("rebuilt", &mut self.rebuilt), ("checkpointed", &mut self.checkpointed.state)] {
-            same(&format!("next_due of the {what} state"), &twin.next_due(), &self.state.next_due())?;
+
+        for (what, twin) in
+            [("rebuilt", &mut self.rebuilt), ("checkpointed", &mut self.checkpointed.state)]
+        {
+            same(
+                &format!("next_due of the {what} state"),
+                &twin.next_due(),
+                &self.state.next_due(),
+            )?;
             same(&format!("the digest of the {what} state"), &twin.digest(), &self.state.digest())?;
             twin.check().map_err(|broken| format!("{what}: {broken}"))?;
         }
+
         self.state.check().map_err(|broken| broken.to_string())?;
         Ok(applied)
     }
@@ -88,31 +105,37 @@ impl Checkpointed {
         if self.cut.is_none() {
             self.begin()?;
         }
+
         let Some(cut) = self.cut else { return Err("a checkpoint cannot be cut".to_owned()) };
         let mut out = Vec::new();
         let more = self.state.drain(PIECE, &mut out);
         let slot = &mut self.slots[self.turn];
+
         for (key, record) in out {
             match record {
                 Some(record) => slot.records.insert(key, record),
                 None => slot.records.remove(&key),
             };
         }
+
         // Now and then a checkpoint is given up half way. Its slot is worth nothing then.
         if self.begun % 5 == 3 && slot.records.len() > 3 {
             self.state.abandon();
             self.cut = None;
             return Ok(());
         }
+
         if more {
             return Ok(());
         }
+
         same("the records of a checkpoint", &(slot.records.len() as u64), &cut.records)?;
         let mut stored = rebuild(slot.records.iter().map(|(key, record)| (*key, record.clone())))?;
         same("the digest of a checkpoint", &stored.digest(), &cut.digest)?;
         slot.period = Some(cut.period);
         self.turn = 1 - self.turn;
         self.cut = None;
+
         self.done += 1;
         Ok(())
     }

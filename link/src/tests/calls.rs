@@ -13,14 +13,20 @@ async fn each_lane_answers_in_both_directions() {
     two.set_peer(1, one.address().to_string());
     for lane in Lane::ALL {
         assert_eq!(call(&one, lane, "hello").await.unwrap(), "hello");
-        assert_eq!(within(two.call(1, lane, GROUP, "back".into(), DEADLINE)).await.unwrap(), "back");
+        assert_eq!(
+            within(two.call(1, lane, GROUP, "back".into(), DEADLINE)).await.unwrap(),
+            "back"
+        );
         assert_eq!(call(&one, lane, "").await.unwrap(), "");
     }
+
     let lanes = Lane::ALL.len();
     assert_eq!((one.connections(), two.connections()), (lanes, lanes));
     let status = one.peers();
     assert_eq!(status[0].met.unwrap().feature_level, 3);
-    assert!(status[0].lanes.iter().all(|lane| lane.state == LaneState::Connected && lane.rtt.is_some()));
+    assert!(
+        status[0].lanes.iter().all(|lane| lane.state == LaneState::Connected && lane.rtt.is_some())
+    );
 }
 
 #[tokio::test]
@@ -49,6 +55,7 @@ async fn ten_thousand_pipelined_calls_keep_their_order() {
         async move { Ok(ask.request) }.boxed()
     }))
     .await;
+
     let mut open = VecDeque::new();
     for number in 0_u32..10_000 {
         if open.len() == 1_000 {
@@ -59,9 +66,11 @@ async fn ten_thousand_pipelined_calls_keep_their_order() {
         let request = Bytes::copy_from_slice(&number.to_le_bytes());
         open.push_back((number, one.call(2, Lane::Log, GROUP, request, DEADLINE).boxed()));
     }
+
     for (number, call) in open {
         assert_eq!(within(call).await.unwrap(), number.to_le_bytes().as_slice());
     }
+
     assert_eq!(*seen.lock(), (0..10_000).collect::<Vec<u32>>());
 }
 
@@ -70,7 +79,10 @@ async fn the_order_is_that_of_the_calls_not_of_the_polls() {
     let (silent, mut coming, _going) = silent();
     let (one, _two) = pair(silent).await;
     let names = ["a", "b", "c", "d"];
-    let calls: Vec<_> = names.map(|name| one.call(2, Lane::Log, GROUP, name.into(), DEADLINE)).into_iter().collect();
+    let calls: Vec<_> = names
+        .map(|name| one.call(2, Lane::Log, GROUP, name.into(), DEADLINE))
+        .into_iter()
+        .collect();
     let polled = tokio::spawn(join_all(calls.into_iter().rev()));
     for name in names {
         assert_eq!(within(coming.recv()).await.unwrap(), name);
@@ -102,6 +114,7 @@ async fn no_more_than_the_lane_allows_are_handled_at_a_time() {
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let gate = Arc::new(Semaphore::new(0));
         let state = (Arc::clone(&running), Arc::clone(&most), Arc::clone(&gate));
+
         let (one, two) = pair(service(move |ask| {
             let (running, most, gate) = state.clone();
             most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -113,11 +126,14 @@ async fn no_more_than_the_lane_allows_are_handled_at_a_time() {
             .boxed()
         }))
         .await;
+
         let count = (limit + limit / 2).min(lane.caps().calls_max);
-        let calls: Vec<_> = (0..count).map(|_| one.call(2, lane, GROUP, "x".into(), DEADLINE)).collect();
+        let calls: Vec<_> =
+            (0..count).map(|_| one.call(2, lane, GROUP, "x".into(), DEADLINE)).collect();
         let calls = tokio::spawn(join_all(calls));
         until("the limit is reached", || running.load(Ordering::SeqCst) == limit).await;
         gate.add_permits(count);
+
         assert!(within(calls).await.unwrap().iter().all(Result::is_ok));
         assert_eq!(most.load(Ordering::SeqCst), limit, "{lane}");
         one.shutdown().await;
@@ -147,12 +163,15 @@ async fn a_call_that_was_never_begun_can_be_cancelled() {
     let (silent, mut coming, mut going) = silent();
     let (one, _two) = pair(silent).await;
     let limit = Lane::Bulk.caps().concurrency;
-    let first: Vec<_> = (0..limit).map(|_| one.call(2, Lane::Bulk, GROUP, "first".into(), DEADLINE)).collect();
+    let first: Vec<_> =
+        (0..limit).map(|_| one.call(2, Lane::Bulk, GROUP, "first".into(), DEADLINE)).collect();
+
     let waiting = one.call(2, Lane::Bulk, GROUP, "waiting".into(), DEADLINE);
     let last = one.call(2, Lane::Bulk, GROUP, "last".into(), DEADLINE);
     for _ in 0..limit {
         assert_eq!(within(coming.recv()).await.unwrap(), "first");
     }
+
     drop(waiting);
     drop(first);
     assert_eq!(within(coming.recv()).await.unwrap(), "last");

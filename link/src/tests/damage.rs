@@ -5,7 +5,8 @@ use super::super::greeting::{Message, encode};
 use super::raw::{Raw, greeting, listener, requests, written};
 use super::*;
 
-/// A service that must only ever see the payload "whole", and an honest caller beside the one that misbehaves.
+/// A service that must only ever see the payload "whole", and an honest caller beside the one that
+/// misbehaves.
 async fn guarded() -> (Link, Link, mpsc::UnboundedReceiver<Bytes>) {
     let (came, coming) = mpsc::unbounded_channel();
     let (one, two) = pair(service(move |ask| {
@@ -28,8 +29,14 @@ async fn unaffected(one: &Link, two: &Link) {
 #[tokio::test]
 async fn garbage_closes_the_connection_and_nothing_else() {
     let (one, two, mut coming) = guarded().await;
-    let pieces: [&[u8]; 5] =
-        [b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", &[0; 64], &[0xff; 64], &[1, 0, 0, 0, 9], b"\x04\0\0\0RQPL"];
+    let pieces: [&[u8]; 5] = [
+        b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+        &[0; 64],
+        &[0xff; 64],
+        &[1, 0, 0, 0, 9],
+        b"\x04\0\0\0RQPL",
+    ];
+
     for garbage in pieces {
         let mut raw = Raw::open(&two).await;
         raw.send(garbage).await;
@@ -38,6 +45,7 @@ async fn garbage_closes_the_connection_and_nothing_else() {
         raw.send(garbage).await;
         raw.closed().await;
     }
+
     assert!(coming.try_recv().is_err());
     unaffected(&one, &two).await;
 }
@@ -132,6 +140,7 @@ async fn well_formed_nonsense_closes_the_connection() {
         (Kind::Request, 1, b"\x02\xff\xff"),
         (Kind::Answer, 1, b"x"),
     ];
+
     for (kind, call, body) in frames {
         let mut raw = Raw::greeted(&two, 7, Lane::Control).await;
         let mut batch = Batch::new(raw.session);
@@ -139,12 +148,14 @@ async fn well_formed_nonsense_closes_the_connection() {
         raw.send(&written(batch)).await;
         raw.closed().await;
     }
+
     assert!(coming.try_recv().is_err());
     // A cancellation of what is not there is no offence: the answer may just have left.
     let mut raw = Raw::greeted(&two, 7, Lane::Control).await;
     let mut batch = Batch::new(raw.session);
     batch.push(Kind::Cancel, 5, &[], Bytes::new());
     batch.push(Kind::Request, 6, b"\x01g", Bytes::from_static(b"whole"));
+
     raw.send(&written(batch)).await;
     assert!(raw.piece().await.ends_with(b"whole"));
     drop(raw);
@@ -160,7 +171,9 @@ async fn a_caller_does_not_believe_damaged_answers() {
         let waiting = tokio::spawn(async move {
             loop {
                 match call(&caller, Lane::Log, "x").await {
-                    Err(CallError::NotSent(_)) => tokio::time::sleep(Duration::from_millis(1)).await,
+                    Err(CallError::NotSent(_)) => {
+                        tokio::time::sleep(Duration::from_millis(1)).await
+                    }
                     other => return other,
                 }
             }
@@ -170,7 +183,12 @@ async fn a_caller_does_not_believe_damaged_answers() {
         let number = u64::from_le_bytes(request[21..29].try_into().unwrap());
         let mut batch = Batch::new(if damage == 0 { 1 } else { raw.session });
         let kind = if damage == 1 { Kind::Request } else { Kind::Answer };
-        batch.push(kind, if damage == 2 { number + 1 } else { number }, &[], Bytes::from_static(b"forged"));
+        batch.push(
+            kind,
+            if damage == 2 { number + 1 } else { number },
+            &[],
+            Bytes::from_static(b"forged"),
+        );
         let mut answer = written(batch);
         if damage == 3 {
             *answer.last_mut().unwrap() ^= 1;
@@ -197,10 +215,14 @@ async fn a_connection_that_was_delayed_never_follows_its_successor() {
             drop(successor);
             until("it has ended", || two.connections() == 1).await;
         }
-        let late = [encode(&Message::Confirm { echo: welcome.session }).to_vec(), requests(welcome.session, &["late"])];
+        let late = [
+            encode(&Message::Confirm { echo: welcome.session }).to_vec(),
+            requests(welcome.session, &["late"]),
+        ];
         delayed.send(&late.concat()).await;
         delayed.closed().await;
     }
+
     assert!(coming.try_recv().is_err());
     unaffected(&one, &two).await;
 }

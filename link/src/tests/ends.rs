@@ -20,7 +20,8 @@ async fn calls_go_on_after_the_peer_was_replaced_or_started_again() {
     // The same node starts again, then another folder takes its place.
     for incarnation in [1, 2] {
         let listen = ListenAddress::At(listen);
-        let again = Link::start(LinkOptions { incarnation, listen, ..options(2) }, echo()).await.unwrap();
+        let again =
+            Link::start(LinkOptions { incarnation, listen, ..options(2) }, echo()).await.unwrap();
         call_until_answered(&one, Lane::Log).await;
         assert_eq!(one.peers()[0].met.unwrap().incarnation, incarnation);
         again.shutdown().await;
@@ -35,7 +36,10 @@ async fn before_the_peer_had_it_nothing_happened() {
     until("the break is noticed", || lane_state(&one, Lane::Forward) != LaneState::Connected).await;
     let began = Instant::now();
     let results = join_all((0..100).map(|_| call(&one, Lane::Forward, "y"))).await;
-    assert!(results.iter().all(|result| result.as_ref().is_err_and(CallError::is_certain)), "{results:?}");
+    assert!(
+        results.iter().all(|result| result.as_ref().is_err_and(CallError::is_certain)),
+        "{results:?}"
+    );
     assert!(began.elapsed() < Duration::from_millis(500), "calls to a dead peer fail fast");
 }
 
@@ -83,6 +87,7 @@ async fn calls_to_a_removed_or_moved_peer_end() {
     let (silent, mut coming, mut going) = silent();
     let (one, two) = pair(silent).await;
     let three = start(2, echo()).await;
+
     for moved in [true, false] {
         one.set_peer(2, two.address().to_string());
         let open = tokio::spawn(one.call(2, Lane::Forward, GROUP, "x".into(), DEADLINE));
@@ -96,6 +101,7 @@ async fn calls_to_a_removed_or_moved_peer_end() {
         assert_eq!(lost(within(open).await.unwrap()), Lost::Removed);
         within(going.recv()).await.unwrap();
     }
+
     assert!(one.peers().is_empty());
 }
 
@@ -119,15 +125,18 @@ async fn a_shutdown_ends_every_task_and_call() {
     for _ in 0..4 {
         within(coming.recv()).await.unwrap();
     }
+
     assert!(within(two.call(1, Lane::Log, GROUP, "x".into(), DEADLINE)).await.is_ok());
     let _mute = Raw::open(&one).await;
     until("five tasks for lanes, one that accepts, one that waits", || one.tasks() == 7).await;
     within(one.shutdown()).await;
     assert_eq!((one.tasks(), one.connections()), (0, 0));
+
     for open in lanes {
         assert_eq!(lost(within(open).await.unwrap()), Lost::Shutdown);
         within(going.recv()).await.unwrap();
     }
+
     assert_eq!(call(&one, Lane::Log, "x").await, Err(CallError::NotSent(NotSent::Shutdown)));
     one.set_peer(2, two.address().to_string());
     assert_eq!(call(&one, Lane::Log, "x").await, Err(CallError::NotSent(NotSent::Shutdown)));

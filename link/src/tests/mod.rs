@@ -1,4 +1,5 @@
-//! The link against itself, and against hand-made peers that misbehave. Real sockets on the loopback.
+//! The link against itself, and against hand-made peers that misbehave. Real sockets on the
+//! loopback.
 
 mod calls;
 mod damage;
@@ -52,7 +53,8 @@ pub(super) fn echo() -> Arc<dyn Service> {
 }
 
 /// Never answers; reports each request, and the end of each future.
-pub(super) fn silent() -> (Arc<dyn Service>, mpsc::UnboundedReceiver<Bytes>, mpsc::UnboundedReceiver<Bytes>) {
+pub(super) fn silent()
+-> (Arc<dyn Service>, mpsc::UnboundedReceiver<Bytes>, mpsc::UnboundedReceiver<Bytes>) {
     let (came, coming) = mpsc::unbounded_channel();
     let (went, going) = mpsc::unbounded_channel();
     let silent = service(move |ask| {
@@ -80,7 +82,13 @@ pub(super) fn local(port: u16) -> ListenAddress {
 }
 
 pub(super) fn options(node: NodeId) -> LinkOptions {
-    LinkOptions { cluster_id: "c-1".to_owned(), node, incarnation: 1, feature_level: 3, listen: local(0) }
+    LinkOptions {
+        cluster_id: "c-1".to_owned(),
+        node,
+        incarnation: 1,
+        feature_level: 3,
+        listen: local(0),
+    }
 }
 
 pub(super) async fn start(node: NodeId, service: Arc<dyn Service>) -> Link {

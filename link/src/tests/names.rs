@@ -22,11 +22,15 @@ async fn a_peer_is_found_over_ipv6() {
     assert_eq!(call(&one, Lane::Log, "x").await, Ok("x".into()));
 }
 
-/// Of two places one is of another node by now, or of nobody: the greeting tells. No call fails for it.
+/// Of two places one is of another node by now, or of nobody: the greeting tells. No call fails for
+/// it.
 #[tokio::test]
 async fn a_peer_is_found_beside_places_that_are_not_its_own() {
-    let (one, two, three) = (start(1, echo()).await, start(2, echo()).await, start(3, echo()).await);
-    for wrong in [three.address().to_string(), "node-2.invalid:7700".to_owned(), "127.0.0.1:1".to_owned()] {
+    let (one, two, three) =
+        (start(1, echo()).await, start(2, echo()).await, start(3, echo()).await);
+    for wrong in
+        [three.address().to_string(), "node-2.invalid:7700".to_owned(), "127.0.0.1:1".to_owned()]
+    {
         for places in [format!("{wrong},{}", two.address()), format!("{},{wrong}", two.address())] {
             one.set_peer(2, places.clone());
             assert_eq!(call(&one, Lane::Log, "x").await, Ok("x".into()), "{places}");

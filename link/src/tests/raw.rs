@@ -37,7 +37,9 @@ impl Raw {
     /// Connects to node 2 as `from` and greets.
     pub(super) async fn greeted(link: &Link, from: u64, lane: Lane) -> Self {
         let mut raw = Self::open(link).await;
-        let Message::Welcome(welcome) = raw.exchange(greeting(from, 2, lane)).await else { panic!("not welcome") };
+        let Message::Welcome(welcome) = raw.exchange(greeting(from, 2, lane)).await else {
+            panic!("not welcome")
+        };
         raw.session = welcome.session;
         raw.send(&encode(&Message::Confirm { echo: raw.session })).await;
         raw

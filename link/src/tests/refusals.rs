@@ -2,7 +2,10 @@ use super::super::greeting::{Message, Refusal, RefusalCode, encode};
 use super::raw::{Raw, greeting, listener};
 use super::*;
 
-async fn refusal(link: &Link, change: impl FnOnce(&mut super::super::greeting::Greeting)) -> Refusal {
+async fn refusal(
+    link: &Link,
+    change: impl FnOnce(&mut super::super::greeting::Greeting),
+) -> Refusal {
     let mut hello = greeting(1, 2, Lane::Control);
     change(&mut hello);
     let mut raw = Raw::open(link).await;
@@ -14,7 +17,9 @@ async fn refusal(link: &Link, change: impl FnOnce(&mut super::super::greeting::G
 #[tokio::test]
 async fn another_cluster_is_refused_on_both_sides() {
     let one = start(1, echo()).await;
-    let two = Link::start(LinkOptions { cluster_id: "c-2".to_owned(), ..options(2) }, echo()).await.unwrap();
+    let two = Link::start(LinkOptions { cluster_id: "c-2".to_owned(), ..options(2) }, echo())
+        .await
+        .unwrap();
     one.set_peer(2, two.address().to_string());
     let reason = down_reason(&one, Lane::Control).await;
     assert_eq!(reason, "refused by the peer: node 1 belongs to another cluster: 'c-1', not 'c-2'");
@@ -46,7 +51,8 @@ async fn a_wrong_node_at_the_address_is_refused() {
 #[tokio::test]
 async fn a_node_that_calls_itself_is_refused() {
     let one = start(1, echo()).await;
-    let Message::Refusal(refusal) = Raw::open(&one).await.exchange(greeting(1, 1, Lane::Log)).await else {
+    let Message::Refusal(refusal) = Raw::open(&one).await.exchange(greeting(1, 1, Lane::Log)).await
+    else {
         panic!("not refused")
     };
     assert_eq!(refusal.code, RefusalCode::Node);
@@ -98,11 +104,16 @@ async fn the_caller_refuses_a_lower_incarnation_too() {
 async fn unknown_versions_lanes_and_magic_are_refused() {
     let two = start(2, echo()).await;
     let newer = refusal(&two, |hello| (hello.wire_min, hello.wire_max) = (2, 3)).await;
-    assert_eq!((newer.code, newer.reason.as_str()), (RefusalCode::Version, "wire versions 2 to 3 are not 1 to 1"));
+    assert_eq!(
+        (newer.code, newer.reason.as_str()),
+        (RefusalCode::Version, "wire versions 2 to 3 are not 1 to 1")
+    );
     assert_eq!(refusal(&two, |hello| hello.lane = 9).await.code, RefusalCode::Malformed);
 
     let hello = encode(&Message::Hello(greeting(1, 2, Lane::Log)));
-    for (at, code) in [(4, RefusalCode::Magic), (8, RefusalCode::Malformed), (20, RefusalCode::Malformed)] {
+    for (at, code) in
+        [(4, RefusalCode::Magic), (8, RefusalCode::Malformed), (20, RefusalCode::Malformed)]
+    {
         let mut damaged = hello.to_vec();
         damaged[at] ^= 0x10;
         let mut raw = Raw::open(&two).await;
@@ -141,6 +152,9 @@ async fn a_probe_says_who_is_at_an_address_and_touches_nothing() {
     assert!(reason.contains("refused"), "{reason}");
 
     // The lane that there was is still there.
-    assert_eq!((two.connections(), lane_state(&one, Lane::Control)), (connections, LaneState::Connected));
+    assert_eq!(
+        (two.connections(), lane_state(&one, Lane::Control)),
+        (connections, LaneState::Connected)
+    );
     call(&one, Lane::Control, "on the same connection").await.unwrap();
 }

@@ -32,7 +32,8 @@ pub(crate) enum CheckpointError {
 }
 
 impl CheckpointError {
-    /// Whether it can be tried again later. A slot that was begun is given up, and the next checkpoint is a full one.
+    /// Whether it can be tried again later. A slot that was begun is given up, and the next
+    /// checkpoint is a full one.
     pub fn is_deferred(&self) -> bool {
         match self {
             Self::Busy | Self::NoSpace { .. } | Self::NotCut(_) => true,
@@ -46,13 +47,20 @@ impl CheckpointError {
         match self {
             Self::NoSpace { .. } => true,
             Self::State(error) => error.is_storage_full() && !error.is_final(),
-            Self::Stopped | Self::Busy | Self::Outdated(_) | Self::NotCut(_) | Self::Slot(_) | Self::Codec(_) => false,
+            Self::Stopped
+            | Self::Busy
+            | Self::Outdated(_)
+            | Self::NotCut(_)
+            | Self::Slot(_)
+            | Self::Codec(_) => false,
         }
     }
 
     /// Whether nothing is wrong but that it is not the time for it.
     pub fn is_expected(&self) -> bool {
-        matches!(self, Self::Busy | Self::State(StateError::Busy(_) | StateError::NoDescriptors { .. }))
-            || self.is_no_room()
+        matches!(
+            self,
+            Self::Busy | Self::State(StateError::Busy(_) | StateError::NoDescriptors { .. })
+        ) || self.is_no_room()
     }
 }

@@ -1,7 +1,9 @@
 //! Opening: from which checkpoint the state goes on, and whether log and checkpoint meet.
 
 use ratequeue_limiter::{LEVEL_MAX, LogTime};
-use ratequeue_storage::{GroupName, Header, LogError, LogId, LogState, LogStore, ReadLimit, Slot, StateStore};
+use ratequeue_storage::{
+    GroupName, Header, LogError, LogId, LogState, LogStore, ReadLimit, Slot, StateStore,
+};
 
 use crate::caps;
 use crate::checkpoint::table::{Checkpoint, SlotTable};
@@ -27,8 +29,8 @@ pub(crate) struct Missing {
     pub detail: String,
 }
 
-/// Reads the newest slot that is whole and meets the log. Without one the state begins empty, if the log begins at its
-/// very start. Blocks.
+/// Reads the newest slot that is whole and meets the log. Without one the state begins empty, if
+/// the log begins at its very start. Blocks.
 pub(crate) fn load(
     store: &StateStore,
     group: &GroupName,
@@ -36,11 +38,17 @@ pub(crate) fn load(
 ) -> Result<Result<Loaded, Missing>, OpenError> {
     let state = log.state();
     let headers = store.slots(group);
-    let mut candidates: Vec<(Slot, Header)> =
-        Slot::ALL.into_iter().zip(headers).filter_map(|(slot, header)| header.map(|header| (slot, header))).collect();
+    let mut candidates: Vec<(Slot, Header)> = Slot::ALL
+        .into_iter()
+        .zip(headers)
+        .filter_map(|(slot, header)| header.map(|header| (slot, header)))
+        .collect();
+
     candidates.sort_by_key(|(_, header)| std::cmp::Reverse(header.sequence));
-    check_reach(&state, &candidates).map_err(|detail| OpenError::Damaged { group: group.to_string(), detail })?;
+    check_reach(&state, &candidates)
+        .map_err(|detail| OpenError::Damaged { group: group.to_string(), detail })?;
     let tried = candidates.len();
+
     for (slot, header) in &candidates {
         match load_slot(store, group, *slot, &state) {
             Ok(machine) if machine.state.feature_level() > LEVEL_MAX => {
@@ -56,6 +64,7 @@ pub(crate) fn load(
             }
         }
     }
+
     if let Some(purged) = state.purged {
         let detail = format!(
             "no checkpoint can be read ({tried} found), and the log begins at {} only. If the group has other nodes, replace \
@@ -64,13 +73,16 @@ pub(crate) fn load(
         );
         return Ok(Err(Missing { purged, detail }));
     }
+
     if tried > 0 {
         tracing::error!(%group, "no checkpoint can be read; the state is rebuilt from the log");
     }
+
     finish(log, Machine::default(), None, group).map(Ok)
 }
 
-/// A log that does not reach to a checkpoint that was made from it has lost entries that were acknowledged, and votes.
+/// A log that does not reach to a checkpoint that was made from it has lost entries that were
+/// acknowledged, and votes.
 fn check_reach(log: &LogState, checkpoints: &[(Slot, Header)]) -> Result<(), String> {
     let last = log.last.map(|last| last.index);
     for (_, header) in checkpoints {
@@ -88,7 +100,12 @@ fn check_reach(log: &LogState, checkpoints: &[(Slot, Header)]) -> Result<(), Str
 }
 
 /// The state of a slot.
-fn load_slot(store: &StateStore, group: &GroupName, slot: Slot, log: &LogState) -> Result<Machine, String> {
+fn load_slot(
+    store: &StateStore,
+    group: &GroupName,
+    slot: Slot,
+    log: &LogState,
+) -> Result<Machine, String> {
     let mut sink = StateSink::default();
     let header = store.read_slot(group, slot, &mut sink).map_err(|error| error.to_string())?;
     let next = header.applied.map_or(0, |applied| applied.index.saturating_add(1));
@@ -96,7 +113,8 @@ fn load_slot(store: &StateStore, group: &GroupName, slot: Slot, log: &LogState) 
         return Err(format!("it ends before {next}, and the log begins at {}", log.first_index()));
     }
     let state = sink.finish().map_err(|error| error.to_string())?;
-    let membership = membership::decode_stored(&header.membership).map_err(|error| error.to_string())?;
+    let membership =
+        membership::decode_stored(&header.membership).map_err(|error| error.to_string())?;
     Ok(Machine { state, applied: header.applied, membership })
 }
 
@@ -112,16 +130,23 @@ fn finish(
     Ok(Loaded { machine, slots, time })
 }
 
-/// Has the log go on from a state, which may be from elsewhere: what contradicts it is dropped. Returns from where log time
-/// goes on. Blocks.
-pub(crate) fn continue_from(log: &LogStore, machine: &Machine, group: &GroupName) -> Result<LogTime, OpenError> {
-    drop_conflicting(log, machine.applied).map_err(|error| OpenError::of_log(group.as_str(), &error))?;
-    let stamp = last_stamp(log).map_err(|detail| OpenError::Damaged { group: group.to_string(), detail })?;
+/// Has the log go on from a state, which may be from elsewhere: what contradicts it is dropped.
+/// Returns from where log time goes on. Blocks.
+pub(crate) fn continue_from(
+    log: &LogStore,
+    machine: &Machine,
+    group: &GroupName,
+) -> Result<LogTime, OpenError> {
+    drop_conflicting(log, machine.applied)
+        .map_err(|error| OpenError::of_log(group.as_str(), &error))?;
+    let stamp = last_stamp(log)
+        .map_err(|detail| OpenError::Damaged { group: group.to_string(), detail })?;
     Ok(machine.state.now().max(stamp.unwrap_or_default()))
 }
 
-/// Drops what the log has at its end from a leader whose successors have gone another way, as a state from another node
-/// shows. It was never committed: whoever leads in a later term has all that was.
+/// Drops what the log has at its end from a leader whose successors have gone another way, as a
+/// state from another node shows. It was never committed: whoever leads in a later term has all
+/// that was.
 fn drop_conflicting(log: &LogStore, applied: Option<LogId>) -> Result<(), LogError> {
     let state = log.state();
     let (Some(last), Some(applied)) = (state.last, applied) else { return Ok(()) };
@@ -138,6 +163,7 @@ fn last_stamp(log: &LogStore) -> Result<Option<LogTime>, String> {
     let step = u64::try_from(caps::READ_ENTRIES_MAX).unwrap_or(1);
     let limit = ReadLimit { entries_max: caps::READ_ENTRIES_MAX, bytes_max: usize::MAX };
     let mut end = state.next_index();
+
     while end > state.first_index() {
         let start = end.saturating_sub(step).max(state.first_index());
         let entries = log.read_bounded(start..end, limit).map_err(|error| error.to_string())?;
@@ -148,5 +174,6 @@ fn last_stamp(log: &LogStore) -> Result<Option<LogTime>, String> {
         }
         end = start;
     }
+
     Ok(None)
 }

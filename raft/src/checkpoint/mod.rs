@@ -1,4 +1,5 @@
-//! The two checkpoint slots of a group, which have one owner: what each holds, and what the next one must contain.
+//! The two checkpoint slots of a group, which have one owner: what each holds, and what the next
+//! one must contain.
 
 pub(crate) mod error;
 pub(crate) mod load;

@@ -6,11 +6,12 @@
 //!                                          ^ the next checkpoint, or a snapshot from the leader
 //! ```
 //!
-//! A slot is whole or unknown. Whole, it holds exactly the checkpoint of its header, and mostly it is known in which period
-//! of the state that was cut: then only what has changed since has to be written ([`Extent::Since`]). Of anything else nothing
-//! is assumed: the slot is emptied, and written in full. A slot becomes unknown when it is opened for writing and whole when
-//! its header is on the disk, so whatever ends in between (an error, a panic, a snapshot that is not installed) leaves an
-//! unknown slot behind, without anybody having to say so.
+//! A slot is whole or unknown. Whole, it holds exactly the checkpoint of its header, and mostly it
+//! is known in which period of the state that was cut: then only what has changed since has to be
+//! written ([`Extent::Since`]). Of anything else nothing is assumed: the slot is emptied, and
+//! written in full. A slot becomes unknown when it is opened for writing and whole when its header
+//! is on the disk, so whatever ends in between (an error, a panic, a snapshot that is not
+//! installed) leaves an unknown slot behind, without anybody having to say so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use ratequeue_limiter::{Extent, LEVEL_MAX, Period, Record, RecordKey, State};
 use ratequeue_storage::{
-    GroupName, Header, RecordSink, Slot, SlotError, SlotWriter, StateError, StateStore, checkpoint_bytes,
+    GroupName, Header, RecordSink, Slot, SlotError, SlotWriter, StateError, StateStore,
+    checkpoint_bytes,
 };
 
 use crate::checkpoint::error::CheckpointError;
@@ -41,7 +43,10 @@ pub(crate) struct SlotWriteGuard(Arc<Slots>);
 impl Drop for SlotWriteGuard {
     fn drop(&mut self) {
         let Slots { store, group, .. } = &*self.0;
-        debug_assert!(!store.is_written(group), "the right to write a slot is given back before its writer is gone");
+        debug_assert!(
+            !store.is_written(group),
+            "the right to write a slot is given back before its writer is gone"
+        );
         self.0.writing.store(false, Ordering::SeqCst);
     }
 }
@@ -57,8 +62,8 @@ impl Drop for Pin {
     }
 }
 
-/// The spare slot, while it is written. It is unknown until [`OpenSlot::finish`]. Fields are dropped in this order: the
-/// right to write must be the last to go.
+/// The spare slot, while it is written. It is unknown until [`OpenSlot::finish`]. Fields are
+/// dropped in this order: the right to write must be the last to go.
 struct OpenSlot {
     writer: SlotWriter,
     slot: Slot,
@@ -82,10 +87,14 @@ impl Slots {
         found.map(|(slot, whole)| whole.at(slot))
     }
 
-    /// The log may be purged up to the last entry in there: a restart that finds the newest slot damaged begins with it.
+    /// The log may be purged up to the last entry in there: a restart that finds the newest slot
+    /// damaged begins with it.
     pub fn older(&self) -> Option<Header> {
         let table = self.table.lock();
-        table.newest().and_then(|(slot, _)| table.whole(slot.other())).map(|whole| whole.header.clone())
+        table
+            .newest()
+            .and_then(|(slot, _)| table.whole(slot.other()))
+            .map(|whole| whole.header.clone())
     }
 
     /// Bytes of records that the slots lack, both together, of a state of so many bytes.
@@ -117,9 +126,14 @@ impl Slots {
         &self.group
     }
 
-    /// Opens the spare slot, to be written to this extent; without one to that of the next checkpoint. So many bytes of
-    /// records are expected in it. A slot is not touched when there is hardly room for it: the log needs the rest.
-    fn open(self: &Arc<Self>, extent: Option<Extent>, bytes: u64) -> Result<(OpenSlot, Extent), CheckpointError> {
+    /// Opens the spare slot, to be written to this extent; without one to that of the next
+    /// checkpoint. So many bytes of records are expected in it. A slot is not touched when
+    /// there is hardly room for it: the log needs the rest.
+    fn open(
+        self: &Arc<Self>,
+        extent: Option<Extent>,
+        bytes: u64,
+    ) -> Result<(OpenSlot, Extent), CheckpointError> {
         if self.writing.swap(true, Ordering::SeqCst) {
             return Err(CheckpointError::Busy);
         }
@@ -135,7 +149,8 @@ impl Slots {
             let base = if extent == Extent::Full { 0 } else { self.base_bytes(&table, slot) };
             self.check_space(bytes.saturating_sub(base))?;
 
-            let sequence = table.newest().map_or(0, |(_, newest)| newest.header.sequence).saturating_add(1);
+            let sequence =
+                table.newest().map_or(0, |(_, newest)| newest.header.sequence).saturating_add(1);
             table.set(slot, Content::Unknown);
             (slot, sequence, extent)
         };
@@ -156,8 +171,8 @@ impl Slots {
         }
     }
 
-    /// Writes a checkpoint of the state as it is now into the spare slot. Blocks, for as long as there are records to write,
-    /// and locks the state for short steps only.
+    /// Writes a checkpoint of the state as it is now into the spare slot. Blocks, for as long as
+    /// there are records to write, and locks the state for short steps only.
     ///
     /// # Errors
     /// [`CheckpointError::is_deferred`] tells whether the group can go on.
@@ -212,8 +227,14 @@ impl Slots {
         }
 
         let sequence = open.sequence;
-        let header =
-            Header { applied, membership, records: cut.records, digest: cut.digest, sequence, received: false };
+        let header = Header {
+            applied,
+            membership,
+            records: cut.records,
+            digest: cut.digest,
+            sequence,
+            received: false,
+        };
         open.finish(&header, cut.period)?;
         Ok(header)
     }
@@ -226,7 +247,8 @@ impl Slots {
 }
 
 impl OpenSlot {
-    /// Makes the slot the newest checkpoint, durably. Gives the right to write back when the result is dropped.
+    /// Makes the slot the newest checkpoint, durably. Gives the right to write back when the result
+    /// is dropped.
     fn finish(self, header: &Header, period: Period) -> Result<SlotWriteGuard, StateError> {
         self.writer.commit(header)?;
         let whole = Whole { header: header.clone(), period: Some(period) };
@@ -235,7 +257,8 @@ impl OpenSlot {
     }
 }
 
-/// A snapshot that is being written into the spare slot. Nothing counts before [`Received::commit`]. Its methods block.
+/// A snapshot that is being written into the spare slot. Nothing counts before
+/// [`Received::commit`]. Its methods block.
 pub(crate) struct Incoming {
     open: OpenSlot,
     sink: StateSink,
@@ -266,11 +289,13 @@ impl Incoming {
                 digest_expected: promised.digest,
             }));
         }
+
         let header = Header { sequence: self.open.sequence, received: true, ..promised.clone() };
         let state = self.sink.finish()?;
         if state.feature_level() > LEVEL_MAX {
             return Err(CheckpointError::Outdated(state.feature_level()));
         }
+
         Ok(Received { open: self.open, header, state })
     }
 }
@@ -283,13 +308,16 @@ pub(crate) struct Received {
 }
 
 impl Received {
-    /// Makes it the newest checkpoint, durably, and hands out its state. Blocks for a few fsyncs. The right to write is to be
-    /// kept until the state is in use: a checkpoint of the old one would take the place of the new.
+    /// Makes it the newest checkpoint, durably, and hands out its state. Blocks for a few fsyncs.
+    /// The right to write is to be kept until the state is in use: a checkpoint of the old one
+    /// would take the place of the new.
     pub fn commit(self) -> Result<(Header, State, SlotWriteGuard), CheckpointError> {
         let slot = self.open.slot;
         let guard = self.open.finish(&self.header, self.state.period())?;
         // What the other slot holds is no checkpoint of this state.
-        if let Some(Content::Whole(other)) = guard.0.table.lock().contents.get_mut(index(slot.other())) {
+        if let Some(Content::Whole(other)) =
+            guard.0.table.lock().contents.get_mut(index(slot.other()))
+        {
             other.period = None;
         }
         Ok((self.header, self.state, guard))

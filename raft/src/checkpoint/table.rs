@@ -23,7 +23,8 @@ pub(super) enum Content {
 #[derive(Debug, Clone)]
 pub(super) struct Whole {
     pub header: Header,
-    /// The period that began when it was cut; `None` when it is no checkpoint of the state that is in use.
+    /// The period that began when it was cut; `None` when it is no checkpoint of the state that is
+    /// in use.
     pub period: Option<Period>,
 }
 

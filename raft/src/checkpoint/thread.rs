@@ -1,4 +1,5 @@
-//! When checkpoints are made: a thread of its own, so that the writing of records never stands in the way of deciding.
+//! When checkpoints are made: a thread of its own, so that the writing of records never stands in
+//! the way of deciding.
 //!
 //! ```text
 //!  apply --grew--> CheckpointTrigger --wakes--> thread: freeze, drain, write, commit --> housekeeping: tell openraft, purge the log
@@ -38,9 +39,18 @@ impl Checkpointer {
         health: watch::Sender<Health>,
     ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let worker = Worker { replica: Arc::clone(&replica), slots, log, stop: Arc::clone(&stop), done, health };
+        let worker = Worker {
+            replica: Arc::clone(&replica),
+            slots,
+            log,
+            stop: Arc::clone(&stop),
+            done,
+            health,
+        };
         let name = format!("checkpoint-{}", replica.group);
-        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run_guarded(&requests.0))?;
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || worker.run_guarded(&requests.0))?;
         Ok(Self { stop, replica, thread: Some(thread) })
     }
 }
@@ -66,7 +76,8 @@ struct Worker {
 }
 
 impl Worker {
-    /// Without checkpoints the log would grow for ever: should the thread panic, the group has failed.
+    /// Without checkpoints the log would grow for ever: should the thread panic, the group has
+    /// failed.
     fn run_guarded(self, requests: &Receiver<CheckpointRequest>) {
         let (health, group) = (self.health.clone(), self.replica.group.clone());
         if catch_unwind(AssertUnwindSafe(|| self.run(requests))).is_err() {
@@ -115,14 +126,15 @@ impl Worker {
         }
     }
 
-    /// One checkpoint. An error is the end of the group, unless it was deferred or stopped. Without news it is made only
-    /// `for_room`, and only if the other slot keeps more of the log back.
+    /// One checkpoint. An error is the end of the group, unless it was deferred or stopped. Without
+    /// news it is made only `for_room`, and only if the other slot keeps more of the log back.
     fn checkpoint(&self, for_room: bool) -> Result<Header, CheckpointError> {
         let group = &self.replica.group;
         if let Some(newest) = self.slots.newest() {
             let machine = self.replica.machine.read();
             let is_last = newest.header.applied == machine.applied;
-            let keeps_back = || self.slots.older().is_none_or(|older| older.applied != newest.header.applied);
+            let keeps_back =
+                || self.slots.older().is_none_or(|older| older.applied != newest.header.applied);
             if is_last && !(for_room && keeps_back()) {
                 self.replica.checkpoints.reset();
                 return Ok(newest.header);
@@ -140,8 +152,11 @@ impl Worker {
                 );
                 match self.log.write_mark() {
                     Ok(()) => {}
-                    // The older mark is true too, and says less. The next checkpoint writes it again.
-                    Err(error @ LogError::Io { .. }) => tracing::warn!(group, "the log's mark is deferred: {error}"),
+                    // The older mark is true too, and says less. The next checkpoint writes it
+                    // again.
+                    Err(error @ LogError::Io { .. }) => {
+                        tracing::warn!(group, "the log's mark is deferred: {error}")
+                    }
                     Err(error) => self.fail(&format!("the log's mark: {error}")),
                 }
                 self.done.send_replace(Some(header.clone()));
@@ -153,7 +168,10 @@ impl Worker {
                 self.replica.due.nudge();
             }
             Err(error) if error.is_deferred() => {
-                tracing::error!(group, "checkpoint given up, the next one is written in full: {error}");
+                tracing::error!(
+                    group,
+                    "checkpoint given up, the next one is written in full: {error}"
+                );
             }
             Err(error) => self.fail(&format!("checkpoint: {error}")),
         }

@@ -1,9 +1,11 @@
 //! A voter that has just started abstains.
 //!
-//! A leader reads without asking while a majority has acknowledged it within an election timeout: whoever has acknowledged it
-//! elects nobody else for so long. A process that was killed and started again has forgotten that it has. So it neither gives
-//! votes nor asks for them before an election timeout has passed, and by then it has heard from the leader, if there is one.
-//! (openraft names this in `storage/helper.rs` and leaves it to its users; Raft dissertation, chapters 4.2.3 and 6.4.1.)
+//! A leader reads without asking while a majority has acknowledged it within an election timeout:
+//! whoever has acknowledged it elects nobody else for so long. A process that was killed and
+//! started again has forgotten that it has. So it neither gives votes nor asks for them before an
+//! election timeout has passed, and by then it has heard from the leader, if there is one.
+//! (openraft names this in `storage/helper.rs` and leaves it to its users; Raft dissertation,
+//! chapters 4.2.3 and 6.4.1.)
 //!
 //! What a leader has agreed to, by handing leadership over, is answered at once.
 

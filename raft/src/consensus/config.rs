@@ -10,7 +10,10 @@ use crate::timing::Timing;
 ///
 /// # Errors
 /// Times that openraft does not take.
-pub(crate) fn config(name: &str, timing: Timing) -> Result<Arc<openraft::Config>, openraft::ConfigError> {
+pub(crate) fn config(
+    name: &str,
+    timing: Timing,
+) -> Result<Arc<openraft::Config>, openraft::ConfigError> {
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = openraft::Config {
         cluster_name: name.to_owned(),
@@ -31,10 +34,12 @@ pub(crate) fn config(name: &str, timing: Timing) -> Result<Arc<openraft::Config>
         max_append_entries: Some(caps::APPEND_ENTRIES_MAX),
         api_channel_size: Some(caps::CORE_REQUESTS_MAX),
         notification_channel_size: Some(caps::CORE_NOTIFICATIONS_MAX),
-        // Of five voters, a leader that reaches one other only would keep that one from voting for a leader whom the rest follows.
+        // Of five voters, a leader that reaches one other only would keep that one from voting for
+        // a leader whom the rest follows.
         quorum_loss_probe_interval: Some(ms(timing.election_max) * 2),
         ..openraft::Config::default()
     };
+
     config.validate().map(Arc::new)
 }
 
@@ -45,7 +50,10 @@ mod tests {
     #[test]
     fn takes_every_distance() {
         for ms in [0, 1, 80, 400] {
-            assert!(config("global", Timing::for_round_trip(Duration::from_millis(ms))).is_ok(), "{ms}");
+            assert!(
+                config("global", Timing::for_round_trip(Duration::from_millis(ms))).is_ok(),
+                "{ms}"
+            );
         }
     }
 }

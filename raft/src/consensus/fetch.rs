@@ -1,8 +1,10 @@
-//! State from another node, for a group whose own checkpoints are damaged and whose log no longer reaches back.
+//! State from another node, for a group whose own checkpoints are damaged and whose log no longer
+//! reaches back.
 //!
-//! The log of such a node is whole: its votes and entries count, and only what they add up to is missing. So it does not join
-//! anew. Before it takes part it asks the other nodes for a checkpoint, page by page, writes it into a slot like a snapshot,
-//! verifies it whole, and goes on from there with its own log.
+//! The log of such a node is whole: its votes and entries count, and only what they add up to is
+//! missing. So it does not join anew. Before it takes part it asks the other nodes for a
+//! checkpoint, page by page, writes it into a slot like a snapshot, verifies it whole, and goes on
+//! from there with its own log.
 //!
 //! ```text
 //!  this node                               another node of the group
@@ -26,11 +28,16 @@ use crate::node::{Address, NodeId};
 use crate::replica::{Machine, Replica};
 use crate::transport::{Lane, Target, Transport};
 
-/// Answers with a page of a checkpoint. Whoever begins has one made when none reaches far enough, and asks again when it is
-/// there: that may take longer than an answer.
-pub(crate) async fn answer(replica: &Arc<Replica>, slots: &Arc<Slots>, asked: PageRequest) -> Result<Page, String> {
-    let reaches =
-        |checkpoint: Checkpoint| checkpoint.header.applied.is_some_and(|applied| applied.index >= asked.reach);
+/// Answers with a page of a checkpoint. Whoever begins has one made when none reaches far enough,
+/// and asks again when it is there: that may take longer than an answer.
+pub(crate) async fn answer(
+    replica: &Arc<Replica>,
+    slots: &Arc<Slots>,
+    asked: PageRequest,
+) -> Result<Page, String> {
+    let reaches = |checkpoint: Checkpoint| {
+        checkpoint.header.applied.is_some_and(|applied| applied.index >= asked.reach)
+    };
     if asked.sequence == 0 && !slots.newest().is_some_and(reaches) {
         let replica = Arc::clone(replica);
         // Its outcome shows in the slots.
@@ -43,11 +50,19 @@ pub(crate) async fn answer(replica: &Arc<Replica>, slots: &Arc<Slots>, asked: Pa
 }
 
 fn read_page(slots: &Arc<Slots>, asked: PageRequest) -> Result<Page, String> {
-    let found = if asked.sequence == 0 { slots.newest() } else { slots.of_sequence(asked.sequence) };
+    let found =
+        if asked.sequence == 0 { slots.newest() } else { slots.of_sequence(asked.sequence) };
     let found = found.ok_or_else(|| format!("checkpoint {} is gone", asked.sequence))?;
     let sequence = found.header.sequence;
     let _pin = slots.pin(found.slot);
-    let page = slots.store().page(slots.group(), found.slot, asked.after, caps::SNAPSHOT_CHUNK_RECORDS_MAX);
+
+    let page = slots.store().page(
+        slots.group(),
+        found.slot,
+        asked.after,
+        caps::SNAPSHOT_CHUNK_RECORDS_MAX,
+    );
+
     // What does not fit into the frame is asked for next.
     let mut chunks = snapshot::chunked(page.map_err(|error| error.to_string())?).into_iter();
     let records = chunks.next().unwrap_or_default();
@@ -77,7 +92,8 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Asks one node after the other, again and again, until one has given its state. It is in a slot then, durably.
+    /// Asks one node after the other, again and again, until one has given its state. It is in a
+    /// slot then, durably.
     ///
     /// # Errors
     /// The feature level of the state, when this version does not know it.
@@ -86,14 +102,17 @@ impl Sources {
         tracing::error!(%group, "the state is damaged, and the log does not reach back: it is asked for at the other nodes");
         loop {
             for (node, address) in &self.nodes {
-                let target = Target { group: group.to_string(), node: *node, address: address.clone() };
+                let target =
+                    Target { group: group.to_string(), node: *node, address: address.clone() };
                 match self.fetch_from(&target, slots).await {
                     Ok(machine) => {
                         tracing::info!(%group, node, applied = ?machine.applied, "the state was rebuilt");
                         return Ok(machine);
                     }
                     Err(NotFetched::Outdated(level)) => return Err(level),
-                    Err(NotFetched::Refused(why)) => tracing::warn!(%group, node, why, "no state from this node"),
+                    Err(NotFetched::Refused(why)) => {
+                        tracing::warn!(%group, node, why, "no state from this node")
+                    }
                 }
             }
             tokio::time::sleep(caps::FETCH_PAUSE).await;
@@ -105,36 +124,47 @@ impl Sources {
         let first = self.ask(target, PageRequest { sequence: 0, reach, after: None }).await?;
         let promised = snapshot::decode_header(slots.group(), &first.header)?;
         if promised.applied < Some(self.purged) {
-            let why =
-                format!("its checkpoint ends at {:?}, before the log begins at {}", promised.applied, self.purged);
+            let why = format!(
+                "its checkpoint ends at {:?}, before the log begins at {}",
+                promised.applied, self.purged
+            );
             return Err(NotFetched::Refused(why));
         }
 
         let mut incoming = blocking(Arc::clone(slots), |slots| slots.receive()).await?;
         let mut page = first;
         while let Some(last) = page.records.last() {
-            let asked = PageRequest { sequence: page.sequence, reach, after: Some((last.kind, last.id)) };
-            incoming = blocking((incoming, page.records), |(incoming, records)| put_all(incoming, records)).await?;
+            let asked =
+                PageRequest { sequence: page.sequence, reach, after: Some((last.kind, last.id)) };
+            incoming = blocking((incoming, page.records), |(incoming, records)| {
+                put_all(incoming, records)
+            })
+            .await?;
             page = self.ask(target, asked).await?;
         }
-        let (header, state, guard) =
-            blocking((incoming, promised), |(incoming, promised)| incoming.finish(&promised)?.commit()).await?;
+        let (header, state, guard) = blocking((incoming, promised), |(incoming, promised)| {
+            incoming.finish(&promised)?.commit()
+        })
+        .await?;
         drop(guard);
-        let membership = membership::decode_stored(&header.membership).map_err(|error| error.to_string())?;
+        let membership =
+            membership::decode_stored(&header.membership).map_err(|error| error.to_string())?;
         Ok(Machine { state, applied: header.applied, membership })
     }
 
     async fn ask(&self, target: &Target, asked: PageRequest) -> Result<Page, String> {
         let frame = Request::Page(asked).encode().map_err(|error| error.to_string())?;
         let call = self.transport.call(target, Lane::Bulk, frame);
-        let answer = tokio::time::timeout(caps::PEER_CALL_TIMEOUT, call).await.map_err(|_| "no answer")?;
+        let answer =
+            tokio::time::timeout(caps::PEER_CALL_TIMEOUT, call).await.map_err(|_| "no answer")?;
         let answer = answer.map_err(|error| error.to_string())?;
         match Response::decode(answer).map_err(|error| error.to_string())? {
             Response::Page(page) => Ok(page),
             Response::Refused(why) => Err(why),
-            Response::Vote(_) | Response::Append(_) | Response::TransferLeader(_) | Response::Snapshot(_) => {
-                Err("an answer to another question".to_owned())
-            }
+            Response::Vote(_)
+            | Response::Append(_)
+            | Response::TransferLeader(_)
+            | Response::Snapshot(_) => Err("an answer to another question".to_owned()),
         }
     }
 }

@@ -28,7 +28,11 @@ impl Log {
         Self { store, clock }
     }
 
-    fn read(&self, range: impl RangeBounds<u64>, limit: Option<ReadLimit>) -> io::Result<Vec<RaftEntry>> {
+    fn read(
+        &self,
+        range: impl RangeBounds<u64>,
+        limit: Option<ReadLimit>,
+    ) -> io::Result<Vec<RaftEntry>> {
         let entries = match limit {
             Some(limit) => self.store.read_bounded(range, limit)?,
             None => self.store.read(range)?,
@@ -37,7 +41,8 @@ impl Log {
     }
 }
 
-const READ_LIMIT: ReadLimit = ReadLimit { entries_max: caps::READ_ENTRIES_MAX, bytes_max: caps::READ_BYTES_MAX };
+const READ_LIMIT: ReadLimit =
+    ReadLimit { entries_max: caps::READ_ENTRIES_MAX, bytes_max: caps::READ_BYTES_MAX };
 
 impl RaftLogReader<Types> for Log {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
@@ -47,12 +52,19 @@ impl RaftLogReader<Types> for Log {
         self.read(range, None)
     }
 
-    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<RaftEntry>, io::Error> {
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<RaftEntry>, io::Error> {
         self.read(start..end, Some(READ_LIMIT))
     }
 
     /// In steps, so that a long catch-up is not held in memory.
-    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<RaftEntry, io::Error>> + OptionalSend
+    async fn entries_stream<RB>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = Result<RaftEntry, io::Error>> + OptionalSend
     where
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
@@ -84,7 +96,10 @@ impl RaftLogStorage<Types> for Log {
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
         let state = self.store.state();
-        Ok(LogState { last_purged_log_id: state.purged.map(raft_id), last_log_id: state.last.map(raft_id) })
+        Ok(LogState {
+            last_purged_log_id: state.purged.map(raft_id),
+            last_log_id: state.last.map(raft_id),
+        })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -92,7 +107,11 @@ impl RaftLogStorage<Types> for Log {
     }
 
     async fn save_vote(&mut self, vote: &RaftVote) -> Result<(), io::Error> {
-        let vote = Vote { term: vote.leader_id.term, node: vote.leader_id.node_id, committed: vote.committed };
+        let vote = Vote {
+            term: vote.leader_id.term,
+            node: vote.leader_id.node_id,
+            committed: vote.committed,
+        };
         let (tx, rx) = oneshot::channel();
         self.store.save_vote_with(vote, Box::new(move |result| drop(tx.send(result))))?;
         rx.await.unwrap_or_else(|_gone| Err(io::Error::other("no answer from the log")))
@@ -122,11 +141,13 @@ impl RaftLogStorage<Types> for Log {
             }
             stored.push(to_stored(&entry)?);
         }
+
         // The callback runs on the log's own thread and only sends; it is told of refusals too.
         self.store.append(stored, Box::new(move |result| callback.io_completed(result)))?;
         if let Some(batch) = foreign {
             self.clock.appended(batch);
         }
+
         Ok(())
     }
 
@@ -154,5 +175,8 @@ fn indexes(range: &impl RangeBounds<u64>) -> (u64, u64) {
 }
 
 fn to_raft_vote(vote: Vote) -> RaftVote {
-    RaftVote { leader_id: LeaderId { term: vote.term, node_id: vote.node }, committed: vote.committed }
+    RaftVote {
+        leader_id: LeaderId { term: vote.term, node_id: vote.node },
+        committed: vote.committed,
+    }
 }

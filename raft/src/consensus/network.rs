@@ -11,8 +11,8 @@ use openraft::base::{BoxFuture, BoxStream as RaftStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
-    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
+    StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use tokio::sync::mpsc;
@@ -111,10 +111,18 @@ impl Peer {
 
     async fn call_append(&self, append: Append, limit: Duration) -> AppendItem {
         let response = self.call(Request::Append(append), limit).await?;
-        if let Response::Append(result) = response { Ok(result) } else { Err(unexpected(&response)) }
+        if let Response::Append(result) = response {
+            Ok(result)
+        } else {
+            Err(unexpected(&response))
+        }
     }
 
-    async fn call_vote(&self, request: Request, option: &RPCOption) -> Result<VoteResponse<Types>, RPCError<Types>> {
+    async fn call_vote(
+        &self,
+        request: Request,
+        option: &RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         let agreed = matches!(&request, Request::Vote(vote) | Request::PreVote(vote) if vote.leadership_transfer);
         if let Some(left) = self.abstention.left().filter(|_| !agreed) {
             tokio::time::sleep(left).await;
@@ -155,12 +163,17 @@ impl RaftNetworkV2<Types> for Peer {
             let answers: RaftStream<'s, AppendItem> = Box::pin(answers);
             return Box::pin(std::future::ready(Ok(answers)));
         }
+
         Box::pin(async move {
             let (frames, taken) = mpsc::channel(caps::APPENDS_WAITING_MAX);
             let opening = self.transport.stream(&self.target, Lane::Log, transport::frames(taken));
             let responses = match tokio::time::timeout(self.patience, opening).await {
                 Ok(responses) => responses.map_err(rpc_error)?,
-                Err(_) => return Err(RPCError::Unreachable(Unreachable::from_string("it takes too long to connect"))),
+                Err(_) => {
+                    return Err(RPCError::Unreachable(Unreachable::from_string(
+                        "it takes too long to connect",
+                    )));
+                }
             };
             let exchange = Exchange {
                 appends: input.fuse(),
@@ -171,7 +184,8 @@ impl RaftNetworkV2<Types> for Peer {
                 moved: Instant::now(),
                 patience: self.patience,
             };
-            let answers: RaftStream<'s, AppendItem> = Box::pin(futures::stream::unfold(exchange, Exchange::next));
+            let answers: RaftStream<'s, AppendItem> =
+                Box::pin(futures::stream::unfold(exchange, Exchange::next));
             Ok(answers)
         })
     }
@@ -198,7 +212,11 @@ impl RaftNetworkV2<Types> for Peer {
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
         let response = self.call(Request::TransferLeader(rpc), option.hard_ttl()).await?;
-        if let Response::TransferLeader(Ok(())) = response { Ok(Ok(())) } else { Err(unexpected(&response)) }
+        if let Response::TransferLeader(Ok(())) = response {
+            Ok(Ok(()))
+        } else {
+            Err(unexpected(&response))
+        }
     }
 
     async fn full_snapshot(
@@ -218,13 +236,16 @@ impl RaftNetworkV2<Types> for Peer {
             Ok(Ok(other)) => Err(unexpected(&other).into()),
             // With a pause in any case: a snapshot is expensive to begin with.
             Ok(Err(why)) => Err(StreamingError::Unreachable(Unreachable::from_string(why))),
-            Err(_) => Err(StreamingError::Unreachable(Unreachable::from_string("the snapshot takes too long"))),
+            Err(_) => Err(StreamingError::Unreachable(Unreachable::from_string(
+                "the snapshot takes too long",
+            ))),
         }
     }
 }
 
-/// A stream of appends and its answers. openraft's stream of appends holds a lock that it needs again as soon as the answers
-/// have ended, so it is kept here, and dropped with the answers, whatever the transport does with the frames.
+/// A stream of appends and its answers. openraft's stream of appends holds a lock that it needs
+/// again as soon as the answers have ended, so it is kept here, and dropped with the answers,
+/// whatever the transport does with the frames.
 struct Exchange<S> {
     appends: Fuse<S>,
     /// `None` once all appends are on their way.
@@ -272,10 +293,12 @@ impl<S: Stream<Item = Append> + Unpin> Exchange<S> {
                 Step::Sent => continue,
                 Step::Stuck => Err(broken("no answers")),
             };
+
             self.moved = Instant::now();
             if !matches!(answer, Ok(Ok(_))) {
                 self.responses = None;
             }
+
             return Some((answer, self));
         }
     }
@@ -285,12 +308,14 @@ impl<S: Stream<Item = Append> + Unpin> Exchange<S> {
         let responses = self.responses.as_mut()?;
         let frames = self.frames.as_ref();
         let has_frame = self.ready.is_some();
+
         let room = async {
             match frames {
                 Some(frames) if has_frame => frames.reserve().await,
                 _ => std::future::pending().await,
             }
         };
+
         tokio::select! {
             biased;
             answer = responses.next() => Some(Step::Answer(answer)),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult,
+};
 
 use crate::checkpoint::slots::Slots;
 use crate::consensus::abstention::Abstention;
@@ -26,9 +28,9 @@ pub(crate) async fn one(
     frame: Bytes,
 ) -> Bytes {
     let response = match Request::decode(frame) {
-        Ok(Request::Page(asked)) => {
-            fetch::answer(replica, slots, asked).await.map_or_else(Response::Refused, Response::Page)
-        }
+        Ok(Request::Page(asked)) => fetch::answer(replica, slots, asked)
+            .await
+            .map_or_else(Response::Refused, Response::Page),
         Ok(Request::Vote(vote) | Request::PreVote(vote))
             if abstention.left().is_some() && !vote.leadership_transfer =>
         {
@@ -50,14 +52,20 @@ fn note_leader(replica: &Replica, response: &Response) {
 
 async fn answer(raft: &Raft, request: Request) -> Response {
     let answered = match request {
-        Request::Vote(vote) => raft.vote(vote).await.map(Response::Vote).map_err(|error| error.to_string()),
-        Request::PreVote(vote) => raft.pre_vote(vote).await.map(Response::Vote).map_err(|error| error.to_string()),
+        Request::Vote(vote) => {
+            raft.vote(vote).await.map(Response::Vote).map_err(|error| error.to_string())
+        }
+        Request::PreVote(vote) => {
+            raft.pre_vote(vote).await.map(Response::Vote).map_err(|error| error.to_string())
+        }
         Request::Append(append) => {
             let last = append.entries.last().map(|entry| entry.log_id).or(append.prev_log_id);
             let prev = append.prev_log_id;
             match raft.append_entries(append).await {
                 Ok(AppendEntriesResponse::Success) => Ok(Response::Append(Ok(last))),
-                Ok(AppendEntriesResponse::PartialSuccess(matching)) => Ok(Response::Append(Ok(matching))),
+                Ok(AppendEntriesResponse::PartialSuccess(matching)) => {
+                    Ok(Response::Append(Ok(matching)))
+                }
                 Ok(AppendEntriesResponse::HigherVote(vote)) => {
                     Ok(Response::Append(Err(StreamAppendError::HigherVote(vote))))
                 }
@@ -68,22 +76,28 @@ async fn answer(raft: &Raft, request: Request) -> Response {
                 Err(error) => Err(error.to_string()),
             }
         }
-        Request::TransferLeader(transfer) => {
-            raft.handle_transfer_leader(transfer).await.map(Response::of_transfer).map_err(|error| error.to_string())
-        }
+        Request::TransferLeader(transfer) => raft
+            .handle_transfer_leader(transfer)
+            .await
+            .map(Response::of_transfer)
+            .map_err(|error| error.to_string()),
         Request::Page(_) => Err("this is not for the consensus core".to_owned()),
     };
+
     answered.unwrap_or_else(Response::Refused)
 }
 
-/// Answers a stream of appends, in order. It ends with the first frame that is not one, or cannot be appended.
+/// Answers a stream of appends, in order. It ends with the first frame that is not one, or cannot
+/// be appended.
 pub(crate) fn appends(
     raft: &Raft,
     replica: Arc<Replica>,
     frames: BoxStream<'static, Bytes>,
 ) -> BoxStream<'static, Bytes> {
-    let appends =
-        frames.map(to_append).take_while(|append| std::future::ready(append.is_some())).filter_map(std::future::ready);
+    let appends = frames
+        .map(to_append)
+        .take_while(|append| std::future::ready(append.is_some()))
+        .filter_map(std::future::ready);
     // Polling openraft's stream again after its end would panic.
     let results = raft.stream_append(appends).fuse();
     Box::pin(results.map(move |result| {
@@ -96,7 +110,9 @@ pub(crate) fn appends(
 fn to_append(frame: Bytes) -> Option<AppendEntriesRequest<Types>> {
     match Request::decode(frame) {
         Ok(Request::Append(append)) => Some(append),
-        Ok(Request::Vote(_) | Request::PreVote(_) | Request::TransferLeader(_) | Request::Page(_)) => None,
+        Ok(
+            Request::Vote(_) | Request::PreVote(_) | Request::TransferLeader(_) | Request::Page(_),
+        ) => None,
         Err(error) => {
             tracing::warn!(%error, "a frame of appends");
             None
@@ -109,7 +125,11 @@ fn to_response(result: Result<StreamAppendResult<Types>, String>) -> Response {
 }
 
 /// Takes a snapshot and answers once, when it is installed or refused.
-pub(crate) fn snapshot(raft: Raft, slots: Arc<Slots>, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
+pub(crate) fn snapshot(
+    raft: Raft,
+    slots: Arc<Slots>,
+    frames: BoxStream<'static, Bytes>,
+) -> BoxStream<'static, Bytes> {
     let answer = async move {
         let response = install(&raft, slots, frames).await.unwrap_or_else(|why| {
             tracing::warn!(why, "a snapshot was refused");
@@ -120,10 +140,15 @@ pub(crate) fn snapshot(raft: Raft, slots: Arc<Slots>, frames: BoxStream<'static,
     Box::pin(futures::stream::once(answer))
 }
 
-async fn install(raft: &Raft, slots: Arc<Slots>, frames: BoxStream<'static, Bytes>) -> Result<Response, String> {
+async fn install(
+    raft: &Raft,
+    slots: Arc<Slots>,
+    frames: BoxStream<'static, Bytes>,
+) -> Result<Response, String> {
     let arrived = snapshot::receive(slots, frames).await?;
     let meta = state_machine::snapshot_meta(&arrived.header).map_err(|error| error.to_string())?;
     let data = SnapshotData::Received(Box::new(arrived.received));
-    let installed = raft.install_full_snapshot(arrived.vote, Snapshot { meta, snapshot: data }).await;
+    let installed =
+        raft.install_full_snapshot(arrived.vote, Snapshot { meta, snapshot: data }).await;
     installed.map(|response| Response::Snapshot(response.vote)).map_err(|error| error.to_string())
 }

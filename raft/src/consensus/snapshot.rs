@@ -1,12 +1,14 @@
-//! Snapshots: a checkpoint of the leader, streamed to a follower that is too far behind for the log.
+//! Snapshots: a checkpoint of the leader, streamed to a follower that is too far behind for the
+//! log.
 //!
 //! ```text
 //!  leader: newest slot --pages--> begin | chunk 0 | chunk 1 | ... | end --> follower: spare slot, verified whole
 //!                                                                                      |
 //!                                               openraft: install --> header written, state switched
 //! ```
-//! The follower's own state and newest slot stay in use until the last moment. The leader's slot is not overwritten while
-//! it is read. Every frame carries a checksum, every record another, and number and digest are compared at the end.
+//! The follower's own state and newest slot stay in use until the last moment. The leader's slot is
+//! not overwritten while it is read. Every frame carries a checksum, every record another, and
+//! number and digest are compared at the end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -54,8 +56,12 @@ impl SnapshotData {
         Self::Stored { slots, checkpoint, _pin: pin }
     }
 
-    /// Makes it the newest checkpoint of `into`. Blocks. No checkpoint is made until the last part of the result is dropped.
-    pub fn install(self, into: &Arc<Slots>) -> Result<(Header, State, SlotWriteGuard), CheckpointError> {
+    /// Makes it the newest checkpoint of `into`. Blocks. No checkpoint is made until the last part
+    /// of the result is dropped.
+    pub fn install(
+        self,
+        into: &Arc<Slots>,
+    ) -> Result<(Header, State, SlotWriteGuard), CheckpointError> {
         match self {
             Self::Received(received) => received.commit(),
             Self::Stored { slots, checkpoint, _pin } => {
@@ -99,7 +105,8 @@ pub(crate) fn encode_header(group: &GroupName, header: &Header) -> Result<Bytes,
 
 /// What another node's checkpoint of this group promises.
 pub(crate) fn decode_header(group: &GroupName, header: &[u8]) -> Result<Header, String> {
-    let header: SnapshotHeader = codec::decode(schema::SNAPSHOT, header).map_err(|error| error.to_string())?;
+    let header: SnapshotHeader =
+        codec::decode(schema::SNAPSHOT, header).map_err(|error| error.to_string())?;
     if header.group != group.as_str() {
         return Err(format!("a snapshot of the group {}", header.group));
     }
@@ -117,12 +124,16 @@ pub(crate) async fn send(
     let SnapshotData::Stored { slots, checkpoint, _pin } = data else {
         return Err("only a stored snapshot can be sent".to_owned());
     };
+
     let (frames, taken) = mpsc::channel(caps::SNAPSHOT_CHUNKS_WAITING_MAX);
     let sent = Arc::new(Taken::default());
+
     // Ends when all is sent, or when the transport drops its end.
-    let reading = tokio::task::spawn_blocking(move || read_pieces(vote, &slots, &checkpoint, &frames));
+    let reading =
+        tokio::task::spawn_blocking(move || read_pieces(vote, &slots, &checkpoint, &frames));
     let opening = transport.stream(target, Lane::Bulk, sent.counted(transport::frames(taken)));
     let mut responses = opening.await.map_err(|error| error.to_string())?;
+
     let answer = tokio::select! {
         answer = responses.next() => match answer {
             Some(Ok(frame)) => Response::decode(frame).map_err(|error| error.to_string()),
@@ -131,6 +142,7 @@ pub(crate) async fn send(
         },
         () = sent.stuck() => Err(format!("nothing of it was taken for {:?}", caps::SNAPSHOT_STUCK)),
     };
+
     drop(responses);
     match reading.await {
         // What went wrong here is the better reason, if both sides have one.
@@ -158,8 +170,8 @@ impl Taken {
         counted.chain(ended).boxed()
     }
 
-    /// Resolves when none was taken for long: a peer that hangs may neither answer nor fail. Once it has them all, it installs
-    /// the snapshot, which takes its time.
+    /// Resolves when none was taken for long: a peer that hangs may neither answer nor fail. Once
+    /// it has them all, it installs the snapshot, which takes its time.
     async fn stuck(&self) {
         let (mut seen, mut since) = (0, Instant::now());
         loop {
@@ -181,12 +193,21 @@ fn read_pieces(
     checkpoint: &Checkpoint,
     frames: &mpsc::Sender<Bytes>,
 ) -> Result<(), String> {
-    let send = |piece: &Piece| frames.blocking_send(piece.encode()).map_err(|_| "the stream has ended".to_owned());
+    let send = |piece: &Piece| {
+        frames.blocking_send(piece.encode()).map_err(|_| "the stream has ended".to_owned())
+    };
+
     let header = encode_header(slots.group(), &checkpoint.header)?;
     send(&Piece::Begin { vote, header })?;
     let (mut after, mut chunks) = (None, 0_u64);
+
     loop {
-        let page = slots.store().page(slots.group(), checkpoint.slot, after, caps::SNAPSHOT_CHUNK_RECORDS_MAX);
+        let page = slots.store().page(
+            slots.group(),
+            checkpoint.slot,
+            after,
+            caps::SNAPSHOT_CHUNK_RECORDS_MAX,
+        );
         let records = page.map_err(|error| error.to_string())?;
         let Some(last) = records.last() else { break };
         after = Some((last.kind, last.id));
@@ -195,6 +216,7 @@ fn read_pieces(
             chunks = chunks.saturating_add(1);
         }
     }
+
     send(&Piece::End { chunks })
 }
 
@@ -222,7 +244,10 @@ pub(crate) struct Arrived {
 }
 
 /// Takes a snapshot into the spare slot.
-pub(crate) async fn receive(slots: Arc<Slots>, mut frames: BoxStream<'static, Bytes>) -> Result<Arrived, String> {
+pub(crate) async fn receive(
+    slots: Arc<Slots>,
+    mut frames: BoxStream<'static, Bytes>,
+) -> Result<Arrived, String> {
     let (pieces, taken) = mpsc::channel(caps::SNAPSHOT_CHUNKS_WAITING_MAX);
     let writing = tokio::task::spawn_blocking(move || write_pieces(&slots, taken));
     while let Some(frame) = frames.next().await {
@@ -240,12 +265,15 @@ fn write_pieces(slots: &Arc<Slots>, mut frames: mpsc::Receiver<Bytes>) -> Result
         let frame = frames.blocking_recv().ok_or("the snapshot is cut")?;
         Piece::decode(frame).map_err(|error| error.to_string())
     };
+
     let Piece::Begin { vote, header } = next()? else {
         return Err("a snapshot that does not begin".to_owned());
     };
+
     let promised = decode_header(slots.group(), &header)?;
     let mut incoming = slots.receive().map_err(|error| error.to_string())?;
     let mut expected = 0_u64;
+
     loop {
         match next()? {
             Piece::Chunk { number, records } if number == expected => {
@@ -261,6 +289,7 @@ fn write_pieces(slots: &Arc<Slots>, mut frames: mpsc::Receiver<Bytes>) -> Result
             }
         }
     }
+
     let received = incoming.finish(&promised).map_err(|error| error.to_string())?;
     Ok(Arrived { vote, header: promised, received })
 }

@@ -16,7 +16,8 @@ use crate::consensus::snapshot::SnapshotData;
 use crate::format::batch::{self, EntryBatch};
 use crate::format::membership;
 use crate::format::types::{
-    Outcomes, Payload, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, Types, raft_id, stored_id,
+    Outcomes, Payload, RaftLogId, Snapshot, SnapshotMeta, StoredMembership, Types, raft_id,
+    stored_id,
 };
 use crate::health::{self, Health};
 use crate::replica::{Machine, Replica};
@@ -33,7 +34,12 @@ pub(crate) struct Applier {
 }
 
 impl Applier {
-    pub fn new(replica: Arc<Replica>, slots: Arc<Slots>, log: LogStore, health: watch::Sender<Health>) -> Self {
+    pub fn new(
+        replica: Arc<Replica>,
+        slots: Arc<Slots>,
+        log: LogStore,
+        health: watch::Sender<Health>,
+    ) -> Self {
         Self { replica, slots, log, health }
     }
 
@@ -58,10 +64,12 @@ impl Applier {
         let stored = stored_id(id);
         match payload {
             EntryPayload::Normal(data) => {
-                let batch = batch::decode(&data.bytes).map_err(|error| unreadable(stored, &error))?;
+                let batch =
+                    batch::decode(&data.bytes).map_err(|error| unreadable(stored, &error))?;
                 self.check_level(&batch)?;
                 let outcomes = self.replica.apply(stored, batch);
-                // Only now: a checkpoint that is cut in between has the entry, and at worst one more follows it.
+                // Only now: a checkpoint that is cut in between has the entry, and at worst one
+                // more follows it.
                 self.replica.checkpoints.record(data.bytes.len());
                 Ok(Outcomes(outcomes))
             }
@@ -107,7 +115,11 @@ impl RaftStateMachine<Types> for Applier {
     }
 
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
-        let builder = Builder { replica: Arc::clone(&self.replica), slots: Arc::clone(&self.slots), anew: force };
+        let builder = Builder {
+            replica: Arc::clone(&self.replica),
+            slots: Arc::clone(&self.slots),
+            anew: force,
+        };
         (force || self.slots.newest().is_some()).then_some(builder)
     }
 
@@ -115,28 +127,38 @@ impl RaftStateMachine<Types> for Applier {
         Builder { replica: Arc::clone(&self.replica), slots: Arc::clone(&self.slots), anew: true }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> Result<(), io::Error> {
         let (slots, log) = (Arc::clone(&self.slots), self.log.clone());
         let installing = tokio::task::spawn_blocking(move || {
-            // Entries that contradict the snapshot were truncated. Were they back after a crash, with the snapshot in place, log
-            // and checkpoint would not fit together any more.
+            // Entries that contradict the snapshot were truncated. Were they back after a crash,
+            // with the snapshot in place, log and checkpoint would not fit together any
+            // more.
             log.sync()?;
             Ok::<_, io::Error>(snapshot.install(&slots))
         });
+
         let (header, state, writing) = match installing.await.map_err(io::Error::other)?? {
             Ok(installed) => installed,
             Err(CheckpointError::Outdated(level)) => return Err(self.outdated(level)),
             Err(error) => return Err(io::Error::other(error)),
         };
+
         if header.applied.map(raft_id) != meta.last_log_id {
-            let text = format!("the snapshot ends at {:?}, not at {:?}", header.applied, meta.last_log_id);
+            let text =
+                format!("the snapshot ends at {:?}, not at {:?}", header.applied, meta.last_log_id);
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
+
         let group = &self.replica.group;
         tracing::info!(group, applied = ?header.applied, records = header.records, "snapshot installed");
         let membership = meta.last_membership.clone();
         let before = self.replica.replace(Machine { state, applied: header.applied, membership });
         drop(writing);
+
         // A large state takes its time to be taken apart.
         drop(tokio::task::spawn_blocking(move || drop(before)));
         Ok(())
@@ -154,7 +176,8 @@ fn current_snapshot(slots: &Arc<Slots>) -> io::Result<Option<Snapshot<SnapshotDa
 }
 
 pub(crate) fn snapshot_meta(header: &Header) -> io::Result<SnapshotMeta> {
-    let last_membership = membership::decode_stored(&header.membership).map_err(io::Error::other)?;
+    let last_membership =
+        membership::decode_stored(&header.membership).map_err(io::Error::other)?;
     Ok(SnapshotMeta { last_log_id: header.applied.map(raft_id), last_membership })
 }
 

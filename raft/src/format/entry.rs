@@ -37,8 +37,9 @@ pub(crate) fn to_raft(entry: Entry) -> io::Result<RaftEntry> {
 }
 
 fn to_payload(id: LogId, bytes: Bytes) -> io::Result<Payload> {
-    let unreadable =
-        |error: &dyn std::error::Error| io::Error::new(io::ErrorKind::InvalidData, format!("entry {id}: {error}"));
+    let unreadable = |error: &dyn std::error::Error| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("entry {id}: {error}"))
+    };
     if bytes.is_empty() {
         return Ok(EntryPayload::Blank);
     }

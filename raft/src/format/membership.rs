@@ -13,7 +13,8 @@ use crate::node::{Address, NodeId};
 /// The record. Two sets of voters while the group moves from the one to the other.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
-    /// The entry that brought it; `None` inside that entry itself, and for a group that is not formed.
+    /// The entry that brought it; `None` inside that entry itself, and for a group that is not
+    /// formed.
     log_id: Option<LogId>,
     voters: Vec<BTreeSet<NodeId>>,
     /// Voters and learners.
@@ -29,7 +30,10 @@ pub(crate) enum BadMembership {
     Inconsistent(String),
 }
 
-pub(crate) fn encode(log_id: Option<LogId>, membership: &RaftMembership) -> Result<Vec<u8>, CodecError> {
+pub(crate) fn encode(
+    log_id: Option<LogId>,
+    membership: &RaftMembership,
+) -> Result<Vec<u8>, CodecError> {
     let record = Record {
         log_id,
         voters: membership.get_joint_config().clone(),
@@ -55,7 +59,10 @@ pub(crate) fn decode_stored(bytes: &[u8]) -> Result<StoredMembership, BadMembers
 }
 
 /// Checks that a membership fits into an entry of the log; says what does not.
-pub(crate) fn check_size<'a>(members: usize, mut addresses: impl Iterator<Item = &'a Address>) -> Result<(), String> {
+pub(crate) fn check_size<'a>(
+    members: usize,
+    mut addresses: impl Iterator<Item = &'a Address>,
+) -> Result<(), String> {
     if members > caps::MEMBERS_MAX {
         return Err(format!("a group has at most {} members", caps::MEMBERS_MAX));
     }

@@ -32,26 +32,25 @@ pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, CodecError> {
 
 fn decode(kind: u8, id: u64, value: &[u8]) -> Result<(RecordKey, Record), SlotError> {
     let decoded = match kind {
-        keys::KIND_META => codec::decode(schema::META, value).map(|meta| (RecordKey::Meta, Record::Meta(meta))),
-        keys::KIND_RESOURCE => {
-            codec::decode(schema::RESOURCE, value).map(|resource| (RecordKey::Resource(id), Record::Resource(resource)))
+        keys::KIND_META => {
+            codec::decode(schema::META, value).map(|meta| (RecordKey::Meta, Record::Meta(meta)))
         }
-        keys::KIND_LEASE => {
-            codec::decode(schema::LEASE, value).map(|lease| (RecordKey::Lease(id), Record::Lease(lease)))
-        }
-        keys::KIND_REMEMBERED => codec::decode(schema::REMEMBERED, value)
-            .map(|remembered| (RecordKey::RememberedRequest(id), Record::RememberedRequest(remembered))),
-        keys::KIND_CATALOG => {
-            codec::decode(schema::CATALOG, value).map(|catalog| (RecordKey::Catalog, Record::Catalog(catalog)))
-        }
-        keys::KIND_CLAIM => {
-            codec::decode(schema::CLAIM, value).map(|claim| (RecordKey::Claim(id), Record::Claim(claim)))
-        }
-        keys::KIND_FEATURES => {
-            codec::decode(schema::FEATURES, value).map(|features| (RecordKey::Features, Record::Features(features)))
-        }
+        keys::KIND_RESOURCE => codec::decode(schema::RESOURCE, value)
+            .map(|resource| (RecordKey::Resource(id), Record::Resource(resource))),
+        keys::KIND_LEASE => codec::decode(schema::LEASE, value)
+            .map(|lease| (RecordKey::Lease(id), Record::Lease(lease))),
+        keys::KIND_REMEMBERED => codec::decode(schema::REMEMBERED, value).map(|remembered| {
+            (RecordKey::RememberedRequest(id), Record::RememberedRequest(remembered))
+        }),
+        keys::KIND_CATALOG => codec::decode(schema::CATALOG, value)
+            .map(|catalog| (RecordKey::Catalog, Record::Catalog(catalog))),
+        keys::KIND_CLAIM => codec::decode(schema::CLAIM, value)
+            .map(|claim| (RecordKey::Claim(id), Record::Claim(claim))),
+        keys::KIND_FEATURES => codec::decode(schema::FEATURES, value)
+            .map(|features| (RecordKey::Features, Record::Features(features))),
         _ => return Err(SlotError::Sink(format!("record {kind}/{id} is of an unknown kind"))),
     };
+
     decoded.map_err(|error| SlotError::Value { kind, id, error })
 }
 

@@ -1,4 +1,5 @@
-//! The types openraft is used with. None of them is ever written to disk or sent: our own records are.
+//! The types openraft is used with. None of them is ever written to disk or sent: our own records
+//! are.
 
 use std::fmt;
 
@@ -68,7 +69,8 @@ impl fmt::Display for Data {
     }
 }
 
-/// What an entry came to: one outcome for each of its commands. Empty for an entry of the protocol's own.
+/// What an entry came to: one outcome for each of its commands. Empty for an entry of the
+/// protocol's own.
 #[derive(Debug, Default)]
 pub(crate) struct Outcomes(pub Vec<Outcome>);
 

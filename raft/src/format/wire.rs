@@ -1,11 +1,13 @@
-//! What the nodes of a group say to each other, byte by byte. It is ours: openraft's types are put in and taken out here.
+//! What the nodes of a group say to each other, byte by byte. It is ours: openraft's types are put
+//! in and taken out here.
 //!
 //! ```text
 //! 0       1         2      3        7
 //! | magic | version | kind | crc32c | body
 //! ```
-//! Numbers are little endian. The checksum covers version, kind and body. An option is one byte, 0 or 1, and then the
-//! value; bytes are a length (u32) and then themselves. A new field is a new kind, or a new version when all nodes know it.
+//! Numbers are little endian. The checksum covers version, kind and body. An option is one byte, 0
+//! or 1, and then the value; bytes are a length (u32) and then themselves. A new field is a new
+//! kind, or a new version when all nodes know it.
 //!
 //! | kind | body |
 //! |---|---|
@@ -29,7 +31,9 @@
 mod tests;
 
 use bytes::{Buf, Bytes};
-use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult, VoteRequest, VoteResponse};
+use openraft::raft::{
+    AppendEntriesRequest, StreamAppendError, StreamAppendResult, VoteRequest, VoteResponse,
+};
 use openraft::raft::{TransferLeaderError, TransferLeaderRequest};
 use ratequeue_storage::{Entry, LogId, Record};
 
@@ -138,6 +142,7 @@ impl Request {
             }
             kind => return Err(WireError::Kind(kind)),
         };
+
         body.end()?;
         Ok(request)
     }
@@ -220,6 +225,7 @@ impl Response {
                 out.records(&page.records);
             }
         }
+
         out.finish()
     }
 
@@ -236,9 +242,14 @@ impl Response {
             20 => Self::TransferLeader(Ok(())),
             21 => Self::Snapshot(body.vote()?),
             22 => Self::Refused(String::from_utf8_lossy(&body.bytes()?).into_owned()),
-            23 => Self::Page(Page { sequence: body.u64()?, header: body.bytes()?, records: body.records()? }),
+            23 => Self::Page(Page {
+                sequence: body.u64()?,
+                header: body.bytes()?,
+                records: body.records()?,
+            }),
             kind => return Err(WireError::Kind(kind)),
         };
+
         body.end()?;
         Ok(response)
     }
@@ -281,7 +292,8 @@ fn open(mut frame: Bytes) -> Result<(u8, In), WireError> {
     if frame.len() < HEAD_BYTES {
         return Err(WireError::Cut);
     }
-    let (magic, version, kind, stored) = (frame.get_u8(), frame.get_u8(), frame.get_u8(), frame.get_u32_le());
+    let (magic, version, kind, stored) =
+        (frame.get_u8(), frame.get_u8(), frame.get_u8(), frame.get_u32_le());
     if magic != MAGIC || stored != checksum(version, kind, &frame) {
         return Err(WireError::Damaged);
     }
@@ -395,7 +407,11 @@ impl In {
         let count = self.u32()?;
         let mut records = Vec::new();
         for _ in 0..count {
-            records.push(Record { kind: self.u8()?, id: self.u64()?, value: self.bytes()?.to_vec() });
+            records.push(Record {
+                kind: self.u8()?,
+                id: self.u64()?,
+                value: self.bytes()?.to_vec(),
+            });
         }
         Ok(records)
     }

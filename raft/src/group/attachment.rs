@@ -1,7 +1,7 @@
 //! [`Attachment`]: a call that waits for a lease, kept alive while it waits and woken when the wait is over.
 //!
-//! An attachment registers first, then looks at the state, then sleeps. Apply changes the state first, then wakes. So one
-//! of them sees the other, whatever the order.
+//! An attachment registers first, then looks at the state, then sleeps. Apply changes the state
+//! first, then wakes. So one of them sees the other, whatever the order.
 
 use std::sync::Arc;
 
@@ -14,14 +14,15 @@ use crate::group::handle::Group;
 /// Why a wait is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Woken {
-    /// The lease does not wait (any more): it was granted, it ended, or there is no such lease. The state tells which.
+    /// The lease does not wait (any more): it was granted, it ended, or there is no such lease. The
+    /// state tells which.
     NoLongerWaiting,
     /// The group is being stopped. The lease may still wait: attach at another node.
     ShuttingDown,
 }
 
-/// One call that waits for a lease. While it exists the lease is kept alive, on this node's word or through the leader: it is
-/// not cancelled for want of interest. Dropping it ends that.
+/// One call that waits for a lease. While it exists the lease is kept alive, on this node's word or
+/// through the leader: it is not cancelled for want of interest. Dropping it ends that.
 #[derive(Debug)]
 pub struct Attachment {
     group: Group,
@@ -32,8 +33,9 @@ pub struct Attachment {
 }
 
 impl Group {
-    /// Attaches a call that waits for a lease: as long as it exists the lease is kept alive, through whoever leads. `index` is
-    /// a log entry after which the lease was in the queue; this node may still have to apply it.
+    /// Attaches a call that waits for a lease: as long as it exists the lease is kept alive,
+    /// through whoever leads. `index` is a log entry after which the lease was in the queue;
+    /// this node may still have to apply it.
     #[must_use]
     pub fn attach(&self, lease: LeaseId, index: u64) -> Attachment {
         Attachment::new(self.clone(), lease, index)
@@ -52,19 +54,22 @@ impl Attachment {
         self.lease
     }
 
-    /// Returns when the lease no longer waits, as far as this node has applied, or the group is being stopped. Whoever leads
-    /// meanwhile does not matter: the queue is the same everywhere.
-    /// May be dropped and called again.
+    /// Returns when the lease no longer waits, as far as this node has applied, or the group is
+    /// being stopped. Whoever leads meanwhile does not matter: the queue is the same
+    /// everywhere. May be dropped and called again.
     pub async fn ended_waiting(&mut self) -> Woken {
         let replica = self.group.replica();
         let is_stopping = || replica.attachments.is_stopping();
-        // Before it has the entry, this node does not know the queue. However long it lags, the call is not given up.
+
+        // Before it has the entry, this node does not know the queue. However long it lags, the
+        // call is not given up.
         while self.group.wait_applied(self.index).await.is_err() {
             if is_stopping() {
                 return Woken::ShuttingDown;
             }
             tokio::time::sleep(caps::RETRY_PAUSE).await;
         }
+
         loop {
             if !replica.is_waiting(self.lease) {
                 return Woken::NoLongerWaiting;

@@ -5,13 +5,13 @@
 //!        |                                  ^
 //!        +--another leads--> Lane::Forward -+   once: the leader does not pass it on
 //! ```
-//! A command can be given to the leader more than once: an acquire and a change of a resource carry a request id, a release,
-//! an extend, a keepalive, and every step by which a name is claimed and given back mean the same when they come again. So an
-//! answer that was lost is asked for again, of whoever leads then, until the caller's patience is over; only then nobody
-//! knows.
+//! A command can be given to the leader more than once: an acquire and a change of a resource carry
+//! a request id, a release, an extend, a keepalive, and every step by which a name is claimed and
+//! given back mean the same when they come again. So an answer that was lost is asked for again, of
+//! whoever leads then, until the caller's patience is over; only then nobody knows.
 //!
-//! A call that waits in the queue does not wait at the leader but here, on this node's copy of the queue: the loss of the leader
-//! takes nothing from it.
+//! A call that waits in the queue does not wait at the leader but here, on this node's copy of the
+//! queue: the loss of the leader takes nothing from it.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,8 @@ enum Question {
 }
 
 impl Question {
-    /// The feature level that the question needs: nodes of a group of a lower one could not read it.
+    /// The feature level that the question needs: nodes of a group of a lower one could not read
+    /// it.
     fn level(&self) -> u32 {
         match self {
             Self::Submit(command) => command.level(),
@@ -64,7 +65,8 @@ enum Answer {
 /// A lease as its leader sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Looked {
-    /// `None` when there is none, or it is forgotten. What it says of the time left counts from now.
+    /// `None` when there is none, or it is forgotten. What it says of the time left counts from
+    /// now.
     pub view: Option<LeaseView>,
     /// The number of the call that came for it last, if one is known.
     pub call: u64,
@@ -90,7 +92,9 @@ impl Patience {
                 self.unknown = true;
                 self.without_answer
             }
-            SubmitError::NotLeader { .. } | SubmitError::NoQuorum if self.unknown => self.without_answer,
+            SubmitError::NotLeader { .. } | SubmitError::NoQuorum if self.unknown => {
+                self.without_answer
+            }
             // Said by a leader, who has waited for its quorum.
             SubmitError::NoQuorum => self.without_leader.min(self.without_quorum),
             SubmitError::NotLeader { .. } => self.without_leader,
@@ -99,23 +103,27 @@ impl Patience {
             | SubmitError::StorageFull
             | SubmitError::FeatureNotEnabled { .. } => Duration::ZERO,
         };
+
         if self.since.elapsed() < limit {
             return Ok(());
         }
+
         if self.unknown {
             return Err(SubmitError::UnknownOutcome);
         }
+
         let leaderless = matches!(error, SubmitError::NotLeader { .. });
         Err(if leaderless { SubmitError::NoQuorum } else { error })
     }
 }
 
 impl Group {
-    /// As [`Group::submit_local`], but wherever the leader is, and again when an answer was lost. The command is then applied on
-    /// the leader; here it may be a moment later.
+    /// As [`Group::submit_local`], but wherever the leader is, and again when an answer was lost.
+    /// The command is then applied on the leader; here it may be a moment later.
     ///
     /// # Errors
-    /// As [`Group::submit_local`], without [`SubmitError::NotLeader`]: no leader is [`SubmitError::NoQuorum`].
+    /// As [`Group::submit_local`], without [`SubmitError::NotLeader`]: no leader is
+    /// [`SubmitError::NoQuorum`].
     pub async fn submit(&self, command: Command) -> Result<Applied, SubmitError> {
         let mut patience = self.patience();
         loop {
@@ -135,10 +143,12 @@ impl Group {
         }
     }
 
-    /// As [`Group::read_barrier_local`], but wherever the leader is: afterwards this node has applied what was acknowledged before.
+    /// As [`Group::read_barrier_local`], but wherever the leader is: afterwards this node has
+    /// applied what was acknowledged before.
     ///
     /// # Errors
-    /// As [`Group::read_barrier_local`], without [`SubmitError::NotLeader`]: no leader is [`SubmitError::NoQuorum`].
+    /// As [`Group::read_barrier_local`], without [`SubmitError::NotLeader`]: no leader is
+    /// [`SubmitError::NoQuorum`].
     pub async fn read_barrier(&self) -> Result<(), SubmitError> {
         let mut patience = self.patience();
         loop {
@@ -152,14 +162,17 @@ impl Group {
             match result {
                 Ok(()) => return Ok(()),
                 // A read changes nothing, however it was lost.
-                Err(SubmitError::UnknownOutcome) => patience.after(SubmitError::NotLeader { leader: None })?,
+                Err(SubmitError::UnknownOutcome) => {
+                    patience.after(SubmitError::NotLeader { leader: None })?
+                }
                 Err(error) => patience.after(error)?,
             }
             self.pause().await;
         }
     }
 
-    /// A lease as whoever leads sees it: what it says is true now, everywhere. What this node has applied does not matter.
+    /// A lease as whoever leads sees it: what it says is true now, everywhere. What this node has
+    /// applied does not matter.
     ///
     /// # Errors
     /// As [`Group::read_barrier`].
@@ -173,7 +186,9 @@ impl Group {
             match result {
                 Ok(looked) => return Ok(looked),
                 // A look changes nothing, however it was lost.
-                Err(SubmitError::UnknownOutcome) => patience.after(SubmitError::NotLeader { leader: None })?,
+                Err(SubmitError::UnknownOutcome) => {
+                    patience.after(SubmitError::NotLeader { leader: None })?
+                }
                 Err(error) => patience.after(error)?,
             }
             self.pause().await;
@@ -194,17 +209,23 @@ impl Group {
             self.wait_applied(index).await?;
             return Ok(self.looked(lease));
         }
+
         let asked = Instant::now();
         match self.ask(leader, &question).await? {
             Answer::Looked(result) => match *result {
                 Err(SubmitError::ShuttingDown) => Err(SubmitError::NotLeader { leader: None }),
                 Err(error) => Err(error),
                 Ok(mut looked) => {
-                    looked.view.iter_mut().for_each(|view| time_left::take_off_view(view, asked.elapsed()));
+                    looked
+                        .view
+                        .iter_mut()
+                        .for_each(|view| time_left::take_off_view(view, asked.elapsed()));
                     Ok(looked)
                 }
             },
-            Answer::Submitted(_) | Answer::ReadIndex(_) | Answer::Room(_) => Err(SubmitError::UnknownOutcome),
+            Answer::Submitted(_) | Answer::ReadIndex(_) | Answer::Room(_) => {
+                Err(SubmitError::UnknownOutcome)
+            }
         }
     }
 
@@ -222,7 +243,9 @@ impl Group {
         }
         let answering = self.answered_within(self.timing().election_max);
         for voter in self.status().voters.into_keys().filter(|voter| answering.contains(voter)) {
-            if voter != self.node() && matches!(self.ask(voter, &Question::Room).await, Ok(Answer::Room(true))) {
+            if voter != self.node()
+                && matches!(self.ask(voter, &Question::Room).await, Ok(Answer::Room(true)))
+            {
                 return Some(voter);
             }
         }
@@ -231,8 +254,10 @@ impl Group {
 
     fn patience(&self) -> Patience {
         let election = self.timing().election_max;
-        // A leader that was there a moment ago is worth waiting for; where none has been for long, nobody else should wait.
-        let leaderless = (election * caps::LEADERLESS_ELECTIONS).saturating_sub(self.leaderless_for());
+        // A leader that was there a moment ago is worth waiting for; where none has been for long,
+        // nobody else should wait.
+        let leaderless =
+            (election * caps::LEADERLESS_ELECTIONS).saturating_sub(self.leaderless_for());
         Patience {
             since: Instant::now(),
             unknown: false,
@@ -251,11 +276,14 @@ impl Group {
         }
     }
 
-    /// Longer than the leader may take to answer, and the way there and back: what it says for certain is not to be taken for
-    /// lost.
+    /// Longer than the leader may take to answer, and the way there and back: what it says for
+    /// certain is not to be taken for lost.
     fn forward_timeout(&self) -> Duration {
         let timing = self.timing();
-        let answer = timing.election_max * 2 + caps::SUBMIT_GRACE + timing.round_trip * 2 + caps::SUBMIT_GRACE;
+        let answer = timing.election_max * 2
+            + caps::SUBMIT_GRACE
+            + timing.round_trip * 2
+            + caps::SUBMIT_GRACE;
         caps::FORWARD_TIMEOUT.max(answer)
     }
 
@@ -271,15 +299,21 @@ impl Group {
                     Ok(applied)
                 }
             },
-            Answer::ReadIndex(_) | Answer::Looked(_) | Answer::Room(_) => Err(SubmitError::UnknownOutcome),
+            Answer::ReadIndex(_) | Answer::Looked(_) | Answer::Room(_) => {
+                Err(SubmitError::UnknownOutcome)
+            }
         }
     }
 
     async fn read_index_of(&self, leader: NodeId) -> Result<u64, SubmitError> {
         match self.ask(leader, &Question::ReadIndex).await? {
-            Answer::ReadIndex(Err(SubmitError::ShuttingDown)) => Err(SubmitError::NotLeader { leader: None }),
+            Answer::ReadIndex(Err(SubmitError::ShuttingDown)) => {
+                Err(SubmitError::NotLeader { leader: None })
+            }
             Answer::ReadIndex(result) => result,
-            Answer::Submitted(_) | Answer::Looked(_) | Answer::Room(_) => Err(SubmitError::UnknownOutcome),
+            Answer::Submitted(_) | Answer::Looked(_) | Answer::Room(_) => {
+                Err(SubmitError::UnknownOutcome)
+            }
         }
     }
 
@@ -302,49 +336,68 @@ impl Group {
         }
     }
 
-    async fn call_leader(&self, leader: NodeId, question: &Question) -> Result<Answer, SubmitError> {
+    async fn call_leader(
+        &self,
+        leader: NodeId,
+        question: &Question,
+    ) -> Result<Answer, SubmitError> {
         let Some(address) = self.address_of(leader) else {
             return Err(SubmitError::NotLeader { leader: Some(leader) });
         };
-        let frame = codec::encode(schema::FORWARD_QUESTION, question).map_err(|_too_large| SubmitError::Overloaded)?;
+
+        let frame = codec::encode(schema::FORWARD_QUESTION, question)
+            .map_err(|_too_large| SubmitError::Overloaded)?;
         let to = Target { group: self.name().to_owned(), node: leader, address };
         let call = self.transport().call(&to, Lane::Forward, frame.into());
         let mut roles = self.roles();
         let deposed = roles.wait_for(|role| role.leader.is_some_and(|other| other != leader));
+
         let answered = tokio::select! {
             answered = tokio::time::timeout(self.forward_timeout(), call) => answered,
             // One that stands still, or is cut off, need not be waited for: whoever leads now knows what it has decided.
             _ = deposed => return Err(SubmitError::UnknownOutcome),
         };
+
         let answer = match answered {
             Ok(Ok(answer)) => answer,
-            Ok(Err(TransportError::Unreachable(_))) => return Err(SubmitError::NotLeader { leader: Some(leader) }),
+            Ok(Err(TransportError::Unreachable(_))) => {
+                return Err(SubmitError::NotLeader { leader: Some(leader) });
+            }
             Ok(Err(TransportError::Overloaded)) => return Err(SubmitError::Overloaded),
             Ok(Err(TransportError::Broken(_))) | Err(_) => return Err(SubmitError::UnknownOutcome),
         };
+
         codec::decode(schema::FORWARD_ANSWER, &answer).map_err(|error| {
             tracing::warn!(group = self.name(), leader, %error, "the leader's answer cannot be read");
             SubmitError::UnknownOutcome
         })
     }
 
-    /// Answers a question that another node of the group forwarded. Only the leader decides; nothing is passed on again.
+    /// Answers a question that another node of the group forwarded. Only the leader decides;
+    /// nothing is passed on again.
     ///
     /// # Errors
     /// When the frame is no question, so that nothing has happened.
     pub async fn receive_forwarded(&self, frame: Bytes) -> Result<Bytes, String> {
-        let question = codec::decode(schema::FORWARD_QUESTION, &frame).map_err(|error| error.to_string())?;
+        let question =
+            codec::decode(schema::FORWARD_QUESTION, &frame).map_err(|error| error.to_string())?;
         let answer = match question {
-            Question::Submit(command) => Answer::Submitted(Box::new(self.submit_local(*command).await)),
-            Question::ReadIndex => {
-                Answer::ReadIndex(self.read_barrier_local().await.map(|()| self.applied_index().unwrap_or_default()))
+            Question::Submit(command) => {
+                Answer::Submitted(Box::new(self.submit_local(*command).await))
             }
+            Question::ReadIndex => Answer::ReadIndex(
+                self.read_barrier_local().await.map(|()| self.applied_index().unwrap_or_default()),
+            ),
             Question::Look(lease) => Answer::Looked(Box::new(self.look_here(lease).await)),
             Question::Room => Answer::Room(self.has_room()),
         };
+
         // It may have been decided: an answer that cannot be sent is no refusal.
         let encoded = codec::encode(schema::FORWARD_ANSWER, &answer).or_else(|_too_large| {
-            codec::encode(schema::FORWARD_ANSWER, &Answer::Submitted(Box::new(Err(SubmitError::UnknownOutcome))))
+            codec::encode(
+                schema::FORWARD_ANSWER,
+                &Answer::Submitted(Box::new(Err(SubmitError::UnknownOutcome))),
+            )
         });
         encoded.map(Bytes::from).map_err(|error| error.to_string())
     }
@@ -383,9 +436,14 @@ mod tests {
     /// To be changed only together with a new schema ordinal.
     #[test]
     fn has_its_golden_bytes() {
-        let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let question = codec::encode(schema::FORWARD_QUESTION, &Question::Submit(Box::new(Command::Tick))).unwrap();
-        let answer = codec::encode(schema::FORWARD_ANSWER, &Answer::ReadIndex(Err(SubmitError::NoQuorum))).unwrap();
+        let hex =
+            |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let question =
+            codec::encode(schema::FORWARD_QUESTION, &Question::Submit(Box::new(Command::Tick)))
+                .unwrap();
+        let answer =
+            codec::encode(schema::FORWARD_ANSWER, &Answer::ReadIndex(Err(SubmitError::NoQuorum)))
+                .unwrap();
         assert_eq!(hex(question), "5251010a02000000887381480007");
         assert_eq!(hex(answer), "5251010b030000003623abb7010100");
     }

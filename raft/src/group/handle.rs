@@ -30,8 +30,8 @@ use crate::time_left;
 use crate::timing::Timing;
 use crate::transport::{Lane, Transport};
 
-/// One Raft group as seen from this node. A cheap handle: clones share the group, which ends with [`Group::shutdown`], or
-/// abruptly with its last handle.
+/// One Raft group as seen from this node. A cheap handle: clones share the group, which ends with
+/// [`Group::shutdown`], or abruptly with its last handle.
 #[derive(Clone)]
 pub struct Group {
     pub(super) inner: Arc<Inner>,
@@ -64,8 +64,8 @@ impl Group {
         self.inner.raft.is_initialized().await.unwrap_or(false)
     }
 
-    /// Puts a command into the log and returns what it came to, once it is durable on a majority and applied here.
-    /// Answers within about two election timeouts, whatever happens.
+    /// Puts a command into the log and returns what it came to, once it is durable on a majority
+    /// and applied here. Answers within about two election timeouts, whatever happens.
     ///
     /// # Errors
     /// [`SubmitError`] says whether anything may have happened.
@@ -76,37 +76,45 @@ impl Group {
             mpsc::error::TrySendError::Full(_) => SubmitError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => SubmitError::ShuttingDown,
         })?;
-        // Every command is answered. Without a proposer (its runtime is gone) it was not, and nobody knows.
+        // Every command is answered. Without a proposer (its runtime is gone) it was not, and
+        // nobody knows.
         let mut applied = answered.await.unwrap_or(Err(SubmitError::UnknownOutcome))?;
         // What was decided a moment ago is told as it is now.
         time_left::show(&mut applied.outcome, self.inner.replica.clock.now());
         Ok(applied)
     }
 
-    /// Returns when [`Group::read`] shows everything that was acknowledged anywhere before this call. On the leader only.
+    /// Returns when [`Group::read`] shows everything that was acknowledged anywhere before this
+    /// call. On the leader only.
     ///
     /// # Errors
     /// [`SubmitError::NotLeader`], [`SubmitError::NoQuorum`], or [`SubmitError::ShuttingDown`].
     pub async fn read_barrier_local(&self) -> Result<(), SubmitError> {
-        // A majority that answered this recently cannot have elected another leader, not even one whose nodes have shorter
-        // timeouts than this. The tenth is for clocks of unequal speed.
+        // A majority that answered this recently cannot have elected another leader, not even one
+        // whose nodes have shorter timeouts than this. The tenth is for clocks of unequal
+        // speed.
         let age = self.inner.timing.election_max.min(Timing::default().election_max).mul_f32(0.9);
+
         if self.is_leader() && self.leaderless_for() > self.inner.timing.election_max {
             return Err(SubmitError::NoQuorum);
         }
-        let option = LinearizerOption::new(Some(age), true).with_wait_timeout(self.inner.timing.election_max);
+
+        let option = LinearizerOption::new(Some(age), true)
+            .with_wait_timeout(self.inner.timing.election_max);
         match self.inner.raft.ensure_linearizable(option).await {
             Ok(_) => Ok(()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
                 Err(proposal::not_leader(&forward, self.node()))
             }
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(SubmitError::NoQuorum),
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(SubmitError::NoQuorum)
+            }
             Err(RaftError::Fatal(_)) => Err(SubmitError::ShuttingDown),
         }
     }
 
-    /// Reads the state of this node, which may lag behind the group's. The second argument is log time now, as this node
-    /// estimates it. To be kept short: it holds up the next entry.
+    /// Reads the state of this node, which may lag behind the group's. The second argument is log
+    /// time now, as this node estimates it. To be kept short: it holds up the next entry.
     pub fn read<R>(&self, read: impl FnOnce(&State, LogTime) -> R) -> R {
         self.inner.replica.read(read)
     }
@@ -131,8 +139,8 @@ impl Group {
         status
     }
 
-    /// The last applied log index and the digest of the state there: equal on all nodes that have applied as much. 0 and
-    /// the digest of the empty state before the first entry.
+    /// The last applied log index and the digest of the state there: equal on all nodes that have
+    /// applied as much. 0 and the digest of the empty state before the first entry.
     pub async fn digest(&self) -> (u64, u64) {
         let mut machine = self.inner.replica.machine.write();
         (machine.applied.map_or(0, |id| id.index), machine.state.digest())
@@ -156,14 +164,22 @@ impl Group {
         receive::one(raft, replica, slots, *abstention, frame).await
     }
 
-    /// Answers the frames that [`Transport::stream`] brings from another node of the group. They must come in order. The
-    /// answers have to be polled; dropping them ends it.
+    /// Answers the frames that [`Transport::stream`] brings from another node of the group. They
+    /// must come in order. The answers have to be polled; dropping them ends it.
     #[must_use]
-    pub fn receive_stream(&self, lane: Lane, frames: BoxStream<'static, Bytes>) -> BoxStream<'static, Bytes> {
+    pub fn receive_stream(
+        &self,
+        lane: Lane,
+        frames: BoxStream<'static, Bytes>,
+    ) -> BoxStream<'static, Bytes> {
         match lane {
-            Lane::Control | Lane::Log => receive::appends(&self.inner.raft, Arc::clone(&self.inner.replica), frames),
+            Lane::Control | Lane::Log => {
+                receive::appends(&self.inner.raft, Arc::clone(&self.inner.replica), frames)
+            }
             Lane::Forward | Lane::Call => Box::pin(futures::stream::empty()),
-            Lane::Bulk => receive::snapshot(self.inner.raft.clone(), Arc::clone(&self.inner.slots), frames),
+            Lane::Bulk => {
+                receive::snapshot(self.inner.raft.clone(), Arc::clone(&self.inner.slots), frames)
+            }
         }
     }
 
@@ -172,7 +188,8 @@ impl Group {
     /// # Errors
     /// What stood in the way.
     pub async fn checkpoint(&self) -> Result<Option<u64>, String> {
-        let header = self.inner.replica.checkpoints.request().await.map_err(|skipped| skipped.why)?;
+        let header =
+            self.inner.replica.checkpoints.request().await.map_err(|skipped| skipped.why)?;
         Ok(header.applied.map(|id| id.index))
     }
 
@@ -220,21 +237,32 @@ impl Group {
         self.inner.replica.machine.read().applied.map(|id| id.index)
     }
 
-    /// Everybody in the group, voters and learners, as of the last entry that this node has applied: what decisions are made
-    /// by. [`Group::addresses`] may know more, and take it back.
+    /// Everybody in the group, voters and learners, as of the last entry that this node has
+    /// applied: what decisions are made by. [`Group::addresses`] may know more, and take it
+    /// back.
     #[must_use]
     pub fn members_applied(&self) -> BTreeMap<NodeId, Address> {
         let machine = self.inner.replica.machine.read();
-        machine.membership.membership().nodes().map(|(id, address)| (*id, address.clone())).collect()
+        machine
+            .membership
+            .membership()
+            .nodes()
+            .map(|(id, address)| (*id, address.clone()))
+            .collect()
     }
 
-    /// Everybody in the group, voters and learners, and where they are, as of the last entry in this node's log, whether it is
-    /// committed or not: whom to talk to.
+    /// Everybody in the group, voters and learners, and where they are, as of the last entry in
+    /// this node's log, whether it is committed or not: whom to talk to.
     #[must_use]
     pub fn addresses(&self) -> BTreeMap<NodeId, Address> {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow_watched();
-        metrics.membership_config.membership().nodes().map(|(id, address)| (*id, address.clone())).collect()
+        metrics
+            .membership_config
+            .membership()
+            .nodes()
+            .map(|(id, address)| (*id, address.clone()))
+            .collect()
     }
 
     /// Where a member is; `None` when it is none.
@@ -248,13 +276,17 @@ impl Group {
     /// Returns once this node has applied this log index.
     ///
     /// # Errors
-    /// [`SubmitError::NoQuorum`] when it has not in bounded time: it may be cut off from the leader.
+    /// [`SubmitError::NoQuorum`] when it has not in bounded time: it may be cut off from the
+    /// leader.
     pub async fn wait_applied(&self, index: u64) -> Result<(), SubmitError> {
         if self.applied_index().is_some_and(|applied| applied >= index) {
             return Ok(());
         }
         let wait = self.inner.raft.wait(Some(caps::FORWARD_TIMEOUT));
-        wait.applied_index_at_least(Some(index), "read").await.map(drop).map_err(|_too_late| SubmitError::NoQuorum)
+        wait.applied_index_at_least(Some(index), "read")
+            .await
+            .map(drop)
+            .map_err(|_too_late| SubmitError::NoQuorum)
     }
 
     pub(crate) fn roles(&self) -> watch::Receiver<Role> {
@@ -275,13 +307,17 @@ impl Group {
         contact.silence().max(contact.without_quorum())
     }
 
-    /// Who leads, as far as this node knows: nobody that it has not heard from for an election timeout, nor this node itself
-    /// when it has not heard from a majority for so long.
+    /// Who leads, as far as this node knows: nobody that it has not heard from for an election
+    /// timeout, nor this node itself when it has not heard from a majority for so long.
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         let (replica, limit) = (&self.inner.replica, self.inner.timing.election_max);
         let is_near = |leader: &NodeId| {
-            if *leader == self.node() { self.leaderless_for() <= limit } else { replica.leader_contact.within(limit) }
+            if *leader == self.node() {
+                self.leaderless_for() <= limit
+            } else {
+                replica.leader_contact.within(limit)
+            }
         };
         replica.roles.get().leader.filter(is_near)
     }
@@ -289,6 +325,9 @@ impl Group {
 
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Group").field("name", &self.name()).field("node", &self.node()).finish_non_exhaustive()
+        f.debug_struct("Group")
+            .field("name", &self.name())
+            .field("node", &self.node())
+            .finish_non_exhaustive()
     }
 }

@@ -40,7 +40,8 @@ pub(crate) struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // A peer's stream that is still being answered would keep the core alive for as long as the peer likes.
+        // A peer's stream that is still being answered would keep the core alive for as long as the
+        // peer likes.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let raft = self.raft.clone();
             runtime.spawn(async move { raft.shutdown().await });

@@ -23,7 +23,8 @@ use crate::replica::Replica;
 use crate::replica::role::Role;
 
 impl Group {
-    /// Stops the group cleanly: no new commands, the entries in flight get their time, a last checkpoint, all durable.
+    /// Stops the group cleanly: no new commands, the entries in flight get their time, a last
+    /// checkpoint, all durable.
     ///
     /// # Errors
     /// What went wrong on the way; the group is stopped all the same.
@@ -34,7 +35,11 @@ impl Group {
 
 impl Inner {
     /// Starts the tasks that live as long as the group.
-    pub fn start_tasks(&self, commands: mpsc::Receiver<Submitted>, made: watch::Receiver<Option<Header>>) {
+    pub fn start_tasks(
+        &self,
+        commands: mpsc::Receiver<Submitted>,
+        made: watch::Receiver<Option<Header>>,
+    ) {
         let proposer = Proposer {
             raft: self.raft.clone(),
             replica: Arc::clone(&self.replica),
@@ -47,21 +52,35 @@ impl Inner {
             lease: self.timing.election_max,
             entries_in_flight: self.timing.entries_in_flight(),
         };
+
         let own = OwnCommands { queue: self.queue.downgrade() };
         let mut tasks = self.tasks.lock();
         let drained = self.drained.clone();
         let proposing = guarded(self.health.clone(), "proposer", proposer.run());
+
         tasks.spawn(async move {
             proposing.await;
             drained.send_replace(true);
         });
+
         let role = watch_role(self.raft.clone(), Arc::clone(&self.replica), self.health.clone());
         tasks.spawn(guarded(self.health.clone(), "role", role));
-        tasks.spawn(guarded(self.health.clone(), "purge", purge(self.raft.clone(), Arc::clone(&self.slots), made)));
-        let raising =
-            raise::raise(self.raft.clone(), Arc::clone(&self.replica), Arc::clone(&self.transport), own.clone());
+        tasks.spawn(guarded(
+            self.health.clone(),
+            "purge",
+            purge(self.raft.clone(), Arc::clone(&self.slots), made),
+        ));
+
+        let raising = raise::raise(
+            self.raft.clone(),
+            Arc::clone(&self.replica),
+            Arc::clone(&self.transport),
+            own.clone(),
+        );
+
         tasks.spawn(guarded(self.health.clone(), "level", raising));
-        let shortening = room::shorten_log(Arc::clone(&self.replica), Arc::clone(&self.space), self.log.clone());
+        let shortening =
+            room::shorten_log(Arc::clone(&self.replica), Arc::clone(&self.space), self.log.clone());
         tasks.spawn(guarded(self.health.clone(), "room", shortening));
         let ticking = tick::tick(Arc::clone(&self.replica), Arc::clone(&self.space), own);
         tasks.spawn(guarded(self.health.clone(), "tick", ticking));
@@ -72,7 +91,8 @@ impl Inner {
         let mut tasks = self.tasks.lock();
         let keeping = tick::keep_alive(Arc::clone(&self.replica), group.downgrade());
         tasks.spawn(guarded(self.health.clone(), "keepalive", keeping));
-        let making_room = room::hand_over(Arc::clone(&self.replica), Arc::clone(&self.space), group.downgrade());
+        let making_room =
+            room::hand_over(Arc::clone(&self.replica), Arc::clone(&self.space), group.downgrade());
         tasks.spawn(guarded(self.health.clone(), "hand over", making_room));
     }
 
@@ -80,6 +100,7 @@ impl Inner {
     pub async fn shutdown(&self) -> Result<(), String> {
         self.stop.send_replace(true);
         self.replica.attachments.stop();
+
         // An error would mean that the sender is gone, and this is it.
         let _ = self.drained.subscribe().wait_for(|drained| *drained).await;
         let checkpoint = match &*self.health.borrow() {
@@ -87,18 +108,23 @@ impl Inner {
             Health::Stopped => return Ok(()),
             Health::Failed(detail) | Health::Outdated(detail) => Err(detail.clone()),
         };
+
         let stopped = self.raft.shutdown().await.map_err(|error| error.to_string());
         let empty = self.replica.machine.read().applied.is_none();
         let checkpoint = match checkpoint {
-            Ok(()) if !empty => self.replica.checkpoints.request_last().await.map_err(|skipped| skipped.why),
+            Ok(()) if !empty => {
+                self.replica.checkpoints.request_last().await.map_err(|skipped| skipped.why)
+            }
             other => other,
         };
+
         let checkpointer = self.checkpointer.lock().take();
         let log = self.log.clone();
         let closed = tokio::task::spawn_blocking(move || {
             drop(checkpointer);
             log.close().map_err(|error| error.to_string())
         });
+
         let closed = closed.await.unwrap_or_else(|error| Err(error.to_string()));
         self.tasks.lock().abort_all();
         self.health.send_if_modified(|health| {
@@ -113,7 +139,11 @@ impl Inner {
 }
 
 /// A task without which the group does not work: should it panic, the group has failed.
-async fn guarded(health: watch::Sender<Health>, task: &'static str, run: impl Future<Output = ()> + Send) {
+async fn guarded(
+    health: watch::Sender<Health>,
+    task: &'static str,
+    run: impl Future<Output = ()> + Send,
+) {
     if AssertUnwindSafe(run).catch_unwind().await.is_err() {
         fail(&health, format!("the task {task} panicked"));
     }
@@ -123,12 +153,15 @@ async fn guarded(health: watch::Sender<Health>, task: &'static str, run: impl Fu
 async fn watch_role(raft: Raft, replica: Arc<Replica>, health: watch::Sender<Health>) {
     let mut server = raft.server_metrics();
     let metrics = raft.metrics();
-    // The sender of the metrics lives as long as the core, which a handle here would not keep from stopping.
+
+    // The sender of the metrics lives as long as the core, which a handle here would not keep from
+    // stopping.
     drop(raft);
     loop {
         let role = {
             let metrics = server.borrow_watched();
-            let leading = (metrics.state.is_leader() && metrics.vote.committed).then_some(metrics.vote.leader_id);
+            let leading = (metrics.state.is_leader() && metrics.vote.committed)
+                .then_some(metrics.vote.leader_id);
             Role { leading, leader: metrics.current_leader }
         };
         set_role(&replica, role);
@@ -136,12 +169,14 @@ async fn watch_role(raft: Raft, replica: Arc<Replica>, health: watch::Sender<Hea
             break;
         }
     }
+
     set_role(&replica, Role::default());
     let ended = match &metrics.borrow_watched().running_state {
         Err(openraft::errors::Fatal::Stopped) => None,
         Err(fatal) => Some(fatal.to_string()),
         Ok(()) => Some("the consensus core has died".to_owned()),
     };
+
     if let Some(detail) = ended {
         tracing::error!(group = replica.group, detail, "the group has failed");
         fail(&health, detail);
@@ -153,7 +188,12 @@ fn set_role(replica: &Replica, role: Role) {
     if before.leader != role.leader {
         // What the last one said of its quorum says nothing about the next.
         replica.leader_contact.record_quorum(true);
-        tracing::info!(group = replica.group, leader = role.leader, leading = role.leading.is_some(), "leader");
+        tracing::info!(
+            group = replica.group,
+            leader = role.leader,
+            leading = role.leading.is_some(),
+            "leader"
+        );
     }
 }
 

@@ -1,7 +1,8 @@
 //! Members: who follows, who votes, who leads. One change at a time, on the leader.
 //!
-//! A node joins as a learner, catches up, and only then votes: so a change never leaves the group without a majority that
-//! has the log. Changes of voters go through openraft's joint membership (Raft dissertation, chapter 4.3).
+//! A node joins as a learner, catches up, and only then votes: so a change never leaves the group
+//! without a majority that has the log. Changes of voters go through openraft's joint membership
+//! (Raft dissertation, chapter 4.3).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -43,7 +44,9 @@ pub enum ChangeError {
         after: usize,
     },
     /// Too few of the new voters answer the leader.
-    #[error("only {answering} of the {voters} voters that group {group} would have answer, which is no majority")]
+    #[error(
+        "only {answering} of the {voters} voters that group {group} would have answer, which is no majority"
+    )]
     NoMajority {
         /// The group.
         group: String,
@@ -52,7 +55,8 @@ pub enum ChangeError {
         /// All of them.
         voters: usize,
     },
-    /// The voter that leadership was handed to did not take it in time. This node then still leads, or nobody does.
+    /// The voter that leadership was handed to did not take it in time. This node then still leads,
+    /// or nobody does.
     #[error("node {to} did not take over within {} ms", .within.as_millis())]
     NotTaken {
         /// That voter.
@@ -82,16 +86,19 @@ pub fn tolerated_losses(voters: usize) -> usize {
 }
 
 impl Group {
-    /// Adds learners, or gives members other addresses. Returns once that is in the log of a majority; catching up goes on
-    /// after it.
+    /// Adds learners, or gives members other addresses. Returns once that is in the log of a
+    /// majority; catching up goes on after it.
     ///
     /// # Errors
     /// [`ChangeError`]; on another node than the leader [`SubmitError::NotLeader`].
     pub async fn add_learners(&self, nodes: BTreeMap<NodeId, Address>) -> Result<(), ChangeError> {
         let status = self.status();
         let known = |node: &NodeId| status.voters.get(node).or_else(|| status.learners.get(node));
-        let (moved, added): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            nodes.into_iter().filter(|(node, at)| known(node) != Some(at)).partition(|(node, _)| known(node).is_some());
+        let (moved, added): (BTreeMap<_, _>, BTreeMap<_, _>) = nodes
+            .into_iter()
+            .filter(|(node, at)| known(node) != Some(at))
+            .partition(|(node, _)| known(node).is_some());
+
         if let Some((node, level)) = self.first_behind(added.keys()) {
             let group = self.level();
             return Err(ChangeError::Refused(format!(
@@ -100,32 +107,43 @@ impl Group {
                 self.name()
             )));
         }
+
         let members = status.voters.len() + status.learners.len() + added.len();
         check_size(members, moved.values().chain(added.values())).map_err(ChangeError::Refused)?;
         for change in [ChangeMembers::SetNodes(moved), ChangeMembers::AddNodes(added)] {
-            let (ChangeMembers::SetNodes(nodes) | ChangeMembers::AddNodes(nodes)) = &change else { continue };
+            let (ChangeMembers::SetNodes(nodes) | ChangeMembers::AddNodes(nodes)) = &change else {
+                continue;
+            };
             if nodes.is_empty() {
                 continue;
             }
             self.change(change, true).await?;
         }
+
         Ok(())
     }
 
     /// Gives a member another address. Returns once that is in the log of a majority.
     ///
     /// # Errors
-    /// [`ChangeError`], also for a node that is no member; on another node than the leader [`SubmitError::NotLeader`].
+    /// [`ChangeError`], also for a node that is no member; on another node than the leader
+    /// [`SubmitError::NotLeader`].
     pub async fn set_address(&self, node: NodeId, address: Address) -> Result<(), ChangeError> {
         let status = self.status();
         if !status.voters.contains_key(&node) && !status.learners.contains_key(&node) {
-            return Err(ChangeError::Refused(format!("node {node} is no member of group {}", self.name())));
+            return Err(ChangeError::Refused(format!(
+                "node {node} is no member of group {}",
+                self.name()
+            )));
         }
         self.add_learners([(node, address)].into()).await
     }
 
     /// A node that has said that it cannot follow the group, and what it can.
-    fn first_behind<'a>(&self, mut nodes: impl Iterator<Item = &'a NodeId>) -> Option<(NodeId, u32)> {
+    fn first_behind<'a>(
+        &self,
+        mut nodes: impl Iterator<Item = &'a NodeId>,
+    ) -> Option<(NodeId, u32)> {
         let level = self.level();
         nodes.find_map(|node| {
             let follows = self.transport().feature_level(*node)?;
@@ -133,15 +151,18 @@ impl Group {
         })
     }
 
-    /// Gives members a vote and takes it from others, in one step. Repeating it finishes a change that broke off half way.
+    /// Gives members a vote and takes it from others, in one step. Repeating it finishes a change
+    /// that broke off half way.
     ///
     /// # Errors
-    /// [`ChangeError`]; on another node than the leader [`SubmitError::NotLeader`]. [`ChangeError::FewerLosses`] unless the
-    /// change says that it may, and [`ChangeError::NoMajority`] when the leader hears from too few of the new voters.
+    /// [`ChangeError`]; on another node than the leader [`SubmitError::NotLeader`].
+    /// [`ChangeError::FewerLosses`] unless the change says that it may, and
+    /// [`ChangeError::NoMajority`] when the leader hears from too few of the new voters.
     pub async fn change_voters(&self, change: VoterChange) -> Result<(), ChangeError> {
         let VoterChange { add, remove, keep, shrink } = change;
         let now: BTreeSet<NodeId> = self.status().voters.into_keys().collect();
-        let wanted: BTreeSet<NodeId> = now.union(&add).filter(|node| !remove.contains(node)).copied().collect();
+        let wanted: BTreeSet<NodeId> =
+            now.union(&add).filter(|node| !remove.contains(node)).copied().collect();
         let (before, after) = (tolerated_losses(now.len()), tolerated_losses(wanted.len()));
 
         let group = self.name().to_owned();
@@ -153,7 +174,10 @@ impl Group {
         }
         if wanted != now {
             let answering = self.answered_within(self.timing().election_max);
-            let answering = wanted.iter().filter(|node| **node == self.node() || answering.contains(node)).count();
+            let answering = wanted
+                .iter()
+                .filter(|node| **node == self.node() || answering.contains(node))
+                .count();
             if answering * 2 <= wanted.len() {
                 return Err(ChangeError::NoMajority { group, answering, voters: wanted.len() });
             }
@@ -171,24 +195,34 @@ impl Group {
         self.change(ChangeMembers::RemoveNodes(BTreeSet::from([node])), false).await
     }
 
-    /// Makes a change; waits for one that is just ending, as the last one of a new leader's predecessor. A change of voters
-    /// has two steps, and goes on to its end when the caller leaves after the first.
-    async fn change(&self, change: ChangeMembers<NodeId, Address>, retain: bool) -> Result<(), ChangeError> {
+    /// Makes a change; waits for one that is just ending, as the last one of a new leader's
+    /// predecessor. A change of voters has two steps, and goes on to its end when the caller
+    /// leaves after the first.
+    async fn change(
+        &self,
+        change: ChangeMembers<NodeId, Address>,
+        retain: bool,
+    ) -> Result<(), ChangeError> {
         let give_up = Instant::now() + caps::CHANGE_PATIENCE;
         loop {
             let (raft, change) = (self.raft().clone(), change.clone());
-            let changing = tokio::spawn(async move { raft.change_membership(change, retain).await });
-            let changed = changing.await.map_err(|_ended| ChangeError::Submit(SubmitError::UnknownOutcome))?;
+            let changing =
+                tokio::spawn(async move { raft.change_membership(change, retain).await });
+            let changed = changing
+                .await
+                .map_err(|_ended| ChangeError::Submit(SubmitError::UnknownOutcome))?;
             match changed.map_err(|error| self.change_error(error)) {
-                Err(ChangeError::InProgress) if Instant::now() < give_up => tokio::time::sleep(caps::RETRY_PAUSE).await,
+                Err(ChangeError::InProgress) if Instant::now() < give_up => {
+                    tokio::time::sleep(caps::RETRY_PAUSE).await
+                }
                 Err(error) => return Err(error),
                 Ok(_) => return Ok(()),
             }
         }
     }
 
-    /// Hands leadership to another voter and returns who leads then. Without a choice it goes to the voter that has most of
-    /// the log, of those that answer. On the leader only.
+    /// Hands leadership to another voter and returns who leads then. Without a choice it goes to
+    /// the voter that has most of the log, of those that answer. On the leader only.
     ///
     /// # Errors
     /// [`ChangeError::Refused`] when nobody can take it, [`ChangeError::NotTaken`] when nobody did.
@@ -197,11 +231,16 @@ impl Group {
         if !self.is_leader() {
             return Err(ChangeError::Submit(SubmitError::NotLeader { leader: status.leader }));
         }
+
         if let Some(to) = to
             && !status.voters.contains_key(&to)
         {
-            return Err(ChangeError::Refused(format!("node {to} does not vote in group {}", self.name())));
+            return Err(ChangeError::Refused(format!(
+                "node {to} does not vote in group {}",
+                self.name()
+            )));
         }
+
         let answering = self.answered_within(self.timing().election_max);
         if let Some(to) = to
             && to != self.node()
@@ -209,11 +248,19 @@ impl Group {
         {
             return Err(ChangeError::Refused(format!("node {to} does not answer")));
         }
-        let others = status.voters.keys().copied().filter(|node| *node != self.node() && answering.contains(node));
-        let most_of_the_log = |node: &NodeId| status.progress.get(node).map(|progress| progress.matched);
+
+        let others = status
+            .voters
+            .keys()
+            .copied()
+            .filter(|node| *node != self.node() && answering.contains(node));
+
+        let most_of_the_log =
+            |node: &NodeId| status.progress.get(node).map(|progress| progress.matched);
         let Some(to) = to.or_else(|| others.max_by_key(most_of_the_log)) else {
             return Err(ChangeError::Refused("there is no other voter that answers".to_owned()));
         };
+
         let stopped = |_| ChangeError::Submit(SubmitError::ShuttingDown);
         self.raft().trigger().transfer_leader(to).await.map_err(stopped)?;
         self.led_by(to, caps::TRANSFER_TIMEOUT).await
@@ -234,7 +281,10 @@ impl Group {
         let metrics = self.raft().metrics();
         let metrics = metrics.borrow_watched();
         let heard = metrics.heartbeat.iter().flatten();
-        heard.filter(|(_, at)| at.as_ref().is_some_and(|at| at.elapsed() <= limit)).map(|(id, _)| *id).collect()
+        heard
+            .filter(|(_, at)| at.as_ref().is_some_and(|at| at.elapsed() <= limit))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     fn change_error(&self, error: RaftError<Types, ClientWriteError<Types>>) -> ChangeError {
@@ -243,15 +293,15 @@ impl Group {
             RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
                 ChangeError::Submit(proposal::not_leader(&forward, self.node()))
             }
-            RaftError::APIError(ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_))) => {
-                ChangeError::InProgress
-            }
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(
+                ChangeMembershipError::InProgress(_),
+            )) => ChangeError::InProgress,
             RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
                 ChangeError::Refused(error.to_string())
             }
-            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_) | ClientWriteError::PreconditionFailed(_)) => {
-                ChangeError::Submit(SubmitError::UnknownOutcome)
-            }
+            RaftError::APIError(
+                ClientWriteError::LogEntryDiscarded(_) | ClientWriteError::PreconditionFailed(_),
+            ) => ChangeError::Submit(SubmitError::UnknownOutcome),
         }
     }
 }

@@ -43,17 +43,20 @@ struct Start {
     slots: Arc<Slots>,
 }
 
-/// Opens the log, and finds the state that goes with it: in a slot, from the log alone, or at another node.
+/// Opens the log, and finds the state that goes with it: in a slot, from the log alone, or at
+/// another node.
 async fn start(options: &GroupOptions, group: GroupName) -> Result<Start, OpenError> {
     let name = &options.name;
     let io = |detail: String| OpenError::Io { group: name.clone(), detail };
     let (store, dir) = (options.store.clone(), options.log_dir.clone());
+
     let opening = tokio::task::spawn_blocking(move || {
-        let (log, _) =
-            LogStore::open(dir, LogOptions::default()).map_err(|error| OpenError::of_log(group.as_str(), &error))?;
+        let (log, _) = LogStore::open(dir, LogOptions::default())
+            .map_err(|error| OpenError::of_log(group.as_str(), &error))?;
         let loaded = load::load(&store, &group, &log)?;
         Ok((log, loaded, store, group))
     });
+
     let (log, loaded, store, group) = opening.await.map_err(|error| io(error.to_string()))??;
     let (machine, time, slots) = match loaded {
         Ok(loaded) => (loaded.machine, loaded.time, Slots::new(store, group, loaded.slots)),
@@ -63,10 +66,13 @@ async fn start(options: &GroupOptions, group: GroupName) -> Result<Start, OpenEr
         Err(missing) => {
             let slots = Slots::new(store, group.clone(), SlotTable::default());
             let transport = Arc::clone(&options.transport);
-            let sources = Sources { nodes: options.others.clone(), transport, purged: missing.purged };
+            let sources =
+                Sources { nodes: options.others.clone(), transport, purged: missing.purged };
             let fetched = sources.fetch(&slots).await;
-            let machine = fetched
-                .map_err(|level| OpenError::Outdated { group: name.clone(), detail: health::outdated(level) })?;
+            let machine = fetched.map_err(|level| OpenError::Outdated {
+                group: name.clone(),
+                detail: health::outdated(level),
+            })?;
             let following = log.clone();
             let followed = tokio::task::spawn_blocking(move || {
                 let time = load::continue_from(&following, &machine, &group)?;
@@ -76,11 +82,13 @@ async fn start(options: &GroupOptions, group: GroupName) -> Result<Start, OpenEr
             (machine, time, slots)
         }
     };
+
     Ok(Start { log, machine, time, slots })
 }
 
 impl Group {
-    /// Opens the group on this node: loads the newest checkpoint that is whole, replays the log, takes part.
+    /// Opens the group on this node: loads the newest checkpoint that is whole, replays the log,
+    /// takes part.
     ///
     /// Must be called on a tokio runtime, which has to outlive the group.
     ///
@@ -94,24 +102,42 @@ impl Group {
     ///
     /// # Errors
     /// As [`Group::open`].
-    pub async fn open_with_clock(options: GroupOptions, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+    pub async fn open_with_clock(
+        options: GroupOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
         let name = options.name.clone();
         let invalid = |detail: String| OpenError::Invalid { group: name.clone(), detail };
         let io = |detail: String| OpenError::Io { group: name.clone(), detail };
-        let group = GroupName::new(options.name.clone()).map_err(|error| invalid(error.to_string()))?;
-        let config = config(&options.name, options.timing).map_err(|error| invalid(error.to_string()))?;
+        let group =
+            GroupName::new(options.name.clone()).map_err(|error| invalid(error.to_string()))?;
+        let config =
+            config(&options.name, options.timing).map_err(|error| invalid(error.to_string()))?;
 
         let Start { log, machine, time, slots } = start(&options, group).await?;
         let (checkpoints, requests) = CheckpointTrigger::new(options.checkpoint);
         let log_clock = Arc::new(LogClock::new(clock, time));
-        let replica = Arc::new(Replica::new(options.name.clone(), options.node, machine, log_clock, checkpoints));
+        let replica = Arc::new(Replica::new(
+            options.name.clone(),
+            options.node,
+            machine,
+            log_clock,
+            checkpoints,
+        ));
         let (done, made) = watch::channel(None);
         let health = watch::Sender::new(Health::Running);
-        let checkpointer =
-            Checkpointer::start(Arc::clone(&replica), requests, Arc::clone(&slots), log.clone(), done, health.clone())
-                .map_err(|error| io(error.to_string()))?;
+        let checkpointer = Checkpointer::start(
+            Arc::clone(&replica),
+            requests,
+            Arc::clone(&slots),
+            log.clone(),
+            done,
+            health.clone(),
+        )
+        .map_err(|error| io(error.to_string()))?;
 
-        let applier = Applier::new(Arc::clone(&replica), Arc::clone(&slots), log.clone(), health.clone());
+        let applier =
+            Applier::new(Arc::clone(&replica), Arc::clone(&slots), log.clone(), health.clone());
         let abstention = match log.state().vote {
             Some(_) => Abstention::for_a_voter(options.timing.election_max),
             None => Abstention::none(),
@@ -125,7 +151,9 @@ impl Group {
         };
         let raft = Raft::new(options.node, config, network, log_adapter, applier).await;
         let raft = raft.map_err(|error| match &*health.borrow() {
-            Health::Outdated(detail) => OpenError::Outdated { group: options.name.clone(), detail: detail.clone() },
+            Health::Outdated(detail) => {
+                OpenError::Outdated { group: options.name.clone(), detail: detail.clone() }
+            }
             Health::Running | Health::Stopped | Health::Failed(_) => io(error.to_string()),
         })?;
 
@@ -160,20 +188,25 @@ impl Group {
             let mut voters = metrics.membership_config.voter_ids();
             voters.next() == Some(self.node()) && voters.next().is_none()
         };
+
         if !self.is_formed().await {
             return;
         }
+
         // The core shows its members a moment after it was started.
-        let shown = |metrics: &RaftMetrics<Types>| metrics.membership_config.voter_ids().next().is_some();
-        let metrics = self.inner.raft.wait(Some(caps::START_PATIENCE)).metrics(shown, "members").await;
+        let shown =
+            |metrics: &RaftMetrics<Types>| metrics.membership_config.voter_ids().next().is_some();
+        let metrics =
+            self.inner.raft.wait(Some(caps::START_PATIENCE)).metrics(shown, "members").await;
+
         if metrics.is_ok_and(|metrics| alone(&metrics)) {
             // An error means that the core has stopped, which health tells.
             let _ = self.inner.raft.trigger().elect(false).await;
         }
     }
 
-    /// Forms the group of its first voters, this node among them. Once; repeating it with the same voters does nothing.
-    /// It is enough to do it on one node.
+    /// Forms the group of its first voters, this node among them. Once; repeating it with the same
+    /// voters does nothing. It is enough to do it on one node.
     ///
     /// # Errors
     /// [`FormError`] says why not.
@@ -181,6 +214,7 @@ impl Group {
         if !voters.contains_key(&self.node()) {
             return Err(FormError::NotAVoter);
         }
+
         check_size(voters.len(), voters.values()).map_err(FormError::TooLarge)?;
         let ids: BTreeSet<NodeId> = voters.keys().copied().collect();
         match self.inner.raft.initialize(voters).await {
@@ -188,7 +222,11 @@ impl Group {
             Err(RaftError::APIError(InitializeError::NotInMembers(_))) => Err(FormError::NotAVoter),
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
                 let current = self.status().voters.into_keys().collect();
-                if ids == current { Ok(()) } else { Err(FormError::AlreadyFormed { voters: current }) }
+                if ids == current {
+                    Ok(())
+                } else {
+                    Err(FormError::AlreadyFormed { voters: current })
+                }
             }
             Err(RaftError::Fatal(_)) => Err(FormError::Stopped),
         }

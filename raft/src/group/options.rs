@@ -27,6 +27,7 @@ pub struct GroupOptions {
     pub checkpoint: CheckpointPolicy,
     /// How the other nodes are reached.
     pub transport: Arc<dyn Transport>,
-    /// The other nodes that may be in the group: they are asked for its state, should this node have lost its own.
+    /// The other nodes that may be in the group: they are asked for its state, should this node
+    /// have lost its own.
     pub others: Vec<(NodeId, Address)>,
 }

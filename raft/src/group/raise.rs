@@ -1,5 +1,5 @@
-//! Raising the feature level: once every member of the group has said, in the handshake of the peer link, that it can follow
-//! the next one.
+//! Raising the feature level: once every member of the group has said, in the handshake of the peer
+//! link, that it can follow the next one.
 
 use std::sync::Arc;
 
@@ -12,8 +12,14 @@ use crate::propose::level;
 use crate::replica::Replica;
 use crate::transport::Transport;
 
-/// Raises the level as far as all members can follow, while this node leads. Ends once there is no higher one.
-pub(crate) async fn raise(raft: Raft, replica: Arc<Replica>, transport: Arc<dyn Transport>, commands: OwnCommands) {
+/// Raises the level as far as all members can follow, while this node leads. Ends once there is no
+/// higher one.
+pub(crate) async fn raise(
+    raft: Raft,
+    replica: Arc<Replica>,
+    transport: Arc<dyn Transport>,
+    commands: OwnCommands,
+) {
     let mut roles = replica.roles.subscribe();
     while replica.level() < LEVEL_MAX && wait_to_lead(&mut roles).await {
         let Some((level, _)) = level::followed_by_all(&raft, &replica, &*transport) else {

@@ -1,5 +1,5 @@
-//! What a node does about a disk that is nearly full: it has its log purged, and a leader hands over to a voter that has
-//! room, as only its own group would stand still for it.
+//! What a node does about a disk that is nearly full: it has its log purged, and a leader hands
+//! over to a voter that has room, as only its own group would stand still for it.
 
 use std::sync::Arc;
 
@@ -11,14 +11,15 @@ use crate::group::tick::wait_to_lead;
 use crate::propose::space::{Room, Space};
 use crate::replica::Replica;
 
-/// Looks now and then, and has checkpoints made as long as the log has files that could be purged after them, or the reserve
-/// has room for them. Otherwise the log or the reserve might keep the disk full: for a minute or two, or, since nothing new is
-/// written, for good.
+/// Looks now and then, and has checkpoints made as long as the log has files that could be purged
+/// after them, or the reserve has room for them. Otherwise the log or the reserve might keep the
+/// disk full: for a minute or two, or, since nothing new is written, for good.
 pub(crate) async fn shorten_log(replica: Arc<Replica>, space: Arc<Space>, log: LogStore) {
     loop {
         tokio::time::sleep(caps::ROOM_INTERVAL).await;
         // The last file is the one that is written to.
-        let has_closed_files = usize::try_from(log.disk_bytes()).is_ok_and(|bytes| bytes > LOG_CHUNK_BYTES_MAX);
+        let has_closed_files =
+            usize::try_from(log.disk_bytes()).is_ok_and(|bytes| bytes > LOG_CHUNK_BYTES_MAX);
         if space.room() < Room::Enough && (has_closed_files || space.lacking_bytes() > 0) {
             replica.checkpoints.hurry();
         }
@@ -33,7 +34,11 @@ pub(crate) async fn hand_over(replica: Arc<Replica>, space: Arc<Space>, group: W
             None => return,
             Some(group) if group.status().voters.len() > 1 && space.room() < Room::Enough => {
                 if let Some(to) = group.voter_with_room().await {
-                    tracing::warn!(group = replica.group, to, "leadership is handed over for want of room");
+                    tracing::warn!(
+                        group = replica.group,
+                        to,
+                        "leadership is handed over for want of room"
+                    );
                     // Whoever leads after it looks for itself.
                     let _ = group.hand_over(Some(to)).await;
                 }

@@ -83,7 +83,8 @@ pub struct GroupStatus {
 }
 
 impl GroupStatus {
-    /// Whether these members are committed and applied here, and no change of the voters is half way.
+    /// Whether these members are committed and applied here, and no change of the voters is half
+    /// way.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         !self.is_joint && self.members_index.is_some() && self.applied >= self.members_index
@@ -96,6 +97,7 @@ impl GroupStatus {
             .nodes()
             .map(|(id, address)| (*id, address.clone()))
             .partition::<BTreeMap<_, _>, _>(|(id, _)| voters.contains(id));
+
         let last = metrics.last_log_index;
         let progress = metrics.replication.iter().flatten().filter(|(id, _)| *id != &metrics.id);
         let progress = progress.map(|(id, matched)| {
@@ -103,6 +105,7 @@ impl GroupStatus {
             let next = |index: Option<u64>| index.map_or(0, |index| index.saturating_add(1));
             (*id, Progress { matched, lag: next(last).saturating_sub(next(matched)) })
         });
+
         Self {
             name: name.to_owned(),
             node: metrics.id,

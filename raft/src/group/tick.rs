@@ -1,4 +1,5 @@
-//! The tasks that let time pass: ticks when something is due, and keepalives for the calls that wait here.
+//! The tasks that let time pass: ticks when something is due, and keepalives for the calls that
+//! wait here.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,12 +32,14 @@ impl OwnCommands {
     }
 }
 
-/// Submits a tick whenever the state says that something is due, while this node leads. Asleep otherwise.
+/// Submits a tick whenever the state says that something is due, while this node leads. Asleep
+/// otherwise.
 pub(crate) async fn tick(replica: Arc<Replica>, space: Arc<Space>, commands: OwnCommands) {
     let mut roles = replica.roles.subscribe();
     while wait_to_lead(&mut roles).await {
         // What is due at the beginning of time is work that is left over.
-        let wait = replica.due.arm().map(|at| Duration::from_micros(at.since_us(replica.clock.now())));
+        let wait =
+            replica.due.arm().map(|at| Duration::from_micros(at.since_us(replica.clock.now())));
         let forget = forget_in(&replica, &space);
         let wait = wait.into_iter().chain(forget).min();
         if wait != Some(Duration::ZERO) {
@@ -61,8 +64,8 @@ pub(crate) async fn tick(replica: Arc<Replica>, space: Arc<Space>, commands: Own
     }
 }
 
-/// When a tick is to let the group forget, though nothing is due: while there is no room for a checkpoint of all that it
-/// remembers, and the log cannot be purged for want of one.
+/// When a tick is to let the group forget, though nothing is due: while there is no room for a
+/// checkpoint of all that it remembers, and the log cannot be purged for want of one.
 fn forget_in(replica: &Replica, space: &Space) -> Option<Duration> {
     if space.room() == Room::Enough {
         return None;
@@ -71,7 +74,8 @@ fn forget_in(replica: &Replica, space: &Space) -> Option<Duration> {
     Some(Duration::from_micros(at.since_us(replica.clock.now())).max(caps::FORGET_INTERVAL))
 }
 
-/// Says every few seconds, to whoever leads, that somebody still waits for the leases to which calls are attached here.
+/// Says every few seconds, to whoever leads, that somebody still waits for the leases to which
+/// calls are attached here.
 pub(crate) async fn keep_alive(replica: Arc<Replica>, group: WeakGroup) {
     loop {
         replica.attachments.any().await;
@@ -79,15 +83,23 @@ pub(crate) async fn keep_alive(replica: Arc<Replica>, group: WeakGroup) {
         let Some(group) = group.upgrade() else { return };
         let alive = replica.attachments.take_alive();
         let chunks = alive.chunks(core_caps::KEEPALIVE_LEASES_MAX);
-        // Side by side: with many calls and a leader far away, one after the other would come too late for the last.
-        let said = futures::stream::iter(chunks).for_each_concurrent(caps::KEEPALIVES_AT_ONCE, |leases| async {
-            let waits = |state: &State| leases.iter().copied().filter(|id| state.is_waiting(*id)).collect();
-            let leases: Vec<LeaseId> = replica.read(|state, _| waits(state));
-            if !leases.is_empty() {
-                // What was not taken comes again next time; a place outlives two of them.
-                let _ = group.submit(Command::Keepalive(Keepalive { leases })).await;
-            }
-        });
+
+        // Side by side: with many calls and a leader far away, one after the other would come too
+        // late for the last.
+        let said = futures::stream::iter(chunks).for_each_concurrent(
+            caps::KEEPALIVES_AT_ONCE,
+            |leases| async {
+                let waits = |state: &State| {
+                    leases.iter().copied().filter(|id| state.is_waiting(*id)).collect()
+                };
+                let leases: Vec<LeaseId> = replica.read(|state, _| waits(state));
+                if !leases.is_empty() {
+                    // What was not taken comes again next time; a place outlives two of them.
+                    let _ = group.submit(Command::Keepalive(Keepalive { leases })).await;
+                }
+            },
+        );
+
         said.await;
         drop(group);
         tokio::time::sleep_until(next).await;

@@ -10,9 +10,9 @@ use crate::node::NodeId;
 use crate::replica::Replica;
 use crate::transport::Transport;
 
-/// The level that all members can follow, and one of those that can follow no more. A member that was never met can follow
-/// none. `None` while this node has not applied the last membership in its log, be it the first one: who the members are is
-/// not known.
+/// The level that all members can follow, and one of those that can follow no more. A member that
+/// was never met can follow none. `None` while this node has not applied the last membership in its
+/// log, be it the first one: who the members are is not known.
 pub(crate) fn followed_by_all(
     raft: &Raft,
     replica: &Replica,

@@ -1,4 +1,5 @@
-//! One proposed entry and the callers that wait for it. Every caller is answered exactly once, whatever happens.
+//! One proposed entry and the callers that wait for it. Every caller is answered exactly once,
+//! whatever happens.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,7 +41,8 @@ impl Submitted {
     }
 }
 
-/// The callers of one entry, shared by the proposer and the completion. Whoever comes first answers.
+/// The callers of one entry, shared by the proposer and the completion. Whoever comes first
+/// answers.
 #[derive(Clone)]
 pub(crate) struct Callers {
     answers: Arc<Mutex<Option<Vec<Answer>>>>,

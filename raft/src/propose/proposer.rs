@@ -1,4 +1,5 @@
-//! The proposer: puts all commands that wait into one entry, and proposes it when few enough are in flight.
+//! The proposer: puts all commands that wait into one entry, and proposes it when few enough are in
+//! flight.
 //!
 //! ```text
 //!  submit --> bounded queue --> waiting --[fewer than N in flight]--> stamp, encode, propose --> answered by apply
@@ -110,7 +111,8 @@ impl Running {
         proposed.into_iter().chain(waiting).min()
     }
 
-    /// When to look again who has waited for too long: at the latest when the quorum may have been lost meanwhile.
+    /// When to look again who has waited for too long: at the latest when the quorum may have been
+    /// lost meanwhile.
     fn next_look(&mut self) -> Instant {
         let now = Instant::now();
         let late = self.oldest().map_or(now, |oldest| oldest) + self.proposer.patience;
@@ -133,10 +135,13 @@ impl Running {
         }
     }
 
-    /// A leader that has lost its majority decides nothing, and says so to those who would wait for what is in flight.
+    /// A leader that has lost its majority decides nothing, and says so to those who would wait for
+    /// what is in flight.
     fn refuse_without_quorum(&mut self) {
         let lost = |silence| silence > self.proposer.lease;
-        if self.proposer.replica.roles.leading() && quorum_silence(&self.proposer.raft).is_some_and(lost) {
+        if self.proposer.replica.roles.leading()
+            && quorum_silence(&self.proposer.raft).is_some_and(lost)
+        {
             self.refuse_waiting(SubmitError::NoQuorum);
         }
     }
@@ -161,16 +166,20 @@ impl Running {
             self.refuse_waiting(error);
             return;
         };
+
         self.keep_within(self.proposer.space.room());
         self.keep_to_level();
         if self.waiting.is_empty() {
             return;
         }
+
         if quorum_silence(&self.proposer.raft).is_none() {
-            // A new leader is asked to wait for the first answers of the others rather than to refuse its first callers.
+            // A new leader is asked to wait for the first answers of the others rather than to
+            // refuse its first callers.
             tokio::time::sleep(caps::NEW_LEADER_POLL).await;
             return;
         }
+
         let Some((bytes, callers)) = self.encode() else { return };
         self.proposed.push_back(callers.clone());
         self.send(bytes, callers, permit, leadership).await;
@@ -184,6 +193,7 @@ impl Running {
             commands.push(submitted.command);
             rest.push((submitted.answer, submitted.since));
         }
+
         let stamp = self.proposer.replica.clock.now();
         let mut count = commands.len();
         let encoded = loop {
@@ -194,9 +204,16 @@ impl Running {
                 _ => count /= 2,
             }
         };
+
         let left = commands.split_off(count).into_iter().zip(rest.split_off(count));
-        self.waiting.extend(left.map(|(command, (answer, since))| Submitted { command, answer, since }));
-        let callers = Callers::new(rest.into_iter().map(|(answer, _)| answer).collect(), Instant::now());
+        self.waiting.extend(left.map(|(command, (answer, since))| Submitted {
+            command,
+            answer,
+            since,
+        }));
+
+        let callers =
+            Callers::new(rest.into_iter().map(|(answer, _)| answer).collect(), Instant::now());
         match encoded {
             Ok(_) if count == 0 => None,
             Ok(bytes) => Some((bytes, callers)),
@@ -208,10 +225,17 @@ impl Running {
         }
     }
 
-    async fn send(&self, bytes: Bytes, callers: Callers, permit: OwnedSemaphorePermit, leadership: LeaderId) {
+    async fn send(
+        &self,
+        bytes: Bytes,
+        callers: Callers,
+        permit: OwnedSemaphorePermit,
+        leadership: LeaderId,
+    ) {
         let data = Data { bytes, own: true };
         let completion = proposal::completion(callers, permit, self.proposer.replica.node);
-        // Only under the leadership for which it was stamped: a later one may have to begin from another base.
+        // Only under the leadership for which it was stamped: a later one may have to begin from
+        // another base.
         let write = self.proposer.raft.write(data).responder(completion).with_leader(leadership);
         if let Err(error) = write.await {
             tracing::debug!(group = self.proposer.replica.group, %error, "the core has stopped");
@@ -237,8 +261,11 @@ impl Running {
         if self.waiting.iter().all(|submitted| submitted.command.level() <= level) {
             return;
         }
-        let behind = level::followed_by_all(raft, replica, &**transport).and_then(|(_, behind)| behind);
-        self.refuse_if(SubmitError::FeatureNotEnabled { behind }, |command| command.level() > level);
+        let behind =
+            level::followed_by_all(raft, replica, &**transport).and_then(|(_, behind)| behind);
+        self.refuse_if(SubmitError::FeatureNotEnabled { behind }, |command| {
+            command.level() > level
+        });
     }
 
     /// Refuses those that wait to be proposed whose command is such a one.
@@ -279,14 +306,16 @@ fn room_for(command: &Command) -> Room {
         | Command::Keepalive(_)
         | Command::Attend(_)
         | Command::RaiseLevel(_) => Room::Low,
-        Command::Release(_) | Command::Detach(_) | Command::Unclaim(_) | Command::Fence(_) | Command::Tick => {
-            Room::Scarce
-        }
+        Command::Release(_)
+        | Command::Detach(_)
+        | Command::Unclaim(_)
+        | Command::Fence(_)
+        | Command::Tick => Room::Scarce,
     }
 }
 
-/// How long ago a majority answered this leader; `None` when none has yet. openraft refuses what a leader proposes that has
-/// lost its majority, but not what waits to be proposed.
+/// How long ago a majority answered this leader; `None` when none has yet. openraft refuses what a
+/// leader proposes that has lost its majority, but not what waits to be proposed.
 pub(crate) fn quorum_silence(raft: &Raft) -> Option<Duration> {
     use openraft::async_runtime::{Instant as _, WatchReceiver};
     let metrics = raft.metrics();

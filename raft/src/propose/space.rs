@@ -49,17 +49,22 @@ impl Space {
         self.slots.lacking_bytes(self.replica.machine.read().state.bytes())
     }
 
-    /// How much room there is, as of a moment ago. A system that does not tell is taken at the last answer.
+    /// How much room there is, as of a moment ago. A system that does not tell is taken at the last
+    /// answer.
     pub fn room(&self) -> Room {
         let now = Instant::now();
         let mut last = self.last.lock();
-        if last.at.is_some_and(|at| now.saturating_duration_since(at) < caps::SPACE_CHECK_INTERVAL) {
+        if last.at.is_some_and(|at| now.saturating_duration_since(at) < caps::SPACE_CHECK_INTERVAL)
+        {
             return last.room;
         }
 
         last.at = Some(now);
         if let Ok(free) = self.slots.store().free_bytes_at(&self.log_dir) {
-            let limit = SpaceLimit::for_checkpoints(self.lacking_bytes(), self.slots.store().unused_bytes());
+            let limit = SpaceLimit::for_checkpoints(
+                self.lacking_bytes(),
+                self.slots.store().unused_bytes(),
+            );
             let room = match free {
                 free if free < caps::FREE_BYTES_LAST => Room::Gone,
                 free if free < caps::FREE_BYTES_SCARCE => Room::Scarce,

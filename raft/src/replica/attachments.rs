@@ -17,8 +17,9 @@ pub(crate) struct Attachments {
     waiting: Mutex<HashMap<LeaseId, Vec<Arc<Notify>>>>,
     /// Number of leases in `waiting`, so that apply need not lock when there are none.
     leases: AtomicUsize,
-    /// Leases whose last call has gone since the last keepalive. They get one more, so that a place is kept for the whole of
-    /// its time after the caller was there last. As many as calls come and go between two keepalives; the oldest are let go.
+    /// Leases whose last call has gone since the last keepalive. They get one more, so that a
+    /// place is kept for the whole of its time after the caller was there last. As many as
+    /// calls come and go between two keepalives; the oldest are let go.
     departed: Mutex<VecDeque<LeaseId>>,
     /// A lease came, or departed.
     some: Notify,
@@ -56,14 +57,18 @@ impl Attachments {
         self.leases.store(waiting.len(), Ordering::SeqCst);
     }
 
-    /// Wakes the calls of every lease that these events took out of its line. To be called after the state changed.
+    /// Wakes the calls of every lease that these events took out of its line. To be called after
+    /// the state changed.
     pub fn wake(&self, events: &[Event]) {
         if events.is_empty() || self.leases.load(Ordering::SeqCst) == 0 {
             return;
         }
         let waiting = self.waiting.lock();
         for event in events {
-            let (EventKind::Granted { lease, .. } | EventKind::Ended { lease, .. }) = &event.kind else { continue };
+            let (EventKind::Granted { lease, .. } | EventKind::Ended { lease, .. }) = &event.kind
+            else {
+                continue;
+            };
             for call in waiting.get(lease).into_iter().flatten() {
                 call.notify_one();
             }

@@ -6,9 +6,10 @@
 //!           base.mono: when this node appended it (or started)
 //! ```
 //!
-//! An entry reaches a follower after it was stamped, so a new leader's clock is behind by that delay and never ahead: log
-//! time may stand still for a moment, and never runs faster than real time. A leader's own entries leave the base alone;
-//! moving it to each of them would lose the time between stamping and appending, again and again.
+//! An entry reaches a follower after it was stamped, so a new leader's clock is behind by that
+//! delay and never ahead: log time may stand still for a moment, and never runs faster than real
+//! time. A leader's own entries leave the base alone; moving it to each of them would lose the time
+//! between stamping and appending, again and again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -119,7 +120,8 @@ mod tests {
         let clock = LogClock::new(hand.clone(), LogTime(1_000));
         hand.pass(50);
         assert_eq!(clock.now(), LogTime(1_050));
-        // A slower leader's entry moves it back: otherwise log time would jump between that entry and the next.
+        // A slower leader's entry moves it back: otherwise log time would jump between that entry
+        // and the next.
         clock.appended(batch::encode(LogTime(1_020), &[]).unwrap());
         hand.pass(10);
         assert_eq!(clock.now(), LogTime(1_030));

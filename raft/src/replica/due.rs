@@ -1,4 +1,5 @@
-//! When time alone changes something next, told from apply to the ticker without waking it for every entry.
+//! When time alone changes something next, told from apply to the ticker without waking it for
+//! every entry.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,7 +33,8 @@ impl Due {
         }
     }
 
-    /// When something is due next; from now on, only what is due before that wakes [`Due::earlier`].
+    /// When something is due next; from now on, only what is due before that wakes
+    /// [`Due::earlier`].
     pub fn arm(&self) -> Option<LogTime> {
         loop {
             let next = self.next.load(Ordering::SeqCst);

@@ -1,4 +1,5 @@
-//! When a checkpoint is due: how much was applied since the last one, and the way to the thread that makes them.
+//! When a checkpoint is due: how much was applied since the last one, and the way to the thread
+//! that makes them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -51,11 +52,19 @@ pub(crate) struct CheckpointSkipped {
 
 impl CheckpointSkipped {
     fn gone() -> Self {
-        Self { deferred: false, no_room: false, why: "the checkpoint thread has stopped".to_owned() }
+        Self {
+            deferred: false,
+            no_room: false,
+            why: "the checkpoint thread has stopped".to_owned(),
+        }
     }
 
     fn too_many() -> Self {
-        Self { deferred: true, no_room: false, why: "too many checkpoints were asked for".to_owned() }
+        Self {
+            deferred: true,
+            no_room: false,
+            why: "too many checkpoints were asked for".to_owned(),
+        }
     }
 }
 
@@ -105,7 +114,8 @@ impl CheckpointTrigger {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// A checkpoint was cut, or is not needed: what was applied so far is in it. To be called while nothing can be applied.
+    /// A checkpoint was cut, or is not needed: what was applied so far is in it. To be called while
+    /// nothing can be applied.
     pub fn reset(&self) {
         self.bytes.store(0, Ordering::Relaxed);
         self.grown.store(false, Ordering::SeqCst);
@@ -134,14 +144,17 @@ impl CheckpointTrigger {
         rx.await.unwrap_or_else(|_gone| Err(CheckpointSkipped::gone()))
     }
 
-    /// The same at a clean stop, where something that stood in its way is about to end. A full disk is not; but without
-    /// the checkpoint a restart has more of the log to apply, and that is all.
+    /// The same at a clean stop, where something that stood in its way is about to end. A full disk
+    /// is not; but without the checkpoint a restart has more of the log to apply, and that is
+    /// all.
     pub async fn request_last(&self) -> Result<(), CheckpointSkipped> {
         let mut attempts = 1;
         loop {
             match self.request().await {
                 Err(CheckpointSkipped { no_room: true, .. }) => return Ok(()),
-                Err(CheckpointSkipped { deferred: true, .. }) if attempts < caps::CHECKPOINT_STOP_ATTEMPTS => {
+                Err(CheckpointSkipped { deferred: true, .. })
+                    if attempts < caps::CHECKPOINT_STOP_ATTEMPTS =>
+                {
                     attempts += 1;
                     tokio::time::sleep(caps::CHECKPOINT_STOP_PAUSE).await;
                 }

@@ -48,7 +48,11 @@ pub(crate) struct Machine {
 impl Default for Machine {
     /// Before the first entry.
     fn default() -> Self {
-        Self { state: State::seeded(rand::random()), applied: None, membership: StoredMembership::default() }
+        Self {
+            state: State::seeded(rand::random()),
+            applied: None,
+            membership: StoredMembership::default(),
+        }
     }
 }
 
@@ -80,6 +84,7 @@ impl Replica {
         let due = Due::default();
         due.set(machine.state.next_due());
         let level = AtomicU32::new(machine.state.feature_level());
+
         Self {
             level,
             group,
@@ -104,12 +109,15 @@ impl Replica {
             self.level.store(machine.state.feature_level(), Ordering::Relaxed);
             (applied, machine.state.next_due())
         };
+
         self.due.set(due);
         self.attachments.wake(&applied.events);
         if !applied.events.is_empty() && self.roles.leading() {
             // An error means that nobody watches.
-            let _ = self.events.send(Arc::new(EventBatch { index: id.index, events: applied.events }));
+            let _ =
+                self.events.send(Arc::new(EventBatch { index: id.index, events: applied.events }));
         }
+
         applied.outcomes
     }
 
@@ -151,6 +159,9 @@ impl Replica {
 
 impl fmt::Debug for Replica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replica").field("group", &self.group).field("node", &self.node).finish_non_exhaustive()
+        f.debug_struct("Replica")
+            .field("group", &self.group)
+            .field("node", &self.node)
+            .finish_non_exhaustive()
     }
 }

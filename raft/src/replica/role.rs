@@ -51,8 +51,8 @@ impl RoleWatch {
     }
 }
 
-/// When a leader elsewhere was last heard from. openraft goes on naming one that is out of reach for as long as nobody else is
-/// elected.
+/// When a leader elsewhere was last heard from. openraft goes on naming one that is out of reach
+/// for as long as nobody else is elected.
 #[derive(Debug)]
 pub(crate) struct LeaderContact {
     since: Instant,
@@ -76,7 +76,8 @@ impl LeaderContact {
 
     /// A leader has just decided something, or has just said that it cannot for want of a quorum.
     pub fn record_quorum(&self, has_one: bool) {
-        let (old, new) = if has_one { (self.lost_us.load(Ordering::Relaxed), 0) } else { (0, self.now_us()) };
+        let (old, new) =
+            if has_one { (self.lost_us.load(Ordering::Relaxed), 0) } else { (0, self.now_us()) };
         // Somebody else has noted the same meanwhile.
         let _ = self.lost_us.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed);
     }

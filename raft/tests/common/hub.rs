@@ -13,7 +13,8 @@ use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use ratequeue_limiter::{Command, LEVEL_MAX};
 use ratequeue_raft::{
-    Address, Applied, Group, Lane, NodeId, Responses, SubmitError, Target, Transport, TransportError,
+    Address, Applied, Group, Lane, NodeId, Responses, SubmitError, Target, Transport,
+    TransportError,
 };
 use tempfile::TempDir;
 
@@ -89,23 +90,34 @@ impl Hub {
             let faults = self.faults.lock();
             // A fixed sequence that looks random: the golden ratio's multiples.
             let dice = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
-            (faults.cut.contains(&(from, to)), faults.delay, dice * 1000 / 1024 < faults.broken_permille)
+            (
+                faults.cut.contains(&(from, to)),
+                faults.delay,
+                dice * 1000 / 1024 < faults.broken_permille,
+            )
         };
+
         if broken {
             return Err(TransportError::Broken("by the test".into()));
         }
+
         if cut {
             std::future::pending::<()>().await;
         }
+
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
+
         Ok(())
     }
 
     fn group(&self, node: NodeId) -> Result<Group, TransportError> {
         let groups = self.groups.lock();
-        groups.get(&node).cloned().ok_or_else(|| TransportError::Unreachable("the node is down".into()))
+        groups
+            .get(&node)
+            .cloned()
+            .ok_or_else(|| TransportError::Unreachable("the node is down".into()))
     }
 }
 
@@ -121,13 +133,20 @@ impl Transport for Link {
         self.hub.faults.lock().levels.get(&node).copied().or(Some(LEVEL_MAX))
     }
 
-    fn call(&self, to: &Target, lane: Lane, frame: Bytes) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn call(
+        &self,
+        to: &Target,
+        lane: Lane,
+        frame: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let (hub, from, to) = (Arc::clone(&self.hub), self.from, to.node);
         Box::pin(async move {
             hub.pass(from, to).await?;
             let group = hub.group(to)?;
             let answer = match lane {
-                Lane::Forward => group.receive_forwarded(frame).await.map_err(TransportError::Broken)?,
+                Lane::Forward => {
+                    group.receive_forwarded(frame).await.map_err(TransportError::Broken)?
+                }
                 Lane::Control | Lane::Log | Lane::Bulk | Lane::Call => group.receive(frame).await,
             };
             drop(group);
@@ -160,7 +179,9 @@ impl Transport for Link {
                 }
             });
             // The first broken frame breaks the stream.
-            let frames = frames.take_while(|frame| std::future::ready(frame.is_some())).filter_map(std::future::ready);
+            let frames = frames
+                .take_while(|frame| std::future::ready(frame.is_some()))
+                .filter_map(std::future::ready);
             let answers = group.receive_stream(lane, Box::pin(frames));
             let answers = answers.then(move |answer| {
                 let hub = Arc::clone(&hub);
@@ -187,10 +208,19 @@ impl Cluster {
         for node in 1..=size {
             cluster.open(node).await;
         }
-        cluster.group(1).form((1..=size).map(|node| (node, Address(format!("node-{node}")))).collect()).await.unwrap();
+
+        cluster
+            .group(1)
+            .form((1..=size).map(|node| (node, Address(format!("node-{node}")))).collect())
+            .await
+            .unwrap();
+
         cluster.leader().await;
-        // The first thing that a new leader does is to raise the level, which is an entry of the log.
-        let is_raised = || cluster.groups.values().all(|group| group.level() == LEVEL_MAX).then_some(());
+        // The first thing that a new leader does is to raise the level, which is an entry of the
+        // log.
+        let is_raised =
+            || cluster.groups.values().all(|group| group.level() == LEVEL_MAX).then_some(());
+
         eventually("the level is raised", is_raised).await;
         cluster
     }
@@ -258,7 +288,8 @@ impl Cluster {
         .await
     }
 
-    /// Submits at whoever leads, again and again while it is certain that nothing happened or the command may be repeated.
+    /// Submits at whoever leads, again and again while it is certain that nothing happened or the
+    /// command may be repeated.
     pub async fn submit(&self, command: Command) -> Applied {
         let begun = std::time::Instant::now();
         loop {

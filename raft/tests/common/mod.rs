@@ -1,5 +1,12 @@
 //! What the tests of the group share: nodes in temporary folders, and commands.
-#![allow(dead_code, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    dead_code,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 pub mod hub;
 
@@ -10,18 +17,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ratequeue_limiter::{
-    Acquire, Command, Condition, Cost, LEVEL_MAX, LeaseId, LeaseSpec, LeaseView, LimitName, LimitSpec, Load, Metadata,
-    Phase, Priority, PutResource, QueueSpec, Release, Reply, RequestId, ResourceName, ResourceSpec, Rule, TrueUp,
-    TtlMs, WaitMs,
+    Acquire, Command, Condition, Cost, LEVEL_MAX, LeaseId, LeaseSpec, LeaseView, LimitName,
+    LimitSpec, Load, Metadata, Phase, Priority, PutResource, QueueSpec, Release, Reply, RequestId,
+    ResourceName, ResourceSpec, Rule, TrueUp, TtlMs, WaitMs,
 };
-use ratequeue_raft::{Address, CheckpointPolicy, Group, GroupOptions, NoTransport, OpenError, Timing, Transport};
+use ratequeue_raft::{
+    Address, CheckpointPolicy, Group, GroupOptions, NoTransport, OpenError, Timing, Transport,
+};
 use ratequeue_storage::{SpaceProbe, StateOptions, StateStore};
 
 /// No test waits longer for anything.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 pub fn init_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
 }
 
@@ -35,7 +45,8 @@ pub fn request(text: &str) -> RequestId {
 
 /// A resource with so many slots.
 pub fn put(resource: &str, quota: u64) -> Command {
-    let limit = LimitSpec { rule: Rule::Concurrency { quota }, cost: Cost::One, true_up: TrueUp::Both };
+    let limit =
+        LimitSpec { rule: Rule::Concurrency { quota }, cost: Cost::One, true_up: TrueUp::Both };
     let spec = ResourceSpec {
         limits: BTreeMap::from([(LimitName::new("slots").unwrap(), limit)]),
         queue: QueueSpec::default(),
@@ -116,7 +127,8 @@ pub struct Opening {
 impl Default for Opening {
     fn default() -> Self {
         // Checkpoints when a test asks for them.
-        let checkpoint = CheckpointPolicy { log_bytes: u64::MAX, interval: Duration::from_secs(3600) };
+        let checkpoint =
+            CheckpointPolicy { log_bytes: u64::MAX, interval: Duration::from_secs(3600) };
         Self {
             node: 1,
             timing: Timing::default(),
@@ -155,6 +167,7 @@ pub async fn try_open(dir: &Path, opening: &Opening) -> Result<Group, OpenError>
         transport: Arc::clone(&opening.transport),
         others: opening.others.clone(),
     };
+
     // An earlier life of the node gives its locks back a moment after it was dropped.
     let begun = Instant::now();
     loop {

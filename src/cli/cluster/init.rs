@@ -1,8 +1,9 @@
 //! `ratequeue cluster init`.
 //!
-//! Gives every node of the file the cluster's id and what is to be founded; the nodes form the groups by themselves once all of
-//! them agree. The node with the lowest id decides which cluster it is: it takes the first id that it is offered, and tells
-//! every later comer. So two runs at once, and a run after one that broke off, end with the same cluster.
+//! Gives every node of the file the cluster's id and what is to be founded; the nodes form the
+//! groups by themselves once all of them agree. The node with the lowest id decides which cluster
+//! it is: it takes the first id that it is offered, and tells every later comer. So two runs at
+//! once, and a run after one that broke off, end with the same cluster.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -38,10 +39,14 @@ impl Init {
 /// Has the nodes form the cluster, and waits for so long until every group has a leader.
 pub async fn init(nodes: &Nodes, file: &ClusterFile, within: Duration) -> Result<(), Failed> {
     let asked = nodes.ask().await?;
-    let silent: Vec<_> = asked.iter().filter_map(|asked| asked.view.as_ref().err().map(|why| (asked, why))).collect();
+    let silent: Vec<_> = asked
+        .iter()
+        .filter_map(|asked| asked.view.as_ref().err().map(|why| (asked, why)))
+        .collect();
     if let Some((first, why)) = silent.first() {
         let ids: Vec<_> = silent.iter().map(|(asked, _)| asked.node.id).collect();
-        let text = format!("nodes {ids:?} do not answer: start them first. Node {}: {why}", first.node.id);
+        let text =
+            format!("nodes {ids:?} do not answer: start them first. Node {}: {why}", first.node.id);
         return Err(Failed::new(Exit::Failed, text));
     }
 
@@ -52,14 +57,20 @@ pub async fn init(nodes: &Nodes, file: &ClusterFile, within: Duration) -> Result
     wait_ready(nodes, &file.name, within).await
 }
 
-/// A node without data beside a formed cluster has lost it, or the formed one came from elsewhere: both are for people. While
-/// the cluster is being formed a node may start anew, unless it has voted.
+/// A node without data beside a formed cluster has lost it, or the formed one came from elsewhere:
+/// both are for people. While the cluster is being formed a node may start anew, unless it has
+/// voted.
 fn refuse_empty(asked: &[NodeReport]) -> Result<(), Failed> {
-    let empty: Vec<u64> =
-        asked.iter().filter(|asked| asked.cluster_id().is_none()).map(|asked| asked.node.id).collect();
+    let empty: Vec<u64> = asked
+        .iter()
+        .filter(|asked| asked.cluster_id().is_none())
+        .map(|asked| asked.node.id)
+        .collect();
+
     let Some(id) = empty.first() else { return Ok(()) };
     let formed = asked.iter().find(|asked| asked.has_voters(GLOBAL));
     let voted = empty.iter().find(|id| asked.iter().any(|asked| asked.knows(**id)));
+
     let text = match (formed, voted) {
         (Some(formed), _) if empty.len() * 2 > asked.len() => format!(
             "node {} belongs to another cluster ({}), and nodes {empty:?} are empty: nothing was formed. Give it an empty data \
@@ -78,18 +89,21 @@ fn refuse_empty(asked: &[NodeReport]) -> Result<(), Failed> {
         ),
         (None, None) => return Ok(()),
     };
+
     Err(Failed::new(Exit::Failed, text))
 }
 
-/// The global group is formed last. So once it is, a region without a group is a new one, or one whose nodes are not in this
-/// file: a second group of it would grant everything once more.
+/// The global group is formed last. So once it is, a region without a group is a new one, or one
+/// whose nodes are not in this file: a second group of it would grant everything once more.
 async fn refuse_new_regions(nodes: &Nodes, asked: &[NodeReport]) -> Result<(), Failed> {
     if !is_formed(asked, GLOBAL) {
         return Ok(());
     }
     // NodeReport once more, for another run may have formed both meanwhile.
     let asked = nodes.ask().await?;
-    let Some(region) = nodes.regions().into_iter().find(|region| !is_formed(&asked, region)) else { return Ok(()) };
+    let Some(region) = nodes.regions().into_iter().find(|region| !is_formed(&asked, region)) else {
+        return Ok(());
+    };
     let text = format!(
         "the cluster is formed already, and region {region} is no part of it as this file has it: run `ratequeue cluster add-node \
          --id N` for each node of a new region, and keep the nodes of a region that is there in the file"
@@ -100,12 +114,15 @@ async fn refuse_new_regions(nodes: &Nodes, asked: &[NodeReport]) -> Result<(), F
 /// Makes every node part of one cluster, to found it; says of which.
 async fn adopt_all(file: &ClusterFile, asked: &[NodeReport]) -> Result<String, Failed> {
     let known = asked.iter().find_map(NodeReport::cluster_id);
-    let mut cluster_id = known.map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned);
+    let mut cluster_id =
+        known.map_or_else(|| format!("{:032x}", rand::random::<u128>()), str::to_owned);
     for (nth, asked) in asked.iter().enumerate() {
         let (id, request) = (asked.node.id, adoption(file, &asked.node, &cluster_id, Vec::new()));
         let answer = asked.client.adopt(&request).await.map_err(|error| {
             let what = if nth == 0 { "nothing was changed" } else { "nothing was formed" };
-            let text = format!("node {id}: {error}. {what}: mend that, and repeat `ratequeue cluster init`");
+            let text = format!(
+                "node {id}: {error}. {what}: mend that, and repeat `ratequeue cluster init`"
+            );
             Failed::new(Exit::Failed, text)
         })?;
 
@@ -123,7 +140,12 @@ async fn adopt_all(file: &ClusterFile, asked: &[NodeReport]) -> Result<String, F
     Ok(cluster_id)
 }
 
-fn adoption(file: &ClusterFile, node: &NodeView, cluster_id: &str, reach: Vec<NodeView>) -> AdoptRequest {
+fn adoption(
+    file: &ClusterFile,
+    node: &NodeView,
+    cluster_id: &str,
+    reach: Vec<NodeView>,
+) -> AdoptRequest {
     AdoptRequest {
         name: file.name.clone(),
         cluster_id: cluster_id.to_owned(),
@@ -134,9 +156,14 @@ fn adoption(file: &ClusterFile, node: &NodeView, cluster_id: &str, reach: Vec<No
     }
 }
 
-/// A group that is formed with an address at which a node does not answer may never find a leader, and keeps the address. So
-/// every node looks for every other one first: nodes listen for each other from the moment they are adopted.
-async fn refuse_unreached(file: &ClusterFile, asked: &[NodeReport], cluster_id: &str) -> Result<(), Failed> {
+/// A group that is formed with an address at which a node does not answer may never find a leader,
+/// and keeps the address. So every node looks for every other one first: nodes listen for each
+/// other from the moment they are adopted.
+async fn refuse_unreached(
+    file: &ClusterFile,
+    asked: &[NodeReport],
+    cluster_id: &str,
+) -> Result<(), Failed> {
     let nodes: Vec<NodeView> = asked.iter().map(|asked| asked.node.clone()).collect();
     let looks = asked.iter().map(async |from| {
         let request = adoption(file, &from.node, cluster_id, nodes.clone());
@@ -174,7 +201,8 @@ async fn wait_ready(nodes: &Nodes, cluster: &str, within: Duration) -> Result<()
     let deadline = Instant::now() + within;
     loop {
         let asked = nodes.ask().await?;
-        let waiting: Vec<_> = asked.iter().filter(|asked| !is_ready(asked)).map(|asked| asked.node.id).collect();
+        let waiting: Vec<_> =
+            asked.iter().filter(|asked| !is_ready(asked)).map(|asked| asked.node.id).collect();
         if waiting.is_empty() {
             let id = asked.first().and_then(NodeReport::cluster_id).unwrap_or_default();
             print(&format!("cluster {cluster} ({id}) is formed: {} nodes\n", asked.len()));
@@ -182,7 +210,8 @@ async fn wait_ready(nodes: &Nodes, cluster: &str, within: Duration) -> Result<()
         }
         if Instant::now() > deadline {
             let views = asked.iter().filter_map(|asked| asked.view.as_ref().ok());
-            let progress = views.flat_map(|view| &view.changes).find_map(|change| change.progress.clone());
+            let progress =
+                views.flat_map(|view| &view.changes).find_map(|change| change.progress.clone());
             let text = format!(
                 "nodes {waiting:?} have found no leader yet, or do not reach all regions{}. It goes on by itself: look at \
                  `ratequeue cluster status`",
@@ -196,11 +225,13 @@ async fn wait_ready(nodes: &Nodes, cluster: &str, within: Duration) -> Result<()
 
 /// Both its groups have a leader, it is a member of both, and it reaches all regions.
 fn is_ready(asked: &NodeReport) -> bool {
-    let reaches_all = asked.view.as_ref().is_ok_and(|view| view.regions.values().all(|region| region.reachable));
+    let reaches_all =
+        asked.view.as_ref().is_ok_and(|view| view.regions.values().all(|region| region.reachable));
     let leads_known = [asked.own_group(), asked.group(GLOBAL)]
         .into_iter()
         .all(|group| group.is_some_and(|group| group.leader.is_some() && !group.voters.is_empty()));
-    let founds = |view: &ClusterView| view.changes.iter().any(|change| change.kind == ChangeKind::Found);
+    let founds =
+        |view: &ClusterView| view.changes.iter().any(|change| change.kind == ChangeKind::Found);
     let is_formed = asked.view.as_ref().is_ok_and(|view| !founds(view));
     reaches_all && leads_known && is_formed
 }

@@ -40,8 +40,11 @@ impl TransferLeader {
             print(&format!("node {} leads group {group} already\n", leader.node.id));
             return Ok(Exit::Done);
         }
-        let answer =
-            leader.client.transfer_leader(&TransferLeaderRequest { group, to: self.to }).await.map_err(failed)?;
+        let answer = leader
+            .client
+            .transfer_leader(&TransferLeaderRequest { group, to: self.to })
+            .await
+            .map_err(failed)?;
         print(&format!("node {} leads group {} now\n", answer.leader, answer.group));
         Ok(Exit::Done)
     }
@@ -52,6 +55,7 @@ impl Drain {
         let nodes = self.place.nodes().await?;
         let region = nodes.region_of(self.id)?;
         let mut to = Vec::new();
+
         for group in [region, GLOBAL] {
             let leader = nodes.leader(group).await?;
             if leader.node.id == self.id {
@@ -60,11 +64,13 @@ impl Drain {
                 to.push(format!("node {} leads group {group}", answer.leader));
             }
         }
+
         if to.is_empty() {
             print(&format!("node {} leads nothing\n", self.id));
         } else {
             print(&format!("node {} leads nothing now; {}\n", self.id, to.join(", ")));
         }
+
         Ok(Exit::Done)
     }
 }

@@ -1,8 +1,8 @@
 //! `ratequeue cluster add-node`, `remove-node`, `replace-node` and `rebalance`.
 //!
-//! The leader of the global group checks what is asked for and records it; the leaders of the groups carry it out by
-//! themselves. These commands ask, and then watch until it is done: a command that breaks off leaves nothing half done, and
-//! repeating it goes on watching.
+//! The leader of the global group checks what is asked for and records it; the leaders of the
+//! groups carry it out by themselves. These commands ask, and then watch until it is done: a
+//! command that breaks off leaves nothing half done, and repeating it goes on watching.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -36,7 +36,8 @@ pub struct RemoveNode {
     /// Which node
     #[arg(long, value_name = "N")]
     id: u64,
-    /// Also when a group then tolerates the loss of fewer nodes, or a lost region is given up with all that lives there
+    /// Also when a group then tolerates the loss of fewer nodes, or a lost region is given up with
+    /// all that lives there
     #[arg(long)]
     shrink: bool,
     #[command(flatten)]
@@ -76,7 +77,8 @@ impl RemoveNode {
     pub async fn run(self) -> Result<Exit, Failed> {
         let nodes = self.place.nodes().await?;
         nodes.region_of(self.id)?;
-        let exit = change(&nodes, &ChangeRequest::Remove { node: self.id, shrink: self.shrink }).await?;
+        let exit =
+            change(&nodes, &ChangeRequest::Remove { node: self.id, shrink: self.shrink }).await?;
         print("Stop it, and take it out of the file.\n");
         Ok(exit)
     }
@@ -106,7 +108,8 @@ impl Rebalance {
 async fn change(nodes: &Nodes, request: &ChangeRequest) -> Result<Exit, Failed> {
     let (mut shown, mut moved) = (String::new(), Instant::now());
     loop {
-        let answer = nodes.at_leader(GLOBAL, async |leader| leader.change_members(request).await).await?;
+        let answer =
+            nodes.at_leader(GLOBAL, async |leader| leader.change_members(request).await).await?;
         if answer.done {
             print(&format!("{}\n", answer.progress));
             return Ok(Exit::Done);
@@ -144,7 +147,9 @@ async fn adopt(nodes: &Nodes, cluster: &str, id: u64) -> Result<NodeView, Failed
     }
     let others = || all.iter().filter(|asked| asked.node.id != id);
     let Some(formed) = others().find(|asked| asked.has_voters(GLOBAL)) else {
-        return Err(fail("there is no cluster to add it to: run `ratequeue cluster init`".to_owned()));
+        return Err(fail(
+            "there is no cluster to add it to: run `ratequeue cluster init`".to_owned(),
+        ));
     };
     if new.cluster_id().is_none() && others().any(|asked| asked.knows(id)) {
         return Err(fail(format!(
@@ -164,10 +169,14 @@ async fn adopt(nodes: &Nodes, cluster: &str, id: u64) -> Result<NodeView, Failed
     };
     let answer = new.client.adopt(&request).await.map_err(failed)?;
     if answer.cluster_id != cluster_id {
-        let text = format!("node {id} belongs to another cluster ({}): give it an empty folder", answer.cluster_id);
+        let text = format!(
+            "node {id} belongs to another cluster ({}): give it an empty folder",
+            answer.cluster_id
+        );
         return Err(fail(text));
     }
     // What the node tells of itself counts, as for every member.
-    let told = new.view.iter().flat_map(|view| view.regions.values()).flat_map(|region| &region.nodes);
+    let told =
+        new.view.iter().flat_map(|view| view.regions.values()).flat_map(|region| &region.nodes);
     Ok(told.into_iter().find(|node| node.id == id).unwrap_or(&new.node).clone())
 }

@@ -76,7 +76,8 @@ impl NodeReport {
 
     /// Whether it leads a group, and a majority follows.
     pub fn leads(&self, group: &str) -> bool {
-        self.group(group).is_some_and(|group| group.role == Role::Leader && group.leader == Some(self.node.id))
+        self.group(group)
+            .is_some_and(|group| group.role == Role::Leader && group.leader == Some(self.node.id))
     }
 
     /// The cluster it is part of, if any.
@@ -91,7 +92,11 @@ pub fn is_formed(asked: &[NodeReport], group: &str) -> bool {
 }
 
 impl Nodes {
-    pub fn new(nodes: impl IntoIterator<Item = NodeView>, api_key: Option<String>, source: &'static str) -> Self {
+    pub fn new(
+        nodes: impl IntoIterator<Item = NodeView>,
+        api_key: Option<String>,
+        source: &'static str,
+    ) -> Self {
         let mut nodes: Vec<NodeView> = nodes.into_iter().collect();
         nodes.sort_by_key(|node| node.id);
         Self { nodes, api_key, source }
@@ -102,7 +107,8 @@ impl Nodes {
         self.nodes.iter().map(|node| node.region.as_str()).collect()
     }
 
-    /// Asks every node, all at once; gives them in the order of their ids. A dead one costs a second.
+    /// Asks every node, all at once; gives them in the order of their ids. A dead one costs a
+    /// second.
     pub async fn ask(&self) -> Result<Vec<NodeReport>, Failed> {
         let mut asking = Vec::new();
         for node in self.nodes.iter().cloned() {
@@ -120,9 +126,12 @@ impl Nodes {
         let give_up = Instant::now() + LEADER_WITHIN;
         loop {
             let asked = self.ask().await?;
-            // One that was deposed and has not heard of it believes that it leads, in an earlier term.
+            // One that was deposed and has not heard of it believes that it leads, in an earlier
+            // term.
             let leaders = asked.into_iter().filter(|asked| asked.leads(group));
-            if let Some(leader) = leaders.max_by_key(|asked| asked.group(group).map(|group| group.term)) {
+            if let Some(leader) =
+                leaders.max_by_key(|asked| asked.group(group).map(|group| group.term))
+            {
                 return Ok(leader);
             }
             if Instant::now() > give_up {
@@ -133,7 +142,8 @@ impl Nodes {
         }
     }
 
-    /// Has the leader of a group do something that may be done twice. Again, when it does not lead any more.
+    /// Has the leader of a group do something that may be done twice. Again, when it does not lead
+    /// any more.
     pub async fn at_leader<T>(
         &self,
         group: &str,
@@ -156,7 +166,10 @@ impl Nodes {
         node.map(|node| node.region.as_str()).ok_or_else(|| {
             let ids: Vec<u64> = self.nodes.iter().map(|node| node.id).collect();
             let add = if self.source == FILE { ". Add it there first" } else { "" };
-            Failed::new(Exit::Usage, format!("{} has no node {id}: it has {ids:?}{add}", self.source))
+            Failed::new(
+                Exit::Usage,
+                format!("{} has no node {id}: it has {ids:?}{add}", self.source),
+            )
         })
     }
 

@@ -32,8 +32,8 @@ pub struct Place {
     /// The file that describes the cluster [env: RATEQUEUE_CLUSTER=]
     #[arg(long, value_name = "FILE", conflicts_with = "url")]
     cluster: Option<PathBuf>,
-    /// Instead of the file, URLs of nodes, which say what others there are [env: RATEQUEUE_URL=] [default:
-    /// http://127.0.0.1:7600]
+    /// Instead of the file, URLs of nodes, which say what others there are [env: RATEQUEUE_URL=]
+    /// [default: http://127.0.0.1:7600]
     #[arg(long, value_name = "URLS")]
     url: Option<String>,
     /// The API key
@@ -56,7 +56,10 @@ impl Place {
     /// The nodes of the cluster.
     pub async fn nodes(&self) -> Result<Nodes, Failed> {
         let in_environment = || std::env::var_os("RATEQUEUE_CLUSTER").map(PathBuf::from);
-        let file = self.cluster.clone().or_else(|| if self.url.is_none() { in_environment() } else { None });
+        let file = self
+            .cluster
+            .clone()
+            .or_else(|| if self.url.is_none() { in_environment() } else { None });
         if let Some(file) = file {
             return Ok(Nodes::new(ClusterFile::read(&file)?.views(), self.api_key.clone(), FILE));
         }
@@ -85,24 +88,30 @@ impl Place {
             }
         }
         let Some(nodes) = nodes_of(&views) else {
-            let text =
-                format!("no node answers: {}. Give the URL of one that runs, or --cluster FILE", silent.join("; "));
+            let text = format!(
+                "no node answers: {}. Give the URL of one that runs, or --cluster FILE",
+                silent.join("; ")
+            );
             return Err(Failed::new(Exit::Unavailable, text));
         };
         Ok(Nodes::new(nodes, self.api_key.clone(), "the cluster"))
     }
 }
 
-/// The nodes that those name who were asked, one that is part of a cluster before others. A node is asked at the URL at which
-/// it has answered: its own address may not be reachable from here.
+/// The nodes that those name who were asked, one that is part of a cluster before others. A node is
+/// asked at the URL at which it has answered: its own address may not be reachable from here.
 fn nodes_of(views: &[(&str, ClusterView)]) -> Option<Vec<NodeView>> {
     let is_formed = |(_, view): &&(&str, ClusterView)| view.cluster_id.is_some();
     let (_, named_by) = views.iter().find(is_formed).or(views.first())?;
     let nodes = named_by.regions.values().flat_map(|region| region.nodes.iter().cloned());
-    let answered_at = |id: u64| views.iter().find(|(_, view)| view.node == id).map(|(url, _)| (*url).to_owned());
+    let answered_at =
+        |id: u64| views.iter().find(|(_, view)| view.node == id).map(|(url, _)| (*url).to_owned());
     Some(
         nodes
-            .map(|node| NodeView { http: answered_at(node.id).unwrap_or_else(|| node.http.clone()), ..node })
+            .map(|node| NodeView {
+                http: answered_at(node.id).unwrap_or_else(|| node.http.clone()),
+                ..node
+            })
             .collect(),
     )
 }

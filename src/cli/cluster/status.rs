@@ -42,9 +42,16 @@ impl Status {
             let nodes: Vec<_> = all.iter().map(|asked| NodeStatus::of(asked, &all)).collect();
             print(&json(&nodes));
         } else {
-            let regions = if nodes.regions().len() > 1 { regions(&nodes, &all) + "\n" } else { String::new() };
-            print(&(regions + &groups(&nodes, &all) + "\n" + &members(&nodes, &all) + &silent(&all)));
+            let regions = if nodes.regions().len() > 1 {
+                regions(&nodes, &all) + "\n"
+            } else {
+                String::new()
+            };
+            print(
+                &(regions + &groups(&nodes, &all) + "\n" + &members(&nodes, &all) + &silent(&all)),
+            );
         }
+
         let is_whole = all.iter().all(|asked| is_healthy(asked) || !is_member(asked, &all));
         Ok(if is_whole { Exit::Done } else { Exit::Failed })
     }
@@ -66,11 +73,13 @@ impl<'a> NodeStatus<'a> {
 
 /// It answers, and knows the leaders of both its groups.
 fn is_healthy(asked: &NodeReport) -> bool {
-    [asked.own_group(), asked.group(GLOBAL)].into_iter().all(|group| group.is_some_and(|group| group.leader.is_some()))
+    [asked.own_group(), asked.group(GLOBAL)]
+        .into_iter()
+        .all(|group| group.is_some_and(|group| group.leader.is_some()))
 }
 
-/// The cluster counts it among its nodes, or there is no cluster yet. A file may have others: one that was removed, or that is
-/// to be added.
+/// The cluster counts it among its nodes, or there is no cluster yet. A file may have others: one
+/// that was removed, or that is to be added.
 fn is_member(asked: &NodeReport, all: &[NodeReport]) -> bool {
     let formed: Vec<&NodeReport> = all.iter().filter(|other| other.has_voters(GLOBAL)).collect();
     formed.is_empty() || formed.iter().any(|other| other.knows(asked.node.id))
@@ -79,8 +88,10 @@ fn is_member(asked: &NodeReport, all: &[NodeReport]) -> bool {
 /// A row for each region.
 fn regions(nodes: &Nodes, all: &[NodeReport]) -> String {
     let row = |region: &str| {
-        let own: Vec<&NodeReport> =
-            all.iter().filter(|asked| asked.node.region == region && is_member(asked, all)).collect();
+        let own: Vec<&NodeReport> = all
+            .iter()
+            .filter(|asked| asked.node.region == region && is_member(asked, all))
+            .collect();
         let up = own.iter().filter(|asked| asked.view.is_ok()).count();
         let leader = own.iter().find(|asked| asked.leads(region)).map(|asked| asked.node.id);
         let health = match (up, leader) {
@@ -93,16 +104,22 @@ fn regions(nodes: &Nodes, all: &[NodeReport]) -> String {
             let view = asked.view.as_ref().ok().and_then(|view| view.regions.get(region));
             asked.node.region != region && view.is_some_and(|view| !view.reachable)
         };
-        let cut: BTreeSet<&str> = all.iter().filter(is_cut).map(|asked| asked.node.region.as_str()).collect();
+        let cut: BTreeSet<&str> =
+            all.iter().filter(is_cut).map(|asked| asked.node.region.as_str()).collect();
         vec![
             region.to_owned(),
             health.to_owned(),
             own.len().to_string(),
             up.to_string(),
             cell(leader),
-            if cut.is_empty() { NONE.to_owned() } else { cut.into_iter().collect::<Vec<_>>().join(", ") },
+            if cut.is_empty() {
+                NONE.to_owned()
+            } else {
+                cut.into_iter().collect::<Vec<_>>().join(", ")
+            },
         ]
     };
+
     let rows: Vec<_> = nodes.regions().into_iter().map(row).collect();
     table(&["REGION", "HEALTH", "NODES", "UP", "LEADER", "UNREACHABLE FROM"], &rows)
 }
@@ -110,7 +127,9 @@ fn regions(nodes: &Nodes, all: &[NodeReport]) -> String {
 /// A row for each group, as the node sees it that has heard of the latest leader.
 fn groups(nodes: &Nodes, all: &[NodeReport]) -> String {
     let row = |name: &str| {
-        let views = all.iter().filter_map(|asked| asked.group(name).map(|group| (asked.leads(name), group)));
+        let views = all
+            .iter()
+            .filter_map(|asked| asked.group(name).map(|group| (asked.leads(name), group)));
         let view = views.max_by_key(|(leads, group)| (group.term, *leads)).map(|(_, group)| group);
         vec![
             name.to_owned(),
@@ -121,6 +140,7 @@ fn groups(nodes: &Nodes, all: &[NodeReport]) -> String {
             cell(view.map(|group| group.feature_level)),
         ]
     };
+
     let rows: Vec<_> = nodes.regions().into_iter().chain([GLOBAL]).map(row).collect();
     table(&["GROUP", "LEADER", "TERM", "VOTERS", "LEARNERS", "LEVEL"], &rows)
 }
@@ -136,7 +156,8 @@ fn members(nodes: &Nodes, all: &[NodeReport]) -> String {
     for name in nodes.regions().into_iter().chain([GLOBAL]) {
         for asked in all.iter().filter(|asked| name == GLOBAL || asked.node.region == name) {
             let node = &asked.node;
-            let mut row = vec![node.id.to_string(), node.region.clone(), node.http.clone(), name.to_owned()];
+            let mut row =
+                vec![node.id.to_string(), node.region.clone(), node.http.clone(), name.to_owned()];
             match (&asked.view, asked.group(name)) {
                 _ if !is_member(asked, all) => row.extend(no_cells("no member")),
                 (Err(_), _) => row.extend(no_cells("down")),
@@ -146,8 +167,11 @@ fn members(nodes: &Nodes, all: &[NodeReport]) -> String {
             rows.push(row);
         }
     }
-    let titles =
-        ["NODE", "REGION", "HTTP", "GROUP", "HEALTH", "ROLE", "LEADER", "TERM", "LOG", "APPLIED", "LAG", "DIGEST"];
+
+    let titles = [
+        "NODE", "REGION", "HTTP", "GROUP", "HEALTH", "ROLE", "LEADER", "TERM", "LOG", "APPLIED",
+        "LAG", "DIGEST",
+    ];
     table(&titles, &rows)
 }
 
@@ -182,7 +206,10 @@ fn silent(all: &[NodeReport]) -> String {
 fn lag(name: &str, asked: &NodeReport, all: &[NodeReport]) -> u64 {
     let leader = all.iter().find(|other| other.leads(name)).and_then(|leader| leader.group(name));
     let follower = leader.and_then(|group| group.followers.get(&asked.node.id));
-    follower.map(|follower| follower.lag).or(asked.group(name).map(|group| group.lag)).unwrap_or_default()
+    follower
+        .map(|follower| follower.lag)
+        .or(asked.group(name).map(|group| group.lag))
+        .unwrap_or_default()
 }
 
 fn role(role: Role) -> &'static str {

@@ -41,28 +41,37 @@ impl Up {
         refuse_taken(&file)?;
         let mut signals = Signals::install()?;
         let mut children = self.start(&file)?;
+
         let running = async {
             self.wait_answering(&nodes).await?;
             init::init(&nodes, &file, FORM_WITHIN).await?;
             print(&self.describe(&file));
             std::future::pending().await
         };
+
         let ended: Result<Exit, Failed> = tokio::select! {
             failed = running => failed,
             _ = signals.next() => Ok(Exit::Done),
             failed = self.all_end(&mut children) => Err(failed),
         };
+
         stop(children).await;
         ended
     }
 
     fn start(&self, file: &ClusterFile) -> Result<Vec<(u64, Child)>, Failed> {
-        let cannot = |what: String, error: std::io::Error| Failed::new(Exit::Failed, format!("{what}: {error}"));
-        let program = std::env::current_exe().map_err(|error| cannot("this program is not found".to_owned(), error))?;
+        let cannot = |what: String, error: std::io::Error| {
+            Failed::new(Exit::Failed, format!("{what}: {error}"))
+        };
+
+        let program = std::env::current_exe()
+            .map_err(|error| cannot("this program is not found".to_owned(), error))?;
         let mut children = Vec::new();
+
         for id in file.ids() {
             let data = self.data.join(format!("node-{id}"));
-            std::fs::create_dir_all(&data).map_err(|error| cannot(data.display().to_string(), error))?;
+            std::fs::create_dir_all(&data)
+                .map_err(|error| cannot(data.display().to_string(), error))?;
             let log = self.log_of(id);
             let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log);
             let errors = errors.map_err(|error| cannot(log.display().to_string(), error))?;
@@ -83,15 +92,23 @@ impl Up {
                 .process_group(0)
                 .kill_on_drop(true)
                 .spawn();
-            children.push((id, child.map_err(|error| cannot(format!("node {id} cannot be started"), error))?));
+            children.push((
+                id,
+                child.map_err(|error| cannot(format!("node {id} cannot be started"), error))?,
+            ));
         }
+
         Ok(children)
     }
 
     /// The command line of a node.
     fn line(&self, id: u64) -> String {
         let data = self.data.join(format!("node-{id}"));
-        format!("ratequeue node --cluster {} --id {id} --data {}", self.file.cluster.display(), data.display())
+        format!(
+            "ratequeue node --cluster {} --id {id} --data {}",
+            self.file.cluster.display(),
+            data.display()
+        )
     }
 
     fn log_of(&self, id: u64) -> PathBuf {
@@ -102,10 +119,13 @@ impl Up {
         let deadline = Instant::now() + ANSWER_WITHIN;
         loop {
             let asked = nodes.ask().await?;
-            let Some(silent) = asked.iter().find(|asked| asked.view.is_err()) else { return Ok(()) };
+            let Some(silent) = asked.iter().find(|asked| asked.view.is_err()) else {
+                return Ok(());
+            };
             if Instant::now() > deadline {
                 let log = self.log_of(silent.node.id);
-                let text = format!("node {} does not answer: see {}", silent.node.id, log.display());
+                let text =
+                    format!("node {} does not answer: see {}", silent.node.id, log.display());
                 return Err(Failed::new(Exit::Failed, text));
             }
             tokio::time::sleep(LOOK_PAUSE).await;
@@ -129,12 +149,18 @@ impl Up {
 
     /// Says when a node ends by itself, why, and how to start it again; resolves when none is left.
     async fn all_end(&self, children: &mut [(u64, Child)]) -> Failed {
-        let mut ends: FuturesUnordered<_> =
-            children.iter_mut().map(|(id, child)| async move { (*id, child.wait().await) }).collect();
+        let mut ends: FuturesUnordered<_> = children
+            .iter_mut()
+            .map(|(id, child)| async move { (*id, child.wait().await) })
+            .collect();
         while let Some((id, status)) = ends.next().await {
             let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-            let said = last_line(&self.log_of(id)).map(|line| format!(": {line}")).unwrap_or_default();
-            eprintln!("ratequeue: node {id} has ended ({how}){said}. Start it again with: {}", self.line(id));
+            let said =
+                last_line(&self.log_of(id)).map(|line| format!(": {line}")).unwrap_or_default();
+            eprintln!(
+                "ratequeue: node {id} has ended ({how}){said}. Start it again with: {}",
+                self.line(id)
+            );
         }
         Failed::new(Exit::Failed, "all nodes have ended")
     }

@@ -14,8 +14,9 @@ use crate::cli::{Server, failed};
 
 /// Creates and changes resources as files say
 ///
-/// A file is TOML or JSON: `[resources.NAME.limits.LIMIT]`, or what `resource get --json` and `resource list --json` print. A
-/// resource that cannot be applied does not keep the others from it.
+/// A file is TOML or JSON: `[resources.NAME.limits.LIMIT]`, or what `resource get --json` and
+/// `resource list --json` print. A resource that cannot be applied does not keep the others from
+/// it.
 #[derive(Debug, Args)]
 pub struct Apply {
     /// Files, folders of .toml and .json files, or - for standard input
@@ -50,7 +51,10 @@ impl Apply {
                 Err(error) if is_nobody_there(&error) => {
                     let left = resources.len() - nth;
                     let Failed { exit, text } = failed(error);
-                    return Err(Failed::new(exit, format!("{text} {left} of {} were not applied", resources.len())));
+                    return Err(Failed::new(
+                        exit,
+                        format!("{text} {left} of {} were not applied", resources.len()),
+                    ));
                 }
                 Err(error) => failures.say(name, &failed(error)),
             }
@@ -58,7 +62,12 @@ impl Apply {
         failures.sum_up(resources.len(), "applied")
     }
 
-    async fn apply(&self, client: &Client, name: &str, wanted: &Resource) -> Result<Applied, ClientError> {
+    async fn apply(
+        &self,
+        client: &Client,
+        name: &str,
+        wanted: &Resource,
+    ) -> Result<Applied, ClientError> {
         let now = client.resource(name).await?;
         let (what, details) = match &now {
             Some(now) => ("changed", differences(now, wanted)),
@@ -85,5 +94,6 @@ impl Apply {
 
 /// No node answered at all, so none will answer for the next resource.
 fn is_nobody_there(error: &ClientError) -> bool {
-    matches!(error, ClientError::Unavailable(_) if error.code().is_none()) || matches!(error, ClientError::Foreign(..))
+    matches!(error, ClientError::Unavailable(_) if error.code().is_none())
+        || matches!(error, ClientError::Foreign(..))
 }

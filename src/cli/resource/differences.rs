@@ -23,7 +23,9 @@ pub fn differences(now: &ResourceView, wanted: &Resource) -> Vec<String> {
     let fields: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let differing = fields.into_iter().filter(|field| old.get(*field) != new.get(*field));
     let show = |value: Option<&Value>| value.map_or_else(|| NONE.to_owned(), ToString::to_string);
-    differing.map(|field| format!("{field}: {} -> {}", show(old.get(field)), show(new.get(field)))).collect()
+    differing
+        .map(|field| format!("{field}: {} -> {}", show(old.get(field)), show(new.get(field))))
+        .collect()
 }
 
 /// A new resource as lines of field and value, without what is left to its defaults.
@@ -62,7 +64,11 @@ fn flat(value: &Value) -> BTreeMap<String, Value> {
                     flatten(&at, value, out);
                 }
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_) => {
                 out.insert(at.to_owned(), value.clone());
             }
         }

@@ -1,4 +1,5 @@
-//! Files of resources: TOML or JSON, written by people or printed by `ratequeue resource get` and `list`.
+//! Files of resources: TOML or JSON, written by people or printed by `ratequeue resource get` and
+//! `list`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,11 +47,16 @@ pub fn read(paths: &[PathBuf]) -> Result<BTreeMap<String, Resource>, Failed> {
     for path in paths {
         for file in files_of(path)? {
             let is_stdin = file.as_os_str() == "-";
-            let text =
-                if is_stdin { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(&file) };
+            let text = if is_stdin {
+                std::io::read_to_string(std::io::stdin())
+            } else {
+                std::fs::read_to_string(&file)
+            };
             let text = text.map_err(|error| cannot(&file, error.to_string()))?;
 
-            for (name, resource) in parse(&text, is_json(&file, &text)).map_err(|why| cannot(&file, why.to_string()))? {
+            for (name, resource) in
+                parse(&text, is_json(&file, &text)).map_err(|why| cannot(&file, why.to_string()))?
+            {
                 if resources.insert(name.clone(), resource).is_some() {
                     return Err(cannot(&file, format!("{name} is in another file too")));
                 }
@@ -61,7 +67,11 @@ pub fn read(paths: &[PathBuf]) -> Result<BTreeMap<String, Resource>, Failed> {
 }
 
 fn cannot(path: &Path, why: String) -> Failed {
-    let name = if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() };
+    let name = if path.as_os_str() == "-" {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    };
     Failed::new(Exit::Usage, format!("{name}: {why}"))
 }
 
@@ -75,7 +85,9 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, Failed> {
     let entries = std::fs::read_dir(path).map_err(|error| cannot(path, error.to_string()))?;
     for (number, entry) in entries.enumerate() {
         if number >= ENTRIES_MAX {
-            let why = format!("there are more than {ENTRIES_MAX} entries in this folder: apply them in several");
+            let why = format!(
+                "there are more than {ENTRIES_MAX} entries in this folder: apply them in several"
+            );
             return Err(cannot(path, why));
         }
         let file = entry.map_err(|error| cannot(path, error.to_string()))?.path();
@@ -90,7 +102,8 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, Failed> {
     Ok(files)
 }
 
-/// By its name, or by how it begins: in TOML a `[` begins the name of a table, in JSON a list of objects.
+/// By its name, or by how it begins: in TOML a `[` begins the name of a table, in JSON a list of
+/// objects.
 fn is_json(file: &Path, text: &str) -> bool {
     if let Some(kind) = file.extension() {
         return kind == "json";
@@ -117,13 +130,15 @@ fn printed(value: Value) -> Result<BTreeMap<String, Resource>, InvalidResources>
     let items = if let Value::Array(items) = value { items } else { vec![value] };
     let mut resources = BTreeMap::new();
     for mut item in items {
-        let name = item.get("name").and_then(Value::as_str).ok_or(InvalidResources::NoName)?.to_owned();
+        let name =
+            item.get("name").and_then(Value::as_str).ok_or(InvalidResources::NoName)?.to_owned();
         if let Some(fields) = item.as_object_mut() {
             fields.retain(|field, _| !ADDED.contains(&field.as_str()));
         }
 
         let resource = Resource::deserialize(item);
-        let resource = resource.map_err(|why| InvalidResources::Resource { name: name.clone(), why })?;
+        let resource =
+            resource.map_err(|why| InvalidResources::Resource { name: name.clone(), why })?;
         if resources.insert(name.clone(), resource).is_some() {
             return Err(InvalidResources::Twice(name));
         }

@@ -27,8 +27,10 @@ impl Get {
     pub async fn run(self) -> Result<Exit, Failed> {
         let client = self.server.client()?;
         let Some(view) = client.resource(&self.name).await.map_err(failed)? else {
-            let text =
-                format!("no resource is named {}. `ratequeue resource list` shows those that there are", self.name);
+            let text = format!(
+                "no resource is named {}. `ratequeue resource list` shows those that there are",
+                self.name
+            );
             return Err(Failed::new(Exit::Refused, text));
         };
         if self.json {
@@ -54,7 +56,11 @@ fn fields(view: &ResourceView, stats: &ResourceStats) -> String {
         ("time to claim", duration::show(queue.claim_ms)),
         (
             "time to live",
-            format!("{}, at most {}", duration::show(lease.default_ttl_ms), duration::show(lease.max_ttl_ms)),
+            format!(
+                "{}, at most {}",
+                duration::show(lease.default_ttl_ms),
+                duration::show(lease.max_ttl_ms)
+            ),
         ),
     ]
     .into_iter()

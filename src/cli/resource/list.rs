@@ -32,8 +32,12 @@ impl List {
     }
 }
 
-/// The resources, or so many of them and up to a page more; and what to say when regions are missing.
-pub async fn all(client: &Client, enough: usize) -> Result<(Vec<ResourceView>, Option<Failed>), Failed> {
+/// The resources, or so many of them and up to a page more; and what to say when regions are
+/// missing.
+pub async fn all(
+    client: &Client,
+    enough: usize,
+) -> Result<(Vec<ResourceView>, Option<Failed>), Failed> {
     let (mut views, mut cursor, mut unreachable) = (Vec::new(), None, BTreeSet::new());
     loop {
         let page = client.resources(PAGE_ITEMS, cursor.as_deref()).await.map_err(failed)?;
@@ -49,8 +53,9 @@ pub async fn all(client: &Client, enough: usize) -> Result<(Vec<ResourceView>, O
     }
 
     let regions = unreachable.into_iter().collect::<Vec<_>>().join(", ");
-    let text =
-        format!("the list is not whole: the asked node cannot reach {regions}. Ask a node there (--url), or later");
+    let text = format!(
+        "the list is not whole: the asked node cannot reach {regions}. Ask a node there (--url), or later"
+    );
     Ok((views, Some(Failed::new(Exit::Failed, text))))
 }
 

@@ -38,7 +38,8 @@ impl Resource {
 }
 
 /// The titles of [`limit_cells`].
-const LIMIT_TITLES: [&str; 8] = ["LIMIT", "KIND", "ALGORITHM", "QUOTA", "WINDOW", "BURST", "COST", "TRUE-UP"];
+const LIMIT_TITLES: [&str; 8] =
+    ["LIMIT", "KIND", "ALGORITHM", "QUOTA", "WINDOW", "BURST", "COST", "TRUE-UP"];
 
 /// A limit in the words of its file.
 fn limit_cells(name: &str, limit: &Limit) -> [String; 8] {
@@ -46,15 +47,18 @@ fn limit_cells(name: &str, limit: &Limit) -> [String; 8] {
         Kind::Concurrency => "concurrency",
         Kind::Rate => "rate",
     };
+
     let algorithm = limit.algorithm.map_or(NONE, |algorithm| match algorithm {
         Algorithm::SlidingWindow => "sliding_window",
         Algorithm::TokenBucket => "token_bucket",
     });
+
     let true_up = limit.true_up.map_or(NONE, |true_up| match true_up {
         TrueUp::Both => "both",
         TrueUp::DebitOnly => "debit_only",
         TrueUp::None => "none",
     });
+
     [
         name.to_owned(),
         kind.to_owned(),

@@ -1,4 +1,5 @@
-//! The activities of the resources of one group, bounded in number, and which of them the metrics show.
+//! The activities of the resources of one group, bounded in number, and which of them the metrics
+//! show.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -7,19 +8,21 @@ use ratequeue_limiter::ResourceName;
 
 use super::activity::{Activity, Counts, RECENT_S};
 
-/// Resources of a group of which activity is remembered. When there are more, the least busy half is forgotten.
+/// Resources of a group of which activity is remembered. When there are more, the least busy half
+/// is forgotten.
 pub(super) const RESOURCES_MAX: usize = 10_000;
 /// Resources of a group that the metrics list; the others are summed up in one row.
 pub(super) const LISTED_MAX: usize = 1_000;
-/// How many times as busy a resource must be to take the place of one that is listed. So a counter does not vanish and come
-/// back again and again while its resource is active.
+/// How many times as busy a resource must be to take the place of one that is listed. So a counter
+/// does not vanish and come back again and again while its resource is active.
 const LISTED_FACTOR: u64 = 2;
 
 /// The activities of a group.
 #[derive(Debug, Default)]
 pub(super) struct Activities {
     by_resource: BTreeMap<ResourceName, Activity>,
-    /// What happened to resources while they were not listed. It never falls, whoever enters or leaves the list.
+    /// What happened to resources while they were not listed. It never falls, whoever enters or
+    /// leaves the list.
     pub(super) unlisted: Counts,
     /// Batches of events that came faster than they could be counted.
     pub(super) missed: u64,
@@ -67,7 +70,8 @@ impl Activities {
         }
     }
 
-    /// Begins to remember a resource, which is listed if there is room. When there are too many, half of them are forgotten, so it happens rarely.
+    /// Begins to remember a resource, which is listed if there is room. When there are too many,
+    /// half of them are forgotten, so it happens rarely.
     pub(super) fn add(&mut self, name: &ResourceName, second: u64) {
         if self.by_resource.contains_key(name) {
             return;
@@ -79,7 +83,8 @@ impl Activities {
         self.by_resource.insert(name.clone(), Activity::new(listed));
     }
 
-    /// The resources that the metrics list, at most `max`, with what was counted of each while it was listed.
+    /// The resources that the metrics list, at most `max`, with what was counted of each while it
+    /// was listed.
     pub(super) fn choose(&mut self, max: usize, second: u64) -> BTreeMap<ResourceName, Counts> {
         let cut = self.cut(max.saturating_add(1), max, second);
         let mut chosen = BTreeMap::new();
@@ -98,7 +103,8 @@ impl Activities {
         if self.by_resource.len() < full {
             return None;
         }
-        let ranks = self.by_resource.iter().map(|(name, activity)| (Reverse(busy(activity, second)), name));
+        let ranks =
+            self.by_resource.iter().map(|(name, activity)| (Reverse(busy(activity, second)), name));
         let mut ranks: Vec<(Reverse<u64>, &ResourceName)> = ranks.collect();
         if kept >= ranks.len() {
             return None;
@@ -113,8 +119,10 @@ impl Activities {
             return;
         }
         self.forgot_s = second;
-        self.has_recent =
-            self.by_resource.values_mut().fold(false, |recent, activity| activity.forget_old(second) | recent);
+        self.has_recent = self
+            .by_resource
+            .values_mut()
+            .fold(false, |recent, activity| activity.forget_old(second) | recent);
     }
 }
 

@@ -70,7 +70,10 @@ impl Busy {
     /// How busy it is; 0 when nothing has happened for a while.
     pub(super) fn at(self, second: u64) -> u64 {
         let halvings = (second / BUSY_HALVED_S).saturating_sub(self.period);
-        u32::try_from(halvings).ok().and_then(|halvings| self.weight.checked_shr(halvings)).unwrap_or_default()
+        u32::try_from(halvings)
+            .ok()
+            .and_then(|halvings| self.weight.checked_shr(halvings))
+            .unwrap_or_default()
     }
 }
 
@@ -116,7 +119,9 @@ impl Activity {
 
     pub(super) fn recent(&self, second: u64) -> Recent {
         let (mut sum, mut waits) = (Counts::default(), Histogram::default());
-        for (_, Second { counts, waits: waited }) in self.seconds.iter().filter(|(at, _)| at + RECENT_S > second) {
+        for (_, Second { counts, waits: waited }) in
+            self.seconds.iter().filter(|(at, _)| at + RECENT_S > second)
+        {
             sum.granted += counts.granted;
             sum.released += counts.released;
             sum.rejected += counts.rejected + counts.refused + counts.timed_out;

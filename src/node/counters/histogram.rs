@@ -1,8 +1,9 @@
 //! A histogram of waiting times that is as small as what it has seen is uniform.
 //!
-//! Values below 16 ms have a bucket each; above, each doubling has 8. A percentile is the highest value of its bucket, so it
-//! is at most an eighth too high, and never too low. Only buckets that are in use take memory, 8 bytes each: the waits of one
-//! resource are mostly alike. (Histograms of libraries have all their buckets at once, some KiB each, and here may be 100,000.)
+//! Values below 16 ms have a bucket each; above, each doubling has 8. A percentile is the highest
+//! value of its bucket, so it is at most an eighth too high, and never too low. Only buckets that
+//! are in use take memory, 8 bytes each: the waits of one resource are mostly alike. (Histograms of
+//! libraries have all their buckets at once, some KiB each, and here may be 100,000.)
 
 /// log2 of the buckets of a doubling.
 const STEPS_LOG2: u32 = 3;
@@ -79,7 +80,11 @@ mod tests {
         for value in 0..100_000_u64 {
             let now = bucket(value);
             assert!(last.is_none_or(|last| now == last || now == last + 1), "{value}");
-            assert!(highest(now) >= value && highest(now) - value <= value / 8, "{value}: {}", highest(now));
+            assert!(
+                highest(now) >= value && highest(now) - value <= value / 8,
+                "{value}: {}",
+                highest(now)
+            );
             last = Some(now);
         }
         assert_eq!(bucket(u64::MAX), 239);
@@ -93,7 +98,10 @@ mod tests {
         histogram.record(7);
         assert_eq!(histogram.percentile(99), Some(7));
         (1..=1_000).for_each(|ms| histogram.record(ms));
-        assert_eq!([50, 90, 99].map(|percent| histogram.percentile(percent)), [Some(511), Some(959), Some(1_023)]);
+        assert_eq!(
+            [50, 90, 99].map(|percent| histogram.percentile(percent)),
+            [Some(511), Some(959), Some(1_023)]
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What a node remembers of what it did: counters, and the last 10 seconds of each active resource. Not replicated.
+//! What a node remembers of what it did: counters, and the last 10 seconds of each active resource.
+//! Not replicated.
 //!
 //! ```text
 //!   activity.rs     one resource: its counters, its last seconds, how busy it is
@@ -32,7 +33,8 @@ pub use activity::{Recent, ratio};
 use crate::node::regions::Regions;
 
 /// Upper bounds of the buckets of waiting times, in seconds.
-const WAIT_BUCKETS_S: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0];
+const WAIT_BUCKETS_S: [f64; 12] =
+    [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0];
 /// How long nothing must have happened for everything to be old.
 const QUIET: Duration = Duration::from_secs(RECENT_S + 1);
 
@@ -67,7 +69,12 @@ struct Waits {
 
 impl Default for Stats {
     fn default() -> Self {
-        Self { start: Instant::now(), activities: Mutex::default(), waits: Waits::default(), text: Mutex::default() }
+        Self {
+            start: Instant::now(),
+            activities: Mutex::default(),
+            waits: Waits::default(),
+            text: Mutex::default(),
+        }
     }
 }
 
@@ -78,7 +85,10 @@ impl Default for Waits {
         let builder = builder.set_buckets(&WAIT_BUCKETS_S).unwrap_or_default();
         let recorder = builder.build_recorder();
         let histogram = metrics::with_local_recorder(&recorder, || {
-            describe_histogram!("ratequeue_acquire_wait_seconds", "How long granted leases waited in the queue.");
+            describe_histogram!(
+                "ratequeue_acquire_wait_seconds",
+                "How long granted leases waited in the queue."
+            );
             histogram!("ratequeue_acquire_wait_seconds")
         });
         Self { histogram, handle: recorder.handle() }
@@ -107,7 +117,9 @@ impl Stats {
             };
             match received {
                 Ok(batch) => self.take(name, &batch),
-                Err(RecvError::Lagged(missed)) => self.of(name, |activities| activities.missed += missed),
+                Err(RecvError::Lagged(missed)) => {
+                    self.of(name, |activities| activities.missed += missed)
+                }
                 Err(RecvError::Closed) => return,
             }
         }
@@ -142,7 +154,8 @@ impl Stats {
         if matches!(event.kind, EventKind::Deleted) {
             return activities.remove(&event.resource);
         }
-        // What an operator does is no activity of callers. The line of a deleted resource ends after it, which brings nothing back.
+        // What an operator does is no activity of callers. The line of a deleted resource ends
+        // after it, which brings nothing back.
         let begins_nothing = matches!(
             event.kind,
             EventKind::LimitsChanged { .. } | EventKind::Ended { state: LeaseState::Rejected, .. }
@@ -177,7 +190,9 @@ impl Stats {
     /// The last 10 seconds of a resource of a group.
     pub fn recent(&self, group: &str, name: &ResourceName) -> Recent {
         let second = self.second();
-        self.of(group, |activities| activities.get(name).map(|activity| activity.recent(second)).unwrap_or_default())
+        self.of(group, |activities| {
+            activities.get(name).map(|activity| activity.recent(second)).unwrap_or_default()
+        })
     }
 
     /// Batches of events that came faster than they could be counted.
@@ -185,13 +200,15 @@ impl Stats {
         self.activities.lock().values().map(|activities| activities.missed).sum()
     }
 
-    /// The resources of a group that the metrics list with what was counted of each, and what was counted of the others.
+    /// The resources of a group that the metrics list with what was counted of each, and what was
+    /// counted of the others.
     fn choose(&self, group: &str) -> (BTreeMap<ResourceName, Counts>, Counts) {
         let second = self.second();
         self.of(group, |activities| (activities.choose(LISTED_MAX, second), activities.unlisted))
     }
 
-    /// The metrics as Prometheus text, or those of a moment ago: one text serves all who scrape at a time. It takes a while.
+    /// The metrics as Prometheus text, or those of a moment ago: one text serves all who scrape at
+    /// a time. It takes a while.
     pub fn text(&self, sources: Option<&Sources<'_>>) -> Bytes {
         let last = self.text.lock().clone();
         if let Some((made, text)) = last

@@ -27,11 +27,15 @@ struct Others {
 impl Stats {
     /// Everything as Prometheus text. It takes a while, in which nothing is locked for long.
     ///
-    /// All but the waits is put into a recorder of its own each time, so that what is gone does not linger.
+    /// All but the waits is put into a recorder of its own each time, so that what is gone does not
+    /// linger.
     pub(super) fn render(&self, sources: Option<&Sources<'_>>) -> String {
         let recorder = PrometheusBuilder::new().build_recorder();
         metrics::with_local_recorder(&recorder, || {
-            describe_counter!("ratequeue_events_missed_total", "Batches of events that were not counted.");
+            describe_counter!(
+                "ratequeue_events_missed_total",
+                "Batches of events that were not counted."
+            );
             counter!("ratequeue_events_missed_total").absolute(self.missed());
 
             let Some(sources) = sources else { return };
@@ -52,8 +56,8 @@ impl Stats {
     }
 }
 
-/// Sets the counters of the chosen resources; where the group is led also their gauges, and those of others as far as there
-/// is room.
+/// Sets the counters of the chosen resources; where the group is led also their gauges, and those
+/// of others as far as there is room.
 fn render_resources(group: &Group, chosen: &BTreeMap<ResourceName, Counts>, leads: bool) {
     let mut names: Vec<ResourceName> = chosen.keys().cloned().collect();
     if leads {
@@ -62,14 +66,16 @@ fn render_resources(group: &Group, chosen: &BTreeMap<ResourceName, Counts>, lead
             "ratequeue_metrics_resources_left_out",
             "Resources of the group that these metrics do not list."
         );
-        gauge!("ratequeue_metrics_resources_left_out", "group" => group.name().to_owned()).set(shown(others.resources));
+        gauge!("ratequeue_metrics_resources_left_out", "group" => group.name().to_owned())
+            .set(shown(others.resources));
         // Both groups of a node have others, and add up.
         gauge!("ratequeue_queue_depth", "resource" => OTHER).increment(shown(others.waiting));
         gauge!("ratequeue_held", "resource" => OTHER).increment(shown(others.held));
     }
 
     for names in names.chunks(PIECE) {
-        let usages: Vec<_> = group.read(|state, now| names.iter().map(|name| state.usage(name, now)).collect());
+        let usages: Vec<_> =
+            group.read(|state, now| names.iter().map(|name| state.usage(name, now)).collect());
         for (name, usage) in names.iter().zip(usages) {
             // One that was deleted meanwhile has none.
             let Some(usage) = usage else { continue };
@@ -84,7 +90,11 @@ fn render_resources(group: &Group, chosen: &BTreeMap<ResourceName, Counts>, lead
 }
 
 /// Adds the first resources that are not listed, as far as there is room, and sums up the rest.
-fn fill_up(group: &Group, names: &mut Vec<ResourceName>, chosen: &BTreeMap<ResourceName, Counts>) -> Others {
+fn fill_up(
+    group: &Group,
+    names: &mut Vec<ResourceName>,
+    chosen: &BTreeMap<ResourceName, Counts>,
+) -> Others {
     let mut others = Others::default();
     let mut after = None;
     loop {
@@ -106,7 +116,11 @@ fn fill_up(group: &Group, names: &mut Vec<ResourceName>, chosen: &BTreeMap<Resou
 
 /// Sets the counters of a resource to what was counted.
 fn render_counters(name: &str, counts: &Counts) {
-    describe_counter!("ratequeue_acquires_total", "Leases by how they went on, and acquires that were refused.");
+    describe_counter!(
+        "ratequeue_acquires_total",
+        "Leases by how they went on, and acquires that were refused."
+    );
+
     describe_counter!("ratequeue_leases_ended_total", "Held leases by how they ended.");
     for (metric, outcome, n) in [
         ("ratequeue_acquires_total", "granted", counts.granted),
@@ -127,7 +141,10 @@ fn render_counters(name: &str, counts: &Counts) {
 fn render_gauges(name: &ResourceName, usage: &ResourceUsage) {
     describe_gauge!("ratequeue_queue_depth", "Leases in the queue.");
     describe_gauge!("ratequeue_held", "Leases held.");
-    describe_gauge!("ratequeue_utilization_ratio", "What is in use of the most that a limit admits at once.");
+    describe_gauge!(
+        "ratequeue_utilization_ratio",
+        "What is in use of the most that a limit admits at once."
+    );
     gauge!("ratequeue_queue_depth", "resource" => name.to_string()).set(shown(usage.queue_depth));
     gauge!("ratequeue_held", "resource" => name.to_string()).set(shown(usage.held));
     for limit in &usage.limits {
@@ -136,43 +153,70 @@ fn render_gauges(name: &ResourceName, usage: &ResourceUsage) {
     }
 }
 
-/// Sets gauges to how the group stands. What its state says is the same on all nodes, so the leader says it.
+/// Sets gauges to how the group stands. What its state says is the same on all nodes, so the leader
+/// says it.
 fn render_group(group: &Group, leads: bool) {
     let status = group.status();
     for (name, help, n) in [
-        ("ratequeue_log_last_index", "Index of the last log entry.", status.last_log_index.unwrap_or_default()),
-        ("ratequeue_log_applied_index", "Index of the last applied log entry.", status.applied.unwrap_or_default()),
+        (
+            "ratequeue_log_last_index",
+            "Index of the last log entry.",
+            status.last_log_index.unwrap_or_default(),
+        ),
+        (
+            "ratequeue_log_applied_index",
+            "Index of the last applied log entry.",
+            status.applied.unwrap_or_default(),
+        ),
         ("ratequeue_leader", "1 on the node that leads the group.", u64::from(leads)),
     ] {
         describe_gauge!(name, help);
         gauge!(name, "group" => group.name().to_owned()).set(shown(n));
     }
-    describe_counter!("ratequeue_defects_total", "Contradictions that this node has met in the state of the group.");
+    describe_counter!(
+        "ratequeue_defects_total",
+        "Contradictions that this node has met in the state of the group."
+    );
     let defects = group.read(|state, _now| state.defects());
     counter!("ratequeue_defects_total", "group" => group.name().to_owned()).absolute(defects);
     if !leads {
         return;
     }
 
-    let (resources, leases, forgotten) =
-        group.read(|state, _now| (state.resources_len() as u64, state.leases_live() as u64, state.forgotten_early()));
+    let (resources, leases, forgotten) = group.read(|state, _now| {
+        (state.resources_len() as u64, state.leases_live() as u64, state.forgotten_early())
+    });
     describe_gauge!("ratequeue_resources", "Resources of the group.");
     gauge!("ratequeue_resources", "group" => group.name().to_owned()).set(shown(resources));
     describe_gauge!("ratequeue_leases_live", "Waiting and held leases of the group.");
     gauge!("ratequeue_leases_live", "group" => group.name().to_owned()).set(shown(leases));
-    describe_counter!("ratequeue_forgotten_early_total", "Ended leases forgotten before their time, for want of room.");
-    counter!("ratequeue_forgotten_early_total", "group" => group.name().to_owned()).absolute(forgotten);
+    describe_counter!(
+        "ratequeue_forgotten_early_total",
+        "Ended leases forgotten before their time, for want of room."
+    );
+    counter!("ratequeue_forgotten_early_total", "group" => group.name().to_owned())
+        .absolute(forgotten);
 }
 
 /// Sets gauges to how the other regions were reached last.
 fn render_regions(regions: &Regions) {
-    describe_gauge!("ratequeue_region_reachable", "1 while a node of the other region answers this one.");
-    describe_gauge!("ratequeue_region_round_trip_seconds", "How long a node of the other region took to answer last.");
+    describe_gauge!(
+        "ratequeue_region_reachable",
+        "1 while a node of the other region answers this one."
+    );
+
+    describe_gauge!(
+        "ratequeue_region_round_trip_seconds",
+        "How long a node of the other region took to answer last."
+    );
+
     for region in regions.others() {
         let contact = regions.contact(&region);
-        gauge!("ratequeue_region_reachable", "region" => region.clone()).set(shown(u64::from(contact.via.is_some())));
+        gauge!("ratequeue_region_reachable", "region" => region.clone())
+            .set(shown(u64::from(contact.via.is_some())));
         if let Some(took) = contact.round_trip {
-            gauge!("ratequeue_region_round_trip_seconds", "region" => region).set(took.as_secs_f64());
+            gauge!("ratequeue_region_round_trip_seconds", "region" => region)
+                .set(took.as_secs_f64());
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Chunk files without a descriptor for them.
 //!
-//! raft-log adds a record to the open chunk before it looks whether that is full, and then opens the next one's file. When
-//! there is no descriptor for it the record is in the log all the same, and nothing else has happened: the full chunk goes
-//! on growing, and every further record tries again. Its thread that removes chunk files cannot try again, so nothing is
-//! purged while there are no descriptors.
+//! raft-log adds a record to the open chunk before it looks whether that is full, and then opens
+//! the next one's file. When there is no descriptor for it the record is in the log all the same,
+//! and nothing else has happened: the full chunk goes on growing, and every further record tries
+//! again. Its thread that removes chunk files cannot try again, so nothing is purged while there
+//! are no descriptors.
 
 use std::io;
 use std::path::Path;
@@ -46,8 +47,9 @@ impl NextChunk {
     }
 }
 
-/// Removes the file of the next chunk, which is there when only its folder could not be opened. It is empty, and would be in
-/// the way of another attempt. After a crash it is removed by opening the log.
+/// Removes the file of the next chunk, which is there when only its folder could not be opened. It
+/// is empty, and would be in the way of another attempt. After a crash it is removed by opening the
+/// log.
 fn remove_unused(log: &RaftLog<WalTypes>) -> io::Result<()> {
     let next = ChunkId(log.stat().open_chunk.global_end);
     match std::fs::remove_file(log.config().wal.chunk_path(next)) {
@@ -73,5 +75,6 @@ pub(super) fn can_remove(wal: &Path, has_to: bool) -> bool {
             std::thread::sleep(caps::DESCRIPTOR_RETRY);
         }
     }
+
     has_to
 }

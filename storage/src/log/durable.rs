@@ -1,13 +1,15 @@
-//! Telling a caller that its record is durable, and remembering the first failure for everybody after it.
+//! Telling a caller that its record is durable, and remembering the first failure for everybody
+//! after it.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
 
 use super::LogError;
 
-/// Called exactly once, when a record is durable or has failed. It runs on the log's flush thread (or, when the request
-/// is refused, on the caller's): it must not block, must not call the
-/// [`crate::LogStore`], and must not own the last handle of one (closing waits for the flush thread).
+/// Called exactly once, when a record is durable or has failed. It runs on the log's flush thread
+/// (or, when the request is refused, on the caller's): it must not block, must not call the
+/// [`crate::LogStore`], and must not own the last handle of one (closing waits for the flush
+/// thread).
 pub type OnDurable = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// The first failure of the log, if there was one. Set once and for good.
@@ -31,8 +33,8 @@ impl Health {
     }
 }
 
-/// What raft-log calls after the fsync. When its flush thread dies it drops the requests that are still queued without
-/// a word, so being dropped counts as failed.
+/// What raft-log calls after the fsync. When its flush thread dies it drops the requests that are
+/// still queued without a word, so being dropped counts as failed.
 pub(super) struct Ack {
     health: Arc<Health>,
     /// `None` when nobody has to be told; the failure is remembered all the same.
@@ -66,7 +68,8 @@ impl Ack {
 impl raft_log::Callback for Ack {
     fn send(mut self, result: io::Result<()>) {
         self.answered = true;
-        // Remembered before anybody is told, so that whoever hears of it finds the log closed for writing.
+        // Remembered before anybody is told, so that whoever hears of it finds the log closed for
+        // writing.
         if let Err(error) = &result {
             self.health.fail(error.kind(), &error.to_string());
         }

@@ -1,7 +1,8 @@
 //! The mark: what a log must at least hold.
 //!
-//! A log whose end was cut away is a clean, shorter log. The mark, in a file of its own, tells the difference for all
-//! that was committed when it was last written. It only ever names what cannot be truncated any more.
+//! A log whose end was cut away is a clean, shorter log. The mark, in a file of its own, tells the
+//! difference for all that was committed when it was last written. It only ever names what cannot
+//! be truncated any more.
 
 use std::fs;
 use std::io;
@@ -24,7 +25,10 @@ pub(super) struct Mark {
 
 impl Mark {
     pub(super) fn of(state: &LogState) -> Self {
-        Self { term: state.vote.map_or(0, |vote| vote.term), committed: state.committed.max(state.purged) }
+        Self {
+            term: state.vote.map_or(0, |vote| vote.term),
+            committed: state.committed.max(state.purged),
+        }
     }
 
     pub(super) fn write(&self, dir: &Path) -> Result<(), LogError> {
@@ -33,7 +37,8 @@ impl Mark {
             kind: error.kind(),
             detail: format!("its mark: {error}"),
         };
-        let bytes = codec::encode(schema::LOG_MARK, self).map_err(|error| io(io::Error::other(error)))?;
+        let bytes =
+            codec::encode(schema::LOG_MARK, self).map_err(|error| io(io::Error::other(error)))?;
         write_whole(&dir.join(keys::FILE_MARK), &bytes).map_err(io)
     }
 
@@ -44,17 +49,26 @@ impl Mark {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(format!("its mark cannot be read: {error}")),
         };
-        let mark: Self = codec::decode(schema::LOG_MARK, &bytes).map_err(|error| format!("its mark: {error}"))?;
+
+        let mark: Self = codec::decode(schema::LOG_MARK, &bytes)
+            .map_err(|error| format!("its mark: {error}"))?;
         let term = state.vote.map_or(0, |vote| vote.term);
+
         if term < mark.term {
-            return Err(format!("its vote is of term {term}, but term {} was acknowledged", mark.term));
+            return Err(format!(
+                "its vote is of term {term}, but term {} was acknowledged",
+                mark.term
+            ));
         }
+
         match mark.committed {
-            Some(committed) if state.last.is_none_or(|last| last.index < committed.index) => Err(format!(
-                "it ends at {:?}, but entries up to {} were acknowledged",
-                state.last.map(|last| last.index),
-                committed.index
-            )),
+            Some(committed) if state.last.is_none_or(|last| last.index < committed.index) => {
+                Err(format!(
+                    "it ends at {:?}, but entries up to {} were acknowledged",
+                    state.last.map(|last| last.index),
+                    committed.index
+                ))
+            }
             _ => Ok(()),
         }
     }

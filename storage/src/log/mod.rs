@@ -10,13 +10,17 @@
 //! ```
 //!
 //! # What holds
-//! - A callback says "durable" only after the fsync that covers its record, all records before it and every earlier
-//!   vote. Callbacks run in the order of their calls.
-//! - The first failed write or fsync ends the use of the log: everything after it fails too, nothing is tried again.
-//!   After a failed fsync nobody knows what is on the disk, so the process has to end and to look at the disk anew.
-//! - A descriptor that is missing for the next chunk file ends nothing: the log goes on in the full one (`chunk.rs`).
-//! - What [`LogStore::open`] returns has been fsynced, so what survived a crash of the process can be counted on.
-//! - A cut last record was never acknowledged, and is dropped. Damage anywhere else is [`LogError::Damaged`].
+//! - A callback says "durable" only after the fsync that covers its record, all records before it
+//!   and every earlier vote. Callbacks run in the order of their calls.
+//! - The first failed write or fsync ends the use of the log: everything after it fails too,
+//!   nothing is tried again. After a failed fsync nobody knows what is on the disk, so the process
+//!   has to end and to look at the disk anew.
+//! - A descriptor that is missing for the next chunk file ends nothing: the log goes on in the full
+//!   one (`chunk.rs`).
+//! - What [`LogStore::open`] returns has been fsynced, so what survived a crash of the process can
+//!   be counted on.
+//! - A cut last record was never acknowledged, and is dropped. Damage anywhere else is
+//!   [`LogError::Damaged`].
 
 mod chunk;
 mod durable;

@@ -17,23 +17,29 @@ use crate::file::create_dir_durable;
 use crate::keys;
 
 /// The log in `dir`, and whether it is new.
-pub(super) fn open(dir: &Path, options: &LogOptions) -> Result<(RaftLog<WalTypes>, bool), LogError> {
+pub(super) fn open(
+    dir: &Path,
+    options: &LogOptions,
+) -> Result<(RaftLog<WalTypes>, bool), LogError> {
     let wal = dir.join(keys::DIR_WAL);
     let io = |error: io::Error| io_error(dir, &error);
     create_dir_durable(&wal).map_err(io)?;
     let created = !has_chunks(&wal).map_err(io)?;
     let config = Arc::new(config(&wal, options).map_err(io)?);
+
     {
         // Held while the file is looked at; `open` below takes it again.
-        let _lock =
-            ChunkedWal::<RaftWalTypes<WalTypes>>::acquire_lock(&config.wal).map_err(|error| open_error(dir, &error))?;
+        let _lock = ChunkedWal::<RaftWalTypes<WalTypes>>::acquire_lock(&config.wal)
+            .map_err(|error| open_error(dir, &error))?;
         super::torn::cut_torn_record(&wal).map_err(io)?;
     }
+
     let log = match catch_unwind(|| RaftLog::<WalTypes>::open(config)) {
         Ok(Ok(log)) => log,
         Ok(Err(error)) => return Err(open_error(dir, &error)),
         Err(_panic) => return Err(damaged(dir, "its chunk files do not fit together")),
     };
+
     let state = LogState::of(&log, created);
     Mark::check(dir, &state).map_err(|detail| damaged(dir, &detail))?;
     check_start(&log, &state).map_err(|detail| damaged(dir, &detail))?;
@@ -45,6 +51,7 @@ fn check_start(log: &RaftLog<WalTypes>, state: &LogState) -> Result<(), String> 
     let Some(last) = state.last.filter(|_| state.last != state.purged) else {
         return Ok(());
     };
+
     match state.purged {
         Some(purged) => {
             let first = purged.index.saturating_add(1);
@@ -77,8 +84,9 @@ fn has_chunks(wal: &Path) -> io::Result<bool> {
 }
 
 fn config(wal: &Path, options: &LogOptions) -> io::Result<Config> {
-    let dir =
-        wal.to_str().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidFilename, "the path must be valid UTF-8"))?;
+    let dir = wal.to_str().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidFilename, "the path must be valid UTF-8")
+    })?;
     Ok(Config {
         wal: chunked_wal::Config {
             dir: dir.to_string(),
@@ -95,7 +103,8 @@ fn config(wal: &Path, options: &LogOptions) -> io::Result<Config> {
     })
 }
 
-/// raft-log has plain `io::Error`s; these kinds are the ones it makes itself when records do not fit.
+/// raft-log has plain `io::Error`s; these kinds are the ones it makes itself when records do not
+/// fit.
 fn open_error(dir: &Path, error: &io::Error) -> LogError {
     use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof, WouldBlock};
     let kind = error.kind();

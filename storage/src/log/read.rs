@@ -1,4 +1,5 @@
-//! Reading entries: recent ones from memory, older ones from raft-log in small steps, so that a writer never waits long.
+//! Reading entries: recent ones from memory, older ones from raft-log in small steps, so that a
+//! writer never waits long.
 
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};
@@ -35,10 +36,15 @@ impl LogStore {
     ///
     /// # Errors
     /// As [`LogStore::read`].
-    pub fn read_bounded(&self, range: impl RangeBounds<u64>, limit: ReadLimit) -> Result<Vec<Entry>, LogError> {
+    pub fn read_bounded(
+        &self,
+        range: impl RangeBounds<u64>,
+        limit: ReadLimit,
+    ) -> Result<Vec<Entry>, LogError> {
         let (from, to) = indexes(&range);
         let mut read = Read::new(limit);
         let mut at = from.max(self.state().first_index());
+
         while !read.full {
             let older_upto = {
                 let recent = self.inner.recent.lock();
@@ -60,11 +66,12 @@ impl LogStore {
                 None => break,
             }
         }
+
         Ok(read.entries)
     }
 
-    /// Reads one step of entries that are no longer in the tail. Says where the next step begins; `None` when the entries
-    /// were purged or truncated meanwhile.
+    /// Reads one step of entries that are no longer in the tail. Says where the next step begins;
+    /// `None` when the entries were purged or truncated meanwhile.
     fn read_older(&self, range: Range<u64>, read: &mut Read) -> Result<Option<u64>, LogError> {
         // While this is held nothing is appended, truncated or purged.
         let writer = self.inner.writer.read();
@@ -73,6 +80,7 @@ impl LogStore {
         if !(state.first_index()..state.next_index()).contains(&range.start) {
             return Ok(None);
         }
+
         let (mut bytes, mut next) = (0, range.start);
         let step = catch_unwind(AssertUnwindSafe(|| -> io::Result<()> {
             for item in log.read(range.start, range.end).take(caps::LOG_READ_STEP_ENTRIES) {
@@ -85,6 +93,7 @@ impl LogStore {
             }
             Ok(())
         }));
+
         let at = range.start;
         match step {
             Ok(Ok(())) if next == at => Err(self.damaged(&format!("entry {at} is missing"))),

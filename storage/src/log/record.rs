@@ -1,9 +1,10 @@
 //! What is in the log, and how it is laid out in the chunk files.
 //!
-//! raft-log checks a record's checksum only after it has read as much as the record itself says. A damaged length
-//! or type could therefore make it read past the end of the file, which it takes for a cut last record and *removes*,
-//! acknowledged records included. So every part checks itself: the ids and the vote have the same length and a checksum
-//! of their own, and so has the length of a payload. A damaged part is then an error, never "the end of the file".
+//! raft-log checks a record's checksum only after it has read as much as the record itself says. A
+//! damaged length or type could therefore make it read past the end of the file, which it takes for
+//! a cut last record and *removes*, acknowledged records included. So every part checks itself: the
+//! ids and the vote have the same length and a checksum of their own, and so has the length of a
+//! payload. A damaged part is then an error, never "the end of the file".
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -76,8 +77,8 @@ const PART_BYTES: usize = 24;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WalLogId(pub LogId);
 
-/// Ordered by term alone: that a term never goes back is what every kind of Raft vote has in common. Which vote may
-/// follow another inside a term is the protocol's business.
+/// Ordered by term alone: that a term never goes back is what every kind of Raft vote has in
+/// common. Which vote may follow another inside a term is the protocol's business.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WalVote(pub Vote);
 
@@ -213,7 +214,8 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The layout of the chunk files, as far as it is ours. It has no version of its own: a change is a new folder format.
+    /// The layout of the chunk files, as far as it is ours. It has no version of its own: a change
+    /// is a new folder format.
     #[test]
     fn parts_have_their_golden_bytes() {
         assert_eq!(hex(&WalLogId(ID)), "0000000000000003000000000000000200000000000003e8d4490a22");

@@ -30,9 +30,11 @@ pub(super) struct Inner {
     created: bool,
     health: Arc<Health>,
     next_chunk: NextChunk,
-    /// Taken for writing by every change, which makes them one ordered stream, and shared by readers of old entries.
+    /// Taken for writing by every change, which makes them one ordered stream, and shared by
+    /// readers of old entries.
     pub(super) writer: RwLock<Option<RaftLog<WalTypes>>>,
-    /// What readers of recent entries need. Taken after `writer` where both are, and never held over I/O.
+    /// What readers of recent entries need. Taken after `writer` where both are, and never held
+    /// over I/O.
     pub(super) recent: Mutex<Recent>,
     /// One mark at a time.
     mark: Mutex<()>,
@@ -47,11 +49,13 @@ impl LogStore {
     /// Opens the log in `dir`, makes it if it is missing, and syncs what it found.
     ///
     /// # Errors
-    /// [`LogError::Damaged`], [`LogError::Locked`], [`LogError::Io`], or [`LogError::Failed`] when the sync failed.
+    /// [`LogError::Damaged`], [`LogError::Locked`], [`LogError::Io`], or [`LogError::Failed`] when
+    /// the sync failed.
     pub fn open(dir: impl AsRef<Path>, options: LogOptions) -> Result<(Self, LogState), LogError> {
         let dir = dir.as_ref().to_path_buf();
         let (log, created) = open::open(&dir, &options)?;
         let state = LogState::of(&log, created);
+
         let store = Self {
             inner: Arc::new(Inner {
                 dir,
@@ -59,10 +63,14 @@ impl LogStore {
                 health: Arc::default(),
                 next_chunk: NextChunk::default(),
                 writer: RwLock::new(Some(log)),
-                recent: Mutex::new(Recent { tail: Tail::new(options.tail_bytes_max, options.tail_entries_max), state }),
+                recent: Mutex::new(Recent {
+                    tail: Tail::new(options.tail_bytes_max, options.tail_entries_max),
+                    state,
+                }),
                 mark: Mutex::new(()),
             }),
         };
+
         // After a crash of the process alone, records may be readable that never reached the disk.
         store.sync()?;
         Ok((store, state))
@@ -73,18 +81,21 @@ impl LogStore {
         self.inner.recent.lock().state
     }
 
-    /// Appends entries that follow the last one. They can be read when this returns; `on_durable` is called, once, when
-    /// they are durable or have failed, also when this returns an error. With no entries it waits for all before.
+    /// Appends entries that follow the last one. They can be read when this returns; `on_durable`
+    /// is called, once, when they are durable or have failed, also when this returns an error.
+    /// With no entries it waits for all before.
     ///
     /// # Errors
-    /// [`LogError::Refused`] (gap, index used, too large; nothing was appended), [`LogError::Failed`], [`LogError::Closed`].
+    /// [`LogError::Refused`] (gap, index used, too large; nothing was appended),
+    /// [`LogError::Failed`], [`LogError::Closed`].
     pub fn append(&self, entries: Vec<Entry>, on_durable: OnDurable) -> Result<(), LogError> {
         let ack = Ack::new(&self.inner.health, Some(on_durable));
         self.change(ack, Flush::Sync, |store, log| {
             store.check_append(&entries)?;
             for entry in &entries {
                 let record = (WalLogId(entry.id), WalPayload(entry.payload.clone()));
-                // All was checked, so a refusal here would leave half of it: not something to go on with.
+                // All was checked, so a refusal here would leave half of it: not something to go on
+                // with.
                 store.add(log, |log| log.append([record])).map_err(|error| store.fatal(error))?;
             }
             Ok(Effect::Appended(entries))
@@ -94,7 +105,8 @@ impl LogStore {
     /// Saves the vote and returns when it is durable.
     ///
     /// # Errors
-    /// [`LogError::Refused`] when its term is older than the saved one, [`LogError::Failed`], [`LogError::Closed`].
+    /// [`LogError::Refused`] when its term is older than the saved one, [`LogError::Failed`],
+    /// [`LogError::Closed`].
     pub fn save_vote(&self, vote: Vote) -> Result<(), LogError> {
         let (tx, rx) = sync_channel(1);
         let on_durable = Box::new(move |result| drop(tx.send(result)));
@@ -102,7 +114,8 @@ impl LogStore {
         self.wait(&rx)
     }
 
-    /// Saves the vote; `on_durable` is called, once, when it is durable or has failed, also when this returns an error.
+    /// Saves the vote; `on_durable` is called, once, when it is durable or has failed, also when
+    /// this returns an error.
     ///
     /// # Errors
     /// As [`LogStore::save_vote`].
@@ -118,8 +131,8 @@ impl LogStore {
         })
     }
 
-    /// Remembers how far the log is committed. It is written with whatever comes next, since a restart can do without;
-    /// ignored when it is not news or lies beyond the last entry.
+    /// Remembers how far the log is committed. It is written with whatever comes next, since a
+    /// restart can do without; ignored when it is not news or lies beyond the last entry.
     ///
     /// # Errors
     /// [`LogError::Failed`], [`LogError::Closed`].
@@ -134,11 +147,13 @@ impl LogStore {
         })
     }
 
-    /// Removes all entries after `keep`; all that are left when it is `None`. Durable with the next append at the latest,
-    /// and in order with it: until then a crash may bring the entries back, as if this had not been called.
+    /// Removes all entries after `keep`; all that are left when it is `None`. Durable with the next
+    /// append at the latest, and in order with it: until then a crash may bring the entries
+    /// back, as if this had not been called.
     ///
     /// # Errors
-    /// [`LogError::Refused`] when committed or purged entries would go, [`LogError::Failed`], [`LogError::Closed`].
+    /// [`LogError::Refused`] when committed or purged entries would go, [`LogError::Failed`],
+    /// [`LogError::Closed`].
     pub fn truncate_after(&self, keep: Option<u64>) -> Result<(), LogError> {
         let ack = Ack::new(&self.inner.health, None);
         self.change(ack, Flush::Write, |store, log| {
@@ -155,18 +170,22 @@ impl LogStore {
         })
     }
 
-    /// Removes all entries up to and with `upto`, which may lie beyond the last one (a snapshot took their place): the
-    /// log then goes on after it. Chunk files that hold nothing else are removed once this is durable; it is not waited for.
-    /// Without file descriptors nothing is purged, and a later purge does it.
+    /// Removes all entries up to and with `upto`, which may lie beyond the last one (a snapshot
+    /// took their place): the log then goes on after it. Chunk files that hold nothing else are
+    /// removed once this is durable; it is not waited for. Without file descriptors nothing is
+    /// purged, and a later purge does it.
     ///
     /// # Errors
-    /// [`LogError::Refused`] when `upto` contradicts the log, [`LogError::Failed`], [`LogError::Closed`].
+    /// [`LogError::Refused`] when `upto` contradicts the log, [`LogError::Failed`],
+    /// [`LogError::Closed`].
     pub fn purge(&self, upto: LogId) -> Result<(), LogError> {
         let ack = Ack::new(&self.inner.health, None);
         self.change(ack, Flush::Sync, |store, log| {
             let last = store.inner.recent.lock().state.last;
             if last.is_some_and(|last| upto.index > last.index && upto < last) {
-                return refused(format!("purge up to {upto}, which is older than the last entry {last:?}"));
+                return refused(format!(
+                    "purge up to {upto}, which is older than the last entry {last:?}"
+                ));
             }
             let goes_on_after = last.is_none_or(|last| last < upto);
             if chunk::can_remove(&store.inner.dir.join(keys::DIR_WAL), goes_on_after) {
@@ -186,9 +205,10 @@ impl LogStore {
         self.wait(&rx)
     }
 
-    /// Notes durably, beside the log, what it must at least hold from now on: its committed entries and its term. Opening
-    /// compares, so that a log that lost its end (which looks like a clean, shorter log) is seen as damaged. To be called
-    /// with every checkpoint; [`LogStore::close`] does it too. Blocks for a few fsyncs.
+    /// Notes durably, beside the log, what it must at least hold from now on: its committed entries
+    /// and its term. Opening compares, so that a log that lost its end (which looks like a
+    /// clean, shorter log) is seen as damaged. To be called with every checkpoint;
+    /// [`LogStore::close`] does it too. Blocks for a few fsyncs.
     ///
     /// # Errors
     /// [`LogError::Failed`], [`LogError::Closed`], [`LogError::Io`].
@@ -215,7 +235,8 @@ impl LogStore {
             Err(LogError::Closed) => Ok(()),
             other => other,
         };
-        // Dropped outside of the lock: it waits for the flush thread, whose callbacks may take a while.
+        // Dropped outside of the lock: it waits for the flush thread, whose callbacks may take a
+        // while.
         let log = self.inner.writer.write().take();
         self.inner.release(log);
         marked
@@ -232,6 +253,7 @@ impl LogStore {
         let checked = self.inner.health.check();
         let log = checked.and_then(|()| writer.as_mut().ok_or(LogError::Closed));
         let written = log.and_then(|log| write(self, log).map(|effect| (log, effect)));
+
         let (log, effect) = match written {
             Ok(written) => written,
             Err(error) => {
@@ -240,6 +262,7 @@ impl LogStore {
                 return Err(error);
             }
         };
+
         self.remember(log, effect);
         let sync = match flush {
             Flush::Sync => true,
@@ -249,6 +272,7 @@ impl LogStore {
                 return Ok(());
             }
         };
+
         self.guard(|| log.flush(sync, Some(ack))).map_err(|error| self.fatal(error))
     }
 
@@ -256,7 +280,9 @@ impl LogStore {
         let mut recent = self.inner.recent.lock();
         recent.state = LogState::of(log, self.inner.created);
         match effect {
-            Effect::Appended(entries) => entries.into_iter().for_each(|entry| recent.tail.push(entry)),
+            Effect::Appended(entries) => {
+                entries.into_iter().for_each(|entry| recent.tail.push(entry))
+            }
             Effect::Changed => {
                 let state = recent.state;
                 match state.last {
@@ -296,18 +322,25 @@ impl LogStore {
         self.guard(|| self.inner.next_chunk.add(log, add))
     }
 
-    /// Runs a call of raft-log. What it refuses has changed nothing; any other error is the end of this log.
+    /// Runs a call of raft-log. What it refuses has changed nothing; any other error is the end of
+    /// this log.
     fn guard<T>(&self, call: impl FnOnce() -> io::Result<T>) -> Result<T, LogError> {
         match catch_unwind(AssertUnwindSafe(call)) {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => Err(LogError::Refused(error.to_string())),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
+                Err(LogError::Refused(error.to_string()))
+            }
             Ok(Err(error)) => Err(self.fail(error.kind(), &error.to_string())),
             Err(_panic) => Err(self.fail(io::ErrorKind::Other, "the log library panicked")),
         }
     }
 
     fn fatal(&self, error: LogError) -> LogError {
-        if let LogError::Refused(detail) = error { self.fail(io::ErrorKind::InvalidInput, &detail) } else { error }
+        if let LogError::Refused(detail) = error {
+            self.fail(io::ErrorKind::InvalidInput, &detail)
+        } else {
+            error
+        }
     }
 
     fn fail(&self, kind: io::ErrorKind, detail: &str) -> LogError {
@@ -329,8 +362,9 @@ impl LogStore {
 }
 
 impl Inner {
-    /// Closes the files. Those of a failed log are left to the end of the process, which has to come anyway: closing
-    /// would flush once more, and can wait for ever for a flush thread that has died.
+    /// Closes the files. Those of a failed log are left to the end of the process, which has to
+    /// come anyway: closing would flush once more, and can wait for ever for a flush thread
+    /// that has died.
     fn release(&self, log: Option<RaftLog<WalTypes>>) {
         if self.health.check().is_err() {
             std::mem::forget(log);
@@ -347,7 +381,10 @@ impl Drop for Inner {
 
 impl std::fmt::Debug for LogStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogStore").field("dir", &self.inner.dir).field("state", &self.state()).finish_non_exhaustive()
+        f.debug_struct("LogStore")
+            .field("dir", &self.inner.dir)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
     }
 }
 

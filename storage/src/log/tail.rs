@@ -1,11 +1,12 @@
-//! The most recent entries, in memory, so that replication and apply read them without touching the disk.
+//! The most recent entries, in memory, so that replication and apply read them without touching the
+//! disk.
 
 use std::collections::VecDeque;
 
 use super::Entry;
 
-/// A run of entries without gaps that ends with the last entry of the log. Bounded by count and bytes; the oldest go
-/// first. It shares the payloads with whoever appended them.
+/// A run of entries without gaps that ends with the last entry of the log. Bounded by count and
+/// bytes; the oldest go first. It shares the payloads with whoever appended them.
 #[derive(Debug)]
 pub(super) struct Tail {
     entries: VecDeque<Entry>,

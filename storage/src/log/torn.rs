@@ -1,9 +1,10 @@
 //! The one kind of torn write that raft-log takes for damage.
 //!
-//! A record that was being written when the power failed may be there in part, with zeros up to the new end of the file: a
-//! file system can make the length of a file durable before all of its blocks. raft-log drops a tail that is cut, or
-//! that is all zeros, but not a record whose beginning made it and whose end did not. Without an fsync that record was
-//! never acknowledged, and a node should not be lost over it.
+//! A record that was being written when the power failed may be there in part, with zeros up to the
+//! new end of the file: a file system can make the length of a file durable before all of its
+//! blocks. raft-log drops a tail that is cut, or that is all zeros, but not a record whose
+//! beginning made it and whose end did not. Without an fsync that record was never acknowledged,
+//! and a node should not be lost over it.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -43,22 +44,26 @@ fn newest_chunk(wal: &Path) -> io::Result<Option<PathBuf>> {
     Ok(newest)
 }
 
-/// Where a torn record begins, when all before it is whole, it claims to go on behind the block in which its data
-/// ends, and nothing but zeros follows.
+/// Where a torn record begins, when all before it is whole, it claims to go on behind the block in
+/// which its data ends, and nothing but zeros follows.
 fn torn_at(bytes: &[u8]) -> Option<usize> {
     let data = bytes.iter().rposition(|byte| *byte != 0)? + 1;
     let data = data.checked_next_multiple_of(BLOCK_BYTES)?;
     if bytes.len() < data.checked_add(ZEROS_MIN)? {
         return None;
     }
+
     let mut rest = bytes.get(..data)?;
     loop {
         let begin = data - rest.len();
         match WALRecord::<RaftWalTypes<WalTypes>>::decode(&mut rest) {
             Ok(_whole) if rest.is_empty() => return None,
             Ok(_whole) => {}
-            // The first record of a chunk is raft-log's own affair: a chunk without it was never in use.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && begin > 0 => return Some(begin),
+            // The first record of a chunk is raft-log's own affair: a chunk without it was never in
+            // use.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && begin > 0 => {
+                return Some(begin);
+            }
             Err(_damaged) => return None,
         }
     }

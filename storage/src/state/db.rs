@@ -36,10 +36,15 @@ impl Db {
             .mode(sled::Mode::LowSpace)
             // Flushed by us, at the end of a checkpoint; a timer would only add writes.
             .flush_every_ms(None);
+
         let sled = open_sled(&config)?;
-        let file = File::open(dir.join(FILE_DB)).map_err(|error| io_error("opening sled's file", &error))?;
-        let mut db = Self { sled: Some(sled), dir: dir.to_path_buf(), file, blobs: BTreeSet::new() };
-        // Opening makes files, and may cut sled's log: both must be on the disk before anything builds on them.
+        let file = File::open(dir.join(FILE_DB))
+            .map_err(|error| io_error("opening sled's file", &error))?;
+        let mut db =
+            Self { sled: Some(sled), dir: dir.to_path_buf(), file, blobs: BTreeSet::new() };
+
+        // Opening makes files, and may cut sled's log: both must be on the disk before anything
+        // builds on them.
         db.sync()?;
         sync_parent(dir).map_err(|error| io_error("syncing the data folder", &error))?;
         Ok(db)
@@ -66,8 +71,8 @@ impl Db {
         self.sync_files()
     }
 
-    /// Has sled write what it holds back. It only starts the writing (`sync_file_range`, no barrier), and does not look at
-    /// blobs and folders at all.
+    /// Has sled write what it holds back. It only starts the writing (`sync_file_range`, no
+    /// barrier), and does not look at blobs and folders at all.
     pub(super) fn flush(&self) -> Result<(), StateError> {
         let sled = self.sled()?;
         guarded(|| sled.flush()).map(drop)
@@ -99,10 +104,12 @@ impl Db {
             }
             present.insert(name);
         }
+
         if present != self.blobs {
             sync_dir(&dir)?;
             self.blobs = present;
         }
+
         Ok(())
     }
 
@@ -127,15 +134,16 @@ impl Drop for Db {
     }
 }
 
-/// sled gives its file lock back some time after it was dropped, from a thread of its own. The data folder's lock is
-/// ours already, so a locked file only means: not yet.
+/// sled gives its file lock back some time after it was dropped, from a thread of its own. The data
+/// folder's lock is ours already, so a locked file only means: not yet.
 fn open_sled(config: &sled::Config) -> Result<sled::Db, StateError> {
     let mut attempt = 0;
     loop {
         attempt += 1;
         match guarded(|| config.open()) {
             Err(StateError::Io { detail, .. })
-                if detail.contains("could not acquire lock") && attempt < caps::STATE_OPEN_ATTEMPTS_MAX =>
+                if detail.contains("could not acquire lock")
+                    && attempt < caps::STATE_OPEN_ATTEMPTS_MAX =>
             {
                 std::thread::sleep(caps::STATE_OPEN_RETRY);
             }
@@ -148,8 +156,11 @@ fn open_sled(config: &sled::Config) -> Result<sled::Db, StateError> {
 pub(super) fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, StateError> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        // An unreadable sector is damage, like any other: not something that a later start could get around.
-        Ok(Err(sled::Error::Io(error))) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+        // An unreadable sector is damage, like any other: not something that a later start could
+        // get around.
+        Ok(Err(sled::Error::Io(error)))
+            if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) =>
+        {
             Err(StateError::Sled(error.to_string()))
         }
         Ok(Err(sled::Error::Io(error))) => Err(io_error("sled", &error)),

@@ -5,16 +5,19 @@
 //!                           slot 1: being written            tree eu-west-1/1
 //! ```
 //!
-//! sled keeps the records, and is not trusted with anything else: it loses what follows a damaged byte without a
-//! word, and its `flush` does not reach the disk. So:
+//! sled keeps the records, and is not trusted with anything else: it loses what follows a damaged
+//! byte without a word, and its `flush` does not reach the disk. So:
 //!
 //! - A group has two slots that are written in turn. One is whole at any time.
-//! - Writing begins with removing the slot's [`Header`], durably, and ends with putting it back, in the last batch. A slot
-//!   without a header does not count, and nothing is ever written on top of one.
+//! - Writing begins with removing the slot's [`Header`], durably, and ends with putting it back, in
+//!   the last batch. A slot without a header does not count, and nothing is ever written on top of
+//!   one.
 //! - The writer counts. A header that promises another number of records than there are is refused.
-//! - A checkpoint counts when `flush` *and* an fsync of sled's files returned. A failed fsync ends the use of the store. sled
-//!   itself refuses everything after an error of its own, a full disk among them; it is then opened again.
-//! - A slot is believed only after all of its records were read and their number and digest are those of its header.
+//! - A checkpoint counts when `flush` *and* an fsync of sled's files returned. A failed fsync ends
+//!   the use of the store. sled itself refuses everything after an error of its own, a full disk
+//!   among them; it is then opened again.
+//! - A slot is believed only after all of its records were read and their number and digest are
+//!   those of its header.
 //! - What does not verify is moved aside, never deleted.
 
 mod db;
@@ -133,12 +136,15 @@ pub enum StateError {
 impl StateError {
     /// Whether the disk is full, or nearly so.
     pub fn is_storage_full(&self) -> bool {
-        let full = matches!(self, Self::Io { kind: io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, .. });
+        let full = matches!(
+            self,
+            Self::Io { kind: io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, .. }
+        );
         full || matches!(self, Self::NoSpace { .. })
     }
 
-    /// Whether nothing can be written any more in this process. After any other error a slot can be written anew, from
-    /// nothing.
+    /// Whether nothing can be written any more in this process. After any other error a slot can be
+    /// written anew, from nothing.
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Failed(_))
     }

@@ -43,7 +43,8 @@ impl fmt::Display for Slot {
 pub struct Header {
     /// The last log entry whose effect is in the records; `None` when none is.
     pub applied: Option<LogId>,
-    /// The group's membership at that entry, opaque here. At most [`ratequeue_codec::caps::MEMBERSHIP_BYTES_MAX`] bytes.
+    /// The group's membership at that entry, opaque here. At most
+    /// [`ratequeue_codec::caps::MEMBERSHIP_BYTES_MAX`] bytes.
     pub membership: Vec<u8>,
     /// Number of records, without this one.
     pub records: u64,
@@ -71,7 +72,8 @@ pub struct Record {
 
 /// Takes the records of a slot, and says what they add up to.
 pub trait RecordSink {
-    /// Takes one record. They come in the order of their keys; the envelope of `value` has been verified.
+    /// Takes one record. They come in the order of their keys; the envelope of `value` has been
+    /// verified.
     ///
     /// # Errors
     /// When the record cannot be used; reading ends then. [`SlotError::Sink`] is meant for this.

@@ -36,7 +36,11 @@ pub struct StateOptions {
 
 impl Default for StateOptions {
     fn default() -> Self {
-        Self { cache_bytes: caps::STATE_CACHE_BYTES_MAX, pause: caps::STATE_BATCH_PAUSE, space: SpaceProbe::default() }
+        Self {
+            cache_bytes: caps::STATE_CACHE_BYTES_MAX,
+            pause: caps::STATE_BATCH_PAUSE,
+            space: SpaceProbe::default(),
+        }
     }
 }
 
@@ -86,8 +90,8 @@ impl Current {
         }
     }
 
-    /// Makes all durable. A failed fsync is remembered: what it did not report as written may be lost, and a second one
-    /// would not say so.
+    /// Makes all durable. A failed fsync is remembered: what it did not report as written may be
+    /// lost, and a second one would not say so.
     pub(super) fn sync(&mut self, generation: u64) -> Result<(), StateError> {
         self.usable(generation)?;
         let Some(db) = self.db.as_mut() else { return Err(StateError::Gone) };
@@ -111,7 +115,8 @@ impl Inner {
         file.map_or(0, |file| file.blocks().saturating_mul(512))
     }
 
-    /// Opens sled again if a write has failed. Whoever writes or reads another slot meanwhile has to begin anew.
+    /// Opens sled again if a write has failed. Whoever writes or reads another slot meanwhile has
+    /// to begin anew.
     fn mend(&self) -> Result<(), StateError> {
         if !self.broken.load(Ordering::SeqCst) {
             return Ok(());
@@ -130,12 +135,15 @@ impl Inner {
 }
 
 impl StateStore {
-    /// Opens the checkpoints in `dir`. When sled cannot open them, the folder is moved aside and a new one begun: the
-    /// log, or the other nodes, have it all.
+    /// Opens the checkpoints in `dir`. When sled cannot open them, the folder is moved aside and a
+    /// new one begun: the log, or the other nodes, have it all.
     ///
     /// # Errors
     /// [`StateError`] when not even a new one can be opened (no space, no permission).
-    pub fn open(dir: impl AsRef<Path>, options: StateOptions) -> Result<(Self, Opened), StateError> {
+    pub fn open(
+        dir: impl AsRef<Path>,
+        options: StateOptions,
+    ) -> Result<(Self, Opened), StateError> {
         let dir = dir.as_ref().to_path_buf();
         let (db, moved_aside) = match Db::open(&dir, options.cache_bytes) {
             Ok(db) => (db, None),
@@ -145,6 +153,7 @@ impl StateStore {
             }
             Err(error) => return Err(error),
         };
+
         let opened = Opened { recovered: db.was_recovered(), moved_aside };
         let inner = Inner {
             dir,
@@ -154,10 +163,12 @@ impl StateStore {
             whole: Mutex::new(BTreeMap::new()),
             broken: AtomicBool::new(false),
         };
+
         Ok((Self { inner: Arc::new(inner) }, opened))
     }
 
-    /// The headers of a group's slots, `None` where there is no finished checkpoint or its header is damaged.
+    /// The headers of a group's slots, `None` where there is no finished checkpoint or its header
+    /// is damaged.
     pub fn slots(&self, group: &GroupName) -> [Option<Header>; 2] {
         Slot::ALL.map(|slot| match self.header(group, slot) {
             Ok(header) => Some(header),
@@ -172,7 +183,8 @@ impl StateStore {
     /// The header of one slot.
     ///
     /// # Errors
-    /// [`SlotError::Empty`] without a finished checkpoint, [`SlotError::Value`] or [`SlotError::Sled`] when damaged.
+    /// [`SlotError::Empty`] without a finished checkpoint, [`SlotError::Value`] or
+    /// [`SlotError::Sled`] when damaged.
     pub fn header(&self, group: &GroupName, slot: Slot) -> Result<Header, SlotError> {
         self.with_tree(group, slot, read_header)
     }
@@ -181,7 +193,12 @@ impl StateStore {
     ///
     /// # Errors
     /// Any [`SlotError`]. What the sink got before is then worthless.
-    pub fn read_slot(&self, group: &GroupName, slot: Slot, sink: &mut dyn RecordSink) -> Result<Header, SlotError> {
+    pub fn read_slot(
+        &self,
+        group: &GroupName,
+        slot: Slot,
+        sink: &mut dyn RecordSink,
+    ) -> Result<Header, SlotError> {
         let (header, bytes) = self.with_tree(group, slot, |tree| {
             let header = read_header(tree)?;
             let (mut records, mut bytes) = (0_u64, 0_u64);
@@ -216,22 +233,28 @@ impl StateStore {
         Ok(header)
     }
 
-    /// Bytes of the records of a slot, with their keys; `None` before it was read, and while it is not whole.
+    /// Bytes of the records of a slot, with their keys; `None` before it was read, and while it is
+    /// not whole.
     pub fn slot_bytes(&self, group: &GroupName, slot: Slot) -> Option<u64> {
         self.inner.whole.lock().get(&keys::tree_name(group, slot)).copied()
     }
 
-    /// What the file of the checkpoints has on the disk and does not need, about: what slots held that are not whole any
-    /// more. It never becomes free space, but the next checkpoint is written there.
+    /// What the file of the checkpoints has on the disk and does not need, about: what slots held
+    /// that are not whole any more. It never becomes free space, but the next checkpoint is
+    /// written there.
     pub fn unused_bytes(&self) -> u64 {
-        let records = self.inner.whole.lock().values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
-        let used = records.saturating_mul(caps::STATE_BYTES_FACTOR).saturating_add(caps::STATE_EMPTY_BYTES);
+        let records =
+            self.inner.whole.lock().values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+        let used = records
+            .saturating_mul(caps::STATE_BYTES_FACTOR)
+            .saturating_add(caps::STATE_EMPTY_BYTES);
         self.inner.disk_bytes().saturating_sub(used)
     }
 
-    /// The next records after the key `after` (from the first one without it), at most `records_max`, for whoever must
-    /// not hold the store for long. Nothing is compared with the header: the reader of all pages does that, and checks
-    /// that [`Header::sequence`] is still the same at the end.
+    /// The next records after the key `after` (from the first one without it), at most
+    /// `records_max`, for whoever must not hold the store for long. Nothing is compared with
+    /// the header: the reader of all pages does that, and checks that [`Header::sequence`] is
+    /// still the same at the end.
     ///
     /// # Errors
     /// Any [`SlotError`] but a mismatch.
@@ -254,7 +277,9 @@ impl StateStore {
                 None => tree.range(keys::record_key(keys::KIND_META, 0)..),
             };
             while page.len() < records_max {
-                let Some((key, value)) = guarded(|| items.next().transpose()).map_err(sled_error)? else {
+                let Some((key, value)) =
+                    guarded(|| items.next().transpose()).map_err(sled_error)?
+                else {
                     break;
                 };
                 let (kind, id) = parse(&key, &value)?;
@@ -264,9 +289,9 @@ impl StateStore {
         })
     }
 
-    /// Begins to write a slot on top of the finished checkpoint that it holds, so that only those records have to be put or
-    /// deleted that have changed since. Its header is gone, durably, when this returns. A slot without a finished
-    /// checkpoint is emptied first.
+    /// Begins to write a slot on top of the finished checkpoint that it holds, so that only those
+    /// records have to be put or deleted that have changed since. Its header is gone, durably,
+    /// when this returns. A slot without a finished checkpoint is emptied first.
     ///
     /// # Errors
     /// [`StateError::Busy`] while another writer has the slot, else what sled or the system says.
@@ -275,7 +300,8 @@ impl StateStore {
         SlotWriter::begin(self, keys::tree_name(group, slot), Base::Finished)
     }
 
-    /// Begins to write a slot from nothing: all that it holds is removed, in bounded steps, its header first.
+    /// Begins to write a slot from nothing: all that it holds is removed, in bounded steps, its
+    /// header first.
     ///
     /// # Errors
     /// As [`StateStore::begin`].
@@ -298,7 +324,8 @@ impl StateStore {
         self.begin_empty(group, slot).map(drop)
     }
 
-    /// Moves the whole state aside and begins a new one, for when no slot of a group verifies. Returns where it is now.
+    /// Moves the whole state aside and begins a new one, for when no slot of a group verifies.
+    /// Returns where it is now.
     ///
     /// # Errors
     /// When it cannot be renamed, or the new one not be opened; the store is then closed.
@@ -386,7 +413,9 @@ fn is_damage(error: &StateError) -> bool {
         StateError::Sled(_) => true,
         StateError::Io { what, kind, .. } => {
             use io::ErrorKind::{InvalidData, NotADirectory, UnexpectedEof};
-            *what == "sled" && [InvalidData, NotADirectory, UnexpectedEof, io::ErrorKind::NotFound].contains(kind)
+            *what == "sled"
+                && [InvalidData, NotADirectory, UnexpectedEof, io::ErrorKind::NotFound]
+                    .contains(kind)
         }
         StateError::Failed(_)
         | StateError::Refused { .. }
@@ -415,6 +444,10 @@ fn rename_aside(dir: &Path, reason: &str) -> Result<PathBuf, StateError> {
         );
         return Ok(aside);
     }
-    let full = io::Error::other(format!("there are {} damaged states already", caps::STATE_DAMAGED_KEPT_MAX));
+
+    let full = io::Error::other(format!(
+        "there are {} damaged states already",
+        caps::STATE_DAMAGED_KEPT_MAX
+    ));
     Err(io(full))
 }

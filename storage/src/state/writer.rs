@@ -58,13 +58,15 @@ impl SlotWriter {
         };
         writer.check_space()?;
 
-        // Gone for good before the first record changes: a crash from here on leaves a slot without a header.
+        // Gone for good before the first record changes: a crash from here on leaves a slot without
+        // a header.
         let bytes = writer.inner.whole.lock().remove(&writer.name);
         let removed = writer.sled(|tree| tree.remove(keys::checkpoint_key()))?;
         if removed.is_some() {
             writer.sync()?;
         }
-        let header = removed.and_then(|value| codec::decode::<Header>(schema::CHECKPOINT, &value).ok());
+        let header =
+            removed.and_then(|value| codec::decode::<Header>(schema::CHECKPOINT, &value).ok());
         match header {
             Some(header) if base == Base::Finished => {
                 writer.records = header.records;
@@ -78,8 +80,8 @@ impl SlotWriter {
     /// Puts a record, new or in place of an older one.
     ///
     /// # Errors
-    /// [`StateError::Refused`] for a value that could not be read again, [`StateError::NoSpace`] when too little room is left,
-    /// else what sled or the system says.
+    /// [`StateError::Refused`] for a value that could not be read again, [`StateError::NoSpace`]
+    /// when too little room is left, else what sled or the system says.
     pub fn put(&mut self, kind: u8, id: u64, value: &[u8]) -> Result<(), StateError> {
         let refused = |detail: String| StateError::Refused { kind, id, detail };
         if !keys::is_record_kind(kind) {
@@ -104,14 +106,17 @@ impl SlotWriter {
     /// Ends the slot with its header. When this returns, the checkpoint is on the disk and counts.
     ///
     /// # Errors
-    /// [`StateError::Incomplete`] when the slot has not as many records as the header says, [`StateError::Refused`] for a header
-    /// that is too large, else what sled or the system says. The slot does not count then.
+    /// [`StateError::Incomplete`] when the slot has not as many records as the header says,
+    /// [`StateError::Refused`] for a header that is too large, else what sled or the system
+    /// says. The slot does not count then.
     pub fn commit(mut self, header: &Header) -> Result<(), StateError> {
-        let refused = |detail: String| StateError::Refused { kind: keys::KIND_CHECKPOINT, id: 0, detail };
+        let refused =
+            |detail: String| StateError::Refused { kind: keys::KIND_CHECKPOINT, id: 0, detail };
         if header.membership.len() > ratequeue_codec::caps::MEMBERSHIP_BYTES_MAX {
             return Err(refused(format!("a membership of {} bytes", header.membership.len())));
         }
-        let value = codec::encode(schema::CHECKPOINT, header).map_err(|error| refused(error.to_string()))?;
+        let value = codec::encode(schema::CHECKPOINT, header)
+            .map_err(|error| refused(error.to_string()))?;
 
         self.apply(None)?;
         if self.records != header.records {
@@ -140,7 +145,11 @@ impl SlotWriter {
         }
     }
 
-    fn change(&mut self, key: [u8; RECORD_KEY_BYTES], value: Option<Vec<u8>>) -> Result<(), StateError> {
+    fn change(
+        &mut self,
+        key: [u8; RECORD_KEY_BYTES],
+        value: Option<Vec<u8>>,
+    ) -> Result<(), StateError> {
         self.batch.insert(key, value);
         if self.batch.len() < caps::STATE_BATCH_RECORDS_MAX {
             return Ok(());
@@ -182,20 +191,24 @@ impl SlotWriter {
         Ok(())
     }
 
-    /// Gives up when little room is left and the writer takes of it. As long as it writes where the file was before, it
-    /// takes nothing. Where the system does not tell, it is tried.
+    /// Gives up when little room is left and the writer takes of it. As long as it writes where the
+    /// file was before, it takes nothing. Where the system does not tell, it is tried.
     fn check_space(&self) -> Result<(), StateError> {
         let Ok(free) = self.inner.options.space.free_bytes(&self.inner.dir) else { return Ok(()) };
         let has_grown = || self.inner.disk_bytes() > self.begun_disk_bytes;
 
-        let is_full = free < caps::STATE_FREE_BYTES_LAST || (free < caps::STATE_FREE_BYTES_MIN && has_grown());
+        let is_full = free < caps::STATE_FREE_BYTES_LAST
+            || (free < caps::STATE_FREE_BYTES_MIN && has_grown());
         if is_full { Err(StateError::NoSpace { free }) } else { Ok(()) }
     }
 
     fn sled<T>(&self, call: impl FnOnce(&sled::Tree) -> sled::Result<T>) -> Result<T, StateError> {
         let current = self.inner.current.read();
         // Looked up each time: a tree that is held would keep sled open after the store was closed.
-        let done = current.usable(self.generation)?.tree(&self.name).and_then(|tree| guarded(|| call(&tree)));
+        let done = current
+            .usable(self.generation)?
+            .tree(&self.name)
+            .and_then(|tree| guarded(|| call(&tree)));
         done.inspect_err(|_| self.inner.broken.store(true, Ordering::SeqCst))
     }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use ratequeue_codec::{encode, schema};
 use ratequeue_storage::keys::{KIND_LEASE, KIND_META, KIND_RESOURCE};
 use ratequeue_storage::{
-    GroupName, Header, LogId, Opened, RecordKey, RecordSink, Slot, SlotError, StateOptions, StateStore,
+    GroupName, Header, LogId, Opened, RecordKey, RecordSink, Slot, SlotError, StateOptions,
+    StateStore,
 };
 
 /// Keeps all records, and adds up their hashes.
@@ -86,6 +87,7 @@ pub fn fill(store: &StateStore, slot: Slot, sequence: u64, count: u64) -> Sink {
         writer.put(kind, id, &value).unwrap();
         sink.records.insert((kind, id), value);
     }
+
     writer.commit(&sink.header(sequence)).unwrap();
     sink
 }

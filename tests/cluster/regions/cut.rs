@@ -1,5 +1,5 @@
-//! Regions that cannot reach each other: each goes on with what is its own, and nobody grants what is everybody's without a
-//! majority of the global voters.
+//! Regions that cannot reach each other: each goes on with what is its own, and nobody grants what
+//! is everybody's without a majority of the global voters.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use crate::harness::{Answer, concurrency, eventually};
 use crate::load::{Limits, Load, Story, median};
 use crate::turn::Turn;
 
-/// Acquires on each region's own resource while all links are cut: 10,000 with an optimised build (`cargo test --release`); nine
-/// others on a small machine would take minutes.
+/// Acquires on each region's own resource while all links are cut: 10,000 with an optimised build
+/// (`cargo test --release`); nine others on a small machine would take minutes.
 const LOCAL_GRANTS: usize = if cfg!(debug_assertions) { 1_000 } else { 10_000 };
 const LOCAL_CALLERS: usize = 6;
 const LOCAL: Limits = Limits { slots: 1_000, rate: 1_000_000, window: Duration::from_millis(50) };
@@ -24,7 +24,8 @@ const EVERYBODYS: Limits = Limits { slots: 5, rate: 20, window: Duration::from_m
 const ON_ITS_WAY: Duration = Duration::from_millis(1_000);
 /// After that a node knows that it is cut off, and every answer is quick.
 const KNOWN_AFTER: Duration = Duration::from_millis(GLOBAL_ELECTION_MAX_MS * 4);
-/// An election timeout, and as much again for a machine that is busy with the callers of all regions. The figures are printed.
+/// An election timeout, and as much again for a machine that is busy with the callers of all
+/// regions. The figures are printed.
 const ANSWER_WITHIN: Duration = Duration::from_millis(GLOBAL_ELECTION_MAX_MS * 2);
 
 /// Callers of every region's own resource, each at the nodes of its region.
@@ -44,7 +45,8 @@ async fn global_load(cluster: &Cluster) -> Load {
     let lease = json!({"default_ttl_ms": 30_000});
     let body = json!({"placement": GLOBAL, "limits": EVERYBODYS.json(), "lease": lease});
     cluster.at(1).put("/v1/resources/everybodys", body).await.is(201);
-    let mut load = Load::start(&cluster.urls(cluster.ids_in(REGIONS[0])), "everybodys", GLOBAL_CALLERS);
+    let mut load =
+        Load::start(&cluster.urls(cluster.ids_in(REGIONS[0])), "everybodys", GLOBAL_CALLERS);
     for region in &REGIONS[1..] {
         load.more(&cluster.urls(cluster.ids_in(region)), "everybodys", GLOBAL_CALLERS);
     }
@@ -80,6 +82,7 @@ async fn is_cut_off(cluster: &Cluster, region: &str) {
         let list = node.get("/v1/resources").await.is(200).body["unreachable"].clone();
         assert!(list.as_array().is_some_and(|regions| regions.contains(&json!(other))), "{list}");
     }
+
     took.sort_unstable();
     println!(
         "cut: {region} says no-quorum within {:.0?} (median), {:.0?} (longest)",
@@ -93,7 +96,8 @@ async fn heals(cluster: &Cluster) {
     for door in 1..=9 {
         for name in REGIONS.into_iter().chain(["everybodys"]) {
             eventually(&format!("{name} is granted through node {door}"), || async {
-                (cluster.at(door).acquire(name, json!({"ttl_ms": 1_000})).await.status == 200).then_some(())
+                (cluster.at(door).acquire(name, json!({"ttl_ms": 1_000})).await.status == 200)
+                    .then_some(())
             })
             .await;
         }
@@ -104,10 +108,13 @@ async fn heals(cluster: &Cluster) {
     }
 }
 
-/// What failed, failed for want of a majority, or because its caller could not be heard for so long that its place or lease was given up.
+/// What failed, failed for want of a majority, or because its caller could not be heard for so long
+/// that its place or lease was given up.
 fn failed_for_a_reason(story: &Story) {
-    // A node that was asked when the links were cut may not have said in time what it does not know.
-    let reasons = ["no-quorum", "unknown-outcome", "it is not known whether", "lease-ended", "lease-expired"];
+    // A node that was asked when the links were cut may not have said in time what it does not
+    // know.
+    let reasons =
+        ["no-quorum", "unknown-outcome", "it is not known whether", "lease-ended", "lease-expired"];
     let reason = |text: &String| reasons.iter().any(|code| text.contains(code));
     let other = story.failures.iter().find(|failure| !reason(failure));
     assert!(other.is_none(), "{other:?}");
@@ -133,7 +140,10 @@ async fn with_all_links_cut_each_region_goes_on_by_itself() {
     let healed = Instant::now();
     wan.heal();
     global.goes_on(20).await;
-    println!("cut: {LOCAL_GRANTS} grants in each region while all links were cut, for {:.0?}", healed - cut);
+    println!(
+        "cut: {LOCAL_GRANTS} grants in each region while all links were cut, for {:.0?}",
+        healed - cut
+    );
 
     for (load, region) in locals.into_iter().zip(REGIONS) {
         let story = load.stop().await;
@@ -143,8 +153,15 @@ async fn with_all_links_cut_each_region_goes_on_by_itself() {
         story.kept(LOCAL);
     }
     let story = global.stop().await;
-    let meanwhile = story.grants.iter().filter(|grant| grant.came > cut + ON_ITS_WAY && grant.came < healed).count();
-    println!("cut: global: {} grants, {meanwhile} of them while all links were cut", story.grants.len());
+    let meanwhile = story
+        .grants
+        .iter()
+        .filter(|grant| grant.came > cut + ON_ITS_WAY && grant.came < healed)
+        .count();
+    println!(
+        "cut: global: {} grants, {meanwhile} of them while all links were cut",
+        story.grants.len()
+    );
     assert_eq!(meanwhile, 0, "nobody has a majority");
     failed_for_a_reason(&story);
     story.kept(EVERYBODYS);
@@ -162,7 +179,8 @@ async fn global_resources_go_on_where_their_majority_is() {
     let leader = cluster.leader_of(GLOBAL).await;
     let lost = cluster.region_of(leader).to_owned();
     let rest: Vec<&str> = REGIONS.into_iter().filter(|region| *region != lost).collect();
-    let elsewhere = Load::start(&cluster.urls(cluster.ids_in(rest[0])), "everybodys", GLOBAL_CALLERS);
+    let elsewhere =
+        Load::start(&cluster.urls(cluster.ids_in(rest[0])), "everybodys", GLOBAL_CALLERS);
 
     wan.cut(&lost);
     let cut = Instant::now();
@@ -171,16 +189,25 @@ async fn global_resources_go_on_where_their_majority_is() {
     tokio::time::sleep(KNOWN_AFTER.saturating_sub(cut.elapsed())).await;
     is_cut_off(&cluster, &lost).await;
     for door in DOORS.into_iter().filter(|door| cluster.region_of(*door) != lost) {
-        cluster.at(door).put(&format!("/v1/resources/new-{door}"), json!({"limits": concurrency(1)})).await.is(201);
+        cluster
+            .at(door)
+            .put(&format!("/v1/resources/new-{door}"), json!({"limits": concurrency(1)}))
+            .await
+            .is(201);
     }
     elsewhere.goes_on(20).await;
     let healed = Instant::now();
     wan.heal();
-    println!("cut: {lost} with the global leader; ten global grants elsewhere after {gap:.0?} at {ROUND_TRIP_MS} ms");
+    println!(
+        "cut: {lost} with the global leader; ten global grants elsewhere after {gap:.0?} at {ROUND_TRIP_MS} ms"
+    );
 
     let story = elsewhere.stop().await;
     story.nothing_failed();
-    println!("cut: the longest gap of global grants elsewhere {:.1?}", story.longest_gap(cut, healed));
+    println!(
+        "cut: the longest gap of global grants elsewhere {:.1?}",
+        story.longest_gap(cut, healed)
+    );
     for (load, region) in locals.into_iter().zip(REGIONS) {
         let story = load.stop().await;
         println!("cut: {region}: longest gap {:.0?}", story.longest_gap(cut, healed));

@@ -12,13 +12,15 @@ use crate::load::{Limits, Load};
 use crate::turn::Turn;
 
 async fn ids(cluster: &Cluster, at: u64, field: &str) -> BTreeSet<u64> {
-    let group = cluster.at(at).get("/v1/cluster").await.is(200).body["groups"][GLOBAL][field].clone();
+    let group =
+        cluster.at(at).get("/v1/cluster").await.is(200).body["groups"][GLOBAL][field].clone();
     group.as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect()
 }
 
 /// Waits until a node knows these voters and learners of the global group.
 async fn global_is(cluster: &Cluster, at: u64, voters: &[u64], learners: &[u64]) {
-    let wanted: [BTreeSet<u64>; 2] = [voters.iter().copied().collect(), learners.iter().copied().collect()];
+    let wanted: [BTreeSet<u64>; 2] =
+        [voters.iter().copied().collect(), learners.iter().copied().collect()];
     eventually(&format!("node {at} knows {wanted:?}"), || async {
         let found = [ids(cluster, at, "voters").await, ids(cluster, at, "learners").await];
         (found == wanted).then_some(())
@@ -49,7 +51,11 @@ async fn a_region_is_added_to_a_running_cluster() {
 
     // A region that is far away takes other times for elections, which all nodes must have.
     cluster.describe_in(US, 4).start().await;
-    failed(&cluster.cli(&["add-node", "--id", "4"]).await, 1, &["[4]", "150 ms", "with 0 ms", "restart every node"]);
+    failed(
+        &cluster.cli(&["add-node", "--id", "4"]).await,
+        1,
+        &["[4]", "150 ms", "with 0 ms", "restart every node"],
+    );
     for id in [1, 2, 3] {
         cluster.node_mut(id).stop().await;
         cluster.node_mut(id).start().await;
@@ -67,7 +73,8 @@ async fn a_region_is_added_to_a_running_cluster() {
         assert!(said.contains(&format!("node {id} votes in group {US} now")), "{said}");
         cluster.node(id).ready().await;
         if id == 4 {
-            // One that is added takes nobody's vote as long as that costs the group a loss that it tolerated.
+            // One that is added takes nobody's vote as long as that costs the group a loss that it
+            // tolerated.
             global_is(&cluster, 1, &[1, 2, 4], &[3]).await;
         }
         // Again, and nothing changes.
@@ -97,7 +104,11 @@ async fn a_lost_voter_of_both_groups_is_replaced() {
     let _turn = Turn::shared();
     let mut cluster = near(&[(EU, 3), (US, 1), (AP, 1)]).await;
     global_is(&cluster, 2, &[1, 4, 5], &[2, 3]).await;
-    cluster.at(4).put("/v1/resources/g", json!({"placement": GLOBAL, "limits": concurrency(2)})).await.is(201);
+    cluster
+        .at(4)
+        .put("/v1/resources/g", json!({"placement": GLOBAL, "limits": concurrency(2)}))
+        .await
+        .is(201);
     let lease = cluster.at(2).granted("g", json!({"ttl_ms": 600_000})).await.id();
 
     cluster.node_mut(1).kill().await;
@@ -114,7 +125,11 @@ async fn a_lost_voter_of_both_groups_is_replaced() {
     assert_eq!(cluster.at(2).group().await["voters"], json!([2, 3]));
     // What lives in a region is not given up with its last voter.
     cluster.at(5).put("/v1/resources/theirs", json!({"limits": concurrency(1)})).await.is(201);
-    failed(&cluster.cli(&["remove-node", "--id", "5"]).await, 1, &["node 5 is the only voter", "resources live"]);
+    failed(
+        &cluster.cli(&["remove-node", "--id", "5"]).await,
+        1,
+        &["node 5 is the only voter", "resources live"],
+    );
 
     // A region whose nodes are silent is not a new one: it would get a second group.
     cluster.node_mut(5).kill().await;
@@ -129,7 +144,11 @@ async fn a_lost_voter_of_both_groups_is_replaced() {
         1,
         &["region ap-south-1 has nodes already", "bring them back"],
     );
-    cluster.at(4).put("/v1/resources/theirs", json!({"limits": concurrency(1)})).await.problem(503, "no-quorum");
+    cluster
+        .at(4)
+        .put("/v1/resources/theirs", json!({"limits": concurrency(1)}))
+        .await
+        .problem(503, "no-quorum");
     cluster.node_mut(5).start().await;
     cluster.node(5).ready().await;
     done(&cluster.cli(&["add-node", "--id", "7"]).await);
@@ -146,7 +165,10 @@ async fn a_lost_region_is_taken_out_and_its_names_are_free() {
     for name in ["a", "b"] {
         cluster
             .at(1)
-            .put(&format!("/v1/resources/{name}"), json!({"placement": AP, "limits": concurrency(1)}))
+            .put(
+                &format!("/v1/resources/{name}"),
+                json!({"placement": AP, "limits": concurrency(1)}),
+            )
             .await
             .is(201);
     }
@@ -157,15 +179,26 @@ async fn a_lost_region_is_taken_out_and_its_names_are_free() {
     let undecided = cluster.at(1).acquire("a", json!({})).await;
     undecided.problem(503, "no-quorum");
     assert_eq!(undecided.header("ratequeue-leader"), None);
-    let keyed = cluster.at(1).call(Method::DELETE, "/v1/resources/never", &[("idempotency-key", "k")], None).await;
+    let keyed = cluster
+        .at(1)
+        .call(Method::DELETE, "/v1/resources/never", &[("idempotency-key", "k")], None)
+        .await;
     keyed.problem(404, "resource-not-found");
 
     // Its group may come back, so there is no other one, whatever the file says.
     cluster.describe_in(AP, 4).start().await;
-    failed(&cluster.cli(&["add-node", "--id", "4"]).await, 1, &["region ap-south-1 has nodes already ([3])"]);
+    failed(
+        &cluster.cli(&["add-node", "--id", "4"]).await,
+        1,
+        &["region ap-south-1 has nodes already ([3])"],
+    );
     global_is(&cluster, 1, &[1, 2, 3], &[]).await;
     cluster.forget(3);
-    failed(&cluster.cli(&["add-node", "--id", "4"]).await, 1, &["region ap-south-1 has nodes already ([3])"]);
+    failed(
+        &cluster.cli(&["add-node", "--id", "4"]).await,
+        1,
+        &["region ap-south-1 has nodes already ([3])"],
+    );
     failed(&cluster.cli(&["init"]).await, 1, &["region ap-south-1 is no part of it"]);
     global_is(&cluster, 1, &[1, 2, 3], &[]).await;
 
@@ -187,13 +220,25 @@ async fn a_lost_region_is_taken_out_and_its_names_are_free() {
     // Names that are claimed still keep the region's name from being used again.
     cluster.forget(3);
     cluster.describe_in(AP, 5).start().await;
-    failed(&cluster.cli(&["add-node", "--id", "5"]).await, 1, &["There was a region ap-south-1", "a new name"]);
+    failed(
+        &cluster.cli(&["add-node", "--id", "5"]).await,
+        1,
+        &["There was a region ap-south-1", "a new name"],
+    );
     cluster.at(1).put("/v1/resources/a", json!({"limits": concurrency(1)})).await.is(201);
     let next = cluster.at(2).granted("a", json!({})).await.u64("fencing_token");
     assert!(next > token, "{next} follows {token}");
-    cluster.at(2).put("/v1/resources/b", json!({"placement": GLOBAL, "limits": concurrency(1)})).await.is(201);
+    cluster
+        .at(2)
+        .put("/v1/resources/b", json!({"placement": GLOBAL, "limits": concurrency(1)}))
+        .await
+        .is(201);
     done(&cluster.cli(&["add-node", "--id", "5"]).await);
-    cluster.at(1).put("/v1/resources/c", json!({"placement": AP, "limits": concurrency(1)})).await.is(201);
+    cluster
+        .at(1)
+        .put("/v1/resources/c", json!({"placement": AP, "limits": concurrency(1)}))
+        .await
+        .is(201);
     cluster.at(2).granted("c", json!({})).await;
 }
 
@@ -226,7 +271,10 @@ async fn a_region_that_comes_back_has_left_out_the_node_that_was_removed_meanwhi
     }
     eventually("the removed node votes no longer", || async {
         let groups = cluster.groups_of(US).await;
-        [2, 3].iter().all(|id| groups.get(id).is_some_and(|group| group["voters"] == json!([2, 3]))).then_some(())
+        [2, 3]
+            .iter()
+            .all(|id| groups.get(id).is_some_and(|group| group["voters"] == json!([2, 3])))
+            .then_some(())
     })
     .await;
     cluster.node_mut(4).kill().await;
@@ -242,7 +290,9 @@ async fn a_lost_region_is_shown_and_drained_leaders_go_elsewhere() {
     let said = done(&cluster.cli(&["drain", "--id", &leader.to_string()]).await);
     assert!(said.contains("leads group global"), "{said}");
     assert_ne!(cluster.leader_of(GLOBAL).await, leader);
-    let moved = done(&cluster.cli(&["transfer-leader", "--group", GLOBAL, "--to", &leader.to_string()]).await);
+    let moved = done(
+        &cluster.cli(&["transfer-leader", "--group", GLOBAL, "--to", &leader.to_string()]).await,
+    );
     assert!(moved.contains(&format!("node {leader} leads group global now")), "{moved}");
     failed(&cluster.cli(&["transfer-leader"]).await, 2, &["--group must be one of", GLOBAL, AP]);
 
@@ -253,7 +303,8 @@ async fn a_lost_region_is_shown_and_drained_leaders_go_elsewhere() {
     for door in [1, 4] {
         eventually("the region is known to be lost", || async {
             let body = cluster.at(door).get("/v1/cluster").await.is(200).body.clone();
-            (view(&body, AP) == false && view(&body, EU) == true && view(&body, US) == true).then_some(())
+            (view(&body, AP) == false && view(&body, EU) == true && view(&body, US) == true)
+                .then_some(())
         })
         .await;
     }

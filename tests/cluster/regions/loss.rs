@@ -1,4 +1,5 @@
-//! A whole region is gone: the others do not notice, and global resources go on as soon as the global group has a leader.
+//! A whole region is gone: the others do not notice, and global resources go on as soon as the
+//! global group has a leader.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,9 @@ use crate::turn::Turn;
 const LIMITS: Limits = Limits { slots: 5, rate: 100, window: Duration::from_millis(500) };
 const CALLERS: usize = 6;
 
-/// A lease that nobody renews, an election, and what it takes to hear of it: twice the election timeout and half a second, says
-/// the design, and the printed figure tells. What is asserted leaves room for a machine that is busy, and for a second election.
+/// A lease that nobody renews, an election, and what it takes to hear of it: twice the election
+/// timeout and half a second, says the design, and the printed figure tells. What is asserted
+/// leaves room for a machine that is busy, and for a second election.
 const GLOBAL_GAP_MAX: Duration = Duration::from_millis(GLOBAL_ELECTION_MAX_MS * 4 + 500);
 /// A region that has lost nobody only shares the machine with those that elect.
 const LOCAL_GAP_MAX: Duration = Duration::from_millis(1_500);
@@ -29,7 +31,11 @@ async fn the_loss_of_a_region_is_survived() {
     let rest: Vec<&str> = REGIONS.into_iter().filter(|region| *region != lost).collect();
     let body = json!({"placement": GLOBAL, "limits": LIMITS.json()});
     cluster.at(1).put("/v1/resources/everybodys", body).await.is(201);
-    cluster.at(1).put("/v1/resources/kept", json!({"placement": GLOBAL, "limits": concurrency(1)})).await.is(201);
+    cluster
+        .at(1)
+        .put("/v1/resources/kept", json!({"placement": GLOBAL, "limits": concurrency(1)}))
+        .await
+        .is(201);
     let kept = cluster.at(4).granted("kept", json!({"ttl_ms": 600_000})).await.id();
     let (mut locals, mut global) = (Vec::new(), None);
     for region in &rest {
@@ -67,7 +73,10 @@ async fn the_loss_of_a_region_is_survived() {
     story.nothing_failed();
     story.kept(LIMITS);
     let gap = story.longest_gap(at, went_on);
-    println!("loss: {lost} with the global leader: global gap {gap:.2?} at {} ms", wan::ROUND_TRIP_MS);
+    println!(
+        "loss: {lost} with the global leader: global gap {gap:.2?} at {} ms",
+        wan::ROUND_TRIP_MS
+    );
     assert!(gap <= GLOBAL_GAP_MAX, "global resources stood still for {gap:.0?}");
     for (load, region) in locals.into_iter().zip(rest) {
         let story = load.stop().await;

@@ -45,7 +45,11 @@ async fn a_lease_of_another_region_can_be_used_like_any() {
         let held = here.keyed(&format!("/v1/resources/{name}/acquire"), &key, json!({})).await;
         let id = held.is(200).id();
         let again = far.keyed(&format!("/v1/resources/{name}/acquire"), &key, json!({})).await;
-        assert_eq!(again.is(200).id(), id, "the same key means the same lease, through whatever node");
+        assert_eq!(
+            again.is(200).id(),
+            id,
+            "the same key means the same lease, through whatever node"
+        );
         assert_eq!(far.lease(&id).await.is(200).str("state"), "held");
         assert_eq!(far.extend(&id, json!({"ttl_ms": 70_000})).await.is(200).str("state"), "held");
         assert_eq!(far.leases(&name, "held").await.len(), 1);
@@ -56,8 +60,13 @@ async fn a_lease_of_another_region_can_be_used_like_any() {
         assert_eq!(stats.await["limits"]["slots"]["used"], 1);
         assert!(far.release(&id).await.is(200).log_index() > 0);
         assert_eq!(here.lease(&id).await.is(200).str("state"), "released");
-        assert_eq!(here.release(&id).await.is(200).str("state"), "released", "again, the same answer");
+        assert_eq!(
+            here.release(&id).await.is(200).str("state"),
+            "released",
+            "again, the same answer"
+        );
     }
+
     cluster.at(1).get("/v1/leases/mars.00000000000000000001").await.problem(404, "lease-not-found");
 }
 
@@ -73,7 +82,12 @@ async fn answers_say_who_served_and_who_leads() {
             let served: u64 = answer.header("ratequeue-served-by").unwrap().parse().unwrap();
             let expected = if placement == GLOBAL { cluster.region_of(door) } else { US };
             assert_eq!(cluster.region_of(served), expected, "{}", answer.call);
-            assert_eq!(answer.header("ratequeue-leader"), Some(cluster.node(leader).url().as_str()), "{}", answer.call);
+            assert_eq!(
+                answer.header("ratequeue-leader"),
+                Some(cluster.node(leader).url().as_str()),
+                "{}",
+                answer.call
+            );
             // Straight there, as a client library would.
             cluster.at(leader).granted(placement, json!({"ttl_ms": 1})).await;
         }
@@ -104,7 +118,8 @@ async fn a_call_waits_in_line_from_another_region() {
     }
 }
 
-/// The caller's connection is not that of the region that keeps its place: its leaving must be told there.
+/// The caller's connection is not that of the region that keeps its place: its leaving must be told
+/// there.
 #[tokio::test]
 async fn who_hangs_up_loses_its_place_in_another_region() {
     let _turn = Turn::shared();
@@ -130,12 +145,15 @@ async fn a_call_that_waits_in_another_region_is_told_when_its_node_stops() {
     cluster.at(1).put("/v1/resources/r", body).await.is(201);
     let held = cluster.at(1).granted("r", json!({"ttl_ms": 600_000})).await.id();
     let there = cluster.at(4).clone();
+
     let path = "/v1/resources/r/acquire";
-    let call = tokio::spawn(async move { there.keyed(path, "k", json!({"wait_ms": 600_000})).await });
+    let call =
+        tokio::spawn(async move { there.keyed(path, "k", json!({"wait_ms": 600_000})).await });
     eventually("it is in the queue", || async {
         (cluster.at(1).leases("r", "waiting").await.len() == 1).then_some(())
     })
     .await;
+
     cluster.node_mut(4).stop().await;
     call.await.unwrap().problem(503, "shutting-down");
     cluster.at(7).release(&held).await.is(200);
@@ -151,14 +169,17 @@ async fn limits_are_changed_from_anywhere_at_once() {
         for (nth, door) in DOORS.into_iter().cycle().take(12).enumerate() {
             let quota = 1 + nth % 3;
             let patch = json!({"limits": {"slots": {"quota": quota}}});
-            let changed = cluster.at(door).patch(&format!("/v1/resources/{placement}"), patch).await;
+            let changed =
+                cluster.at(door).patch(&format!("/v1/resources/{placement}"), patch).await;
             assert_eq!(changed.is(200).u64("effective_index"), changed.log_index());
             for _ in 0..quota {
                 cluster.at(DOORS[nth % 3]).granted(placement, json!({"ttl_ms": 600_000})).await;
             }
             let full = cluster.at(DOORS[(nth + 1) % 3]).acquire(placement, json!({})).await;
             full.problem(429, "limit-exceeded");
-            for lease in cluster.at(cluster.leader_of(placement).await).leases(placement, "held").await {
+            for lease in
+                cluster.at(cluster.leader_of(placement).await).leases(placement, "held").await
+            {
                 cluster.at(9).release(lease["id"].as_str().unwrap()).await.is(200);
             }
         }
@@ -170,7 +191,10 @@ async fn a_name_lives_in_one_place_and_the_place_is_said() {
     let _turn = Turn::shared();
     let cluster = nine().await;
     let unknown = json!({"placement": "mars", "limits": concurrency(1)});
-    let nowhere = cluster.at(4).patch("/v1/resources/r", json!({"placement": AP, "queue": {"max_waiting": 1}})).await;
+    let nowhere = cluster
+        .at(4)
+        .patch("/v1/resources/r", json!({"placement": AP, "queue": {"max_waiting": 1}}))
+        .await;
     nowhere.problem(404, "resource-not-found");
     let refused = cluster.at(4).put("/v1/resources/r", unknown).await;
     refused.problem(422, "invalid-resource").says(&["ap-south-1, eu-west-1, us-east-1, global"]);
@@ -185,19 +209,29 @@ async fn a_name_lives_in_one_place_and_the_place_is_said() {
     for (door, placement) in [(1, EU), (4, EU), (7, GLOBAL), (5, AP)] {
         let body = json!({"placement": placement, "limits": concurrency(3)});
         let refused = cluster.at(door).put("/v1/resources/r", body).await;
-        refused.problem(409, "placement-conflict").says(&["lives in us-east-1", "Delete it", placement]);
-        let refused = cluster.at(door).patch("/v1/resources/r", json!({"placement": placement})).await;
+        refused.problem(409, "placement-conflict").says(&[
+            "lives in us-east-1",
+            "Delete it",
+            placement,
+        ]);
+        let refused =
+            cluster.at(door).patch("/v1/resources/r", json!({"placement": placement})).await;
         refused.problem(409, "placement-conflict").says(&["lives in us-east-1"]);
     }
     let new = [("If-None-Match", "*")];
     for door in DOORS {
-        let refused = cluster.at(door).call(Method::PUT, "/v1/resources/r", &new, Some(limits(1))).await;
+        let refused =
+            cluster.at(door).call(Method::PUT, "/v1/resources/r", &new, Some(limits(1))).await;
         refused.problem(412, "version-conflict");
         let stale = [("If-Match", "\"99\"")];
-        let refused = cluster.at(door).call(Method::PUT, "/v1/resources/none", &stale, Some(limits(1))).await;
+        let refused =
+            cluster.at(door).call(Method::PUT, "/v1/resources/none", &stale, Some(limits(1))).await;
         refused.problem(412, "version-conflict");
     }
-    assert_eq!(cluster.at(9).get("/v1/resources/r").await.is(200).body["limits"]["slots"]["quota"], 2);
+    assert_eq!(
+        cluster.at(9).get("/v1/resources/r").await.is(200).body["limits"]["slots"]["quota"],
+        2
+    );
 }
 
 #[tokio::test]
@@ -205,11 +239,16 @@ async fn a_deleted_name_is_free_for_another_place_at_once() {
     let _turn = Turn::shared();
     let cluster = nine().await;
     let mut token = 0;
+
     for (nth, placement) in [EU, US, GLOBAL, AP, EU, GLOBAL].into_iter().enumerate() {
         place(&cluster, DOORS[nth % 3], "r", placement).await;
         for door in [DOORS[(nth + 1) % 3], DOORS[(nth + 2) % 3]] {
             let lease = cluster.at(door).granted("r", json!({"ttl_ms": 600_000})).await;
-            assert!(lease.u64("fencing_token") > token, "fencing tokens rise: {token}, then {}", lease.text);
+            assert!(
+                lease.u64("fencing_token") > token,
+                "fencing tokens rise: {token}, then {}",
+                lease.text
+            );
             token = lease.u64("fencing_token");
         }
         let waiting = tokio::spawn({
@@ -253,7 +292,8 @@ async fn the_list_has_the_resources_of_all_regions_in_name_order() {
         .await;
         let (mut paged, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page = cluster.at(door).get(&format!("/v1/resources?limit=5&cursor={cursor}")).await;
+            let page =
+                cluster.at(door).get(&format!("/v1/resources?limit=5&cursor={cursor}")).await;
             assert!(page.is(200).body.get("unreachable").is_none(), "{}", page.text);
             paged.extend(items(&page));
             let Some(next) = page.body["next_cursor"].as_str() else { break };
@@ -272,10 +312,17 @@ async fn the_list_has_the_resources_of_all_regions_in_name_order() {
     })
     .await;
     assert!(metrics.contains("ratequeue_region_reachable{region=\"us-east-1\"} 1"), "{metrics}");
-    assert!(metrics.contains("ratequeue_region_round_trip_seconds{region=\"us-east-1\"} "), "{metrics}");
+    assert!(
+        metrics.contains("ratequeue_region_round_trip_seconds{region=\"us-east-1\"} "),
+        "{metrics}"
+    );
     let listed = run(&["resource", "list", "--url", &cluster.node(1).url()], &[]).await;
     let said = failed(&listed, 1, &["the list is not whole", AP]);
-    assert!(stdout(&listed).contains("us-east-1") && !said.contains("us-east-1"), "{}", stdout(&listed));
+    assert!(
+        stdout(&listed).contains("us-east-1") && !said.contains("us-east-1"),
+        "{}",
+        stdout(&listed)
+    );
     let page = eventually("the region is missed", || async {
         let page = cluster.at(1).get("/v1/resources").await;
         (!page.body["unreachable"].is_null()).then_some(page)

@@ -1,5 +1,6 @@
-//! Random runs of everything that writes the slots, over a real store and a real log. After every step at least one slot
-//! verifies and the log reaches back to it; every restart gives the state that the entries add up to.
+//! Random runs of everything that writes the slots, over a real store and a real log. After every
+//! step at least one slot verifies and the log reaches back to it; every restart gives the state
+//! that the entries add up to.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
@@ -12,10 +13,13 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use ratequeue_limiter::{
-    Acquire, Command, Condition, Cost, LeaseSpec, LimitName, LimitSpec, Load, LogTime, Metadata, Priority, PutResource,
-    QueueSpec, RequestId, ResourceName, ResourceSpec, Rule, State, TrueUp, TtlMs, WaitMs,
+    Acquire, Command, Condition, Cost, LeaseSpec, LimitName, LimitSpec, Load, LogTime, Metadata,
+    Priority, PutResource, QueueSpec, RequestId, ResourceName, ResourceSpec, Rule, State, TrueUp,
+    TtlMs, WaitMs,
 };
-use ratequeue_storage::{Entry, LogId, LogOptions, LogStore, ReadLimit, Slot, SpaceProbe, StateOptions};
+use ratequeue_storage::{
+    Entry, LogId, LogOptions, LogStore, ReadLimit, Slot, SpaceProbe, StateOptions,
+};
 use tempfile::TempDir;
 
 use super::*;
@@ -34,7 +38,9 @@ const SEQUENCES_A_STORE: u64 = 40;
 /// A folder in memory where there is one: what is tested is not the disk.
 fn folder() -> TempDir {
     let memory = PathBuf::from("/dev/shm");
-    tempfile::Builder::new().tempdir_in(if memory.is_dir() { memory } else { std::env::temp_dir() }).unwrap()
+    tempfile::Builder::new()
+        .tempdir_in(if memory.is_dir() { memory } else { std::env::temp_dir() })
+        .unwrap()
 }
 
 struct Disk {
@@ -73,14 +79,22 @@ struct Node<'a> {
 
 fn commands(index: u64, random: &mut StdRng) -> Vec<Command> {
     let resource = ResourceName::new(&format!("r{}", random.random_range(0..4))).unwrap();
-    let limit = LimitSpec { rule: Rule::Concurrency { quota: 2 }, cost: Cost::One, true_up: TrueUp::Both };
+    let limit =
+        LimitSpec { rule: Rule::Concurrency { quota: 2 }, cost: Cost::One, true_up: TrueUp::Both };
     let spec = ResourceSpec {
         limits: BTreeMap::from([(LimitName::new("slots").unwrap(), limit)]),
         queue: QueueSpec::default(),
         lease: LeaseSpec::default(),
     };
+
     let request = RequestId::new(&format!("q{index}")).unwrap();
-    let put = PutResource { request: request.clone(), resource: resource.clone(), spec, condition: Condition::Any };
+    let put = PutResource {
+        request: request.clone(),
+        resource: resource.clone(),
+        spec,
+        condition: Condition::Any,
+    };
+
     let acquire = Acquire {
         request,
         resource,
@@ -90,14 +104,29 @@ fn commands(index: u64, random: &mut StdRng) -> Vec<Command> {
         ttl_ms: Some(TtlMs::new(20_000).unwrap()),
         metadata: Metadata::default(),
     };
-    vec![if random.random_ratio(1, 3) { Command::PutResource(put) } else { Command::Acquire(acquire) }]
+
+    vec![if random.random_ratio(1, 3) {
+        Command::PutResource(put)
+    } else {
+        Command::Acquire(acquire)
+    }]
 }
 
 impl<'a> Node<'a> {
     fn new(disk: &'a Disk, number: u64) -> Self {
         let group = GroupName::new(format!("g{number}")).unwrap();
         let (log, replica, slots) = Self::start(disk, &group);
-        let node = Self { disk, group, log, replica, slots, truth: State::new(), index: 0, counts: BTreeMap::new() };
+        let node = Self {
+            disk,
+            group,
+            log,
+            replica,
+            slots,
+            truth: State::new(),
+            index: 0,
+            counts: BTreeMap::new(),
+        };
+
         // A log begins with entry 0.
         node.append(batch::encode(LogTime(0), &[]).unwrap());
         node
@@ -107,7 +136,9 @@ impl<'a> Node<'a> {
     fn start(disk: &Disk, group: &GroupName) -> (LogStore, Arc<Replica>, Arc<Slots>) {
         let path = disk.dir.path().join(format!("log-{group}"));
         let (log, _) = LogStore::open(path, LogOptions::default()).unwrap();
-        let Ok(loaded) = load::load(&disk.store, group, &log).unwrap() else { panic!("no slot is whole") };
+        let Ok(loaded) = load::load(&disk.store, group, &log).unwrap() else {
+            panic!("no slot is whole")
+        };
         let (checkpoints, _requests) = CheckpointTrigger::new(CheckpointPolicy::default());
         let clock = Arc::new(LogClock::new(Arc::new(SystemClock::default()), loaded.time));
         let replica = Replica::new(group.to_string(), 1, loaded.machine, clock, checkpoints);
@@ -178,11 +209,14 @@ impl<'a> Node<'a> {
             for (key, record) in records {
                 let (kind, id) = record::stored_key(key);
                 match record {
-                    Some(record) => open.writer.put(kind, id, &record::encode(&record).unwrap()).unwrap(),
+                    Some(record) => {
+                        open.writer.put(kind, id, &record::encode(&record).unwrap()).unwrap()
+                    }
                     None => open.writer.delete(kind, id).unwrap(),
                 }
             }
         }
+
         self.count("killed");
         self.restart();
     }
@@ -196,7 +230,11 @@ impl<'a> Node<'a> {
         for entry in self.log.read_bounded(from..self.index + 1, limit).unwrap() {
             self.replica.apply(entry.id, batch::decode(&entry.payload).unwrap());
         }
-        assert_eq!(self.replica.machine.write().state.digest(), self.truth.digest(), "after a restart");
+        assert_eq!(
+            self.replica.machine.write().state.digest(),
+            self.truth.digest(),
+            "after a restart"
+        );
     }
 
     /// A snapshot begins to come, ends at some point, and is installed or not.
@@ -224,7 +262,8 @@ impl<'a> Node<'a> {
                 return;
             }
         }
-        let membership = membership::encode_stored(&self.replica.machine.read().membership).unwrap();
+        let membership =
+            membership::encode_stored(&self.replica.machine.read().membership).unwrap();
         let applied = Some(Self::id(self.index + ahead));
         let (records, digest) = (records.len() as u64, leader.digest());
         let promised = Header { applied, membership, records, digest, sequence: 0, received: true };
@@ -269,9 +308,11 @@ impl<'a> Node<'a> {
                 }
             }
         });
+
         while !begun.load(Ordering::SeqCst) {
             std::hint::spin_loop();
         }
+
         drop(incoming);
         let opened = next.join().unwrap();
         let refused = opened.as_ref().is_err_and(CheckpointError::is_no_room);
@@ -284,15 +325,22 @@ impl<'a> Node<'a> {
         let mut reached = first == 0;
         for slot in Slot::ALL {
             match self.disk.store.read_slot(&self.group, slot, &mut StateSink::default()) {
-                Ok(header) => reached |= first <= header.applied.map_or(0, |applied| applied.index) + 1,
+                Ok(header) => {
+                    reached |= first <= header.applied.map_or(0, |applied| applied.index) + 1
+                }
                 Err(SlotError::Empty) => {}
                 Err(error) => panic!("after {step}: slot {slot} counts, and: {error}"),
             }
         }
+
         assert!(reached, "after {step}: no slot verifies that the log reaches back to");
         if let Some(newest) = self.slots.newest() {
             let header = self.disk.store.header(&self.group, newest.slot);
-            assert_eq!(header.as_ref(), Ok(&newest.header), "after {step}: what is known of the newest slot");
+            assert_eq!(
+                header.as_ref(),
+                Ok(&newest.header),
+                "after {step}: what is known of the newest slot"
+            );
         }
     }
 }
@@ -330,6 +378,7 @@ fn run(disk: &Disk, seed: u64, total: &mut BTreeMap<&'static str, u64>) {
         };
         node.check(step);
     }
+
     disk.free.store(u64::MAX, Ordering::SeqCst);
     node.checkpoint();
     node.restart();
@@ -343,21 +392,35 @@ fn run(disk: &Disk, seed: u64, total: &mut BTreeMap<&'static str, u64>) {
 /// Every second sequence, so that two tests share the work.
 fn sequences(from: u64) {
     let setting = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let (only, count) = (setting("RATEQUEUE_SLOTS_SEED"), setting("RATEQUEUE_SLOTS_SEQUENCES").unwrap_or(SEQUENCES));
+    let (only, count) = (
+        setting("RATEQUEUE_SLOTS_SEED"),
+        setting("RATEQUEUE_SLOTS_SEQUENCES").unwrap_or(SEQUENCES),
+    );
+
     let mut total = BTreeMap::new();
     let mut disk = Disk::new();
     for seed in (from..count).step_by(2).filter(|seed| only.is_none_or(|only| only == *seed)) {
         if seed % SEQUENCES_A_STORE < 2 {
             disk = Disk::new();
         }
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&disk, seed, &mut total)));
-        assert!(outcome.is_ok(), "again: RATEQUEUE_SLOTS_SEED={seed} cargo test -p ratequeue-raft slots");
+        let outcome =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&disk, seed, &mut total)));
+        assert!(
+            outcome.is_ok(),
+            "again: RATEQUEUE_SLOTS_SEED={seed} cargo test -p ratequeue-raft slots"
+        );
     }
+
     println!("{total:?}");
     // A run that did little proves little.
-    for what in ["applied", "checkpoints", "deferred for want of room", "killed", "broken off", "installed"] {
+    for what in
+        ["applied", "checkpoints", "deferred for want of room", "killed", "broken off", "installed"]
+    {
         let seen = total.get(what).copied().unwrap_or_default();
-        assert!(only.is_some() || seen * 4 >= count, "only {seen} times in {count} sequences: {what}");
+        assert!(
+            only.is_some() || seen * 4 >= count,
+            "only {seen} times in {count} sequences: {what}"
+        );
     }
 }
 
@@ -375,15 +438,22 @@ fn a_slot_is_whole_whatever_happens_in_even_sequences() {
 #[test]
 fn a_state_of_a_higher_level_is_refused() {
     let disk = Disk::new();
-    let slots = Slots::new(disk.store.clone(), GroupName::new("g".to_owned()).unwrap(), SlotTable::default());
+    let slots = Slots::new(
+        disk.store.clone(),
+        GroupName::new("g".to_owned()).unwrap(),
+        SlotTable::default(),
+    );
+
     let mut state = State::default();
     state.apply(1, LogTime(1), vec![Command::RaiseLevel(LEVEL_MAX + 1)]);
     let mut incoming = slots.receive().unwrap();
     let records: Vec<_> = state.to_records().collect();
+
     for (key, record) in &records {
         let (kind, id) = record::stored_key(*key);
         incoming.record(kind, id, &record::encode(record).unwrap()).unwrap();
     }
+
     let promised = Header {
         applied: None,
         membership: Vec::new(),
@@ -392,7 +462,11 @@ fn a_state_of_a_higher_level_is_refused() {
         sequence: 0,
         received: true,
     };
+
     let refused = incoming.finish(&promised);
-    assert!(matches!(refused, Err(CheckpointError::Outdated(level)) if level == LEVEL_MAX + 1), "{refused:?}");
+    assert!(
+        matches!(refused, Err(CheckpointError::Outdated(level)) if level == LEVEL_MAX + 1),
+        "{refused:?}"
+    );
     assert!(slots.newest().is_none());
 }

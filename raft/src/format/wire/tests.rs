@@ -33,17 +33,26 @@ fn entries() -> Vec<RaftEntry> {
 fn frames() -> Vec<(&'static str, Bytes)> {
     let mut transfer = VoteRequest::new(vote(false), None);
     transfer.leadership_transfer = true;
-    let append =
-        AppendEntriesRequest { vote: vote(true), prev_log_id: Some(id(6)), entries: entries(), leader_commit: None };
+    let append = AppendEntriesRequest {
+        vote: vote(true),
+        prev_log_id: Some(id(6)),
+        entries: entries(),
+        leader_commit: None,
+    };
+
     let hand_over = TransferLeaderRequest::new(vote(true), 5, Some(id(9)));
     let records = vec![Record { kind: 2, id: 4, value: vec![1, 2, 3] }];
     let answered = VoteResponse { vote: vote(true), vote_granted: true, last_log_id: Some(id(1)) };
+
     vec![
         ("vote", Request::Vote(VoteRequest::new(vote(false), Some(id(9)))).encode().unwrap()),
         ("pre-vote", Request::PreVote(transfer).encode().unwrap()),
         ("append", Request::Append(append).encode().unwrap()),
         ("hand over", Request::TransferLeader(hand_over).encode().unwrap()),
-        ("snapshot begins", Piece::Begin { vote: vote(true), header: Bytes::from_static(b"head") }.encode()),
+        (
+            "snapshot begins",
+            Piece::Begin { vote: vote(true), header: Bytes::from_static(b"head") }.encode(),
+        ),
         ("snapshot goes on", Piece::Chunk { number: 1, records }.encode()),
         ("snapshot ends", Piece::End { chunks: 2 }.encode()),
         ("vote answered", Response::Vote(answered).encode()),
@@ -82,16 +91,28 @@ fn frames_have_their_golden_bytes() {
 
 #[test]
 fn frames_read_back() {
-    let said: BTreeMap<&str, String> = frames().iter().map(|(name, frame)| (*name, read(frame).unwrap())).collect();
+    let said: BTreeMap<&str, String> =
+        frames().iter().map(|(name, frame)| (*name, read(frame).unwrap())).collect();
     assert!(said["pre-vote"].contains("leadership_transfer: true"), "{}", said["pre-vote"]);
     assert!(said["append"].contains("membership"), "{}", said["append"]);
     assert!(said["refused"].contains("why"));
-    let Request::Append(append) = Request::decode(frames()[2].1.clone()).unwrap() else { panic!("not an append") };
-    let again: Vec<Entry> = append.entries.iter().map(|entry| entry::to_stored(entry).unwrap()).collect();
-    let before: Vec<Entry> = entries().iter().map(|entry| entry::to_stored(entry).unwrap()).collect();
+    let Request::Append(append) = Request::decode(frames()[2].1.clone()).unwrap() else {
+        panic!("not an append")
+    };
+
+    let again: Vec<Entry> =
+        append.entries.iter().map(|entry| entry::to_stored(entry).unwrap()).collect();
+    let before: Vec<Entry> =
+        entries().iter().map(|entry| entry::to_stored(entry).unwrap()).collect();
+
     assert_eq!(again, before);
     // Whatever comes from elsewhere was not stamped here.
-    assert!(append.entries.iter().all(|entry| !matches!(&entry.payload, EntryPayload::Normal(data) if data.own)));
+    assert!(
+        append
+            .entries
+            .iter()
+            .all(|entry| !matches!(&entry.payload, EntryPayload::Normal(data) if data.own))
+    );
 }
 
 #[test]
