@@ -95,7 +95,7 @@ error_codes! {
     LoadExceedsCapacity => "load-exceeds-capacity", 422, false, true, "The load can never fit";
     /// The idempotency key was used with another body.
     IdempotencyConflict => "idempotency-conflict", 422, false, true, "The idempotency key was used for something else";
-    /// The resource makes no sense as a whole.
+    /// Invalid resource as a whole.
     InvalidResource => "invalid-resource", 422, false, true, "The resource makes no sense";
     /// The limits do not allow it now, and the call does not wait.
     LimitExceeded => "limit-exceeded", 429, true, true, "The limits do not allow it now";
@@ -104,11 +104,11 @@ error_codes! {
     /// It was not its turn before its time to wait ran out. The same key gets the same answer: make a new one.
     WaitTimeout => "wait-timeout", 429, false, true, "The wait ran out";
     /// There is more of something than there may be: leases, resources, connections.
-    TooManyRequests => "too-many-requests", 429, true, true, "There is too much of this already";
+    TooManyRequests => "too-many-requests", 429, true, true, "Too many requests";
     /// The group has no leader that a quorum follows. Nothing happened: retry anywhere.
     NoQuorum => "no-quorum", 503, true, true, "No quorum can be reached";
     /// The call may have had its effect, or not. Repeat it with the same idempotency key.
-    UnknownOutcome => "unknown-outcome", 503, true, false, "It is not known whether it happened";
+    UnknownOutcome => "unknown-outcome", 503, true, false, "Unknown outcome";
     /// The node is stopping. A place in the queue stays: repeat the call with the same idempotency key.
     ShuttingDown => "shutting-down", 503, true, false, "The node is stopping";
     /// A member of the group runs a version that does not know this yet.

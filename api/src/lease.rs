@@ -245,14 +245,15 @@ pub struct Released {
 mod tests {
     use super::*;
 
-    fn read(json: &str) -> Result<AcquireRequest, String> {
-        serde_json::from_str(json).map_err(|error| error.to_string())
+    fn read(json: &str) -> serde_json::Result<AcquireRequest> {
+        serde_json::from_str(json)
     }
 
     #[test]
     fn an_empty_body_has_the_defaults() {
-        assert_eq!(read("{}"), Ok(AcquireRequest::default()));
-        assert_eq!(read("{}").map(|request| request.hold_ms), Ok(20_000));
+        let request = read("{}").unwrap();
+        assert_eq!(request, AcquireRequest::default());
+        assert_eq!(request.hold_ms, 20_000);
     }
 
     #[test]
@@ -275,7 +276,7 @@ mod tests {
             (r#"{"metadata":{"a":1}}"#, "string"),
         ] {
             match read(json) {
-                Err(error) => assert!(error.contains(part), "{json}: {error}"),
+                Err(error) => assert!(error.to_string().contains(part), "{json}: {error}"),
                 Ok(_) => panic!("{json} was read"),
             }
         }

@@ -22,6 +22,11 @@ pub enum CallError {
     },
 }
 
+/// Why a service did not take a call, as it is told to the caller. Nothing happened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CallRefused(pub String);
+
 /// Why a request never left this node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotSent {

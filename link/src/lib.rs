@@ -60,7 +60,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 pub use endpoint::{Link, LinkOptions};
-pub use error::{CallError, LinkError, Lost, NotSent, ProbeError};
+pub use error::{CallError, CallRefused, LinkError, Lost, NotSent, ProbeError};
 pub use host::{Host, HostName, HostPort, InvalidHost};
 pub use lane::Lane;
 pub use listen::{ListenAddress, ListenError, Listeners};
@@ -85,5 +85,5 @@ pub trait Service: Send + Sync + 'static {
         lane: Lane,
         group: &str,
         request: Bytes,
-    ) -> BoxFuture<'static, Result<Bytes, String>>;
+    ) -> BoxFuture<'static, Result<Bytes, CallRefused>>;
 }

@@ -24,10 +24,20 @@ struct Resolver {
     lookups: Mutex<BTreeMap<HostName, watch::Receiver<Option<Answer>>>>,
 }
 
+/// Why a name has no addresses.
+#[derive(Debug, Clone, thiserror::Error)]
+enum LookupError {
+    /// What the system says.
+    #[error("{0}")]
+    System(#[source] Arc<io::Error>),
+    #[error("it has no address")]
+    NoAddress,
+}
+
 /// What a look-up came to.
 #[derive(Debug, Clone)]
 struct Answer {
-    found: Result<Vec<IpAddr>, String>,
+    found: Result<Vec<IpAddr>, LookupError>,
     at: Instant,
 }
 
@@ -58,7 +68,7 @@ pub(crate) async fn addresses_of(name: &HostName, port: u16) -> io::Result<Vec<S
         .ok()
         .and_then(|answer| answer.clone())
         .ok_or_else(|| failed("the look-up broke off"))?;
-    let found = answer.found.map_err(|why| failed(&why))?;
+    let found = answer.found.map_err(|why| failed(&why.to_string()))?;
     Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }
 
@@ -95,7 +105,7 @@ impl Resolver {
         &self,
         name: &HostName,
         sender: &watch::Sender<Option<Answer>>,
-        found: Result<Vec<IpAddr>, String>,
+        found: Result<Vec<IpAddr>, LookupError>,
     ) {
         let mut lookups = self.lookups.lock();
         let waiting = sender.receiver_count().saturating_sub(1);
@@ -113,15 +123,16 @@ impl Answer {
 }
 
 /// Blocks until the system has an answer.
-fn ask_system(name: &HostName) -> Result<Vec<IpAddr>, String> {
-    let found = (name.as_str(), 0).to_socket_addrs().map_err(|error| error.to_string())?;
+fn ask_system(name: &HostName) -> Result<Vec<IpAddr>, LookupError> {
+    let found = (name.as_str(), 0).to_socket_addrs();
+    let found = found.map_err(|error| LookupError::System(Arc::new(error)))?;
     let mut addresses: Vec<IpAddr> = Vec::new();
     for ip in found.map(|address| address.ip()) {
         if !addresses.contains(&ip) && addresses.len() < caps::HOST_ADDRESSES_MAX {
             addresses.push(ip);
         }
     }
-    if addresses.is_empty() { Err("it has no address".to_owned()) } else { Ok(addresses) }
+    if addresses.is_empty() { Err(LookupError::NoAddress) } else { Ok(addresses) }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::lane::Lane;
 use super::outbox::{Answer, Outbox};
 use super::registry::Admission;
 use super::stream::{Sink, Source};
-use super::{NodeId, Service};
+use super::{CallRefused, NodeId, Service};
 
 /// Serves a connection until it ends; `None` when the other side closed it, or this side did so in
 /// good order. All requests that are being handled are dropped then.
@@ -171,7 +171,7 @@ impl<'a> Serving<'a> {
         }
     }
 
-    fn finish(&mut self, call: u64, result: Result<Result<Bytes, String>, Aborted>) {
+    fn finish(&mut self, call: u64, result: Result<Result<Bytes, CallRefused>, Aborted>) {
         self.aborts.remove(&call);
         let bytes_max = body_bytes_max(self.lane.caps().frame_bytes_max, 0);
         let answer = match result {
@@ -182,7 +182,7 @@ impl<'a> Serving<'a> {
                 call,
                 &format!("the answer has {} bytes, {bytes_max} are allowed", body.len()),
             ),
-            Ok(Err(reason)) => refusal(call, &reason),
+            Ok(Err(CallRefused(reason))) => refusal(call, &reason),
         };
         self.outbox.push(answer);
     }
@@ -196,11 +196,11 @@ fn refusal(call: u64, reason: &str) -> Answer {
 /// A request in the hands of the service.
 struct Running {
     call: u64,
-    handling: Abortable<BoxFuture<'static, Result<Bytes, String>>>,
+    handling: Abortable<BoxFuture<'static, Result<Bytes, CallRefused>>>,
 }
 
 impl Future for Running {
-    type Output = (u64, Result<Result<Bytes, String>, Aborted>);
+    type Output = (u64, Result<Result<Bytes, CallRefused>, Aborted>);
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let result = ready!(Pin::new(&mut self.handling).poll(context));

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use ratequeue_storage::LogError;
+use ratequeue_storage::{GroupName, LogError};
 use serde::{Deserialize, Serialize};
 
+use crate::caps;
 use crate::node::NodeId;
 
 /// Why a group could not be opened.
@@ -53,6 +54,10 @@ impl OpenError {
         matches!(self, Self::Damaged { .. } | Self::Outdated { .. })
     }
 
+    pub(crate) fn of_damage(group: &GroupName, error: &impl std::error::Error) -> Self {
+        Self::Damaged { group: group.to_string(), detail: error.to_string() }
+    }
+
     pub(crate) fn of_log(group: &str, error: &LogError) -> Self {
         let (group, detail) = (group.to_owned(), error.to_string());
         if error.needs_operator() {
@@ -61,6 +66,17 @@ impl OpenError {
             Self::Io { group, detail }
         }
     }
+}
+
+/// What of a membership does not fit into an entry of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    /// There are too many members.
+    #[error("a group has at most {} members", caps::MEMBERS_MAX)]
+    Members,
+    /// An address is too long.
+    #[error("an address has at most {} bytes", caps::ADDRESS_BYTES_MAX)]
+    Address,
 }
 
 /// Why a group was not formed.
@@ -76,8 +92,8 @@ pub enum FormError {
     #[error("this node is not among the voters")]
     NotAVoter,
     /// There are more voters than a group has members, or an address is too long.
-    #[error("{0}")]
-    TooLarge(String),
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// The group has stopped.
     #[error("the group has stopped")]
     Stopped,
@@ -96,7 +112,7 @@ pub enum SubmitError {
         leader: Option<NodeId>,
     },
     /// It may have happened or may yet happen. Only asking again with the same request id tells.
-    #[error("nobody knows whether it happened")]
+    #[error("the outcome is unknown")]
     UnknownOutcome,
     /// Nothing happened: the group is being stopped, or has failed.
     #[error("the group is being stopped")]

@@ -49,18 +49,18 @@ mod time_left;
 mod timing;
 mod transport;
 
-pub use error::{FormError, OpenError, SubmitError};
+pub use error::{FormError, OpenError, SubmitError, TooLarge};
 pub use group::{
     Attachment, ChangeError, CheckpointStatus, Group, GroupOptions, GroupStatus, Looked, NodeRole,
-    Progress, VoterChange, Woken, tolerated_losses,
+    Progress, ShutdownError, VoterChange, Woken, tolerated_losses,
 };
 pub use health::Health;
 pub use node::{Address, NodeId};
-pub use peers::{CallRefused, Calls, Peers};
+pub use peers::{Calls, Peers};
 pub use propose::proposal::Applied;
-pub use ratequeue_link::{LinkError, LinkOptions, ProbeError};
+pub use ratequeue_link::{CallRefused, LinkError, LinkOptions, ProbeError};
 pub use replica::EventBatch;
 pub use replica::clock;
-pub use replica::growth::CheckpointPolicy;
+pub use replica::growth::{CheckpointPolicy, CheckpointSkipped};
 pub use timing::Timing;
 pub use transport::{Lane, NoTransport, Responses, Target, Transport, TransportError};

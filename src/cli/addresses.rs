@@ -76,7 +76,7 @@ impl Addresses {
 }
 
 impl Advertised {
-    /// What is told, by a node that is to be found at `listens` otherwise.
+    /// The advertised address; `listens` when none is given.
     pub fn or(self, listens: HostPort) -> HostPort {
         HostPort { host: self.host, port: self.port.unwrap_or(listens.port) }
     }

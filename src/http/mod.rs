@@ -92,7 +92,7 @@ async fn annotate(State(service): State<Service>, mut request: Request, next: Ne
     response
 }
 
-/// A problem of a call that no handler of a node is asked about.
+/// Builds the error response for a request that is refused before routing.
 fn refusal(node: NodeId, headers: &HeaderMap, failure: Failure) -> Response {
     let (request_id, failure) = match RequestKey::of(headers) {
         Ok(key) => (key.0.as_str().to_owned(), failure),

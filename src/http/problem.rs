@@ -13,7 +13,7 @@ use crate::node::peer_calls::Verdict;
 use crate::ops::Refused;
 use crate::service::{Cause, ServiceError};
 
-/// When a caller for whose connection there was no room may try again, in milliseconds.
+/// Retry delay for refused connections, in milliseconds.
 const CONNECTION_RETRY_MS: u64 = 1_000;
 /// When a long read that was refused may be tried again.
 const READ_AGAIN_MS: u64 = 1_000;
@@ -103,6 +103,14 @@ impl Failure {
     }
 }
 
+const TOO_MANY_RESOURCES: &str = "This group has as many resources as it may have. Delete some.";
+const TOO_MANY_LEASES: &str = "This group has as many leases as it may have. Release some.";
+const NOT_NOW: &str = "It cannot be granted now, and the call does not wait.";
+const QUEUE_FULL: &str = "It cannot be granted now, and the queue is full.";
+const WAITED: &str = "`wait_ms` ran out before the lease could be granted.";
+const MOVED: &str = "The resource was deleted while it was changed. Nothing happened: try again.";
+const DELETED: &str = "The resource was deleted while the lease waited.";
+
 impl From<OutOfBounds> for Failure {
     fn from(bad: OutOfBounds) -> Self {
         Self::bad_request(format!("{bad}."))
@@ -124,29 +132,13 @@ impl From<Refusal> for Failure {
             Refusal::VersionConflict { version: None } => {
                 Self::new(ErrorCode::VersionConflict, "The resource does not exist.")
             }
-            Refusal::TooManyResources => Self::new(
-                ErrorCode::TooManyRequests,
-                "This group has as many resources as it may have. Delete some.",
-            ),
-            Refusal::TooManyLeases => Self::new(
-                ErrorCode::TooManyRequests,
-                "This group has as many leases as it may have. Release some.",
-            ),
-            Refusal::LimitExceeded(blocked) => Self::blocked(
-                ErrorCode::LimitExceeded,
-                "It cannot be granted now, and the call does not wait.",
-                blocked,
-            ),
-            Refusal::QueueFull(blocked) => Self::blocked(
-                ErrorCode::QueueFull,
-                "It cannot be granted now, and the queue is full.",
-                blocked,
-            ),
-            Refusal::WaitTimeout(blocked) => Self::blocked(
-                ErrorCode::WaitTimeout,
-                "It was not its turn before its time to wait ran out.",
-                blocked,
-            ),
+            Refusal::TooManyResources => Self::new(ErrorCode::TooManyRequests, TOO_MANY_RESOURCES),
+            Refusal::TooManyLeases => Self::new(ErrorCode::TooManyRequests, TOO_MANY_LEASES),
+            Refusal::LimitExceeded(blocked) => {
+                Self::blocked(ErrorCode::LimitExceeded, NOT_NOW, blocked)
+            }
+            Refusal::QueueFull(blocked) => Self::blocked(ErrorCode::QueueFull, QUEUE_FULL, blocked),
+            Refusal::WaitTimeout(blocked) => Self::blocked(ErrorCode::WaitTimeout, WAITED, blocked),
             Refusal::LoadExceedsCapacity { .. } => Self::new(ErrorCode::LoadExceedsCapacity, text),
             Refusal::DimensionNeeded { .. } | Refusal::Malformed(_) => Self::bad_request(text),
             Refusal::Internal(_) => {
@@ -177,14 +169,10 @@ impl From<Refusal> for Failure {
             Refusal::ResourceExists => {
                 Self::new(ErrorCode::PlacementConflict, "A resource of this name exists.")
             }
-            Refusal::ClaimOutdated { .. } | Refusal::NamePast(_) => Self::new(
-                ErrorCode::NoQuorum,
-                "The resource was deleted while it was changed. Nothing happened: try again.",
-            ),
-            Refusal::ResourceDeleted => Self::new(
-                ErrorCode::ResourceDeleted,
-                "The resource was deleted while the lease waited.",
-            ),
+            Refusal::ClaimOutdated { .. } | Refusal::NamePast(_) => {
+                Self::new(ErrorCode::NoQuorum, MOVED)
+            }
+            Refusal::ResourceDeleted => Self::new(ErrorCode::ResourceDeleted, DELETED),
         }
     }
 }
@@ -222,7 +210,7 @@ fn caused(cause: Cause, resource: Option<&str>) -> Failure {
         Cause::RegionUnreachable(region) => Failure::new(
             ErrorCode::NoQuorum,
             format!(
-                "It is decided in {region}, which cannot be reached from here. Nothing happened: try again, or there."
+                "Region {region}, which decides this, cannot be reached from this node. Nothing happened: try again, or call a node of that region."
             ),
         ),
         Cause::RegionLost(region) => Failure::new(
@@ -273,7 +261,7 @@ fn unchanged(error: ChangeError) -> Failure {
                 leader.map_or_else(|| "nobody".to_owned(), |leader| format!("node {leader}"));
             Failure::new(
                 ErrorCode::NoQuorum,
-                format!("Only the leader does this, which is {leader} now."),
+                format!("This call must be sent to the leader of the group, now {leader}."),
             )
         }
         ChangeError::Submit(error) => error.into(),

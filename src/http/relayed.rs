@@ -22,7 +22,7 @@ use crate::node::peer_calls::{ApiCall, ApiReply, Verdict};
 use crate::service::relay::RelayReply;
 use crate::service::{ApiHandler, ServiceError};
 
-/// What of a request goes along.
+/// Request headers that are relayed.
 const HEADERS: [HeaderName; 5] = [
     HeaderName::from_static(names::IDEMPOTENCY_KEY),
     header::AUTHORIZATION,
@@ -31,7 +31,7 @@ const HEADERS: [HeaderName; 5] = [
     header::IF_NONE_MATCH,
 ];
 
-/// What of an answer's room its headers may take.
+/// Bytes of a relayed reply reserved for its headers.
 const HEADERS_BYTES: usize = 32 * 1024;
 /// The body of an answer.
 const ANSWER_BYTES_MAX: usize = NODE_ANSWER_BYTES_MAX - HEADERS_BYTES;

@@ -45,10 +45,11 @@ impl StartError {
 
 /// What went wrong while a group was stopped.
 #[derive(Debug, thiserror::Error)]
-#[error("group {group}: {why}")]
+#[error("group {group}: {error}")]
 pub struct ShutdownError {
     pub group: String,
-    pub why: String,
+    #[source]
+    pub error: ratequeue_raft::ShutdownError,
 }
 
 /// Why a node cannot go on.

@@ -62,7 +62,7 @@ const ALONE: Timing = Timing {
 /// send.
 const SCRAPES_APART: Duration = Duration::from_millis(50);
 
-/// What a node must be told; everything else has a default.
+/// Required options of a node.
 #[derive(Debug, Clone)]
 pub struct NodeOptions {
     /// The cluster that it is meant for.
@@ -396,7 +396,7 @@ impl Node {
 
 async fn shut_down(group: &Group) -> Result<(), ShutdownError> {
     let stopped = group.shutdown().await;
-    stopped.map_err(|why| ShutdownError { group: group.name().to_owned(), why })
+    stopped.map_err(|error| ShutdownError { group: group.name().to_owned(), error })
 }
 
 /// Tells apart the folders that a node ever had: later ones are higher. The one use of the wall

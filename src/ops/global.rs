@@ -113,7 +113,7 @@ async fn waits_for_region(
     }
 }
 
-/// Has those members vote that should, of which `without` is none. Their votes are left as they are
+/// Sets the voters of the global group, excluding `without`. Their votes are left as they are
 /// when the group would tolerate fewer losses otherwise, unless one of them has to go.
 pub async fn give_votes(
     node: &Node,

@@ -31,7 +31,7 @@ pub enum LeaseCursor {
     Waiting(Option<(u8, u64)>),
 }
 
-/// Which page of which leases.
+/// Query for one page of a resource's leases.
 #[derive(Debug, Clone)]
 pub struct LeaseQuery {
     pub resource: ResourceName,

@@ -1,4 +1,4 @@
-//! What other nodes ask of this one, and what of the application answers it.
+//! Dispatches calls from other nodes to the service.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -269,7 +269,7 @@ fn here<T>(group: &Group, handled: Handled<T>) -> Attempt<T> {
     }
 }
 
-/// It is not where it was believed to be.
+/// Whether the resource was not found at this placement.
 fn is_lost<T>(attempt: &Attempt<T>) -> bool {
     attempt.as_ref().is_err_and(ServiceError::is_wrong_region) || is_not_found(attempt)
 }

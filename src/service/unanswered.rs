@@ -45,7 +45,7 @@ impl Unanswered {
         Self { group: group.clone(), call, can_return, stage: Stage::Over }
     }
 
-    /// A look that does not wait: whoever is attached stays it.
+    /// A look that does not wait. It leaves the attached call unchanged.
     pub fn glance(group: &Group) -> Self {
         Self { group: group.clone(), call: NO_CALL, can_return: true, stage: Stage::Over }
     }

@@ -22,35 +22,50 @@ pub(super) fn parse(urls: &str) -> Result<Vec<String>, ClientError> {
     }
 
     for url in &urls {
-        check(url).map_err(ClientError::Configuration)?;
+        check(url).map_err(|error| ClientError::Configuration(error.to_string()))?;
     }
     Ok(urls)
 }
 
-fn check(url: &str) -> Result<(), String> {
+/// Why a URL can never lead to a node.
+#[derive(Debug, thiserror::Error)]
+enum UrlError {
     // A password is never printed.
+    #[error(
+        "a URL has a user or a password in it: give only the node, and a key in RATEQUEUE_API_KEY"
+    )]
+    Credentials,
+    #[error("{0:?} is not a URL: {EXAMPLE}")]
+    NoUrl(String),
+    #[error("{0:?}: nodes do not speak TLS yet, give an http:// URL")]
+    Tls(String),
+    #[error("{0:?} is not the URL of a node: {EXAMPLE}")]
+    Scheme(String),
+    #[error("{0:?} has a path, and nodes serve their API at the root: give {1}")]
+    Path(String, String),
+    #[error("{0:?} has a query or a fragment: give {1}")]
+    Query(String, String),
+}
+
+fn check(url: &str) -> Result<(), UrlError> {
     if url.contains('@') {
-        return Err(
-            "a URL has a user or a password in it: give only the node, and a key in RATEQUEUE_API_KEY".to_owned()
-        );
+        return Err(UrlError::Credentials);
     }
-    let Ok(parsed) = Url::parse(url) else {
-        return Err(format!("{url:?} is not a URL: {EXAMPLE}"));
-    };
+    let named = url.to_owned();
+    let Ok(parsed) = Url::parse(url) else { return Err(UrlError::NoUrl(named)) };
 
     let node = parsed.origin().ascii_serialization();
     match parsed.scheme() {
         "http" => {}
-        "https" => return Err(format!("{url:?}: nodes do not speak TLS yet, give an http:// URL")),
-        _ => return Err(format!("{url:?} is not the URL of a node: {EXAMPLE}")),
+        "https" => return Err(UrlError::Tls(named)),
+        _ => return Err(UrlError::Scheme(named)),
     }
+
     if parsed.path() != "/" {
-        return Err(format!(
-            "{url:?} has a path, and nodes serve their API at the root: give {node}"
-        ));
+        return Err(UrlError::Path(named, node));
     }
     if parsed.query().is_some() || parsed.fragment().is_some() {
-        return Err(format!("{url:?} has a query or a fragment: give {node}"));
+        return Err(UrlError::Query(named, node));
     }
     Ok(())
 }

@@ -229,6 +229,16 @@ impl<K: Copy + Ord + Debug + Serialize, R> ChangeTracker<K, R> {
         self.bytes
     }
 
+    /// Records that have changed since a period began, gone ones too; `None` when that is not
+    /// remembered.
+    pub fn changed_since(&self, period: Period) -> Option<usize> {
+        match self.period.checked_sub(period.0)? {
+            0 => Some(self.recent.len()),
+            1 => Some(self.recent.len().saturating_add(self.earlier.len())),
+            _ => None,
+        }
+    }
+
     /// The period that runs now.
     pub fn period(&self) -> Period {
         Period(self.period)

@@ -138,6 +138,14 @@ impl State {
         self.records.changes.bytes()
     }
 
+    /// Records that have changed since a period began, gone ones too; `None` when only a full
+    /// checkpoint can follow. O(1).
+    #[must_use]
+    pub fn changed_since(&self, period: Period) -> Option<u64> {
+        let changed = self.records.changes.changed_since(period)?;
+        Some(u64::try_from(changed).unwrap_or(u64::MAX))
+    }
+
     /// The period that runs now. A slot that holds the state as it is now, for which it is loaded
     /// or has just been cut, lacks what changes in it and later.
     #[must_use]

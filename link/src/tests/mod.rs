@@ -34,7 +34,7 @@ pub(super) struct Ask {
     pub(super) request: Bytes,
 }
 
-pub(super) type Reply = BoxFuture<'static, Result<Bytes, String>>;
+pub(super) type Reply = BoxFuture<'static, Result<Bytes, CallRefused>>;
 
 struct FnService<F>(F);
 

@@ -2,14 +2,14 @@
 
 use ratequeue_limiter::{LEVEL_MAX, LogTime};
 use ratequeue_storage::{
-    GroupName, Header, LogError, LogId, LogState, LogStore, ReadLimit, Slot, StateStore,
+    GroupName, Header, LogError, LogId, LogState, LogStore, ReadLimit, Slot, SlotError, StateStore,
 };
 
 use crate::caps;
 use crate::checkpoint::table::{Checkpoint, SlotTable};
 use crate::error::OpenError;
 use crate::format::batch;
-use crate::format::membership;
+use crate::format::membership::{self, BadMembership};
 use crate::format::record::StateSink;
 use crate::health;
 use crate::replica::Machine;
@@ -29,6 +29,29 @@ pub(crate) struct Missing {
     pub detail: String,
 }
 
+/// A log that lacks entries of which the effect is in a checkpoint.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the log {}, but entries up to {applied} were applied: it was cut or removed. If the group has other nodes, \
+     replace this one with `ratequeue cluster replace-node`; a node that is alone needs its backup",
+    .last.map_or_else(|| "is empty".to_owned(), |last| format!("ends at {last}"))
+)]
+struct CutLog {
+    last: Option<u64>,
+    applied: u64,
+}
+
+/// Why a whole slot is not used.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    #[error(transparent)]
+    Membership(#[from] BadMembership),
+    #[error("it ends before {next}, and the log begins at {first}")]
+    TooOld { next: u64, first: u64 },
+}
+
 /// Reads the newest slot that is whole and meets the log. Without one the state begins empty, if
 /// the log begins at its very start. Blocks.
 pub(crate) fn load(
@@ -45,8 +68,7 @@ pub(crate) fn load(
         .collect();
 
     candidates.sort_by_key(|(_, header)| std::cmp::Reverse(header.sequence));
-    check_reach(&state, &candidates)
-        .map_err(|detail| OpenError::Damaged { group: group.to_string(), detail })?;
+    check_reach(&state, &candidates).map_err(|error| OpenError::of_damage(group, &error))?;
     let tried = candidates.len();
 
     for (slot, header) in &candidates {
@@ -59,8 +81,8 @@ pub(crate) fn load(
                 let newest = Checkpoint { slot: *slot, header: header.clone() };
                 return finish(log, machine, Some(newest), group).map(Ok);
             }
-            Err(reason) => {
-                tracing::error!(%group, %slot, sequence = header.sequence, reason, "a checkpoint is not used");
+            Err(error) => {
+                tracing::error!(%group, %slot, sequence = header.sequence, reason = %error, "a checkpoint is not used");
             }
         }
     }
@@ -83,17 +105,12 @@ pub(crate) fn load(
 
 /// A log that does not reach to a checkpoint that was made from it has lost entries that were
 /// acknowledged, and votes.
-fn check_reach(log: &LogState, checkpoints: &[(Slot, Header)]) -> Result<(), String> {
+fn check_reach(log: &LogState, checkpoints: &[(Slot, Header)]) -> Result<(), CutLog> {
     let last = log.last.map(|last| last.index);
     for (_, header) in checkpoints {
         let applied = header.applied.map(|applied| applied.index);
         if applied.is_some() && (log.created || (!header.received && last < applied)) {
-            let ends = last.map_or_else(|| "is empty".to_owned(), |last| format!("ends at {last}"));
-            return Err(format!(
-                "the log {ends}, but entries up to {} were applied: it was cut or removed. If the group has other nodes, \
-                 replace this one with `ratequeue cluster replace-node`; a node that is alone needs its backup",
-                applied.unwrap_or_default()
-            ));
+            return Err(CutLog { last, applied: applied.unwrap_or_default() });
         }
     }
     Ok(())
@@ -105,16 +122,15 @@ fn load_slot(
     group: &GroupName,
     slot: Slot,
     log: &LogState,
-) -> Result<Machine, String> {
+) -> Result<Machine, Unusable> {
     let mut sink = StateSink::default();
-    let header = store.read_slot(group, slot, &mut sink).map_err(|error| error.to_string())?;
+    let header = store.read_slot(group, slot, &mut sink)?;
     let next = header.applied.map_or(0, |applied| applied.index.saturating_add(1));
     if next < log.first_index() {
-        return Err(format!("it ends before {next}, and the log begins at {}", log.first_index()));
+        return Err(Unusable::TooOld { next, first: log.first_index() });
     }
-    let state = sink.finish().map_err(|error| error.to_string())?;
-    let membership =
-        membership::decode_stored(&header.membership).map_err(|error| error.to_string())?;
+    let state = sink.finish()?;
+    let membership = membership::decode_stored(&header.membership)?;
     Ok(Machine { state, applied: header.applied, membership })
 }
 
@@ -139,8 +155,7 @@ pub(crate) fn continue_from(
 ) -> Result<LogTime, OpenError> {
     drop_conflicting(log, machine.applied)
         .map_err(|error| OpenError::of_log(group.as_str(), &error))?;
-    let stamp = last_stamp(log)
-        .map_err(|detail| OpenError::Damaged { group: group.to_string(), detail })?;
+    let stamp = last_stamp(log).map_err(|error| OpenError::of_damage(group, &error))?;
     Ok(machine.state.now().max(stamp.unwrap_or_default()))
 }
 
@@ -158,7 +173,7 @@ fn drop_conflicting(log: &LogStore, applied: Option<LogId>) -> Result<(), LogErr
 }
 
 /// The stamp of the last entry of commands in the log.
-fn last_stamp(log: &LogStore) -> Result<Option<LogTime>, String> {
+fn last_stamp(log: &LogStore) -> Result<Option<LogTime>, LogError> {
     let state = log.state();
     let step = u64::try_from(caps::READ_ENTRIES_MAX).unwrap_or(1);
     let limit = ReadLimit { entries_max: caps::READ_ENTRIES_MAX, bytes_max: usize::MAX };
@@ -166,7 +181,7 @@ fn last_stamp(log: &LogStore) -> Result<Option<LogTime>, String> {
 
     while end > state.first_index() {
         let start = end.saturating_sub(step).max(state.first_index());
-        let entries = log.read_bounded(start..end, limit).map_err(|error| error.to_string())?;
+        let entries = log.read_bounded(start..end, limit)?;
         for entry in entries.iter().rev() {
             if let Ok(batch) = batch::decode(&entry.payload) {
                 return Ok(Some(batch.stamp));

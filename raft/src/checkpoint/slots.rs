@@ -18,13 +18,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use ratequeue_limiter::{Extent, LEVEL_MAX, Period, Record, RecordKey, State};
+use ratequeue_storage::caps::STATE_BYTES_FACTOR;
 use ratequeue_storage::{
     GroupName, Header, RecordSink, Slot, SlotError, SlotWriter, StateError, StateStore,
     checkpoint_bytes,
 };
 
 use crate::checkpoint::error::CheckpointError;
-use crate::checkpoint::table::{Checkpoint, Content, SlotTable, Whole, index};
+use crate::checkpoint::table::{Checkpoint, Content, SlotTable, Whole, index, stored_bytes};
 use crate::format::membership;
 use crate::format::record::{self, StateSink};
 use crate::replica::Replica;
@@ -97,17 +98,30 @@ impl Slots {
             .map(|whole| whole.header.clone())
     }
 
-    /// Bytes of records that the slots lack, both together, of a state of so many bytes.
-    pub fn lacking_bytes(&self, state_bytes: u64) -> u64 {
+    /// Bytes of records for which the reserve must have room: the next checkpoint writes some of
+    /// them anew, and both slots have to hold what the state has grown by.
+    pub fn lacking_bytes(&self, state: &State) -> u64 {
         let table = self.table.lock();
-        let lacking = |slot| state_bytes.saturating_sub(self.base_bytes(&table, slot));
-        Slot::ALL.into_iter().map(lacking).fold(0, u64::saturating_add)
+        let grown = Slot::ALL.map(|slot| table.bytes_grown(slot, state));
+        let written = Slot::ALL.map(|slot| table.bytes_to_write(slot, state));
+        let grown = grown.into_iter().fold(0, u64::saturating_add);
+        written.into_iter().fold(grown, u64::max)
     }
 
-    /// Bytes of the records of a slot that the next checkpoint in it need not write.
-    fn base_bytes(&self, table: &SlotTable, slot: Slot) -> u64 {
-        let is_base = table.whole(slot).is_some_and(|whole| whole.period.is_some());
-        if is_base { self.store.slot_bytes(&self.group, slot).unwrap_or_default() } else { 0 }
+    /// Bytes of the checkpoint file that are unused, or will be when the slots that have to be
+    /// written in full are emptied.
+    pub fn unused_bytes(&self) -> u64 {
+        let unused = self.store.unused_bytes();
+        let table = self.table.lock();
+        let emptied = Slot::ALL.into_iter().filter(|slot| table.plan(*slot) == Extent::Full);
+        let emptied = emptied.map(|slot| self.emptied_bytes(slot));
+        emptied.fold(unused, u64::saturating_add)
+    }
+
+    /// Bytes of the file that become unused when this slot is emptied.
+    fn emptied_bytes(&self, slot: Slot) -> u64 {
+        let bytes = self.store.slot_bytes(&self.group, slot).unwrap_or_default();
+        bytes.saturating_mul(STATE_BYTES_FACTOR)
     }
 
     /// Keeps `slot` as it is for as long as the result exists.
@@ -126,9 +140,12 @@ impl Slots {
         &self.group
     }
 
-    /// Opens the spare slot, to be written to this extent; without one to that of the next
-    /// checkpoint. So many bytes of records are expected in it. A slot is not touched when
-    /// there is hardly room for it: the log needs the rest.
+    /// Opens the spare slot, to be written to this extent; without one, to that of the next
+    /// checkpoint. `bytes` is the expected size of what is written.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoSpace`] when the disk lacks room for so much: the log needs the rest.
+    /// The slot is unchanged then.
     fn open(
         self: &Arc<Self>,
         extent: Option<Extent>,
@@ -138,6 +155,7 @@ impl Slots {
             return Err(CheckpointError::Busy);
         }
         let guard = SlotWriteGuard(Arc::clone(self));
+        let (free, unused) = (self.store.free_bytes(), self.store.unused_bytes());
 
         let (slot, sequence, extent) = {
             let mut table = self.table.lock();
@@ -145,9 +163,16 @@ impl Slots {
             if table.is_pinned(slot) {
                 return Err(CheckpointError::Busy);
             }
+
             let extent = extent.unwrap_or_else(|| table.plan(slot));
-            let base = if extent == Extent::Full { 0 } else { self.base_bytes(&table, slot) };
-            self.check_space(bytes.saturating_sub(base))?;
+            let emptied = if extent == Extent::Full { self.emptied_bytes(slot) } else { 0 };
+            let needed = checkpoint_bytes(bytes, unused.saturating_add(emptied));
+            // If free space cannot be read, the write is attempted.
+            if let Ok(free) = free
+                && free < needed
+            {
+                return Err(CheckpointError::NoSpace { free, needed });
+            }
 
             let sequence =
                 table.newest().map_or(0, |(_, newest)| newest.header.sequence).saturating_add(1);
@@ -162,13 +187,10 @@ impl Slots {
         Ok((OpenSlot { writer, slot, sequence, guard }, extent))
     }
 
-    /// Where the system does not tell, it is tried.
-    fn check_space(&self, bytes: u64) -> Result<(), CheckpointError> {
-        let needed = checkpoint_bytes(bytes, self.store.unused_bytes());
-        match self.store.free_bytes() {
-            Ok(free) if free < needed => Err(CheckpointError::NoSpace { free, needed }),
-            Ok(_) | Err(_) => Ok(()),
-        }
+    /// Bytes that the next checkpoint of this state writes, about.
+    fn next_bytes(&self, state: &State) -> u64 {
+        let table = self.table.lock();
+        table.bytes_to_write(table.spare(), state).max(table.bytes_grown(table.spare(), state))
     }
 
     /// Writes a checkpoint of the state as it is now into the spare slot. Blocks, for as long as
@@ -182,7 +204,7 @@ impl Slots {
         records_max: usize,
         stop: &AtomicBool,
     ) -> Result<Header, CheckpointError> {
-        let bytes = replica.machine.read().state.bytes();
+        let bytes = self.next_bytes(&replica.machine.read().state);
         let (slot, extent) = self.open(None, bytes)?;
         let made = self.write(slot, extent, replica, records_max, stop);
         if made.is_err() {
@@ -199,12 +221,12 @@ impl Slots {
         records_max: usize,
         stop: &AtomicBool,
     ) -> Result<Header, CheckpointError> {
-        let (cut, applied, members) = {
+        let (cut, bytes, applied, members) = {
             let mut machine = replica.machine.write();
             let cut = machine.state.freeze(extent)?;
             // What is applied from here on is not in it.
             replica.checkpoints.reset();
-            (cut, machine.applied, machine.membership.clone())
+            (cut, stored_bytes(&machine.state), machine.applied, machine.membership.clone())
         };
         let membership = membership::encode_stored(&members)?;
 
@@ -235,7 +257,7 @@ impl Slots {
             sequence,
             received: false,
         };
-        open.finish(&header, cut.period)?;
+        open.finish(&header, bytes, cut.period)?;
         Ok(header)
     }
 
@@ -249,9 +271,14 @@ impl Slots {
 impl OpenSlot {
     /// Makes the slot the newest checkpoint, durably. Gives the right to write back when the result
     /// is dropped.
-    fn finish(self, header: &Header, period: Period) -> Result<SlotWriteGuard, StateError> {
+    fn finish(
+        self,
+        header: &Header,
+        bytes: u64,
+        period: Period,
+    ) -> Result<SlotWriteGuard, StateError> {
         self.writer.commit(header)?;
-        let whole = Whole { header: header.clone(), period: Some(period) };
+        let whole = Whole { header: header.clone(), bytes, period: Some(period) };
         self.guard.0.table.lock().set(self.slot, Content::Whole(whole));
         Ok(self.guard)
     }
@@ -313,7 +340,8 @@ impl Received {
     /// would take the place of the new.
     pub fn commit(self) -> Result<(Header, State, SlotWriteGuard), CheckpointError> {
         let slot = self.open.slot;
-        let guard = self.open.finish(&self.header, self.state.period())?;
+        let guard =
+            self.open.finish(&self.header, stored_bytes(&self.state), self.state.period())?;
         // What the other slot holds is no checkpoint of this state.
         if let Some(Content::Whole(other)) =
             guard.0.table.lock().contents.get_mut(index(slot.other()))

@@ -1,7 +1,8 @@
 //! What is known about the two slots.
 
+use ratequeue_codec::ENVELOPE_BYTES;
 use ratequeue_limiter::{Extent, Period, State};
-use ratequeue_storage::{Header, Slot};
+use ratequeue_storage::{Header, Slot, keys};
 
 /// A whole slot.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub(super) enum Content {
 #[derive(Debug, Clone)]
 pub(super) struct Whole {
     pub header: Header,
+    /// What its records take, as [`stored_bytes`] of the state that it was cut from.
+    pub bytes: u64,
     /// The period that began when it was cut; `None` when it is no checkpoint of the state that is
     /// in use.
     pub period: Option<Period>,
@@ -32,6 +35,12 @@ impl Whole {
     pub fn at(&self, slot: Slot) -> Checkpoint {
         Checkpoint { slot, header: self.header.clone() }
     }
+}
+
+/// Bytes that the records of a state take in a slot, with keys and envelopes.
+pub(super) fn stored_bytes(state: &State) -> u64 {
+    let around = u64::try_from(ENVELOPE_BYTES + keys::RECORD_KEY_BYTES).unwrap_or(u64::MAX);
+    state.bytes().saturating_add(state.records().saturating_mul(around))
 }
 
 /// What is known about the slots.
@@ -54,7 +63,8 @@ impl SlotTable {
     pub fn loaded(newest: Option<Checkpoint>, state: &State) -> Self {
         let mut table = Self::default();
         if let Some(Checkpoint { slot, header }) = newest {
-            table.set(slot, Content::Whole(Whole { header, period: Some(state.period()) }));
+            let (bytes, period) = (stored_bytes(state), Some(state.period()));
+            table.set(slot, Content::Whole(Whole { header, bytes, period }));
         }
         table
     }
@@ -90,6 +100,25 @@ impl SlotTable {
     pub(super) fn plan(&self, slot: Slot) -> Extent {
         let period = self.whole(slot).and_then(|whole| whole.period);
         period.map_or(Extent::Full, Extent::Since)
+    }
+
+    /// Bytes of records that a checkpoint of this state into this slot would write, about: each
+    /// change of a record writes it anew.
+    pub(super) fn bytes_to_write(&self, slot: Slot, state: &State) -> u64 {
+        let size = stored_bytes(state);
+        let changed = match self.plan(slot) {
+            Extent::Full => return size,
+            Extent::Since(period) => state.changed_since(period).unwrap_or(u64::MAX),
+        };
+
+        let average = size / state.records().max(1);
+        changed.saturating_mul(average).min(size)
+    }
+
+    /// Bytes by which the state has outgrown this slot.
+    pub(super) fn bytes_grown(&self, slot: Slot, state: &State) -> u64 {
+        let whole = self.whole(slot).filter(|whole| whole.period.is_some());
+        stored_bytes(state).saturating_sub(whole.map_or(0, |whole| whole.bytes))
     }
 
     pub(super) fn is_pinned(&self, slot: Slot) -> bool {

@@ -1,4 +1,4 @@
-//! What openraft is told.
+//! Configuration of openraft.
 
 use std::sync::Arc;
 use std::time::Duration;

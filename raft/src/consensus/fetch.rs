@@ -20,6 +20,7 @@ use crate::caps;
 use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::slots::{Incoming, Slots};
 use crate::checkpoint::table::Checkpoint;
+use crate::consensus::error::SnapshotError;
 use crate::consensus::snapshot;
 use crate::format::membership;
 use crate::format::page::{Page, PageRequest};
@@ -34,7 +35,7 @@ pub(crate) async fn answer(
     replica: &Arc<Replica>,
     slots: &Arc<Slots>,
     asked: PageRequest,
-) -> Result<Page, String> {
+) -> Result<Page, SnapshotError> {
     let reaches = |checkpoint: Checkpoint| {
         checkpoint.header.applied.is_some_and(|applied| applied.index >= asked.reach)
     };
@@ -42,17 +43,17 @@ pub(crate) async fn answer(
         let replica = Arc::clone(replica);
         // Its outcome shows in the slots.
         tokio::spawn(async move { drop(replica.checkpoints.request().await) });
-        return Err("a checkpoint is being made".to_owned());
+        return Err(SnapshotError::BeingMade);
     }
     let slots = Arc::clone(slots);
     let read = tokio::task::spawn_blocking(move || read_page(&slots, asked));
-    read.await.map_err(|error| error.to_string())?
+    read.await?
 }
 
-fn read_page(slots: &Arc<Slots>, asked: PageRequest) -> Result<Page, String> {
+fn read_page(slots: &Arc<Slots>, asked: PageRequest) -> Result<Page, SnapshotError> {
     let found =
         if asked.sequence == 0 { slots.newest() } else { slots.of_sequence(asked.sequence) };
-    let found = found.ok_or_else(|| format!("checkpoint {} is gone", asked.sequence))?;
+    let found = found.ok_or(SnapshotError::Gone(asked.sequence))?;
     let sequence = found.header.sequence;
     let _pin = slots.pin(found.slot);
 
@@ -64,23 +65,10 @@ fn read_page(slots: &Arc<Slots>, asked: PageRequest) -> Result<Page, String> {
     );
 
     // What does not fit into the frame is asked for next.
-    let mut chunks = snapshot::chunked(page.map_err(|error| error.to_string())?).into_iter();
+    let mut chunks = snapshot::chunked(page?).into_iter();
     let records = chunks.next().unwrap_or_default();
     let header = snapshot::encode_header(slots.group(), &found.header)?;
     Ok(Page { sequence, header, records })
-}
-
-/// Why a node did not give its state.
-enum NotFetched {
-    Refused(String),
-    /// This version does not know the feature level of what it gave.
-    Outdated(u32),
-}
-
-impl From<String> for NotFetched {
-    fn from(why: String) -> Self {
-        Self::Refused(why)
-    }
 }
 
 /// Where a missing state may be found.
@@ -109,9 +97,11 @@ impl Sources {
                         tracing::info!(%group, node, applied = ?machine.applied, "the state was rebuilt");
                         return Ok(machine);
                     }
-                    Err(NotFetched::Outdated(level)) => return Err(level),
-                    Err(NotFetched::Refused(why)) => {
-                        tracing::warn!(%group, node, why, "no state from this node")
+                    Err(SnapshotError::Checkpoint(CheckpointError::Outdated(level))) => {
+                        return Err(level);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%group, node, why = %error, "no state from this node")
                     }
                 }
             }
@@ -119,16 +109,17 @@ impl Sources {
         }
     }
 
-    async fn fetch_from(&self, target: &Target, slots: &Arc<Slots>) -> Result<Machine, NotFetched> {
+    async fn fetch_from(
+        &self,
+        target: &Target,
+        slots: &Arc<Slots>,
+    ) -> Result<Machine, SnapshotError> {
         let reach = self.purged.index;
         let first = self.ask(target, PageRequest { sequence: 0, reach, after: None }).await?;
         let promised = snapshot::decode_header(slots.group(), &first.header)?;
         if promised.applied < Some(self.purged) {
-            let why = format!(
-                "its checkpoint ends at {:?}, before the log begins at {}",
-                promised.applied, self.purged
-            );
-            return Err(NotFetched::Refused(why));
+            let (applied, purged) = (promised.applied, self.purged);
+            return Err(SnapshotError::TooShort { applied, purged });
         }
 
         let mut incoming = blocking(Arc::clone(slots), |slots| slots.receive()).await?;
@@ -147,24 +138,21 @@ impl Sources {
         })
         .await?;
         drop(guard);
-        let membership =
-            membership::decode_stored(&header.membership).map_err(|error| error.to_string())?;
+        let membership = membership::decode_stored(&header.membership)?;
         Ok(Machine { state, applied: header.applied, membership })
     }
 
-    async fn ask(&self, target: &Target, asked: PageRequest) -> Result<Page, String> {
-        let frame = Request::Page(asked).encode().map_err(|error| error.to_string())?;
+    async fn ask(&self, target: &Target, asked: PageRequest) -> Result<Page, SnapshotError> {
+        let frame = Request::Page(asked).encode()?;
         let call = self.transport.call(target, Lane::Bulk, frame);
-        let answer =
-            tokio::time::timeout(caps::PEER_CALL_TIMEOUT, call).await.map_err(|_| "no answer")?;
-        let answer = answer.map_err(|error| error.to_string())?;
-        match Response::decode(answer).map_err(|error| error.to_string())? {
+        let answer = tokio::time::timeout(caps::PEER_CALL_TIMEOUT, call).await;
+        match Response::decode(answer.map_err(|_late| SnapshotError::NoAnswer)??)? {
             Response::Page(page) => Ok(page),
-            Response::Refused(why) => Err(why),
+            Response::Refused(why) => Err(SnapshotError::Refused(why)),
             Response::Vote(_)
             | Response::Append(_)
             | Response::TransferLeader(_)
-            | Response::Snapshot(_) => Err("an answer to another question".to_owned()),
+            | Response::Snapshot(_) => Err(SnapshotError::OtherAnswer),
         }
     }
 }
@@ -180,13 +168,6 @@ fn put_all(mut incoming: Incoming, records: Vec<Record>) -> Result<Incoming, Che
 async fn blocking<A: Send + 'static, T: Send + 'static>(
     argument: A,
     run: impl FnOnce(A) -> Result<T, CheckpointError> + Send + 'static,
-) -> Result<T, NotFetched> {
-    let done = tokio::task::spawn_blocking(move || run(argument)).await;
-    done.map_err(|error| error.to_string())?.map_err(|error| {
-        if let CheckpointError::Outdated(level) = error {
-            NotFetched::Outdated(level)
-        } else {
-            NotFetched::Refused(error.to_string())
-        }
-    })
+) -> Result<T, SnapshotError> {
+    Ok(tokio::task::spawn_blocking(move || run(argument)).await??)
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod abstention;
 pub(crate) mod config;
+pub(crate) mod error;
 pub(crate) mod fetch;
 pub(crate) mod log;
 pub(crate) mod network;

@@ -11,6 +11,7 @@ use openraft::raft::{
 
 use crate::checkpoint::slots::Slots;
 use crate::consensus::abstention::Abstention;
+use crate::consensus::error::SnapshotError;
 use crate::consensus::fetch;
 use crate::consensus::snapshot::{self, SnapshotData};
 use crate::consensus::state_machine;
@@ -30,7 +31,7 @@ pub(crate) async fn one(
     let response = match Request::decode(frame) {
         Ok(Request::Page(asked)) => fetch::answer(replica, slots, asked)
             .await
-            .map_or_else(Response::Refused, Response::Page),
+            .map_or_else(|error| Response::Refused(error.to_string()), Response::Page),
         Ok(Request::Vote(vote) | Request::PreVote(vote))
             if abstention.left().is_some() && !vote.leadership_transfer =>
         {
@@ -101,7 +102,7 @@ pub(crate) fn appends(
     // Polling openraft's stream again after its end would panic.
     let results = raft.stream_append(appends).fuse();
     Box::pin(results.map(move |result| {
-        let response = to_response(result.map_err(|error| error.to_string()));
+        let response = to_response(result);
         note_leader(&replica, &response);
         response.encode()
     }))
@@ -120,8 +121,8 @@ fn to_append(frame: Bytes) -> Option<AppendEntriesRequest<Types>> {
     }
 }
 
-fn to_response(result: Result<StreamAppendResult<Types>, String>) -> Response {
-    result.map_or_else(Response::Refused, Response::Append)
+fn to_response(result: Result<StreamAppendResult<Types>, impl ToString>) -> Response {
+    result.map_or_else(|error| Response::Refused(error.to_string()), Response::Append)
 }
 
 /// Takes a snapshot and answers once, when it is installed or refused.
@@ -131,9 +132,9 @@ pub(crate) fn snapshot(
     frames: BoxStream<'static, Bytes>,
 ) -> BoxStream<'static, Bytes> {
     let answer = async move {
-        let response = install(&raft, slots, frames).await.unwrap_or_else(|why| {
-            tracing::warn!(why, "a snapshot was refused");
-            Response::Refused(why)
+        let response = install(&raft, slots, frames).await.unwrap_or_else(|error| {
+            tracing::warn!(why = %error, "a snapshot was refused");
+            Response::Refused(error.to_string())
         });
         response.encode()
     };
@@ -144,11 +145,12 @@ async fn install(
     raft: &Raft,
     slots: Arc<Slots>,
     frames: BoxStream<'static, Bytes>,
-) -> Result<Response, String> {
+) -> Result<Response, SnapshotError> {
     let arrived = snapshot::receive(slots, frames).await?;
-    let meta = state_machine::snapshot_meta(&arrived.header).map_err(|error| error.to_string())?;
+    let meta = state_machine::snapshot_meta(&arrived.header)?;
     let data = SnapshotData::Received(Box::new(arrived.received));
     let installed =
         raft.install_full_snapshot(arrived.vote, Snapshot { meta, snapshot: data }).await;
-    installed.map(|response| Response::Snapshot(response.vote)).map_err(|error| error.to_string())
+    let installed = installed.map_err(|error| SnapshotError::NotInstalled(error.to_string()))?;
+    Ok(Response::Snapshot(installed.vote))
 }

@@ -28,6 +28,7 @@ use crate::caps;
 use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::slots::{Incoming, Pin, Received, SlotWriteGuard, Slots};
 use crate::checkpoint::table::Checkpoint;
+use crate::consensus::error::SnapshotError;
 use crate::format::types::RaftVote;
 use crate::format::wire::{Piece, Response};
 use crate::transport::{self, Lane, Target, Transport};
@@ -97,18 +98,17 @@ impl RecordSink for Copy {
 }
 
 /// What a checkpoint promises to another node.
-pub(crate) fn encode_header(group: &GroupName, header: &Header) -> Result<Bytes, String> {
+pub(crate) fn encode_header(group: &GroupName, header: &Header) -> Result<Bytes, SnapshotError> {
     let Header { applied, membership, records, digest, sequence: _, received: _ } = header.clone();
     let header = SnapshotHeader { group: group.to_string(), applied, membership, records, digest };
-    codec::encode(schema::SNAPSHOT, &header).map(Bytes::from).map_err(|error| error.to_string())
+    Ok(codec::encode(schema::SNAPSHOT, &header)?.into())
 }
 
 /// What another node's checkpoint of this group promises.
-pub(crate) fn decode_header(group: &GroupName, header: &[u8]) -> Result<Header, String> {
-    let header: SnapshotHeader =
-        codec::decode(schema::SNAPSHOT, header).map_err(|error| error.to_string())?;
+pub(crate) fn decode_header(group: &GroupName, header: &[u8]) -> Result<Header, SnapshotError> {
+    let header: SnapshotHeader = codec::decode(schema::SNAPSHOT, header)?;
     if header.group != group.as_str() {
-        return Err(format!("a snapshot of the group {}", header.group));
+        return Err(SnapshotError::OtherGroup(header.group));
     }
     let SnapshotHeader { group: _, applied, membership, records, digest } = header;
     Ok(Header { applied, membership, records, digest, sequence: 0, received: true })
@@ -120,9 +120,9 @@ pub(crate) async fn send(
     data: SnapshotData,
     target: &Target,
     transport: &dyn Transport,
-) -> Result<Response, String> {
+) -> Result<Response, SnapshotError> {
     let SnapshotData::Stored { slots, checkpoint, _pin } = data else {
-        return Err("only a stored snapshot can be sent".to_owned());
+        return Err(SnapshotError::NotStored);
     };
 
     let (frames, taken) = mpsc::channel(caps::SNAPSHOT_CHUNKS_WAITING_MAX);
@@ -132,15 +132,15 @@ pub(crate) async fn send(
     let reading =
         tokio::task::spawn_blocking(move || read_pieces(vote, &slots, &checkpoint, &frames));
     let opening = transport.stream(target, Lane::Bulk, sent.counted(transport::frames(taken)));
-    let mut responses = opening.await.map_err(|error| error.to_string())?;
+    let mut responses = opening.await?;
 
     let answer = tokio::select! {
         answer = responses.next() => match answer {
-            Some(Ok(frame)) => Response::decode(frame).map_err(|error| error.to_string()),
-            Some(Err(error)) => Err(error.to_string()),
-            None => Err("no answer".to_owned()),
+            Some(Ok(frame)) => Response::decode(frame).map_err(SnapshotError::from),
+            Some(Err(error)) => Err(error.into()),
+            None => Err(SnapshotError::NoAnswer),
         },
-        () = sent.stuck() => Err(format!("nothing of it was taken for {:?}", caps::SNAPSHOT_STUCK)),
+        () = sent.stuck() => Err(SnapshotError::Stuck),
     };
 
     drop(responses);
@@ -192,10 +192,9 @@ fn read_pieces(
     slots: &Slots,
     checkpoint: &Checkpoint,
     frames: &mpsc::Sender<Bytes>,
-) -> Result<(), String> {
-    let send = |piece: &Piece| {
-        frames.blocking_send(piece.encode()).map_err(|_| "the stream has ended".to_owned())
-    };
+) -> Result<(), SnapshotError> {
+    let send =
+        |piece: &Piece| frames.blocking_send(piece.encode()).map_err(|_gone| SnapshotError::Ended);
 
     let header = encode_header(slots.group(), &checkpoint.header)?;
     send(&Piece::Begin { vote, header })?;
@@ -208,7 +207,7 @@ fn read_pieces(
             after,
             caps::SNAPSHOT_CHUNK_RECORDS_MAX,
         );
-        let records = page.map_err(|error| error.to_string())?;
+        let records = page?;
         let Some(last) = records.last() else { break };
         after = Some((last.kind, last.id));
         for records in chunked(records) {
@@ -247,7 +246,7 @@ pub(crate) struct Arrived {
 pub(crate) async fn receive(
     slots: Arc<Slots>,
     mut frames: BoxStream<'static, Bytes>,
-) -> Result<Arrived, String> {
+) -> Result<Arrived, SnapshotError> {
     let (pieces, taken) = mpsc::channel(caps::SNAPSHOT_CHUNKS_WAITING_MAX);
     let writing = tokio::task::spawn_blocking(move || write_pieces(&slots, taken));
     while let Some(frame) = frames.next().await {
@@ -257,21 +256,24 @@ pub(crate) async fn receive(
         }
     }
     drop(pieces);
-    writing.await.unwrap_or_else(|error| Err(error.to_string()))
+    writing.await?
 }
 
-fn write_pieces(slots: &Arc<Slots>, mut frames: mpsc::Receiver<Bytes>) -> Result<Arrived, String> {
+fn write_pieces(
+    slots: &Arc<Slots>,
+    mut frames: mpsc::Receiver<Bytes>,
+) -> Result<Arrived, SnapshotError> {
     let mut next = || {
-        let frame = frames.blocking_recv().ok_or("the snapshot is cut")?;
-        Piece::decode(frame).map_err(|error| error.to_string())
+        let frame = frames.blocking_recv().ok_or(SnapshotError::Cut)?;
+        Piece::decode(frame).map_err(SnapshotError::from)
     };
 
     let Piece::Begin { vote, header } = next()? else {
-        return Err("a snapshot that does not begin".to_owned());
+        return Err(SnapshotError::NoBeginning);
     };
 
     let promised = decode_header(slots.group(), &header)?;
-    let mut incoming = slots.receive().map_err(|error| error.to_string())?;
+    let mut incoming = slots.receive()?;
     let mut expected = 0_u64;
 
     loop {
@@ -279,17 +281,16 @@ fn write_pieces(slots: &Arc<Slots>, mut frames: mpsc::Receiver<Bytes>) -> Result
             Piece::Chunk { number, records } if number == expected => {
                 expected = expected.saturating_add(1);
                 for record in records {
-                    let taken = incoming.record(record.kind, record.id, &record.value);
-                    taken.map_err(|error| error.to_string())?;
+                    incoming.record(record.kind, record.id, &record.value)?;
                 }
             }
             Piece::End { chunks } if chunks == expected => break,
             Piece::Begin { .. } | Piece::Chunk { .. } | Piece::End { .. } => {
-                return Err(format!("chunk {expected} of the snapshot is missing"));
+                return Err(SnapshotError::NoChunk(expected));
             }
         }
     }
 
-    let received = incoming.finish(&promised).map_err(|error| error.to_string())?;
+    let received = incoming.finish(&promised)?;
     Ok(Arrived { vote, header: promised, received })
 }

@@ -7,6 +7,7 @@ use ratequeue_storage::LogId;
 use serde::{Deserialize, Serialize};
 
 use crate::caps;
+use crate::error::TooLarge;
 use crate::format::types::{RaftMembership, StoredMembership, raft_id, stored_id};
 use crate::node::{Address, NodeId};
 
@@ -26,7 +27,7 @@ struct Record {
 pub(crate) enum BadMembership {
     #[error(transparent)]
     Codec(#[from] CodecError),
-    #[error("it makes no sense: {0}")]
+    #[error("invalid membership: {0}")]
     Inconsistent(String),
 }
 
@@ -58,16 +59,16 @@ pub(crate) fn decode_stored(bytes: &[u8]) -> Result<StoredMembership, BadMembers
     Ok(StoredMembership::new(log_id.map(raft_id), membership))
 }
 
-/// Checks that a membership fits into an entry of the log; says what does not.
+/// Checks that a membership fits into an entry of the log.
 pub(crate) fn check_size<'a>(
     members: usize,
     mut addresses: impl Iterator<Item = &'a Address>,
-) -> Result<(), String> {
+) -> Result<(), TooLarge> {
     if members > caps::MEMBERS_MAX {
-        return Err(format!("a group has at most {} members", caps::MEMBERS_MAX));
+        return Err(TooLarge::Members);
     }
     if addresses.any(|address| address.0.len() > caps::ADDRESS_BYTES_MAX) {
-        return Err(format!("an address has at most {} bytes", caps::ADDRESS_BYTES_MAX));
+        return Err(TooLarge::Address);
     }
     Ok(())
 }

@@ -17,12 +17,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ratequeue_codec::{self as codec, schema};
-use ratequeue_limiter::{Command, LEVEL_CALLERS, LEVEL_FIRST, LeaseId, LeaseView, NO_CALL};
+use ratequeue_limiter::{Command, LEVEL_CALLERS, LEVEL_FIRST, LeaseId};
+use ratequeue_link::CallRefused;
 use serde::{Deserialize, Serialize};
 
 use crate::caps;
 use crate::error::SubmitError;
 use crate::group::handle::Group;
+use crate::group::look::Looked;
 use crate::node::NodeId;
 use crate::propose::proposal::Applied;
 use crate::time_left;
@@ -30,7 +32,7 @@ use crate::transport::{Lane, Target, TransportError};
 
 /// What a node asks of the leader.
 #[derive(Debug, Serialize, Deserialize)]
-enum Question {
+pub(super) enum Question {
     /// To decide a command.
     Submit(Box<Command>),
     /// Up to which log index everything was acknowledged.
@@ -44,7 +46,7 @@ enum Question {
 impl Question {
     /// The feature level that the question needs: nodes of a group of a lower one could not read
     /// it.
-    fn level(&self) -> u32 {
+    pub(super) fn level(&self) -> u32 {
         match self {
             Self::Submit(command) => command.level(),
             Self::ReadIndex => LEVEL_FIRST,
@@ -55,27 +57,15 @@ impl Question {
 
 /// What the leader answers.
 #[derive(Debug, Serialize, Deserialize)]
-enum Answer {
+pub(super) enum Answer {
     Submitted(Box<Result<Applied, SubmitError>>),
     ReadIndex(Result<u64, SubmitError>),
     Looked(Box<Result<Looked, SubmitError>>),
     Room(bool),
 }
 
-/// A lease as its leader sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Looked {
-    /// `None` when there is none, or it is forgotten. What it says of the time left counts from
-    /// now.
-    pub view: Option<LeaseView>,
-    /// The number of the call that came for it last, if one is known.
-    pub call: u64,
-    /// False while it is held and still has to be claimed.
-    pub claimed: bool,
-}
-
 /// What has gone wrong so far, and how long more is tried.
-struct Patience {
+pub(super) struct Patience {
     since: Instant,
     /// A try was lost: it may have happened.
     unknown: bool,
@@ -86,7 +76,7 @@ struct Patience {
 
 impl Patience {
     /// Whether to try again after this error; what to answer otherwise.
-    fn after(&mut self, error: SubmitError) -> Result<(), SubmitError> {
+    pub(super) fn after(&mut self, error: SubmitError) -> Result<(), SubmitError> {
         let limit = match error {
             SubmitError::UnknownOutcome => {
                 self.unknown = true;
@@ -171,71 +161,6 @@ impl Group {
         }
     }
 
-    /// A lease as whoever leads sees it: what it says is true now, everywhere. What this node has
-    /// applied does not matter.
-    ///
-    /// # Errors
-    /// As [`Group::read_barrier`].
-    pub async fn look(&self, lease: LeaseId) -> Result<Looked, SubmitError> {
-        let mut patience = self.patience();
-        loop {
-            let result = match self.leader() {
-                Some(leader) if leader != self.node() => self.look_at(leader, lease).await,
-                Some(_) | None => self.look_here(lease).await,
-            };
-            match result {
-                Ok(looked) => return Ok(looked),
-                // A look changes nothing, however it was lost.
-                Err(SubmitError::UnknownOutcome) => {
-                    patience.after(SubmitError::NotLeader { leader: None })?
-                }
-                Err(error) => patience.after(error)?,
-            }
-            self.pause().await;
-        }
-    }
-
-    /// On the leader.
-    async fn look_here(&self, lease: LeaseId) -> Result<Looked, SubmitError> {
-        self.read_barrier_local().await?;
-        Ok(self.looked(lease))
-    }
-
-    async fn look_at(&self, leader: NodeId, lease: LeaseId) -> Result<Looked, SubmitError> {
-        let question = Question::Look(lease);
-        if self.level() < question.level() {
-            // A leader of before does not know the question.
-            let index = self.read_index_of(leader).await?;
-            self.wait_applied(index).await?;
-            return Ok(self.looked(lease));
-        }
-
-        let asked = Instant::now();
-        match self.ask(leader, &question).await? {
-            Answer::Looked(result) => match *result {
-                Err(SubmitError::ShuttingDown) => Err(SubmitError::NotLeader { leader: None }),
-                Err(error) => Err(error),
-                Ok(mut looked) => {
-                    looked
-                        .view
-                        .iter_mut()
-                        .for_each(|view| time_left::take_off_view(view, asked.elapsed()));
-                    Ok(looked)
-                }
-            },
-            Answer::Submitted(_) | Answer::ReadIndex(_) | Answer::Room(_) => {
-                Err(SubmitError::UnknownOutcome)
-            }
-        }
-    }
-
-    fn looked(&self, lease: LeaseId) -> Looked {
-        self.read(|state, now| {
-            let (call, claimed) = state.caller(lease).unwrap_or((NO_CALL, true));
-            Looked { view: state.lease(lease, now), call, claimed }
-        })
-    }
-
     /// Another voter that answers and has room on its disk.
     pub(crate) async fn voter_with_room(&self) -> Option<NodeId> {
         if self.level() < Question::Room.level() {
@@ -252,7 +177,7 @@ impl Group {
         None
     }
 
-    fn patience(&self) -> Patience {
+    pub(super) fn patience(&self) -> Patience {
         let election = self.timing().election_max;
         // A leader that was there a moment ago is worth waiting for; where none has been for long,
         // nobody else should wait.
@@ -268,7 +193,7 @@ impl Group {
     }
 
     /// A moment, or until somebody else leads.
-    async fn pause(&self) {
+    pub(super) async fn pause(&self) {
         let mut roles = self.roles();
         tokio::select! {
             _ = roles.changed() => {}
@@ -305,7 +230,7 @@ impl Group {
         }
     }
 
-    async fn read_index_of(&self, leader: NodeId) -> Result<u64, SubmitError> {
+    pub(super) async fn read_index_of(&self, leader: NodeId) -> Result<u64, SubmitError> {
         match self.ask(leader, &Question::ReadIndex).await? {
             Answer::ReadIndex(Err(SubmitError::ShuttingDown)) => {
                 Err(SubmitError::NotLeader { leader: None })
@@ -317,7 +242,11 @@ impl Group {
         }
     }
 
-    async fn ask(&self, leader: NodeId, question: &Question) -> Result<Answer, SubmitError> {
+    pub(super) async fn ask(
+        &self,
+        leader: NodeId,
+        question: &Question,
+    ) -> Result<Answer, SubmitError> {
         let answer = self.call_leader(leader, question).await?;
         match &answer {
             Answer::Submitted(result) => self.note_answer(result.as_ref().as_ref().err()),
@@ -378,9 +307,9 @@ impl Group {
     ///
     /// # Errors
     /// When the frame is no question, so that nothing has happened.
-    pub async fn receive_forwarded(&self, frame: Bytes) -> Result<Bytes, String> {
-        let question =
-            codec::decode(schema::FORWARD_QUESTION, &frame).map_err(|error| error.to_string())?;
+    pub async fn receive_forwarded(&self, frame: Bytes) -> Result<Bytes, CallRefused> {
+        let question = codec::decode(schema::FORWARD_QUESTION, &frame)
+            .map_err(|error| CallRefused(error.to_string()))?;
         let answer = match question {
             Question::Submit(command) => {
                 Answer::Submitted(Box::new(self.submit_local(*command).await))
@@ -399,7 +328,7 @@ impl Group {
                 &Answer::Submitted(Box::new(Err(SubmitError::UnknownOutcome))),
             )
         });
-        encoded.map(Bytes::from).map_err(|error| error.to_string())
+        encoded.map(Bytes::from).map_err(|error| CallRefused(error.to_string()))
     }
 }
 

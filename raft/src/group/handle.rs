@@ -24,6 +24,7 @@ use crate::node::{Address, NodeId};
 use crate::propose::proposal::{self, Applied, Submitted};
 use crate::propose::proposer;
 use crate::propose::space::Room;
+use crate::replica::growth::CheckpointSkipped;
 use crate::replica::role::Role;
 use crate::replica::{EventBatch, Replica};
 use crate::time_left;
@@ -76,8 +77,7 @@ impl Group {
             mpsc::error::TrySendError::Full(_) => SubmitError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => SubmitError::ShuttingDown,
         })?;
-        // Every command is answered. Without a proposer (its runtime is gone) it was not, and
-        // nobody knows.
+        // Every command is answered. If the proposer is gone, no answer comes and the outcome is unknown.
         let mut applied = answered.await.unwrap_or(Err(SubmitError::UnknownOutcome))?;
         // What was decided a moment ago is told as it is now.
         time_left::show(&mut applied.outcome, self.inner.replica.clock.now());
@@ -187,9 +187,8 @@ impl Group {
     ///
     /// # Errors
     /// What stood in the way.
-    pub async fn checkpoint(&self) -> Result<Option<u64>, String> {
-        let header =
-            self.inner.replica.checkpoints.request().await.map_err(|skipped| skipped.why)?;
+    pub async fn checkpoint(&self) -> Result<Option<u64>, CheckpointSkipped> {
+        let header = self.inner.replica.checkpoints.request().await?;
         Ok(header.applied.map(|id| id.index))
     }
 

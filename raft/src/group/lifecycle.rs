@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use openraft::async_runtime::WatchReceiver;
-use ratequeue_storage::Header;
+use ratequeue_storage::{Header, LogError};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinError;
 
 use crate::caps;
 use crate::checkpoint::slots::Slots;
@@ -20,7 +21,25 @@ use crate::health::{Health, fail};
 use crate::propose::proposal::Submitted;
 use crate::propose::proposer::Proposer;
 use crate::replica::Replica;
+use crate::replica::growth::CheckpointSkipped;
 use crate::replica::role::Role;
+
+/// Why a group did not stop cleanly. It is stopped all the same.
+#[derive(Debug, thiserror::Error)]
+pub enum ShutdownError {
+    /// It had failed before.
+    #[error("{0}")]
+    Failed(String),
+    /// There is no last checkpoint: a restart has more of the log to apply.
+    #[error(transparent)]
+    Checkpoint(CheckpointSkipped),
+    /// The log was not closed as it should be.
+    #[error(transparent)]
+    Log(LogError),
+    /// A task of it panicked.
+    #[error(transparent)]
+    Task(JoinError),
+}
 
 impl Group {
     /// Stops the group cleanly: no new commands, the entries in flight get their time, a last
@@ -28,7 +47,7 @@ impl Group {
     ///
     /// # Errors
     /// What went wrong on the way; the group is stopped all the same.
-    pub async fn shutdown(&self) -> Result<(), String> {
+    pub async fn shutdown(&self) -> Result<(), ShutdownError> {
         self.inner.shutdown().await
     }
 }
@@ -97,7 +116,7 @@ impl Inner {
     }
 
     /// The end of [`Group::shutdown`].
-    pub async fn shutdown(&self) -> Result<(), String> {
+    pub async fn shutdown(&self) -> Result<(), ShutdownError> {
         self.stop.send_replace(true);
         self.replica.attachments.stop();
 
@@ -106,14 +125,16 @@ impl Inner {
         let checkpoint = match &*self.health.borrow() {
             Health::Running => Ok(()),
             Health::Stopped => return Ok(()),
-            Health::Failed(detail) | Health::Outdated(detail) => Err(detail.clone()),
+            Health::Failed(detail) | Health::Outdated(detail) => {
+                Err(ShutdownError::Failed(detail.clone()))
+            }
         };
 
-        let stopped = self.raft.shutdown().await.map_err(|error| error.to_string());
+        let stopped = self.raft.shutdown().await.map_err(ShutdownError::Task);
         let empty = self.replica.machine.read().applied.is_none();
         let checkpoint = match checkpoint {
             Ok(()) if !empty => {
-                self.replica.checkpoints.request_last().await.map_err(|skipped| skipped.why)
+                self.replica.checkpoints.request_last().await.map_err(ShutdownError::Checkpoint)
             }
             other => other,
         };
@@ -122,10 +143,10 @@ impl Inner {
         let log = self.log.clone();
         let closed = tokio::task::spawn_blocking(move || {
             drop(checkpointer);
-            log.close().map_err(|error| error.to_string())
+            log.close().map_err(ShutdownError::Log)
         });
 
-        let closed = closed.await.unwrap_or_else(|error| Err(error.to_string()));
+        let closed = closed.await.unwrap_or_else(|error| Err(ShutdownError::Task(error)));
         self.tasks.lock().abort_all();
         self.health.send_if_modified(|health| {
             let running = *health == Health::Running;

@@ -109,7 +109,8 @@ impl Group {
         }
 
         let members = status.voters.len() + status.learners.len() + added.len();
-        check_size(members, moved.values().chain(added.values())).map_err(ChangeError::Refused)?;
+        check_size(members, moved.values().chain(added.values()))
+            .map_err(|error| ChangeError::Refused(error.to_string()))?;
         for change in [ChangeMembers::SetNodes(moved), ChangeMembers::AddNodes(added)] {
             let (ChangeMembers::SetNodes(nodes) | ChangeMembers::AddNodes(nodes)) = &change else {
                 continue;

@@ -5,6 +5,7 @@ mod forward;
 pub(crate) mod handle;
 mod inner;
 mod lifecycle;
+mod look;
 mod members;
 mod open;
 pub(crate) mod options;
@@ -14,8 +15,9 @@ pub(crate) mod status;
 mod tick;
 
 pub use attachment::{Attachment, Woken};
-pub use forward::Looked;
 pub use handle::Group;
+pub use lifecycle::ShutdownError;
+pub use look::Looked;
 pub use members::{ChangeError, VoterChange, tolerated_losses};
 pub use options::GroupOptions;
 pub use status::{CheckpointStatus, GroupStatus, NodeRole, Progress};

@@ -86,6 +86,36 @@ async fn start(options: &GroupOptions, group: GroupName) -> Result<Start, OpenEr
     Ok(Start { log, machine, time, slots })
 }
 
+/// Starts openraft on what was loaded.
+async fn consensus(
+    options: &GroupOptions,
+    abstention: Abstention,
+    replica: &Arc<Replica>,
+    slots: &Arc<Slots>,
+    log: &LogStore,
+    health: &watch::Sender<Health>,
+) -> Result<Raft, OpenError> {
+    let group = options.name.clone();
+    let config = config(&group, options.timing)
+        .map_err(|error| OpenError::Invalid { group: group.clone(), detail: error.to_string() })?;
+    let applier = Applier::new(Arc::clone(replica), Arc::clone(slots), log.clone(), health.clone());
+    let log_adapter = Log::new(log.clone(), Arc::clone(&replica.clock));
+    let network = Network {
+        group: group.clone(),
+        transport: Arc::clone(&options.transport),
+        patience: options.timing.election_max * caps::APPEND_PATIENCE_ELECTIONS,
+        abstention,
+    };
+
+    let raft = Raft::new(options.node, config, network, log_adapter, applier).await;
+    raft.map_err(|error| match &*health.borrow() {
+        Health::Outdated(detail) => OpenError::Outdated { group, detail: detail.clone() },
+        Health::Running | Health::Stopped | Health::Failed(_) => {
+            OpenError::Io { group, detail: error.to_string() }
+        }
+    })
+}
+
 impl Group {
     /// Opens the group on this node: loads the newest checkpoint that is whole, replays the log,
     /// takes part.
@@ -111,9 +141,6 @@ impl Group {
         let io = |detail: String| OpenError::Io { group: name.clone(), detail };
         let group =
             GroupName::new(options.name.clone()).map_err(|error| invalid(error.to_string()))?;
-        let config =
-            config(&options.name, options.timing).map_err(|error| invalid(error.to_string()))?;
-
         let Start { log, machine, time, slots } = start(&options, group).await?;
         let (checkpoints, requests) = CheckpointTrigger::new(options.checkpoint);
         let log_clock = Arc::new(LogClock::new(clock, time));
@@ -136,26 +163,11 @@ impl Group {
         )
         .map_err(|error| io(error.to_string()))?;
 
-        let applier =
-            Applier::new(Arc::clone(&replica), Arc::clone(&slots), log.clone(), health.clone());
         let abstention = match log.state().vote {
             Some(_) => Abstention::for_a_voter(options.timing.election_max),
             None => Abstention::none(),
         };
-        let log_adapter = Log::new(log.clone(), Arc::clone(&replica.clock));
-        let network = Network {
-            group: options.name.clone(),
-            transport: Arc::clone(&options.transport),
-            patience: options.timing.election_max * caps::APPEND_PATIENCE_ELECTIONS,
-            abstention,
-        };
-        let raft = Raft::new(options.node, config, network, log_adapter, applier).await;
-        let raft = raft.map_err(|error| match &*health.borrow() {
-            Health::Outdated(detail) => {
-                OpenError::Outdated { group: options.name.clone(), detail: detail.clone() }
-            }
-            Health::Running | Health::Stopped | Health::Failed(_) => io(error.to_string()),
-        })?;
+        let raft = consensus(&options, abstention, &replica, &slots, &log, &health).await?;
 
         let (queue, commands) = mpsc::channel(caps::COMMANDS_WAITING_MAX);
         let space = Arc::new(Space::new(options.log_dir, Arc::clone(&replica), Arc::clone(&slots)));
@@ -215,7 +227,7 @@ impl Group {
             return Err(FormError::NotAVoter);
         }
 
-        check_size(voters.len(), voters.values()).map_err(FormError::TooLarge)?;
+        check_size(voters.len(), voters.values())?;
         let ids: BTreeSet<NodeId> = voters.keys().copied().collect();
         match self.inner.raft.initialize(voters).await {
             Ok(()) => Ok(()),

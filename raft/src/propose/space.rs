@@ -44,13 +44,13 @@ impl Space {
         Self { log_dir, replica, slots, last: Mutex::new(Last { room: Room::Enough, at: None }) }
     }
 
-    /// Bytes of records that the slots lack, both together. The reserve has room for them.
+    /// Bytes of records for which the reserve has room: see [`Slots::lacking_bytes`].
     pub fn lacking_bytes(&self) -> u64 {
-        self.slots.lacking_bytes(self.replica.machine.read().state.bytes())
+        self.slots.lacking_bytes(&self.replica.machine.read().state)
     }
 
-    /// How much room there is, as of a moment ago. A system that does not tell is taken at the last
-    /// answer.
+    /// How much room there is, as of a moment ago. If free space cannot be
+    /// read, the last answer counts.
     pub fn room(&self) -> Room {
         let now = Instant::now();
         let mut last = self.last.lock();
@@ -61,10 +61,8 @@ impl Space {
 
         last.at = Some(now);
         if let Ok(free) = self.slots.store().free_bytes_at(&self.log_dir) {
-            let limit = SpaceLimit::for_checkpoints(
-                self.lacking_bytes(),
-                self.slots.store().unused_bytes(),
-            );
+            let limit =
+                SpaceLimit::for_checkpoints(self.lacking_bytes(), self.slots.unused_bytes());
             let room = match free {
                 free if free < caps::FREE_BYTES_LAST => Room::Gone,
                 free if free < caps::FREE_BYTES_SCARCE => Room::Scarce,

@@ -42,11 +42,12 @@ pub(crate) enum CheckpointRequest {
 /// Why there is no checkpoint.
 #[derive(Debug, thiserror::Error)]
 #[error("{why}")]
-pub(crate) struct CheckpointSkipped {
+pub struct CheckpointSkipped {
     /// It is deferred, and may be asked for again.
     pub deferred: bool,
     /// There is no room for it.
     pub no_room: bool,
+    /// What the cause says.
     pub why: String,
 }
 

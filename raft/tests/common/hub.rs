@@ -144,9 +144,10 @@ impl Transport for Link {
             hub.pass(from, to).await?;
             let group = hub.group(to)?;
             let answer = match lane {
-                Lane::Forward => {
-                    group.receive_forwarded(frame).await.map_err(TransportError::Broken)?
-                }
+                Lane::Forward => group
+                    .receive_forwarded(frame)
+                    .await
+                    .map_err(|refused| TransportError::Broken(refused.0))?,
                 Lane::Control | Lane::Log | Lane::Bulk | Lane::Call => group.receive(frame).await,
             };
             drop(group);

@@ -8,12 +8,25 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use ratequeue_codec::{self as codec, schema};
+use ratequeue_codec::{self as codec, CodecError, schema};
 use serde::{Deserialize, Serialize};
 
 use super::{LogError, LogId, LogState};
 use crate::file::write_whole;
 use crate::keys;
+
+/// How a log differs from its mark.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MarkError {
+    #[error("its mark cannot be read: {0}")]
+    Unreadable(#[source] io::Error),
+    #[error("its mark: {0}")]
+    Damaged(#[from] CodecError),
+    #[error("its vote is of term {found}, but term {acknowledged} was acknowledged")]
+    Vote { found: u64, acknowledged: u64 },
+    #[error("it ends at {last:?}, but entries up to {acknowledged} were acknowledged")]
+    Cut { last: Option<u64>, acknowledged: u64 },
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
@@ -43,31 +56,24 @@ impl Mark {
     }
 
     /// Compares a log that was just opened with its mark, if it has one.
-    pub(super) fn check(dir: &Path, state: &LogState) -> Result<(), String> {
+    pub(super) fn check(dir: &Path, state: &LogState) -> Result<(), MarkError> {
         let bytes = match fs::read(dir.join(keys::FILE_MARK)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(format!("its mark cannot be read: {error}")),
+            Err(error) => return Err(MarkError::Unreadable(error)),
         };
 
-        let mark: Self = codec::decode(schema::LOG_MARK, &bytes)
-            .map_err(|error| format!("its mark: {error}"))?;
+        let mark: Self = codec::decode(schema::LOG_MARK, &bytes)?;
         let term = state.vote.map_or(0, |vote| vote.term);
 
         if term < mark.term {
-            return Err(format!(
-                "its vote is of term {term}, but term {} was acknowledged",
-                mark.term
-            ));
+            return Err(MarkError::Vote { found: term, acknowledged: mark.term });
         }
 
         match mark.committed {
             Some(committed) if state.last.is_none_or(|last| last.index < committed.index) => {
-                Err(format!(
-                    "it ends at {:?}, but entries up to {} were acknowledged",
-                    state.last.map(|last| last.index),
-                    committed.index
-                ))
+                let last = state.last.map(|last| last.index);
+                Err(MarkError::Cut { last, acknowledged: committed.index })
             }
             _ => Ok(()),
         }

@@ -41,13 +41,24 @@ pub(super) fn open(
     };
 
     let state = LogState::of(&log, created);
-    Mark::check(dir, &state).map_err(|detail| damaged(dir, &detail))?;
-    check_start(&log, &state).map_err(|detail| damaged(dir, &detail))?;
+    Mark::check(dir, &state).map_err(|error| damaged(dir, &error.to_string()))?;
+    check_start(&log, &state).map_err(|error| damaged(dir, &error.to_string()))?;
     Ok((log, created))
 }
 
+/// What is missing at the beginning of a log.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("its first entry {index}: {error}")]
+    Unreadable { index: u64, error: io::Error },
+    #[error("its first entry {0} is missing")]
+    NoEntry(u64),
+    #[error("its oldest chunk file is missing, the first is {0}")]
+    NoChunk(ChunkId),
+}
+
 /// raft-log sees a gap between two chunk files, but not that the oldest ones are gone.
-fn check_start(log: &RaftLog<WalTypes>, state: &LogState) -> Result<(), String> {
+fn check_start(log: &RaftLog<WalTypes>, state: &LogState) -> Result<(), StartError> {
     let Some(last) = state.last.filter(|_| state.last != state.purged) else {
         return Ok(());
     };
@@ -58,18 +69,14 @@ fn check_start(log: &RaftLog<WalTypes>, state: &LogState) -> Result<(), String> 
             let mut entries = log.read(first, first.max(last.index).saturating_add(1));
             match entries.next() {
                 Some(Ok((id, _))) if id.0.index == first => Ok(()),
-                Some(Err(error)) => Err(format!("its first entry {first}: {error}")),
-                _ => Err(format!("its first entry {first} is missing")),
+                Some(Err(error)) => Err(StartError::Unreadable { index: first, error }),
+                _ => Err(StartError::NoEntry(first)),
             }
         }
         None => {
             let stat = log.stat();
             let oldest = stat.closed_chunks.first().unwrap_or(&stat.open_chunk).chunk_id;
-            if oldest == ChunkId(0) {
-                Ok(())
-            } else {
-                Err(format!("its oldest chunk file is missing, the first is {oldest}"))
-            }
+            if oldest == ChunkId(0) { Ok(()) } else { Err(StartError::NoChunk(oldest)) }
         }
     }
 }

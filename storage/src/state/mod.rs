@@ -21,6 +21,7 @@
 //! - What does not verify is moved aside, never deleted.
 
 mod db;
+mod read;
 mod slot;
 mod store;
 mod writer;

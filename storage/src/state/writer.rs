@@ -192,7 +192,7 @@ impl SlotWriter {
     }
 
     /// Gives up when little room is left and the writer takes of it. As long as it writes where the
-    /// file was before, it takes nothing. Where the system does not tell, it is tried.
+    /// file was before, it takes nothing. If free space cannot be read, the write is attempted.
     fn check_space(&self) -> Result<(), StateError> {
         let Ok(free) = self.inner.options.space.free_bytes(&self.inner.dir) else { return Ok(()) };
         let has_grown = || self.inner.disk_bytes() > self.begun_disk_bytes;
