@@ -41,7 +41,8 @@ async fn the_service_learns_who_asks_for_which_group() {
 
 #[tokio::test]
 async fn a_refusal_carries_its_reason() {
-    let (one, _two) = pair(service(|_| async { Err("not the leader".to_owned()) }.boxed())).await;
+    let (one, _two) =
+        pair(service(|_| async { Err(CallRefused("not the leader".to_owned())) }.boxed())).await;
     let refused = CallError::Refused { reason: "not the leader".to_owned() };
     assert_eq!(call(&one, Lane::Forward, "x").await.unwrap_err(), refused);
 }

@@ -19,7 +19,9 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::{CallError, LaneState, Link, LinkOptions, ListenAddress, NodeId, NotSent, Service};
+use super::{
+    CallError, CallRefused, LaneState, Link, LinkOptions, ListenAddress, NodeId, NotSent, Service,
+};
 
 pub(super) use super::Lane;
 

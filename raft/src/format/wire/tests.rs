@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use openraft::EntryPayload;
 use ratequeue_limiter::{Command, LogTime};
+use ratequeue_storage::LogId;
 
 use super::*;
-use crate::format::types::{Data, RaftEntry, RaftMembership};
+use crate::format::types::{Data, LeaderId, RaftEntry, RaftLogId, RaftMembership};
 use crate::node::Address;
 
 fn vote(committed: bool) -> RaftVote {
