@@ -105,34 +105,31 @@ impl Script {
         args: &mut ArgumentConsumer<'_>,
     ) -> Result<Option<(String, Command)>> {
         self.serial += 1;
+        if let Some(on_resource) = on_resource(name, args, self.serial)? {
+            return Ok(Some(on_resource));
+        }
+        if let Some(on_lease) = self.on_lease(name, args)? {
+            return Ok(Some(on_lease));
+        }
+
+        Ok(Some(match name {
+            "raise" => {
+                let level = u32::try_from(language::number_next(args)?)?;
+                ("raise".to_owned(), Command::RaiseLevel(level))
+            }
+            "tick" => ("tick".to_owned(), Command::Tick),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Commands on leases; `None` for other words.
+    fn on_lease(
+        &self,
+        name: &str,
+        args: &mut ArgumentConsumer<'_>,
+    ) -> Result<Option<(String, Command)>> {
         let serial = self.serial;
         Ok(Some(match name {
-            "put" => {
-                let claim = language::claim_of_put(args)?;
-                let put = language::put(args, serial)?;
-                let subject = format!("put {}", put.resource);
-                (subject, language::under(claim, put))
-            }
-            "claim" => {
-                let claim = language::claim(args)?;
-                (format!("claim {}", claim.resource), Command::Claim(claim))
-            }
-            "unclaim" => {
-                let unclaim = language::unclaim(args)?;
-                (format!("unclaim {}", unclaim.resource), Command::Unclaim(unclaim))
-            }
-            "fence" => {
-                let fence = language::fence(args)?;
-                (format!("fence {}", fence.resource), Command::Fence(fence))
-            }
-            "patch" => {
-                let patch = language::patch(args, serial)?;
-                (format!("patch {}", patch.resource), Command::PatchResource(patch))
-            }
-            "delete" => {
-                let delete = language::delete(args, serial)?;
-                (format!("delete {}", delete.resource), Command::DeleteResource(delete))
-            }
             "acquire" => {
                 let acquire = language::acquire(args, serial)?;
                 (acquire.request.to_string(), Command::Acquire(acquire))
@@ -157,10 +154,6 @@ impl Script {
                     Command::Detach(Detach { calls, for_good: name == "forsake" }),
                 )
             }
-            "raise" => {
-                let level = u32::try_from(language::number_next(args)?)?;
-                ("raise".to_owned(), Command::RaiseLevel(level))
-            }
             "release" => {
                 let (key, lease) = self.next_lease(args)?;
                 (
@@ -181,7 +174,6 @@ impl Script {
                     keys.iter().map(|arg| self.lease(&arg.value)).collect::<Result<_>>()?;
                 ("keepalive".to_owned(), Command::Keepalive(Keepalive { leases }))
             }
-            "tick" => ("tick".to_owned(), Command::Tick),
             _ => return Ok(None),
         }))
     }
@@ -258,6 +250,43 @@ impl Script {
             _ => return Err(format!("no such word: {name}").into()),
         })
     }
+}
+
+/// Commands on resources and their names; `None` for other words.
+fn on_resource(
+    name: &str,
+    args: &mut ArgumentConsumer<'_>,
+    serial: u64,
+) -> Result<Option<(String, Command)>> {
+    Ok(Some(match name {
+        "put" => {
+            let claim = language::claim_of_put(args)?;
+            let put = language::put(args, serial)?;
+            let subject = format!("put {}", put.resource);
+            (subject, language::under(claim, put))
+        }
+        "claim" => {
+            let claim = language::claim(args)?;
+            (format!("claim {}", claim.resource), Command::Claim(claim))
+        }
+        "unclaim" => {
+            let unclaim = language::unclaim(args)?;
+            (format!("unclaim {}", unclaim.resource), Command::Unclaim(unclaim))
+        }
+        "fence" => {
+            let fence = language::fence(args)?;
+            (format!("fence {}", fence.resource), Command::Fence(fence))
+        }
+        "patch" => {
+            let patch = language::patch(args, serial)?;
+            (format!("patch {}", patch.resource), Command::PatchResource(patch))
+        }
+        "delete" => {
+            let delete = language::delete(args, serial)?;
+            (format!("delete {}", delete.resource), Command::DeleteResource(delete))
+        }
+        _ => return Ok(None),
+    }))
 }
 
 fn kind(outcome: &Outcome) -> &'static str {

@@ -5,7 +5,10 @@
 //!   acquire.rs        granted, waiting, refused, repeated
 //!   leases.rs         look, release, extend, lists
 //!   resources.rs      put, patch, get, list, delete
-//!   watching.rs       stats, metrics, health, the description
+//!   stats.rs          how a resource stands
+//!   metrics.rs        names, and how many resources
+//!   description.rs    the OpenAPI document
+//!   watching.rs       the cluster, health, and what frames every answer
 //!   keepalive.rs      a place is kept for those who ask for it
 //!   hung_up.rs        callers that go away
 //!   limits_change.rs  limits that change while they are in use
@@ -20,11 +23,14 @@
 
 mod acquire;
 mod calls;
+mod description;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hung_up;
 mod keepalive;
 mod leases;
 mod limits_change;
+mod metrics;
 mod resources;
+mod stats;
 mod watching;

@@ -16,18 +16,9 @@ fn titles_and_names(rows: &[Vec<&str>]) -> Vec<String> {
     rows.iter().map(|row| row.iter().take(5).copied().collect::<Vec<_>>().join(" ")).collect()
 }
 
-#[tokio::test]
-async fn status_shows_every_node_and_fails_when_one_is_down() {
-    let _turn = Turn::shared();
-    let mut cluster = Cluster::formed(3).await;
-    let leader = cluster.leader().await;
-    let table = done(&cluster.cli(&["status"]).await);
-    let rows = rows_of(&table);
-    assert_eq!(
-        rows.iter().map(Vec::len).collect::<Vec<_>>(),
-        [6, 6, 6, 0, 12, 12, 12, 12, 12, 12, 12],
-        "{table}"
-    );
+/// Both groups, and all three nodes in each of them.
+async fn shows_groups_and_nodes(cluster: &Cluster, table: &str) {
+    let rows = rows_of(table);
     for (nth, (group, first)) in [(REGION, 5), (GLOBAL, 8)].into_iter().enumerate() {
         let leader = cluster.leader_of(group).await;
         assert_eq!(
@@ -45,6 +36,22 @@ async fn status_shows_every_node_and_fails_when_one_is_down() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn status_shows_every_node_and_fails_when_one_is_down() {
+    let _turn = Turn::shared();
+    let mut cluster = Cluster::formed(3).await;
+    let leader = cluster.leader().await;
+    let table = done(&cluster.cli(&["status"]).await);
+    let rows = rows_of(&table);
+    assert_eq!(
+        rows.iter().map(Vec::len).collect::<Vec<_>>(),
+        [6, 6, 6, 0, 12, 12, 12, 12, 12, 12, 12],
+        "{table}"
+    );
+    shows_groups_and_nodes(&cluster, &table).await;
+
     // The same without the file, from any node.
     for id in 1..=3 {
         let url = cluster.node(id).url();

@@ -158,6 +158,52 @@ async fn a_lost_voter_of_both_groups_is_replaced() {
     .await;
 }
 
+/// The group of a region whose only node is silent may come back, so there is no other one,
+/// whatever the file says.
+async fn no_other_group_is_made_of_it(cluster: &mut Cluster) {
+    cluster.describe_in(AP, 4).start().await;
+    failed(
+        &cluster.cli(&["add-node", "--id", "4"]).await,
+        1,
+        &["region ap-south-1 has nodes already ([3])"],
+    );
+    global_is(cluster, 1, &[1, 2, 3], &[]).await;
+    cluster.forget(3);
+    failed(
+        &cluster.cli(&["add-node", "--id", "4"]).await,
+        1,
+        &["region ap-south-1 has nodes already ([3])"],
+    );
+    failed(&cluster.cli(&["init"]).await, 1, &["region ap-south-1 is no part of it"]);
+    global_is(cluster, 1, &[1, 2, 3], &[]).await;
+}
+
+/// Names that are claimed still keep the region's name from being used again.
+async fn a_node_comes_to_it_once_its_names_are_free(cluster: &mut Cluster, token: u64) {
+    cluster.forget(3);
+    cluster.describe_in(AP, 5).start().await;
+    failed(
+        &cluster.cli(&["add-node", "--id", "5"]).await,
+        1,
+        &["There was a region ap-south-1", "a new name"],
+    );
+    cluster.at(1).put("/v1/resources/a", json!({"limits": concurrency(1)})).await.is(201);
+    let next = cluster.at(2).granted("a", json!({})).await.u64("fencing_token");
+    assert!(next > token, "{next} follows {token}");
+    cluster
+        .at(2)
+        .put("/v1/resources/b", json!({"placement": GLOBAL, "limits": concurrency(1)}))
+        .await
+        .is(201);
+    done(&cluster.cli(&["add-node", "--id", "5"]).await);
+    cluster
+        .at(1)
+        .put("/v1/resources/c", json!({"placement": AP, "limits": concurrency(1)}))
+        .await
+        .is(201);
+    cluster.at(2).granted("c", json!({})).await;
+}
+
 #[tokio::test]
 async fn a_lost_region_is_taken_out_and_its_names_are_free() {
     let _turn = Turn::shared();
@@ -185,23 +231,7 @@ async fn a_lost_region_is_taken_out_and_its_names_are_free() {
         .await;
     keyed.problem(404, "resource-not-found");
 
-    // Its group may come back, so there is no other one, whatever the file says.
-    cluster.describe_in(AP, 4).start().await;
-    failed(
-        &cluster.cli(&["add-node", "--id", "4"]).await,
-        1,
-        &["region ap-south-1 has nodes already ([3])"],
-    );
-    global_is(&cluster, 1, &[1, 2, 3], &[]).await;
-    cluster.forget(3);
-    failed(
-        &cluster.cli(&["add-node", "--id", "4"]).await,
-        1,
-        &["region ap-south-1 has nodes already ([3])"],
-    );
-    failed(&cluster.cli(&["init"]).await, 1, &["region ap-south-1 is no part of it"]);
-    global_is(&cluster, 1, &[1, 2, 3], &[]).await;
-
+    no_other_group_is_made_of_it(&mut cluster).await;
     cluster.forget(4);
     cluster.node_mut(4).kill().await;
     cluster.describe_in(AP, 3);
@@ -217,29 +247,7 @@ async fn a_lost_region_is_taken_out_and_its_names_are_free() {
     for name in ["a", "b"] {
         cluster.at(2).acquire(name, json!({})).await.problem(404, "resource-not-found");
     }
-    // Names that are claimed still keep the region's name from being used again.
-    cluster.forget(3);
-    cluster.describe_in(AP, 5).start().await;
-    failed(
-        &cluster.cli(&["add-node", "--id", "5"]).await,
-        1,
-        &["There was a region ap-south-1", "a new name"],
-    );
-    cluster.at(1).put("/v1/resources/a", json!({"limits": concurrency(1)})).await.is(201);
-    let next = cluster.at(2).granted("a", json!({})).await.u64("fencing_token");
-    assert!(next > token, "{next} follows {token}");
-    cluster
-        .at(2)
-        .put("/v1/resources/b", json!({"placement": GLOBAL, "limits": concurrency(1)}))
-        .await
-        .is(201);
-    done(&cluster.cli(&["add-node", "--id", "5"]).await);
-    cluster
-        .at(1)
-        .put("/v1/resources/c", json!({"placement": AP, "limits": concurrency(1)}))
-        .await
-        .is(201);
-    cluster.at(2).granted("c", json!({})).await;
+    a_node_comes_to_it_once_its_names_are_free(&mut cluster, token).await;
 }
 
 /// What was decided about a region that could not be asked is carried out in it once it is back.
