@@ -31,6 +31,8 @@ check: setup-test ## Writes nothing: format, lints, layering, rooms, generated f
 	scripts/check/layering.sh
 	scripts/check/rooms.sh
 	scripts/check/circles.py
+	scripts/check/prose.py
+	scripts/check/links.py
 	scripts/check/openapi.sh
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items

@@ -60,61 +60,61 @@ macro_rules! error_codes {
 error_codes! {
     // variant => code, status, retryable, no effect, title;
     /// A header, parameter, field or body is malformed.
-    BadRequest => "bad-request", 400, false, true, "The request is malformed";
+    BadRequest => "bad-request", 400, false, true, "Malformed request";
     /// No API key, or one that is not known.
-    Unauthenticated => "unauthenticated", 401, false, true, "An API key is needed";
+    Unauthenticated => "unauthenticated", 401, false, true, "Unknown API key";
     /// The API key does not allow this.
-    Forbidden => "forbidden", 403, false, true, "The API key does not allow this";
+    Forbidden => "forbidden", 403, false, true, "Not allowed for this API key";
     /// No resource has this name.
-    ResourceNotFound => "resource-not-found", 404, false, true, "No such resource";
+    ResourceNotFound => "resource-not-found", 404, false, true, "Resource not found";
     /// No lease has this id, or it is forgotten.
-    LeaseNotFound => "lease-not-found", 404, false, true, "No such lease";
+    LeaseNotFound => "lease-not-found", 404, false, true, "Lease not found";
     /// No such path.
-    NotFound => "not-found", 404, false, true, "No such path";
+    NotFound => "not-found", 404, false, true, "Path not found";
     /// The path exists, but not with this method.
-    MethodNotAllowed => "method-not-allowed", 405, false, true, "The path has no such method";
+    MethodNotAllowed => "method-not-allowed", 405, false, true, "Method not allowed";
     /// The resource lives elsewhere, and cannot be moved.
-    PlacementConflict => "placement-conflict", 409, false, true, "The resource lives elsewhere";
+    PlacementConflict => "placement-conflict", 409, false, true, "Resource in another place";
     /// The lease is not held: it waits, was released, or was cancelled.
-    LeaseNotHeld => "lease-not-held", 409, false, true, "The lease is not held";
+    LeaseNotHeld => "lease-not-held", 409, false, true, "Lease not held";
     /// The lease has expired.
-    LeaseExpired => "lease-expired", 410, false, true, "The lease has expired";
+    LeaseExpired => "lease-expired", 410, false, true, "Lease expired";
     /// The lease of this idempotency key has ended.
-    LeaseEnded => "lease-ended", 410, false, true, "The lease of this request has ended";
+    LeaseEnded => "lease-ended", 410, false, true, "Lease ended";
     /// The resource was deleted while the lease waited.
-    ResourceDeleted => "resource-deleted", 410, false, true, "The resource was deleted";
+    ResourceDeleted => "resource-deleted", 410, false, true, "Resource deleted";
     /// The resource is not in the version that the change was made for.
-    VersionConflict => "version-conflict", 412, false, true, "The resource has another version";
+    VersionConflict => "version-conflict", 412, false, true, "Version conflict";
     /// The body is over 64 KiB.
-    BodyTooLarge => "body-too-large", 413, false, true, "The body is too large";
+    BodyTooLarge => "body-too-large", 413, false, true, "Body too large";
     /// The body is not JSON.
-    UnsupportedMediaType => "unsupported-media-type", 415, false, true, "The body must be JSON";
+    UnsupportedMediaType => "unsupported-media-type", 415, false, true, "Unsupported media type";
     /// The head of the request is over 16 KiB, or has more than 64 headers.
-    HeadTooLarge => "head-too-large", 431, false, true, "The head is too large";
+    HeadTooLarge => "head-too-large", 431, false, true, "Head too large";
     /// The load is more than a limit can ever admit.
-    LoadExceedsCapacity => "load-exceeds-capacity", 422, false, true, "The load can never fit";
+    LoadExceedsCapacity => "load-exceeds-capacity", 422, false, true, "Load exceeds capacity";
     /// The idempotency key was used with another body.
-    IdempotencyConflict => "idempotency-conflict", 422, false, true, "The idempotency key was used for something else";
-    /// Invalid resource as a whole.
-    InvalidResource => "invalid-resource", 422, false, true, "The resource makes no sense";
+    IdempotencyConflict => "idempotency-conflict", 422, false, true, "Idempotency conflict";
+    /// The resource is invalid as a whole.
+    InvalidResource => "invalid-resource", 422, false, true, "Invalid resource";
     /// The limits do not allow it now, and the call does not wait.
-    LimitExceeded => "limit-exceeded", 429, true, true, "The limits do not allow it now";
+    LimitExceeded => "limit-exceeded", 429, true, true, "Limit exceeded";
     /// As many leases wait as may wait.
-    QueueFull => "queue-full", 429, true, true, "The queue is full";
+    QueueFull => "queue-full", 429, true, true, "Queue full";
     /// It was not its turn before its time to wait ran out. The same key gets the same answer: make a new one.
-    WaitTimeout => "wait-timeout", 429, false, true, "The wait ran out";
+    WaitTimeout => "wait-timeout", 429, false, true, "Wait timed out";
     /// There is more of something than there may be: leases, resources, connections.
     TooManyRequests => "too-many-requests", 429, true, true, "Too many requests";
     /// The group has no leader that a quorum follows. Nothing happened: retry anywhere.
-    NoQuorum => "no-quorum", 503, true, true, "No quorum can be reached";
+    NoQuorum => "no-quorum", 503, true, true, "No quorum";
     /// The call may have had its effect, or not. Repeat it with the same idempotency key.
     UnknownOutcome => "unknown-outcome", 503, true, false, "Unknown outcome";
     /// The node is stopping. A place in the queue stays: repeat the call with the same idempotency key.
-    ShuttingDown => "shutting-down", 503, true, false, "The node is stopping";
+    ShuttingDown => "shutting-down", 503, true, false, "Node stopping";
     /// A member of the group runs a version that does not know this yet.
-    FeatureNotEnabled => "feature-not-enabled", 503, true, true, "Not enabled in this group yet";
+    FeatureNotEnabled => "feature-not-enabled", 503, true, true, "Feature not enabled";
     /// The disk is nearly full: nothing new is granted.
-    StorageFull => "storage-full", 507, true, true, "The disk is nearly full";
+    StorageFull => "storage-full", 507, true, true, "Storage full";
 }
 
 /// The body of an error: `application/problem+json`.

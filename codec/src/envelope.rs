@@ -107,6 +107,7 @@ pub fn encode<T: Serialize + ?Sized>(schema: Schema, value: &T) -> Result<Vec<u8
         *to = from;
     }
 
+    debug_assert_eq!(verify(&bytes), Ok(schema), "what is written can be read");
     Ok(bytes)
 }
 

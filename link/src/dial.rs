@@ -36,6 +36,7 @@ pub(crate) async fn run(shared: Arc<Shared>, peer: Arc<Peer>, lane: Lane) {
 async fn keep(shared: &Shared, peer: &Peer, lane: Lane) {
     let queue = peer.queues.get(lane);
     let mut failures: u32 = 0;
+
     loop {
         let reason = match connect(shared, peer, lane).await {
             Ok((greeted, current)) => {
@@ -71,6 +72,7 @@ async fn keep(shared: &Shared, peer: &Peer, lane: Lane) {
                 error.to_string()
             }
         };
+
         debug!(node = peer.node, %lane, reason, failures, "lane is not connected");
         if !queue.failed(&reason, failures > 0) {
             return;
@@ -195,12 +197,14 @@ fn answer(frame: Frame, queue: &CallQueue) -> Result<(), FrameError> {
 async fn write_requests(sink: &mut Sink, session: u64, queue: &CallQueue) -> FrameError {
     let mut batch = Batch::new(session);
     let mut taken = Vec::new();
+
     loop {
         queue.take(&mut taken);
         if taken.is_empty() {
             queue.wake.notified().await;
             continue;
         }
+
         for outgoing in taken.drain(..) {
             match outgoing {
                 Outgoing::Cancel(call) => batch.push(Kind::Cancel, call, &[], bytes::Bytes::new()),
@@ -215,6 +219,7 @@ async fn write_requests(sink: &mut Sink, session: u64, queue: &CallQueue) -> Fra
                 }
             }
         }
+
         batch.seal();
         if let Err(error) = sink.write_all_buf(&mut batch).await {
             return FrameError::Io(error);

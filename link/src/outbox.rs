@@ -51,7 +51,9 @@ impl Outbox {
             bytes += answer.body.len();
             taken.push(answer);
         }
+        debug_assert!(waiting.bytes >= bytes, "more answers are taken than were put in");
         waiting.bytes = waiting.bytes.saturating_sub(bytes);
+        debug_assert!(!waiting.answers.is_empty() || waiting.bytes == 0, "bytes of no answer");
         drop(waiting);
         if !taken.is_empty() {
             self.freed.notify_one();

@@ -98,6 +98,7 @@ impl<'a> Serving<'a> {
     async fn run(&mut self, reader: &mut FrameReader<Source>) -> Result<(), FrameError> {
         let caps = self.lane.caps();
         let mut frames: u32 = 0;
+
         loop {
             self.begin();
             // An honest caller never fills it: see `LaneCaps`. At the limit a cancellation can
@@ -115,6 +116,7 @@ impl<'a> Serving<'a> {
                 // Without room something is in the backlog, so one of the branches is always open.
                 () = self.outbox.freed.notified(), if !self.backlog.is_empty() => {}
             }
+
             if frames >= caps::FRAMES_A_TURN {
                 frames = 0;
                 tokio::task::yield_now().await;
@@ -148,6 +150,10 @@ impl<'a> Serving<'a> {
                 }
                 self.last = call;
                 let (group, payload) = split_request(body)?;
+                debug_assert!(
+                    self.backlog.back().is_none_or(|last| last.call < call),
+                    "the backlog is in the order of the calls"
+                );
                 self.backlog_bytes += payload.len();
                 self.backlog.push_back(Waiting { call, group, payload });
                 Ok(())

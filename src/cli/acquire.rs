@@ -174,6 +174,7 @@ impl Acquire {
     ) -> Result<Exit, Failed> {
         let mut is_lost = false;
         let mut kill_at = None;
+
         loop {
             tokio::select! {
                 status = child.wait() => {

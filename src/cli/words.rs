@@ -32,7 +32,7 @@ fn exit(problem: &Problem) -> Exit {
 }
 
 fn text(problem: &Problem) -> String {
-    // "The request is malformed" would blame a request that nobody here has written.
+    // "Malformed request" would blame a request that nobody here has written.
     let what = if problem.code == ErrorCode::BadRequest {
         format!("refused ({}): {}", problem.code.as_str(), problem.detail)
     } else {

@@ -107,7 +107,7 @@ const TOO_MANY_RESOURCES: &str = "This group has as many resources as it may hav
 const TOO_MANY_LEASES: &str = "This group has as many leases as it may have. Release some.";
 const NOT_NOW: &str = "It cannot be granted now, and the call does not wait.";
 const QUEUE_FULL: &str = "It cannot be granted now, and the queue is full.";
-const WAITED: &str = "`wait_ms` ran out before the lease could be granted.";
+const WAITED: &str = "The wait ran out before the lease could be granted.";
 const MOVED: &str = "The resource was deleted while it was changed. Nothing happened: try again.";
 const DELETED: &str = "The resource was deleted while the lease waited.";
 

@@ -41,7 +41,7 @@ fn show(view: &ratequeue_limiter::ResourceView, group: &str, status: StatusCode)
         (status = 400, description = "Malformed", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It lives elsewhere", body = Problem, content_type = "application/problem+json"),
         (status = 412, description = "Not in that version", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "It makes no sense", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Invalid resource", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn put(
@@ -76,7 +76,7 @@ pub async fn put(
         (status = 404, description = "No such resource", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It lives elsewhere", body = Problem, content_type = "application/problem+json"),
         (status = 412, description = "Not in that version", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The result makes no sense", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The patch would make it invalid", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn patch(
@@ -180,7 +180,7 @@ pub async fn delete(
 ) -> Result<Response, Failure> {
     let Nothing {} = call.json()?;
     if condition == Condition::Absent {
-        return Err(Failure::bad_request("If-None-Match makes no sense here: use If-Match."));
+        return Err(Failure::bad_request("If-None-Match is not for this method: use If-Match."));
     }
 
     let delete = DeleteResource { request, resource, condition };

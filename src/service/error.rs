@@ -73,7 +73,7 @@ pub enum Cause {
     /// A node is described as it cannot be.
     #[error("node {node}: {why}")]
     InvalidNode { node: u64, why: InvalidNode },
-    /// The request is meant for another node, or makes no sense to this one.
+    /// The request is meant for another node, or has no meaning for this one.
     #[error("{0}")]
     NotForThisNode(String),
 }

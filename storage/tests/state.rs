@@ -191,6 +191,7 @@ fn a_slot_that_was_not_finished_never_counts() {
 #[test]
 fn a_header_that_does_not_fit_its_records_is_a_mismatch() {
     let dir = tempfile::tempdir().unwrap();
+
     let (store, _) = open(dir.path());
     for (records, digest) in [(1, 0), (2, 1), (0, 0)] {
         let mut sink = Sink::default();

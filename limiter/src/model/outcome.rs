@@ -61,7 +61,7 @@ pub enum Refusal {
     /// No resource has this name.
     #[error("no resource has this name")]
     ResourceNotFound,
-    /// The resource, or the result of the patch, makes no sense.
+    /// The resource, or the result of the patch, is invalid.
     #[error(transparent)]
     InvalidResource(InvalidResource),
     /// The condition of the change does not hold; the version it has now, if it exists.

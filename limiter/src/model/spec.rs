@@ -193,7 +193,7 @@ pub struct LimitDraft {
     pub true_up: Option<TrueUp>,
 }
 
-/// Why a resource makes no sense: the field, and what is allowed there.
+/// Why a resource is invalid: the field, and what is allowed there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{field} {allowed}")]
 pub struct InvalidResource {

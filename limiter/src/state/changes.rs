@@ -215,6 +215,10 @@ impl<K: Copy + Ord + Debug + Serialize, R> ChangeTracker<K, R> {
 
     /// Counts a record as it is now in place of how it was.
     fn replace(&mut self, was: Stored, is: Stored) {
+        debug_assert!(
+            self.bytes >= u64::from(was.bytes),
+            "more bytes are taken off than there are"
+        );
         self.digest = self.digest.wrapping_sub(was.hash).wrapping_add(is.hash);
         self.bytes =
             self.bytes.saturating_sub(u64::from(was.bytes)).saturating_add(u64::from(is.bytes));

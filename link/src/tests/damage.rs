@@ -166,6 +166,7 @@ async fn well_formed_nonsense_closes_the_connection() {
 async fn a_caller_does_not_believe_damaged_answers() {
     let (one, listener) = (start(1, echo()).await, listener().await);
     one.set_peer(2, listener.local_addr().unwrap().to_string());
+
     for damage in 0..4 {
         let caller = one.clone();
         let waiting = tokio::spawn(async move {

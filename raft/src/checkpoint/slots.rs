@@ -58,6 +58,7 @@ pub(crate) struct Pin(Arc<Slots>, Slot);
 impl Drop for Pin {
     fn drop(&mut self) {
         if let Some(pins) = self.0.table.lock().pins.get_mut(index(self.1)) {
+            debug_assert!(*pins > 0, "a pin is given back twice");
             *pins = pins.saturating_sub(1);
         }
     }
@@ -174,6 +175,10 @@ impl Slots {
                 return Err(CheckpointError::NoSpace { free, needed });
             }
 
+            debug_assert!(
+                table.newest().is_none_or(|(newest, _)| newest != slot),
+                "the newest checkpoint is written over"
+            );
             let sequence =
                 table.newest().map_or(0, |(_, newest)| newest.header.sequence).saturating_add(1);
             table.set(slot, Content::Unknown);
@@ -277,6 +282,10 @@ impl OpenSlot {
         bytes: u64,
         period: Period,
     ) -> Result<SlotWriteGuard, StateError> {
+        debug_assert!(
+            self.guard.0.table.lock().whole(self.slot).is_none(),
+            "a slot is written while it counts as whole"
+        );
         self.writer.commit(header)?;
         let whole = Whole { header: header.clone(), bytes, period: Some(period) };
         self.guard.0.table.lock().set(self.slot, Content::Whole(whole));

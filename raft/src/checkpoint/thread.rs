@@ -89,11 +89,13 @@ impl Worker {
     fn run(self, requests: &Receiver<CheckpointRequest>) {
         let mut at: Option<Instant> = None;
         let mut for_room = false;
+
         while !self.stop.load(Ordering::SeqCst) {
             let wake = match at {
                 None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => requests.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
+
             let asked = match wake {
                 Ok(CheckpointRequest::Dirty) => {
                     at = at.or(Some(Instant::now() + self.replica.checkpoints.policy.interval));
@@ -109,6 +111,7 @@ impl Worker {
                 Ok(CheckpointRequest::Now(answer)) => Some(answer),
                 Ok(CheckpointRequest::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             };
+
             at = None;
             let result = self.checkpoint(std::mem::take(&mut for_room));
             let deferred = result.as_ref().is_err_and(CheckpointError::is_deferred);

@@ -88,6 +88,7 @@ impl Sources {
     pub async fn fetch(&self, slots: &Arc<Slots>) -> Result<Machine, u32> {
         let group = slots.group();
         tracing::error!(%group, "the state is damaged, and the log does not reach back: it is asked for at the other nodes");
+
         loop {
             for (node, address) in &self.nodes {
                 let target =

@@ -98,6 +98,7 @@ impl Out {
     }
 
     pub fn finish(mut self) -> Bytes {
+        debug_assert!(self.0.len() >= HEAD_BYTES, "a frame without room for its head");
         let crc = checksum(VERSION, self.1, self.0.get(HEAD_BYTES..).unwrap_or_default());
         let head = [MAGIC, VERSION, self.1].into_iter().chain(crc.to_le_bytes());
         for (to, from) in self.0.iter_mut().zip(head) {

@@ -72,6 +72,7 @@ impl Running {
     async fn run(&mut self) {
         let mut alarm = std::pin::pin!(tokio::time::sleep(self.proposer.patience));
         let mut fresh = Vec::new();
+
         loop {
             let room = caps::ENTRY_COMMANDS_MAX.saturating_sub(self.waiting.len());
             tokio::select! {
@@ -152,6 +153,7 @@ impl Running {
             let Ok(submitted) = self.proposer.queue.try_recv() else { return };
             self.waiting.push_back(submitted);
         }
+        debug_assert!(self.waiting.len() <= caps::ENTRY_COMMANDS_MAX, "an entry has a bound");
     }
 
     async fn propose(&mut self, permit: OwnedSemaphorePermit) {

@@ -45,6 +45,13 @@ pub(crate) struct Machine {
     pub membership: StoredMembership,
 }
 
+impl Machine {
+    /// Whether an entry comes after what was applied.
+    fn is_next(&self, id: LogId) -> bool {
+        self.applied.is_none_or(|last| last.index < id.index && last.term <= id.term)
+    }
+}
+
 impl Default for Machine {
     /// Before the first entry.
     fn default() -> Self {
@@ -104,6 +111,7 @@ impl Replica {
     pub fn apply(&self, id: LogId, batch: EntryBatch) -> Vec<Outcome> {
         let (applied, due) = {
             let mut machine = self.machine.write();
+            debug_assert!(machine.is_next(id), "entry {id} is applied out of order");
             machine.applied = Some(id);
             let applied = machine.state.apply(id.index, batch.stamp, batch.commands);
             self.level.store(machine.state.feature_level(), Ordering::Relaxed);
@@ -124,6 +132,7 @@ impl Replica {
     /// Applies an entry of the protocol's own.
     pub fn apply_other(&self, id: LogId, membership: Option<StoredMembership>) {
         let mut machine = self.machine.write();
+        debug_assert!(machine.is_next(id), "entry {id} is applied out of order");
         machine.applied = Some(id);
         if let Some(membership) = membership {
             machine.membership = membership;

@@ -55,6 +55,7 @@ impl Histogram {
             }
             Err(at) => self.buckets.insert(at, (bucket, n)),
         }
+        debug_assert!(self.buckets.is_sorted(), "buckets are found by a binary search");
     }
 
     /// The value that `percent` of 100 are at most.

@@ -188,6 +188,7 @@ impl SlotWriter {
         })?;
 
         (self.records, self.bytes) = (records, bytes);
+        debug_assert!(self.batch.is_empty(), "a batch is written twice");
         Ok(())
     }
 

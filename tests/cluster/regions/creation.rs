@@ -19,6 +19,7 @@ const RACES: usize = 6;
 #[tokio::test]
 async fn one_of_many_racing_creations_wins() {
     let _turn = Turn::shared();
+
     let cluster = nine().await;
     for race in 0..RACES {
         let name = format!("/v1/resources/race-{race}");

@@ -189,6 +189,7 @@ async fn a_node_comes_to_it_once_its_names_are_free(cluster: &mut Cluster, token
     );
     cluster.at(1).put("/v1/resources/a", json!({"limits": concurrency(1)})).await.is(201);
     let next = cluster.at(2).granted("a", json!({})).await.u64("fencing_token");
+
     assert!(next > token, "{next} follows {token}");
     cluster
         .at(2)

@@ -163,6 +163,7 @@ async fn a_call_that_waits_in_another_region_is_told_when_its_node_stops() {
 #[tokio::test]
 async fn limits_are_changed_from_anywhere_at_once() {
     let _turn = Turn::shared();
+
     let cluster = nine().await;
     for placement in [EU, GLOBAL] {
         place(&cluster, 4, placement, placement).await;
