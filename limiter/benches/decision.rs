@@ -279,11 +279,11 @@ fn longest_apply() {
     const IN_LINE: u64 = 1_000_000;
     const HELD: u64 = 20_000;
     const APART_US: u64 = 1_000;
-    for in_line in [0, IN_LINE] {
+    for in_queue in [0, IN_LINE] {
         let mut group = Group::new(2, &spec(&[("slots", concurrency(HELD))]));
         let names = group.names.clone();
         group.names = vec![names[0].clone()];
-        group.fill(HELD + in_line);
+        group.fill(HELD + in_queue);
         group.names = vec![names[1].clone()];
         let first = group.now.after_us(1_000_000);
         for (n, mut acquire) in (0..).zip(group.acquires(HELD)) {
@@ -320,7 +320,7 @@ fn longest_apply() {
         let [median, most, longest] =
             [last / 2, last * 999 / 1000, last].map(|at| times[at].as_micros());
         println!(
-            "a line of {in_line} deleted while {HELD} leases expire: {} applies, median {median} us, 99.9th {most} us, \
+            "a line of {in_queue} deleted while {HELD} leases expire: {} applies, median {median} us, 99.9th {most} us, \
              longest {longest} us; leases ended {late_us} us late at most",
             times.len()
         );

@@ -92,7 +92,7 @@ impl Acquire {
         // Before the first call: nobody is to be left in the queue by a signal.
         let mut signals = Signals::install()?;
         let client = self.server.client()?;
-        let mut held = match self.wait_in_line(&client, &mut signals).await? {
+        let mut held = match self.wait_in_queue(&client, &mut signals).await? {
             Turn::Held(held) => held,
             Turn::GivenUp(ending) => return Ok(ending.exit()),
         };
@@ -138,7 +138,7 @@ impl Acquire {
 
     /// Acquires, until the lease is held or a signal comes. Nothing is left behind when it is not
     /// held.
-    async fn wait_in_line(&self, client: &Client, signals: &mut Signals) -> Result<Turn, Failed> {
+    async fn wait_in_queue(&self, client: &Client, signals: &mut Signals) -> Result<Turn, Failed> {
         let mut acquisition =
             client.acquisition(&self.resource, &self.request(), &Client::new_key());
         let mut is_told = false;

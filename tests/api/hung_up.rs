@@ -22,7 +22,7 @@ fn call(client: &Client, key: Option<&'static str>, body: Value) -> JoinHandle<A
 }
 
 /// A call that waits in the queue, as the last one.
-async fn in_line(client: &Client, key: Option<&'static str>) -> (JoinHandle<Answer>, String) {
+async fn in_queue(client: &Client, key: Option<&'static str>) -> (JoinHandle<Answer>, String) {
     let before = client.leases("r", "waiting").await.len();
     let call = call(client, key, json!({"wait_ms": 60_000, "hold_ms": 30_000}));
     let last = eventually("it is in the queue", || async {
@@ -67,7 +67,7 @@ async fn depth(client: &Client) -> u64 {
 async fn without_a_key_its_place_is_gone_at_once() {
     let (node, held) = node().await;
     let client = &node.client;
-    let (gone, id) = in_line(client, None).await;
+    let (gone, id) = in_queue(client, None).await;
     gone.abort();
     let begun = Instant::now();
     eventually("its place is gone", || async { (depth(client).await == 0).then_some(()) }).await;
@@ -85,8 +85,8 @@ async fn without_a_key_its_place_is_gone_at_once() {
 async fn with_a_key_it_costs_the_next_one_no_more_than_the_time_to_claim() {
     let (node, held) = node().await;
     let client = &node.client;
-    let (gone, id) = in_line(client, Some("dead")).await;
-    let (next, _) = in_line(client, Some("next")).await;
+    let (gone, id) = in_queue(client, Some("dead")).await;
+    let (next, _) = in_queue(client, Some("next")).await;
     gone.abort();
     release(client, &held).await.is(200);
     let freed = Instant::now();
@@ -103,7 +103,7 @@ async fn with_a_key_it_costs_the_next_one_no_more_than_the_time_to_claim() {
 async fn who_comes_back_in_time_has_what_it_was_granted() {
     let (node, held) = node().await;
     let client = &node.client;
-    let (gone, id) = in_line(client, Some("back")).await;
+    let (gone, id) = in_queue(client, Some("back")).await;
     gone.abort();
     tokio::time::sleep(Duration::from_millis(200)).await;
     release(client, &held).await.is(200);
@@ -118,7 +118,7 @@ async fn who_comes_back_in_time_has_what_it_was_granted() {
 async fn a_look_claims_it_too() {
     let (node, held) = node().await;
     let client = &node.client;
-    let (gone, id) = in_line(client, Some("looks")).await;
+    let (gone, id) = in_queue(client, Some("looks")).await;
     gone.abort();
     tokio::time::sleep(Duration::from_millis(200)).await;
     release(client, &held).await.is(200);
@@ -135,7 +135,7 @@ async fn a_look_claims_it_too() {
 async fn the_end_of_one_call_does_not_harm_another_of_the_same_key() {
     let (node, held) = node().await;
     let client = &node.client;
-    let (first, id) = in_line(client, Some("twice")).await;
+    let (first, id) = in_queue(client, Some("twice")).await;
     let second = call(client, Some("twice"), json!({"wait_ms": 60_000, "hold_ms": 30_000}));
     tokio::time::sleep(Duration::from_millis(300)).await;
     second.abort();

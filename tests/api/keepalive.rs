@@ -21,7 +21,7 @@ fn attached(client: &Client, key: &str) -> JoinHandle<crate::harness::Answer> {
 }
 
 /// Starts a call, and returns with it once it is the last in the queue.
-async fn in_line(client: &Client, key: &str) -> (JoinHandle<crate::harness::Answer>, String) {
+async fn in_queue(client: &Client, key: &str) -> (JoinHandle<crate::harness::Answer>, String) {
     let before = client.leases("r", "waiting").await.len();
     let call = attached(client, key);
     let last = eventually("it is in the queue", || async {
@@ -47,10 +47,10 @@ async fn node() -> Node {
 async fn who_hangs_up_loses_the_place_and_who_comes_back_keeps_it() {
     let node = node().await;
     let client = &node.client;
-    let (gone, gone_id) = in_line(client, "gone").await;
-    let (back, back_id) = in_line(client, "back").await;
-    let (looking, looking_id) = in_line(client, "looking").await;
-    let (away, away_id) = in_line(client, "away").await;
+    let (gone, gone_id) = in_queue(client, "gone").await;
+    let (back, back_id) = in_queue(client, "back").await;
+    let (looking, looking_id) = in_queue(client, "looking").await;
+    let (away, away_id) = in_queue(client, "away").await;
 
     // A call that has been attached for a while: its last sign of life may be some seconds old.
     until(Instant::now() + Duration::from_millis(4500)).await;
@@ -96,7 +96,7 @@ async fn who_hangs_up_loses_the_place_and_who_comes_back_keeps_it() {
 async fn who_stays_attached_keeps_the_place() {
     let node = node().await;
     let client = &node.client;
-    let (first, _) = in_line(client, "first").await;
+    let (first, _) = in_queue(client, "first").await;
     // A look holds the place as well as an acquire does.
     let place = client.waiting("r", json!({})).await;
     let look = {

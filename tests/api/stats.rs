@@ -72,7 +72,7 @@ async fn stats_show_the_last_seconds() {
 }
 
 #[tokio::test]
-async fn the_oldest_wait_is_the_one_of_the_longest_in_line() {
+async fn the_oldest_wait_is_the_one_of_the_longest_in_queue() {
     let node = Node::start().await;
     let client = &node.client;
     client.create("r", concurrency(1)).await;

@@ -125,7 +125,7 @@ async fn acquire_exits_with_75_when_the_wait_ran_out() {
 }
 
 #[tokio::test]
-async fn acquire_waits_in_line() {
+async fn acquire_waits_in_queue() {
     let node = node().await;
     let client = &node.client;
     let first = client.granted("r", json!({})).await;

@@ -53,7 +53,7 @@ async fn ends(child: Child) -> (Option<i32>, String) {
     (status.code(), text(&stdout) + &text(&stderr))
 }
 
-async fn is_in_line(client: &Client) {
+async fn is_queued(client: &Client) {
     eventually("it is in the queue", || async {
         (client.stats("r").await["queue_depth"] == 1).then_some(())
     })
@@ -133,7 +133,7 @@ async fn a_place_outlives_a_node_that_is_away_for_longer_than_the_patience() {
     let (client, key) = (impatient(&proxy.url()), client::Client::new_key());
     let waiting =
         tokio::spawn(async move { client.acquire("r", &waits(60_000, 1_000), &key, |_| {}).await });
-    is_in_line(&node.client).await;
+    is_queued(&node.client).await;
     node.kill().await;
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     node.start_again().await;
@@ -145,7 +145,7 @@ async fn a_place_outlives_a_node_that_is_away_for_longer_than_the_patience() {
 }
 
 #[tokio::test]
-async fn without_a_node_a_client_that_is_not_in_line_loses_its_patience() {
+async fn without_a_node_a_client_that_is_not_in_queue_loses_its_patience() {
     let (mut node, _) = taken().await;
     let proxy = Proxy::start(&node.url()).await;
     node.kill().await;
@@ -160,14 +160,14 @@ async fn without_a_node_a_client_that_is_not_in_line_loses_its_patience() {
 }
 
 #[tokio::test]
-async fn a_signal_in_line_gives_the_place_up() {
+async fn a_signal_in_queue_gives_the_place_up() {
     for (sent, expected) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let (node, _) = taken().await;
         let proxy = Proxy::start(&node.url()).await;
         proxy.cut_idle(Duration::from_secs(1), Cut::Close);
 
         let child = acquire(&proxy.url(), &["r", "--wait", "60s", "--", "true"]);
-        is_in_line(&node.client).await;
+        is_queued(&node.client).await;
         eventually("a call is cut", || async { (proxy.cuts() > 0).then_some(()) }).await;
         let at = Instant::now();
         signal(&child, sent);
@@ -215,7 +215,7 @@ async fn a_signal_in_the_moment_of_the_grant_leaves_no_lease_behind() {
     for nth in 0..8_u64 {
         let sent = if nth % 2 == 0 { Signal::INT } else { Signal::TERM };
         let child = acquire(&node.url(), &["r", "--wait", "60s", "--", "true"]);
-        is_in_line(client).await;
+        is_queued(client).await;
 
         // Both orders, and some time between them.
         let pause = Duration::from_millis(nth / 4 * 2);
@@ -247,7 +247,7 @@ async fn an_acquire_that_is_dropped_gives_its_place_up() {
         tokio::spawn(
             async move { client.acquire("r", &waits(60_000, 30_000), &key, |_| {}).await },
         );
-    is_in_line(&node.client).await;
+    is_queued(&node.client).await;
 
     waiting.abort();
     let at = Instant::now();
@@ -345,7 +345,7 @@ async fn a_lease_that_was_granted_late_in_a_held_call_is_held() {
     let (client, key) = (impatient(&node.url()), client::Client::new_key());
     let request = AcquireRequest { ttl_ms: Some(1_000), ..waits(60_000, 30_000) };
     let waiting = tokio::spawn(async move { client.hold("r", &request, &key, |_| {}).await });
-    is_in_line(&node.client).await;
+    is_queued(&node.client).await;
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     node.client.release(&holder).await.is(200);
 

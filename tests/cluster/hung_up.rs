@@ -15,7 +15,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 /// A call that waits at `node`, as the last one in line. The leader is asked whether it is: another
 /// node may be behind.
-async fn in_line(
+async fn in_queue(
     leads: &Client,
     node: &Client,
     key: Option<&'static str>,
@@ -49,8 +49,8 @@ async fn a_caller_that_dies_at_a_follower_costs_the_next_one_little() {
 
     for (key, limit) in [(Some("dead"), CLAIM + MARGIN), (None, MARGIN)] {
         let held = leads.granted("r", json!({"ttl_ms": 600_000})).await.id();
-        let gone = in_line(leads, follows, key).await;
-        let next = in_line(leads, leads, Some(if key.is_some() { "next" } else { "last" })).await;
+        let gone = in_queue(leads, follows, key).await;
+        let next = in_queue(leads, leads, Some(if key.is_some() { "next" } else { "last" })).await;
         gone.abort();
         if key.is_none() {
             let is_alone =

@@ -27,9 +27,9 @@ async fn hangs_up(cluster: &Cluster, id: u64) {
     let call = tokio::spawn(async move {
         client.acquire("r", json!({"wait_ms": 60_000, "hold_ms": 30_000})).await
     });
-    let in_line =
+    let in_queue =
         || async { (cluster.at(1).leases("r", "waiting").await.len() > before).then_some(()) };
-    eventually("it waits", in_line).await;
+    eventually("it waits", in_queue).await;
     call.abort();
 }
 

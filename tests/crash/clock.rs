@@ -133,7 +133,7 @@ async fn nothing_happens(jumps: [i64; 2]) {
         let client = client.clone();
         tokio::spawn(async move { client.acquire("wait", json!({"wait_ms": 4000})).await })
     };
-    let in_line = ["window", "bucket"].map(|name| {
+    let in_queue = ["window", "bucket"].map(|name| {
         let client = client.clone();
         tokio::spawn(async move {
             (client.granted(name, json!({"wait_ms": 60_000})).await, Instant::now())
@@ -152,7 +152,7 @@ async fn nothing_happens(jumps: [i64; 2]) {
         assert_eq!(client.lease(&patient.id()).await.str("state"), "waiting");
     }
 
-    for call in in_line {
+    for call in in_queue {
         let (granted, at) = call.await.unwrap();
         assert!(at - start >= TIME, "no window opens early: {:?}", at - start);
         assert!(at - start < TIME + LATE, "and none late: {:?}", at - start);

@@ -195,7 +195,7 @@ impl Acquisition {
 
     /// Sends the acquire once, and keeps account of what that may leave behind.
     async fn poll(&mut self, url: &str, hold: Duration) -> Result<Answer, Trouble> {
-        let call = self.ask.call(hold, self.is_in_line())?;
+        let call = self.ask.call(hold, self.is_queued())?;
         let timeout = self.tries.timeout(&call);
 
         let is_first = self.left == Left::Nothing;
@@ -212,7 +212,7 @@ impl Acquisition {
 
     /// Waits until the call may be repeated, or fails.
     async fn recover(&mut self, url: &str, trouble: Trouble) -> Result<(), ClientError> {
-        let call = self.ask.call(Duration::ZERO, self.is_in_line())?;
+        let call = self.ask.call(Duration::ZERO, self.is_queued())?;
         let again = self.tries.again(&self.ask.client, &call, url, trouble).await;
 
         again.map_err(|mut error| {
@@ -241,7 +241,7 @@ impl Acquisition {
         Err(ClientError::Foreign(self.ask.client.nodes.all(), state))
     }
 
-    fn is_in_line(&self) -> bool {
+    fn is_queued(&self) -> bool {
         matches!(self.left, Left::Lease(_))
     }
 
@@ -264,11 +264,11 @@ impl Drop for Acquisition {
 }
 
 impl Ask {
-    fn call(&self, hold: Duration, is_in_line: bool) -> Result<Call<'_>, ClientError> {
+    fn call(&self, hold: Duration, is_queued: bool) -> Result<Call<'_>, ClientError> {
         let hold_ms = u64::try_from(hold.as_millis()).unwrap_or(self.request.hold_ms);
         let request = AcquireRequest { hold_ms, ..self.request.clone() };
         let call = Call::new(Method::POST, &self.path, &self.key, Some(&request), Share::Half)?;
-        Ok(Call { hold, is_in_line, ..call })
+        Ok(Call { hold, is_queued, ..call })
     }
 
     fn prefer_group_of(&self, lease: &Lease) {

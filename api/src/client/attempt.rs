@@ -31,7 +31,7 @@ pub(super) struct Call<'a> {
     /// For how long the server may hold it open.
     pub hold: Duration,
     /// The lease has its place, which is kept while this call is repeated.
-    pub is_in_line: bool,
+    pub is_queued: bool,
 }
 
 /// How much of the time that is left one attempt may take, so that another node can be tried in the
@@ -56,16 +56,7 @@ impl<'a> Call<'a> {
         let body = body.map(serde_json::to_vec).transpose();
         let body = body.map_err(|error| ClientError::Configuration(error.to_string()))?;
         let subject = subject_of(path);
-        Ok(Self {
-            method,
-            path,
-            subject,
-            key,
-            body,
-            share,
-            hold: Duration::ZERO,
-            is_in_line: false,
-        })
+        Ok(Self { method, path, subject, key, body, share, hold: Duration::ZERO, is_queued: false })
     }
 }
 

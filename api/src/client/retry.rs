@@ -41,9 +41,9 @@ pub(super) enum Node {
 }
 
 /// Decides whether a call is repeated after an attempt that failed so, and at which node.
-pub(super) fn repeat_at(cause: Cause, lived: Duration, is_in_line: bool) -> Option<Node> {
+pub(super) fn repeat_at(cause: Cause, lived: Duration, is_queued: bool) -> Option<Node> {
     match cause {
-        Cause::Cut | Cause::Gateway if is_in_line && lived >= QUIET_MIN => Some(Node::Same),
+        Cause::Cut | Cause::Gateway if is_queued && lived >= QUIET_MIN => Some(Node::Same),
         Cause::NotConnected | Cause::TimedOut | Cause::Cut => Some(Node::Silent),
         Cause::Gateway | Cause::Passing { .. } => Some(Node::Other),
         Cause::Final { .. } => None,
@@ -160,7 +160,7 @@ impl Tries {
         url: &str,
         trouble: Trouble,
     ) -> Result<(), ClientError> {
-        let Some(node) = repeat_at(trouble.cause, trouble.lived, call.is_in_line) else {
+        let Some(node) = repeat_at(trouble.cause, trouble.lived, call.is_queued) else {
             return Err(trouble.error);
         };
         self.no_effect &= trouble.cause.no_effect();
@@ -258,11 +258,11 @@ mod tests {
             table.push((cause, long, repeated, repeated));
         }
 
-        for (cause, lived, anything, in_line) in table {
+        for (cause, lived, anything, in_queue) in table {
             assert_eq!(repeat_at(cause, lived, false), anything, "{cause:?} after {lived:?}");
             assert_eq!(
                 repeat_at(cause, lived, true),
-                in_line,
+                in_queue,
                 "in the queue: {cause:?} after {lived:?}"
             );
         }

@@ -95,7 +95,7 @@ async fn answers_say_who_served_and_who_leads() {
 }
 
 #[tokio::test]
-async fn a_call_waits_in_line_from_another_region() {
+async fn a_call_waits_in_queue_from_another_region() {
     let _turn = Turn::shared();
     let cluster = nine().await;
     for placement in [EU, GLOBAL] {
