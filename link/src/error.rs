@@ -11,7 +11,7 @@ pub enum CallError {
     /// Nothing happened: the request certainly never left this node.
     #[error("not sent: {0}")]
     NotSent(NotSent),
-    /// Nobody knows: the request was sent, or may have been, and no answer came.
+    /// The request may have been sent, but no answer came: the outcome is unknown.
     #[error("sent, but not answered: {0}")]
     Lost(Lost),
     /// The other node answered that it will not do it, or that it failed.

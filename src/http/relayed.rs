@@ -78,7 +78,7 @@ pub fn response(relayed: RelayReply) -> Response {
         }
         Some(response)
     };
-    // It was answered, but by what no node says.
+    // The reply is not valid HTTP, so the outcome is unknown.
     built().unwrap_or_else(|| {
         Failure::from(ServiceError::from(SubmitError::UnknownOutcome)).into_response()
     })

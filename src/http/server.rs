@@ -55,11 +55,11 @@ const SEATS_GIVEN_UP: usize = 8;
 const EVICTION_TIME: Duration = Duration::from_millis(100);
 /// How long a connection beyond the bound may take, in all.
 const SURPLUS_TIME: Duration = Duration::from_secs(2);
-/// A connection on which nothing comes for so long is asked whether its client is still there,
+/// Idle time of a connection before the first TCP keep-alive probe.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-/// again and again after so long,
+/// Time between two probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// and closed when so many times nobody answers.
+/// Unanswered probes after which the connection is closed.
 const KEEPALIVE_RETRIES: u32 = 3;
 /// A connection whose client acknowledges nothing of what was sent is closed after so long.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);

@@ -66,7 +66,10 @@ impl Member {
     ///
     /// # Errors
     /// When the global group cannot be asked.
-    pub async fn locate_surely(&self, name: &ResourceName) -> Result<Option<Home>, SubmitError> {
+    pub async fn locate_linearizable(
+        &self,
+        name: &ResourceName,
+    ) -> Result<Option<Home>, SubmitError> {
         self.global.read_barrier().await?;
         Ok(self.claim_of(name).map(Home::of).or_else(|| self.locate(name)))
     }

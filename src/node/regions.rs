@@ -4,7 +4,7 @@
 //! Every node is a member of the global group, as a voter or a learner, and the address of a member
 //! says where the node is, how it is called, and in which region: `PEER HTTP REGION`, and what is
 //! under way with it (`crate::ops`). So the membership of the global group is the address book,
-//! replicated to every node. Where somebody is, is decided here, the same for HTTP and the peer
+//! replicated to every node. Addresses of nodes are resolved here, the same for HTTP and the peer
 //! link:
 //!
 //! ```text
@@ -34,7 +34,7 @@ const PING_LIMIT: Duration = Duration::from_secs(1);
 const REACH_ATTEMPTS: u32 = 2;
 /// Pause between two such attempts.
 const REACH_PAUSE: Duration = Duration::from_millis(200);
-/// How often a node looks who is where by now, and whether there are other regions.
+/// Interval at which addresses, and which regions there are, are looked up.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The regions of the cluster.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ratequeue_api::cluster::ChangeRequest;
 use ratequeue_raft::NodeId;
 
-use super::book::Book;
+use super::book::AddressBook;
 use super::{Refused, admit};
 use crate::node::peer_calls::{PeerCall, PeerError};
 use crate::node::{Member, Node};
@@ -55,7 +55,8 @@ pub async fn tell(node: &Node) {
 async fn tell_once(node: &Node, member: &Member) -> Result<(), TellError> {
     let own = &node.options.own;
     let group = &member.global;
-    if Book::of(&group.members_applied()).get(own.id).is_none_or(|entry| entry.node == *own) {
+    if AddressBook::of(&group.members_applied()).get(own.id).is_none_or(|entry| entry.node == *own)
+    {
         return Ok(());
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use ratequeue_api::cluster::{ChangeAnswer, ChangeRequest, ClusterView, NodeView};
 use ratequeue_raft::{NodeId, tolerated_losses};
 
-use super::book::{Book, Change, Entry, moved};
+use super::book::{AddressBook, Change, Entry, moved};
 use super::survey::{RegionReport, ask, ask_all};
 use super::{Refused, global, global_voters};
 use crate::config::GLOBAL;
@@ -25,7 +25,7 @@ pub async fn admit(
 ) -> Result<ChangeAnswer, Refused> {
     let _one_at_a_time = node.changes.admitting.lock().await;
     member.global.read_barrier_local().await?;
-    let book = Book::of(&member.global.members_applied());
+    let book = AddressBook::of(&member.global.members_applied());
     let admission = Admission { node, member, book };
     match request {
         ChangeRequest::Add { node } => admission.add(node).await,
@@ -40,7 +40,7 @@ pub async fn admit(
 struct Admission<'a> {
     node: &'a Node,
     member: &'a Member,
-    book: Book,
+    book: AddressBook,
 }
 
 fn done(text: String) -> ChangeAnswer {

@@ -44,7 +44,7 @@ pub struct Entry {
 
 /// The members of the cluster, and what is under way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Book(BTreeMap<NodeId, Entry>);
+pub struct AddressBook(BTreeMap<NodeId, Entry>);
 
 impl Change {
     fn parse(word: &str) -> Option<Self> {
@@ -99,7 +99,7 @@ pub fn moved(from: &Address, to: &NodeView) -> Address {
     Address(address(to).0 + &rest)
 }
 
-impl Book {
+impl AddressBook {
     /// The book that these members of the global group make.
     pub fn of(members: &BTreeMap<NodeId, Address>) -> Self {
         let entry = |(id, address): (&NodeId, &Address)| {
@@ -179,7 +179,7 @@ mod tests {
         ] {
             let entry = Entry { node: node(), change };
             assert_eq!(entry.address().0, format!("p:2 http://h:1 eu{word}"));
-            assert_eq!(Book::of(&[(7, entry.address())].into()).get(7), Some(&entry));
+            assert_eq!(AddressBook::of(&[(7, entry.address())].into()).get(7), Some(&entry));
         }
     }
 
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_word_of_a_later_version_is_passed_over() {
-        let book = Book::of(&[(7, Address::from("p:2 http://h:1 eu sleeping"))].into());
+        let book = AddressBook::of(&[(7, Address::from("p:2 http://h:1 eu sleeping"))].into());
         assert_eq!(book.get(7), Some(&Entry::settled(node())));
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use ratequeue_api::cluster::{ClusterView, Founding, NodeView};
 use ratequeue_raft::{Address, NodeId};
 
-use super::book::{Book, Change, Entry};
+use super::book::{AddressBook, Change, Entry};
 use super::survey::ask_all;
 use super::{Refused, global_voters};
 use crate::config::{ClusterFile, GLOBAL};
@@ -200,7 +200,7 @@ fn has_leader(view: &ClusterView) -> bool {
 pub async fn complete(
     node: &Node,
     member: &Member,
-    book: &Book,
+    book: &AddressBook,
 ) -> Result<Option<String>, Refused> {
     let nodes = node.founding().map(|founding| founding.nodes).unwrap_or_default();
     let missing = nodes.iter().filter(|node| book.get(node.id).is_none());

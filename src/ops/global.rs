@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ratequeue_api::cluster::GroupView;
 use ratequeue_raft::{NodeId, VoterChange, tolerated_losses};
 
-use super::book::{Book, Change, Entry};
+use super::book::{AddressBook, Change, Entry};
 use super::survey::RegionReport;
 use super::{LAG_MAX, Refused, finish_joint, founding, global_voters};
 use crate::node::{Member, Node};
@@ -17,12 +17,12 @@ pub async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refuse
         return Ok(None);
     }
     finish_joint(group).await?;
-    if Book::of(&group.members_applied()).changes().next().is_none() {
+    if AddressBook::of(&group.members_applied()).changes().next().is_none() {
         return Ok(None);
     }
 
     group.read_barrier_local().await?;
-    let book = Book::of(&group.members_applied());
+    let book = AddressBook::of(&group.members_applied());
     let Some((id, change)) = book.changes().next() else { return Ok(None) };
     let Some(entry) = book.get(id) else { return Ok(None) };
     match change {
@@ -37,7 +37,7 @@ pub async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refuse
 async fn join(
     node: &Node,
     member: &Member,
-    book: &Book,
+    book: &AddressBook,
     entry: &Entry,
     replaces: Option<NodeId>,
 ) -> Result<Option<String>, Refused> {
@@ -75,7 +75,7 @@ async fn join(
 async fn leave(
     node: &Node,
     member: &Member,
-    book: &Book,
+    book: &AddressBook,
     entry: &Entry,
     gone: bool,
     shrink: bool,
@@ -96,7 +96,7 @@ async fn leave(
 /// What the leader of the node's region has still to do, until its group is as it should be.
 async fn waits_for_region(
     node: &Node,
-    book: &Book,
+    book: &AddressBook,
     entry: &Entry,
     is_done: impl Fn(&GroupView) -> bool,
 ) -> Option<String> {
@@ -118,7 +118,7 @@ async fn waits_for_region(
 pub async fn give_votes(
     node: &Node,
     member: &Member,
-    book: &Book,
+    book: &AddressBook,
     without: Option<NodeId>,
     shrink: bool,
 ) -> Result<Option<String>, Refused> {

@@ -34,7 +34,7 @@ pub use admit::admit;
 pub use votes::global_voters;
 
 use crate::node::{Member, Node};
-use book::Book;
+use book::AddressBook;
 
 /// Pause between two steps of a change.
 const STEP_PAUSE: Duration = Duration::from_millis(100);
@@ -224,7 +224,7 @@ pub async fn drive(node: &Node) {
 /// Takes the next step of what is under way; says what it waits for, or nothing when there is
 /// nothing to do here.
 async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refused> {
-    if Book::of(&member.global.members_applied()).is_empty() {
+    if AddressBook::of(&member.global.members_applied()).is_empty() {
         return founding::step(node, member).await;
     }
     let own = region::step(member).await?;

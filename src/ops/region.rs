@@ -2,7 +2,7 @@
 
 use ratequeue_raft::{Group, NodeId, VoterChange};
 
-use super::book::{Book, Change, Entry};
+use super::book::{AddressBook, Change, Entry};
 use super::{LAG_MAX, Refused, finish_joint};
 use crate::node::Member;
 use crate::node::regions::address;
@@ -10,7 +10,7 @@ use crate::node::regions::address;
 /// Takes the next step in the group of this node's region; says what it waits for.
 pub async fn step(member: &Member) -> Result<Option<String>, Refused> {
     let group = &member.region;
-    let book = Book::of(&member.global.members_applied());
+    let book = AddressBook::of(&member.global.members_applied());
     if group.status().voters.is_empty() {
         return form_first(member, &book).await;
     }
@@ -25,7 +25,7 @@ pub async fn step(member: &Member) -> Result<Option<String>, Refused> {
     // What this node has applied may be old, and a change that was taken back must not be carried
     // out.
     member.global.read_barrier().await?;
-    let book = Book::of(&member.global.members_applied());
+    let book = AddressBook::of(&member.global.members_applied());
     match next(group, &book) {
         Some(Step::Join(entry, replaces)) => join(group, &entry, replaces).await,
         Some(Step::Leave(id, shrink)) => leave(group, id, shrink).await,
@@ -39,7 +39,7 @@ enum Step {
     Leave(NodeId, bool),
 }
 
-fn next(group: &Group, book: &Book) -> Option<Step> {
+fn next(group: &Group, book: &AddressBook) -> Option<Step> {
     let status = group.status();
     let here = |id: &NodeId| status.voters.contains_key(id) || status.learners.contains_key(id);
 
@@ -69,9 +69,9 @@ fn next(group: &Group, book: &Book) -> Option<Step> {
 
 /// A region has one group for ever: a second one would grant everything once more. So its first
 /// node forms it only when the book has no other node of the region, and no name is claimed for it.
-async fn form_first(member: &Member, book: &Book) -> Result<Option<String>, Refused> {
+async fn form_first(member: &Member, book: &AddressBook) -> Result<Option<String>, Refused> {
     let (group, own) = (&member.region, member.region.node());
-    let is_first = |book: &Book| {
+    let is_first = |book: &AddressBook| {
         let joins = book
             .get(own)
             .is_some_and(|entry| entry.change == Some(Change::Joining { replaces: None }));
@@ -82,7 +82,7 @@ async fn form_first(member: &Member, book: &Book) -> Result<Option<String>, Refu
     }
 
     member.global.read_barrier().await?;
-    let book = Book::of(&member.global.members_applied());
+    let book = AddressBook::of(&member.global.members_applied());
     if member.has_names(group.name()) {
         return Err(Refused::RegionIsGone(group.name().to_owned()));
     }

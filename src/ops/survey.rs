@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use ratequeue_api::cluster::{ClusterView, GroupView, NodeView, Role};
 
-use super::book::Book;
+use super::book::AddressBook;
 use super::view;
 use crate::node::Node;
 use crate::node::peer_calls::{PeerAnswer, PeerCall, PeerError};
@@ -43,7 +43,7 @@ pub struct RegionReport {
 
 impl RegionReport {
     /// The region's nodes that are in the book, all asked.
-    pub async fn of(node: &Node, book: &Book, region: &str) -> Self {
+    pub async fn of(node: &Node, book: &AddressBook, region: &str) -> Self {
         let nodes = ask_all(node, book.nodes().filter(|of| of.region == region)).await;
         Self { nodes, region: region.to_owned() }
     }

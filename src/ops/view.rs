@@ -8,7 +8,7 @@ use ratequeue_api::cluster::{
 };
 use ratequeue_raft::{Group, NodeId, NodeRole};
 
-use super::book::{Book, Change};
+use super::book::{AddressBook, Change};
 use crate::node::Node;
 
 /// The cluster as this node sees it.
@@ -99,7 +99,7 @@ async fn group_view(group: &Group) -> GroupView {
 /// The changes that are under way, as this node knows.
 fn under_way(node: &Node) -> Vec<ChangeView> {
     let Some(member) = node.member() else { return Vec::new() };
-    let book = Book::of(&member.global.members_applied());
+    let book = AddressBook::of(&member.global.members_applied());
     let view = |(id, change): (NodeId, Change)| {
         let (kind, replaces) = match change {
             Change::Founding => (ChangeKind::Found, None),

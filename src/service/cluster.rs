@@ -70,8 +70,8 @@ impl Service {
         Ok(())
     }
 
-    /// Asks for a change of members, and how far it is: repeating it does nothing else. On the
-    /// leader of the global group.
+    /// Requests a change of members and returns its progress. Idempotent. On the leader of the
+    /// global group.
     ///
     /// # Errors
     /// Why it is not made.

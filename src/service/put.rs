@@ -115,7 +115,7 @@ impl PutResourceFlow<'_> {
         }
         for round in 0..ROUNDS_MAX {
             if home.is_none() && (round > 0 || self.must_exist() || self.call.is_relayed) {
-                home = self.member.locate_surely(self.name()).await?;
+                home = self.member.locate_linearizable(self.name()).await?;
             }
             match self.round(home).await? {
                 Round::Done(answer) => return Ok(answer),
@@ -311,7 +311,7 @@ impl PutResourceFlow<'_> {
         claim: Option<&ClaimView>,
         fence: u64,
     ) -> Result<Round, ServiceError> {
-        let found = self.member.locate_surely(self.name()).await?;
+        let found = self.member.locate_linearizable(self.name()).await?;
         let now = found.as_ref().and_then(|home| home.claim.as_ref());
         let Some(claim) = claim.filter(|claim| Some(claim.number) == now.map(|now| now.number))
         else {
@@ -323,7 +323,7 @@ impl PutResourceFlow<'_> {
 
     /// Another placement is wanted than the name is claimed for.
     async fn settle(&self, believed: &Home, wanted: &Placement) -> Result<Round, ServiceError> {
-        let Some(home) = self.member.locate_surely(self.name()).await? else {
+        let Some(home) = self.member.locate_linearizable(self.name()).await? else {
             return Ok(Round::Again(None));
         };
 

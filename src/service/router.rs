@@ -92,7 +92,7 @@ impl<'a> Router<'a> {
         }
 
         let Some(home) =
-            self.member.locate_surely(name).await.map_err(|error| about(error.into()))?
+            self.member.locate_linearizable(name).await.map_err(|error| about(error.into()))?
         else {
             return self.nowhere(name, &handle).await.map_err(about)?;
         };

@@ -1,8 +1,8 @@
 //! A call whose caller has not been told of its lease yet.
 //!
 //! A handler is dropped when its caller has gone: the connection broke, or the node that passed the
-//! call on has lost its own caller. Then somebody has to see to the lease, whether it waits, was
-//! granted just now, or is still being decided. Without an idempotency key nobody can ever come
+//! call on has lost its own caller. The dropped call must still settle its lease, whether it waits,
+//! was granted just now, or is still being decided. Without an idempotency key nobody can ever come
 //! back for it, so it is released. With one its place is kept for a while, and the group is
 //! told that its caller is away (`limiter/src/lease/caller.rs`). Either way it concerns the lease
 //! only if no other call has come for it: a node may have repeated this one elsewhere, and have
@@ -104,8 +104,8 @@ impl Unanswered {
     }
 
     /// Whether a lease that was seen has to be claimed before it is said to be held. So has one
-    /// that is claimed, when another call has come for it: what is told late of that one does
-    /// not count afterwards.
+    /// that is claimed, when another call has come for it: a late answer to the earlier call no
+    /// longer counts.
     pub fn has_to_claim(&self, looked: &Looked) -> bool {
         let is_held = looked.view.as_ref().is_some_and(|view| matches!(view.phase, Phase::Held(_)));
         is_held && !(looked.claimed && [self.call, NO_CALL].contains(&looked.call))
@@ -132,7 +132,7 @@ impl Unanswered {
         self.stage = Stage::Over;
     }
 
-    /// Its caller is told of a failure, and of the key with which it may come back.
+    /// Marks the call as failed. The caller has the key to repeat it.
     pub fn failed(mut self) {
         self.can_return = true;
     }

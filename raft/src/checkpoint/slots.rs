@@ -25,7 +25,7 @@ use ratequeue_storage::{
 };
 
 use crate::checkpoint::error::CheckpointError;
-use crate::checkpoint::table::{Checkpoint, Content, SlotTable, Whole, index, stored_bytes};
+use crate::checkpoint::table::{Checkpoint, Content, SlotTable, WholeSlot, index, stored_bytes};
 use crate::format::membership;
 use crate::format::record::{self, StateSink};
 use crate::replica::Replica;
@@ -287,7 +287,7 @@ impl OpenSlot {
             "a slot is written while it counts as whole"
         );
         self.writer.commit(header)?;
-        let whole = Whole { header: header.clone(), bytes, period: Some(period) };
+        let whole = WholeSlot { header: header.clone(), bytes, period: Some(period) };
         self.guard.0.table.lock().set(self.slot, Content::Whole(whole));
         Ok(self.guard)
     }

@@ -17,12 +17,12 @@ pub(super) enum Content {
     /// Nothing to be relied on.
     #[default]
     Unknown,
-    Whole(Whole),
+    Whole(WholeSlot),
 }
 
 /// A checkpoint that is on the disk.
 #[derive(Debug, Clone)]
-pub(super) struct Whole {
+pub(super) struct WholeSlot {
     pub header: Header,
     /// What its records take, as [`stored_bytes`] of the state that it was cut from.
     pub bytes: u64,
@@ -31,7 +31,7 @@ pub(super) struct Whole {
     pub period: Option<Period>,
 }
 
-impl Whole {
+impl WholeSlot {
     pub fn at(&self, slot: Slot) -> Checkpoint {
         Checkpoint { slot, header: self.header.clone() }
     }
@@ -64,12 +64,12 @@ impl SlotTable {
         let mut table = Self::default();
         if let Some(Checkpoint { slot, header }) = newest {
             let (bytes, period) = (stored_bytes(state), Some(state.period()));
-            table.set(slot, Content::Whole(Whole { header, bytes, period }));
+            table.set(slot, Content::Whole(WholeSlot { header, bytes, period }));
         }
         table
     }
 
-    pub(super) fn whole(&self, slot: Slot) -> Option<&Whole> {
+    pub(super) fn whole(&self, slot: Slot) -> Option<&WholeSlot> {
         match self.contents.get(index(slot)) {
             Some(Content::Whole(whole)) => Some(whole),
             Some(Content::Unknown) | None => None,
@@ -82,12 +82,12 @@ impl SlotTable {
         }
     }
 
-    pub(super) fn wholes(&self) -> impl Iterator<Item = (Slot, &Whole)> {
+    pub(super) fn wholes(&self) -> impl Iterator<Item = (Slot, &WholeSlot)> {
         Slot::ALL.into_iter().filter_map(|slot| Some((slot, self.whole(slot)?)))
     }
 
     /// What a restart would begin with.
-    pub(super) fn newest(&self) -> Option<(Slot, &Whole)> {
+    pub(super) fn newest(&self) -> Option<(Slot, &WholeSlot)> {
         self.wholes().max_by_key(|(_, whole)| whole.header.sequence)
     }
 

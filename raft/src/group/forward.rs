@@ -8,7 +8,7 @@
 //! A command can be given to the leader more than once: an acquire and a change of a resource carry
 //! a request id, a release, an extend, a keepalive, and every step by which a name is claimed and
 //! given back mean the same when they come again. So an answer that was lost is asked for again, of
-//! whoever leads then, until the caller's patience is over; only then nobody knows.
+//! whoever leads then, until the caller's deadline; only then is the outcome unknown.
 //!
 //! A call that waits in the queue does not wait at the leader but here, on this node's copy of the
 //! queue: the loss of the leader takes nothing from it.

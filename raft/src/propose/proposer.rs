@@ -28,7 +28,7 @@ use crate::propose::space::{Room, Space};
 use crate::replica::Replica;
 use crate::transport::Transport;
 
-/// The proposer's parts. [`Proposer::run`] is its life.
+/// What the proposer works with. [`Proposer::run`] runs it.
 pub(crate) struct Proposer {
     pub raft: Raft,
     pub replica: Arc<Replica>,
