@@ -61,7 +61,8 @@ impl Failures {
         self.0.push((subject.to_owned(), failed.exit));
     }
 
-    /// Prints the summary of a command that processed several items. `done` is the participle: `applied`.
+    /// Prints the summary of a command that processed several items. `done` is the participle:
+    /// `applied`.
     pub fn sum_up(self, all: usize, done: &str) -> Result<Exit, Failed> {
         let Some((_, exit)) = self.0.first() else { return Ok(Exit::Done) };
         let subjects: Vec<&str> = self.0.iter().map(|(subject, _)| subject.as_str()).collect();

@@ -7,8 +7,10 @@ use crate::harness::{Client, Node, concurrency, eventually, rate, until};
 use serde_json::json;
 
 const MEASURED: Duration = Duration::from_secs(5);
-/// What the idle node may use, a debug build too: 0.6 % of a CPU.
-const CPU_MAX: Duration = Duration::from_millis(30);
+/// What the idle node may use, a debug build too: 1.5 % of a CPU. The same build was seen to take
+/// 20 to 40 ms on machines that are alike; how often it wakes up is what tells whether it does
+/// nothing.
+const CPU_MAX: Duration = Duration::from_millis(75);
 /// How often its threads may wake up.
 const WAKEUPS_MAX: u64 = 200;
 

@@ -77,7 +77,8 @@ impl Group {
             mpsc::error::TrySendError::Full(_) => SubmitError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => SubmitError::ShuttingDown,
         })?;
-        // Every command is answered. If the proposer is gone, no answer comes and the outcome is unknown.
+        // Every command is answered. If the proposer is gone, no answer comes and the outcome is
+        // unknown.
         let mut applied = answered.await.unwrap_or(Err(SubmitError::UnknownOutcome))?;
         // What was decided a moment ago is told as it is now.
         time_left::show(&mut applied.outcome, self.inner.replica.clock.now());

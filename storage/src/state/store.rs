@@ -166,8 +166,8 @@ impl StateStore {
         Ok((Self { inner: Arc::new(inner) }, opened))
     }
 
-    /// Bytes of the records of a slot, with their keys, of one that was not read about; `None` before
-    /// the other was read, and while it is not whole.
+    /// Bytes of the records of a slot, with their keys, of one that was not read about; `None`
+    /// before the other was read, and while it is not whole.
     pub fn slot_bytes(&self, group: &GroupName, slot: Slot) -> Option<u64> {
         self.inner.whole.lock().get(&keys::tree_name(group, slot)).copied()
     }
