@@ -81,9 +81,13 @@ def groups(port):
 
 
 def create(port, names):
-    connection = connect(port)
+    """Creates resources as a client does: what is answered 503 is repeated. What is measured comes later."""
+    connection, deadline = connect(port), time.monotonic() + START_S
     for name in names:
         status, body = call(connection, "PUT", f"/v1/resources/{name}", LIMITS)
+        while status == 503 and time.monotonic() < deadline:
+            time.sleep(0.1)
+            status, body = call(connection, "PUT", f"/v1/resources/{name}", LIMITS)
         if status not in (200, 201):
             raise RuntimeError(f"{name}: {status} {body}")
 
