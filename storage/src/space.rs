@@ -74,10 +74,10 @@ impl SpaceLimit {
     /// [`caps::FREE_BYTES_MIN`]. With less the log could not be purged any more.
     pub fn for_checkpoints(lacking_bytes: u64, unused_bytes: u64) -> Self {
         let written = lacking_bytes.saturating_mul(caps::STATE_BYTES_FACTOR);
-        Self {
-            free_bytes_min: caps::FREE_BYTES_MIN
-                .saturating_add(written.saturating_sub(unused_bytes)),
-        }
+        // The least reserve has room for a small checkpoint, too, which may be there already.
+        let unused = unused_bytes.min(written.saturating_add(caps::STATE_FREE_BYTES_MIN));
+        let reserve = caps::FREE_BYTES_MIN.saturating_add(written);
+        Self { free_bytes_min: reserve.saturating_sub(unused) }
     }
 
     /// Whether `free_bytes` is too little. `full_before` is the last answer: once full, space must
@@ -109,10 +109,10 @@ mod tests {
     fn the_reserve_is_room_for_what_the_slots_lack() {
         let reserve = |lacking, unused| SpaceLimit::for_checkpoints(lacking, unused).free_bytes_min;
         assert_eq!(reserve(0, 0), 64 * MIB);
-        assert_eq!(reserve(0, 500 * MIB), 64 * MIB);
+        assert_eq!(reserve(0, 500 * MIB), 40 * MIB);
         assert_eq!(reserve(100 * MIB, 0), 264 * MIB);
         assert_eq!(reserve(100 * MIB, 50 * MIB), 214 * MIB);
-        assert_eq!(reserve(100 * MIB, 500 * MIB), 64 * MIB);
+        assert_eq!(reserve(100 * MIB, 500 * MIB), 40 * MIB);
         assert_eq!(reserve(u64::MAX, 0), u64::MAX);
     }
 
