@@ -6,7 +6,7 @@ use ratequeue_limiter::{Acquire, LeaseState, LeaseView, LimitUsage, Phase, Refus
 use ratequeue_raft::{Group, SubmitError, Woken};
 
 use super::error::{Cause, ServiceError};
-use super::router::{CallKind, Handled, Router};
+use super::router::{CallKind, Handled, Router, decided};
 use super::unanswered::Unanswered;
 use super::{Answered, Incoming, Service};
 use crate::node::Node;
@@ -72,21 +72,20 @@ async fn decide_unanswered(
     let resource = &acquire.resource;
     let about = |error: SubmitError| ServiceError::from(error).about(resource);
     let applied = unanswered.acquire(acquire.clone()).await.map_err(about)?;
-    let reply = applied
-        .outcome
-        .map_err(|refusal| ServiceError::refused(resource, refusal).at(applied.index))?;
+    let index = applied.index;
+    let (reply, _) = decided(applied).map_err(|refused| refused.about(resource))?;
     let Reply::Acquired(view) = reply else { return Err(ServiceError::contradiction()) };
 
     let view = match view.phase {
-        Phase::Waiting(_) => wait(node, group, unanswered, view, applied.index, hold).await?,
+        Phase::Waiting(_) => wait(node, group, unanswered, view, index, hold).await?,
         Phase::Held(_) | Phase::Ended(_) => view,
     };
     let at = Instant::now();
 
     // What is left of the limits is read here, where the grant of a leader elsewhere comes a moment
     // later.
-    let _ = tokio::time::timeout(CATCH_UP, group.wait_applied(applied.index)).await;
-    acquired(group, view, at, applied.index)
+    let _ = tokio::time::timeout(CATCH_UP, group.wait_applied(index)).await;
+    acquired(group, view, at, index)
 }
 
 /// Waits at most `hold` for a lease to leave the queue; gives the lease as it is then. `waiting` is

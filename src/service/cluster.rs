@@ -11,6 +11,7 @@ use ratequeue_raft::{Group, NodeId};
 
 use super::Service;
 use super::error::{Cause, ServiceError};
+use super::resources::exists_in;
 use crate::config::check_view;
 use crate::node::NotJoined;
 use crate::ops;
@@ -127,9 +128,7 @@ impl Service {
     /// # Errors
     /// When the group cannot be asked.
     pub async fn exists(&self, name: &ResourceName) -> Result<bool, ServiceError> {
-        let region = &self.node.joined_member()?.region;
-        region.read_barrier().await?;
-        Ok(region.read(|state, _| state.has_resource(name)))
+        Ok(exists_in(&self.node.joined_member()?.region, name).await?)
     }
 }
 

@@ -9,7 +9,7 @@ use ratequeue_raft::Group;
 
 use super::acquire::wait;
 use super::error::ServiceError;
-use super::router::{CallKind, Router};
+use super::router::{CallKind, Router, decided};
 use super::unanswered::Unanswered;
 use super::{Answered, Incoming, Service};
 use crate::node::Node;
@@ -97,13 +97,11 @@ impl Service {
     ) -> Result<Answered<Released>, ServiceError> {
         let router = Router::new(&self.node, call, CallKind::Change)?;
         let handle = async |group: Group| {
-            let applied = group.submit(Command::Release(release.clone())).await?;
-            let reply =
-                applied.outcome.map_err(|refusal| ServiceError::from(refusal).at(applied.index))?;
+            let (reply, index) = decided(group.submit(Command::Release(release.clone())).await?)?;
             let Reply::Released(released) = reply else {
                 return Err(ServiceError::contradiction());
             };
-            Ok((released, Some(applied.index)))
+            Ok((released, index))
         };
         router.by_lease(group, handle).await
     }
@@ -120,11 +118,9 @@ impl Service {
     ) -> Result<Answered<LeaseView>, ServiceError> {
         let router = Router::new(&self.node, call, CallKind::Change)?;
         let handle = async |group: Group| {
-            let applied = group.submit(Command::Extend(extend.clone())).await?;
-            let reply =
-                applied.outcome.map_err(|refusal| ServiceError::from(refusal).at(applied.index))?;
+            let (reply, index) = decided(group.submit(Command::Extend(extend.clone())).await?)?;
             let Reply::Extended(view) = reply else { return Err(ServiceError::contradiction()) };
-            Ok((view, Some(applied.index)))
+            Ok((view, index))
         };
         router.by_lease(group, handle).await
     }

@@ -21,6 +21,7 @@ use ratequeue_raft::{Group, SubmitError};
 
 use super::error::{Cause, ServiceError};
 use super::relay::{ANSWER_WITHIN, RelayError};
+use super::resources::exists_in;
 use super::router::{CallKind, Router, not_relayed};
 use super::{Answered, Decided, Incoming, Service};
 use crate::config::GLOBAL;
@@ -354,8 +355,7 @@ impl PutResourceFlow<'_> {
 
     async fn exists_at(&self, placement: &str) -> Result<bool, ServiceError> {
         if let Some(group) = self.member.group_of(placement) {
-            group.read_barrier().await?;
-            return Ok(group.read(|state, _| state.has_resource(self.name())));
+            return Ok(exists_in(group, self.name()).await?);
         }
         let exists = PeerCall::Exists(self.name().clone());
         match self.member.regions.call_region(placement, &exists, ANSWER_WITHIN).await {

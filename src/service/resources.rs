@@ -10,7 +10,7 @@ use ratequeue_raft::{Applied, Group, SubmitError};
 
 use super::error::{Cause, ServiceError};
 use super::relay::ANSWER_WITHIN;
-use super::router::{CallKind, Router};
+use super::router::{CallKind, Router, decided};
 use super::{Answered, Incoming, Service};
 use crate::node::aside::PIECE;
 use crate::node::peer_calls::{PeerAnswer, PeerCall, RegionPage};
@@ -74,11 +74,9 @@ impl Service {
                 return Err(refuse_placement(&group, resource, wanted).await);
             }
             let applied = group.submit(Command::PatchResource(patch.clone())).await?;
-            let reply = applied
-                .outcome
-                .map_err(|refusal| ServiceError::refused(resource, refusal).at(applied.index))?;
+            let (reply, index) = decided(applied).map_err(|refused| refused.about(resource))?;
             let Reply::Patched(view) = reply else { return Err(ServiceError::contradiction()) };
-            Ok((view, Some(applied.index)))
+            Ok((view, index))
         };
 
         match router.recall(resource, &change).await? {
@@ -101,11 +99,9 @@ impl Service {
         let handle = async |group: Group| {
             let deleting = tokio::spawn(delete_at(Arc::clone(&self.node), group, delete.clone()));
             let applied = deleting.await.unwrap_or(Err(SubmitError::UnknownOutcome))?;
-            let reply = applied
-                .outcome
-                .map_err(|refusal| ServiceError::refused(resource, refusal).at(applied.index))?;
+            let (reply, index) = decided(applied).map_err(|refused| refused.about(resource))?;
             let Reply::Deleted = reply else { return Err(ServiceError::contradiction()) };
-            Ok(((), Some(applied.index)))
+            Ok(((), index))
         };
         router.by_resource(resource, handle).await
     }
@@ -149,16 +145,25 @@ impl Service {
     }
 }
 
+/// Whether a resource exists in a group of this node, read linearizably.
+///
+/// # Errors
+/// When the group cannot be asked.
+pub async fn exists_in(group: &Group, resource: &ResourceName) -> Result<bool, SubmitError> {
+    group.read_barrier().await?;
+    Ok(group.read(|state, _| state.has_resource(resource)))
+}
+
 /// Why a patch is not made here that is meant for another placement.
 async fn refuse_placement(group: &Group, resource: &ResourceName, wanted: &str) -> ServiceError {
-    if let Err(error) = group.read_barrier().await {
-        return error.into();
+    match exists_in(group, resource).await {
+        Ok(true) => {
+            let (here, wanted) = (group.name().to_owned(), wanted.to_owned());
+            ServiceError::from(Cause::LivesElsewhere { here, wanted }).about(resource)
+        }
+        Ok(false) => ServiceError::resource_not_found(resource),
+        Err(error) => error.into(),
     }
-    if !group.read(|state, _| state.has_resource(resource)) {
-        return ServiceError::resource_not_found(resource);
-    }
-    let (here, wanted) = (group.name().to_owned(), wanted.to_owned());
-    ServiceError::from(Cause::LivesElsewhere { here, wanted }).about(resource)
 }
 
 /// Deletes a resource and gives its name back.

@@ -10,8 +10,8 @@
 
 use std::collections::BTreeSet;
 
-use ratequeue_limiter::ResourceName;
-use ratequeue_raft::Group;
+use ratequeue_limiter::{Reply, ResourceName};
+use ratequeue_raft::{Applied, Group};
 
 use super::error::{Cause, ServiceError};
 use super::relay::{self, RelayError, RelayReply};
@@ -50,6 +50,16 @@ type Attempt<T> = Result<Answered<T>, ServiceError>;
 
 /// The value that a handler gives, and the log entry that decided it.
 pub type Handled<T> = Result<(T, Option<u64>), ServiceError>;
+
+/// The reply to a command, and the log entry that decided it.
+///
+/// # Errors
+/// Its refusal.
+pub fn decided(applied: Applied) -> Handled<Reply> {
+    let Applied { outcome, index } = applied;
+    let reply = outcome.map_err(|refusal| ServiceError::from(refusal).at(index))?;
+    Ok((reply, Some(index)))
+}
 
 /// A call, and where it can be decided.
 pub struct Router<'a> {
