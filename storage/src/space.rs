@@ -69,8 +69,8 @@ pub struct SpaceLimit {
 }
 
 impl SpaceLimit {
-    /// The reserve of a node whose slots lack so many bytes of its state, both together, and whose
-    /// file of the checkpoints has `unused_bytes`: room for the state in both of them, beside
+    /// The reserve of a node whose next checkpoints have to write so many bytes of records, and
+    /// whose file of the checkpoints has `unused_bytes`: room for them beside
     /// [`caps::FREE_BYTES_MIN`]. With less the log could not be purged any more.
     pub fn for_checkpoints(lacking_bytes: u64, unused_bytes: u64) -> Self {
         let written = lacking_bytes.saturating_mul(caps::STATE_BYTES_FACTOR);

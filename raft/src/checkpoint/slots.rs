@@ -192,12 +192,6 @@ impl Slots {
         Ok((OpenSlot { writer, slot, sequence, guard }, extent))
     }
 
-    /// Bytes that the next checkpoint of this state writes, about.
-    fn next_bytes(&self, state: &State) -> u64 {
-        let table = self.table.lock();
-        table.bytes_to_write(table.spare(), state).max(table.bytes_grown(table.spare(), state))
-    }
-
     /// Writes a checkpoint of the state as it is now into the spare slot. Blocks, for as long as
     /// there are records to write, and locks the state for short steps only.
     ///
@@ -209,7 +203,10 @@ impl Slots {
         records_max: usize,
         stop: &AtomicBool,
     ) -> Result<Header, CheckpointError> {
-        let bytes = self.next_bytes(&replica.machine.read().state);
+        let bytes = {
+            let (machine, table) = (replica.machine.read(), self.table.lock());
+            table.bytes_to_write(table.spare(), &machine.state)
+        };
         let (slot, extent) = self.open(None, bytes)?;
         let made = self.write(slot, extent, replica, records_max, stop);
         if made.is_err() {

@@ -103,7 +103,7 @@ impl SlotTable {
     }
 
     /// Bytes of records that a checkpoint of this state into this slot would write, about: each
-    /// change of a record writes it anew.
+    /// change of a record writes it anew, and the slot has to hold what the state has grown by.
     pub(super) fn bytes_to_write(&self, slot: Slot, state: &State) -> u64 {
         let size = stored_bytes(state);
         let changed = match self.plan(slot) {
@@ -112,7 +112,7 @@ impl SlotTable {
         };
 
         let average = size / state.records().max(1);
-        changed.saturating_mul(average).min(size)
+        changed.saturating_mul(average).min(size).max(self.bytes_grown(slot, state))
     }
 
     /// Bytes by which the state has outgrown this slot.
