@@ -89,6 +89,7 @@ async fn start(options: &GroupOptions, group: GroupName) -> Result<Start, OpenEr
 /// Starts openraft on what was loaded.
 async fn consensus(
     options: &GroupOptions,
+    config: Arc<openraft::Config>,
     abstention: Abstention,
     replica: &Arc<Replica>,
     slots: &Arc<Slots>,
@@ -96,8 +97,6 @@ async fn consensus(
     health: &watch::Sender<Health>,
 ) -> Result<Raft, OpenError> {
     let group = options.name.clone();
-    let config = config(&group, options.timing)
-        .map_err(|error| OpenError::Invalid { group: group.clone(), detail: error.to_string() })?;
     let applier = Applier::new(Arc::clone(replica), Arc::clone(slots), log.clone(), health.clone());
     let log_adapter = Log::new(log.clone(), Arc::clone(&replica.clock));
     let network = Network {
@@ -141,6 +140,9 @@ impl Group {
         let io = |detail: String| OpenError::Io { group: name.clone(), detail };
         let group =
             GroupName::new(options.name.clone()).map_err(|error| invalid(error.to_string()))?;
+        let config =
+            config(&options.name, options.timing).map_err(|error| invalid(error.to_string()))?;
+
         let Start { log, machine, time, slots } = start(&options, group).await?;
         let (checkpoints, requests) = CheckpointTrigger::new(options.checkpoint);
         let log_clock = Arc::new(LogClock::new(clock, time));
@@ -167,7 +169,7 @@ impl Group {
             Some(_) => Abstention::for_a_voter(options.timing.election_max),
             None => Abstention::none(),
         };
-        let raft = consensus(&options, abstention, &replica, &slots, &log, &health).await?;
+        let raft = consensus(&options, config, abstention, &replica, &slots, &log, &health).await?;
 
         let (queue, commands) = mpsc::channel(caps::COMMANDS_WAITING_MAX);
         let space = Arc::new(Space::new(options.log_dir, Arc::clone(&replica), Arc::clone(&slots)));
