@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import urllib.parse
+from collections import Counter
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.M | re.S)
@@ -22,12 +23,12 @@ HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.M)
 def anchors(text: str) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     found: set[str] = set()
+    seen: Counter[str] = Counter()
     for heading in HEADING.findall(FENCE.sub("", text)):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").lower()
         anchor = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
-        while anchor in found:
-            anchor += "-1"
-        found.add(anchor)
+        found.add(f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor)
+        seen[anchor] += 1
     return found
 
 
