@@ -117,7 +117,7 @@ def test_a_closed_client_keeps_no_connections(ratequeue_node: Node, make: Make) 
     client = ratequeue.Client(ratequeue_node.url)
     client.close()
     with client.acquire(make()):
-        assert client._runners.current()._shards._pools == []
+        assert not client._runners.current()._connections._idle
     client.close()
 
 

@@ -17,10 +17,10 @@ import ratequeue
 import ratequeue.aio
 from ratequeue import _admin, _answers, _settings, _usage, _wire
 from ratequeue._clock import including_sleep
+from ratequeue._connections import IDLE_FOR, Connections
 from ratequeue._flows import margin
 from ratequeue._nodes import SUBJECTS_MAX, Nodes
 from ratequeue._retry import PAUSE_MAX, pauses, try_timeout
-from ratequeue._shards import CALLS_PER_POOL, Shards
 from ratequeue._timers import CANCELLED_MIN, Timers
 
 
@@ -365,10 +365,19 @@ def test_each_message_says_once_what_to_do() -> None:
         )
 
 
-def test_pools_are_small_and_few() -> None:
-    shards: Shards[object] = Shards(object)
-    taken = [shards.take() for _ in range(CALLS_PER_POOL * 4)]
-    assert len({id(shard[0]) for shard in taken}) == 4
-    closed = [pool for pool in (shards.give(shard) for shard in taken) if pool is not None]
-    assert len(closed) + len(shards.clear()) == 4
-    assert closed
+def test_connections_are_kept_by_node_for_a_while() -> None:
+    now = 0.0
+    connections: Connections[object] = Connections(object, lambda: now)
+    first, second, other = connections.take("a"), connections.take("a"), connections.take("b")
+    for url, connection in (("a", first), ("a", second), ("b", other)):
+        assert connections.give(url, connection) == []
+    # The one that was used last goes on, so that those that are not needed grow old.
+    now = IDLE_FOR
+    assert connections.take("a") is second
+    assert connections.give("a", second) == []
+    now += 1
+    assert connections.give("c", connections.take("c")) == [first, other]
+    assert second in connections.clear()
+    late = connections.take("a")
+    assert late is not second
+    assert connections.give("a", late) == [late]

@@ -23,9 +23,9 @@ def ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-def test_a_pool_that_was_interrupted_is_left(client: ratequeue.Client, make: Make) -> None:
+def test_a_connection_that_was_interrupted_is_left(client: ratequeue.Client, make: Make) -> None:
     name = make()
-    (before, _), *_ = client._runners.current()._shards._pools
+    ((before, _),) = client._runners.current()._connections._idle[client._core.settings.urls[0]]
     request = before.handle_request
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
@@ -44,7 +44,8 @@ def test_a_pool_that_was_interrupted_is_left(client: ratequeue.Client, make: Mak
     with pytest.raises(KeyboardInterrupt), client.acquire(name):
         pass
     assert client.stats(name)["held"] == 0
-    assert before not in [pool for pool, _ in client._runners.current()._shards._pools]
+    idle = client._runners.current()._connections._idle.values()
+    assert before not in [connection for kept in idle for connection, _ in kept]
     assert closed.wait(10)
 
 

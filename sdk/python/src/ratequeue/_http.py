@@ -6,21 +6,20 @@ from typing import Callable, TypeVar
 
 import httpx
 
+from ._connections import IDLE_FOR
 from ._retry import Send
 from ._settings import Settings
 from ._wire import Answer, NoAnswer
 from .errors import ConfigurationError
 
 CONNECT_TIMEOUT = 2.0
-KEEPALIVE = 60.0
-"""Seconds for which an idle connection is kept; the server closes it after 75."""
 T = TypeVar("T")
 
 
 def transport(settings: Settings, make: Callable[..., T]) -> T:
-    """Makes a pool of connections. The proxies of the environment are not used: they are meant for other hosts, and must not see
-    the API key."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE)
+    """Makes a connection (see :mod:`ratequeue._connections`). The proxies of the environment are not used: they are meant for
+    other hosts, and must not see the API key."""
+    limits = httpx.Limits(max_connections=1, keepalive_expiry=IDLE_FOR)
     proxy = None if settings.proxy is None else httpx.Proxy(settings.proxy)
     return make(verify=settings.tls, limits=limits, trust_env=False, proxy=proxy)
 

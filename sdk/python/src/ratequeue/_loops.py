@@ -15,12 +15,12 @@ from typing import Any, Callable, Optional, TypeVar
 import httpx
 
 from . import _http
+from ._connections import Connections
 from ._defaults import after_fork
 from ._flows import GIVE_UP_TIMEOUT, Core
 from ._retry import Background, Flow, Pause, Reply, Send
 from ._runner import MakeFlow, Runner, Timer
 from ._settings import OnWait
-from ._shards import Shards
 from ._threads import Blocking
 from ._timers import in_thread
 from .errors import ConfigurationError
@@ -42,7 +42,8 @@ class InLoop(Runner):
         super().__init__(core)
         # The runner must not keep its loop alive.
         self._loop = weakref.ref(loop)
-        self._shards = Shards(functools.partial(_http.transport, core.settings, httpx.AsyncHTTPTransport))
+        make = functools.partial(_http.transport, core.settings, httpx.AsyncHTTPTransport)
+        self._connections = Connections(make, core.clock)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._broken_off: list[MakeFlow] = []
         self.closed = False
@@ -124,8 +125,8 @@ class InLoop(Runner):
         finally:
             if not self.closed:
                 await self._shut_down()
-            for pool in self._shards.clear():
-                await pool.aclose()
+            for connection in self._connections.clear():
+                await connection.aclose()
 
     async def _shut_down(self) -> None:
         """Gives back what was broken off, and what is held by tasks and objects of the loop that ends.
@@ -160,10 +161,10 @@ class InLoop(Runner):
                     await told
 
     async def _send(self, send: Send) -> Reply:
-        shard = self._shards.take()
+        connection = self._connections.take(send.url)
         sent = self.core.clock()
         try:
-            response = await shard[0].handle_async_request(_http.request(send, self.core.settings))
+            response = await connection.handle_async_request(_http.request(send, self.core.settings))
             try:
                 return _http.answer(send, response, await response.aread(), sent)
             finally:
@@ -171,9 +172,8 @@ class InLoop(Runner):
         except httpx.HTTPError as error:
             return _http.no_answer(send, error)
         finally:
-            idle = self._shards.give(shard)
-            if idle is not None:
-                self._keep(idle.aclose())
+            for over in self._connections.give(send.url, connection):
+                self._keep(over.aclose())
 
     def _keep(self, coroutine: Any) -> asyncio.Task[Any]:
         # The loop itself keeps only weak references to its tasks.

@@ -53,9 +53,9 @@ class Settings:
 
     @functools.cached_property
     def tls(self) -> Any:
-        # Loading certificates takes a while, so that it is done once for all pools, and not for nothing.
+        # Loading certificates takes a while, so that it is done once for all connections, and not for nothing.
         if not any(url.startswith("https:") for url in self.urls):
-            return False
+            return httpx.create_ssl_context(verify=False, trust_env=False)
         # SSL_CERT_FILE of the environment counts, unlike its proxies.
         return self.verify if isinstance(self.verify, ssl.SSLContext) else httpx.create_ssl_context(verify=self.verify)
 

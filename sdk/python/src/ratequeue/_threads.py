@@ -13,12 +13,12 @@ from typing import Callable, Optional, TypeVar
 import httpx
 
 from . import _http
+from ._connections import Connections
 from ._defaults import after_fork
 from ._flows import GIVE_UP_TIMEOUT, Core
 from ._retry import Background, Flow, Pause, Reply, Send
 from ._runner import MakeFlow, Runner, Timer, next_owed
 from ._settings import OnWait
-from ._shards import Shards
 from ._timers import Timers, in_thread
 
 T = TypeVar("T")
@@ -31,7 +31,8 @@ class Blocking(Runner):
     def __init__(self, core: Core) -> None:
         super().__init__(core)
         self._lock = threading.Lock()
-        self._shards = Shards(functools.partial(_http.transport, core.settings, httpx.HTTPTransport))
+        make = functools.partial(_http.transport, core.settings, httpx.HTTPTransport)
+        self._connections = Connections(make, core.clock)
         self._timers = Timers()
         self._threads: set[threading.Thread] = set()
 
@@ -75,10 +76,10 @@ class Blocking(Runner):
         self._timers.close()
         self._join(time.monotonic() + GIVE_UP_TIMEOUT)
         with self._lock:
-            pools = self._shards.clear()
+            idle = self._connections.clear()
             self._timers = Timers()
-        for pool in pools:
-            pool.close()
+        for connection in idle:
+            connection.close()
 
     def end(self, until: float) -> None:
         # In this thread: at the end of the process no more of them start.
@@ -138,12 +139,12 @@ class Blocking(Runner):
 
     def _send(self, send: Send) -> Reply:
         with self._lock:
-            shard = self._shards.take()
+            connection = self._connections.take(send.url)
 
         sent = self.core.clock()
         interrupted = False
         try:
-            response = shard[0].handle_request(_http.request(send, self.core.settings))
+            response = connection.handle_request(_http.request(send, self.core.settings))
             try:
                 return _http.answer(send, response, response.read(), sent)
             finally:
@@ -155,21 +156,15 @@ class Blocking(Runner):
             interrupted = not isinstance(error, Exception)
             raise
         finally:
-            with self._lock:
-                if interrupted:
-                    self._shards.leave(shard)
-                idle = self._shards.give(shard)
-            if idle is not None:
-                self._close(idle, interrupted)
-
-    @staticmethod
-    def _close(pool: httpx.HTTPTransport, interrupted: bool) -> None:
-        if interrupted:
-            # It may never come back.
-            with contextlib.suppress(RuntimeError):
-                in_thread(pool.close)
-        else:
-            pool.close()
+            if interrupted:
+                # Closing it may never come back.
+                with contextlib.suppress(RuntimeError):
+                    in_thread(connection.close)
+            else:
+                with self._lock:
+                    over = self._connections.give(send.url, connection)
+                for old in over:
+                    old.close()
 
 
 _of_the_parent: list[Blocking] = []
