@@ -99,6 +99,22 @@ impl State {
         lease.is_some_and(|lease| matches!(lease.stage, LeaseStage::Waiting { .. }))
     }
 
+    /// The waiting leases among up to `max` leases from the one numbered `from` on, and the number
+    /// to go on from; `None` after the last. O(`max`).
+    #[must_use]
+    pub fn waiting_from(&self, from: u64, max: usize) -> (Vec<LeaseId>, Option<u64>) {
+        let mut waiting = Vec::new();
+        let mut next = self.records.leases.first_from(from);
+        for _ in 0..max {
+            let Some(seq) = next else { break };
+            if let Some(lease) = self.records.leases.get(seq).filter(|lease| lease.is_waiting()) {
+                waiting.push(LeaseId { seq, tag: lease.tag });
+            }
+            next = self.records.leases.first_from(seq + 1);
+        }
+        (waiting, next)
+    }
+
     /// How a resource stands at log time `at`. O(limits).
     #[must_use]
     pub fn usage(&self, name: &ResourceName, at: LogTime) -> Option<ResourceUsage> {

@@ -101,6 +101,8 @@ impl Inner {
         let shortening =
             room::shorten_log(Arc::clone(&self.replica), Arc::clone(&self.space), self.log.clone());
         tasks.spawn(guarded(self.health.clone(), "room", shortening));
+        let keeping = tick::keep_all(Arc::clone(&self.replica), own.clone());
+        tasks.spawn(guarded(self.health.clone(), "places", keeping));
         let ticking = tick::tick(Arc::clone(&self.replica), Arc::clone(&self.space), own);
         tasks.spawn(guarded(self.health.clone(), "tick", ticking));
     }

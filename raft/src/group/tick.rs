@@ -1,5 +1,5 @@
-//! The tasks that let time pass: ticks when something is due, and keepalives for the calls that
-//! wait here.
+//! The tasks that let time pass: ticks when something is due, keepalives for the calls that wait
+//! here, and one for every place in the queue when a new leader begins.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -103,6 +103,36 @@ pub(crate) async fn keep_alive(replica: Arc<Replica>, group: WeakGroup) {
         said.await;
         drop(group);
         tokio::time::sleep_until(next).await;
+    }
+}
+
+/// Keeps every place in the queue once more, whenever this node has become the leader. While there
+/// was no leader nobody could show that he is there, and the calls that were attached at the last
+/// one have to find another node: all of them have the whole time for it from now on.
+pub(crate) async fn keep_all(replica: Arc<Replica>, commands: OwnCommands) {
+    let mut roles = replica.roles.subscribe();
+    let mut kept = None;
+    loop {
+        let is_new = |role: &Role| role.leading.is_some() && role.leading != kept;
+        let Ok(leading) = roles.wait_for(is_new).await.map(|role| role.leading) else { return };
+        kept = leading;
+
+        let mut from = Some(0);
+        while let Some(start) = from
+            && roles.borrow().leading == leading
+        {
+            let (leases, next) =
+                replica.read(|state, _| state.waiting_from(start, core_caps::KEEPALIVE_LEASES_MAX));
+            let submitted = match leases.is_empty() {
+                true => Some(true),
+                false => commands.submit(Command::Keepalive(Keepalive { leases })).await,
+            };
+            match submitted {
+                None => return,
+                Some(true) => from = next,
+                Some(false) => tokio::time::sleep(caps::RETRY_PAUSE).await,
+            }
+        }
     }
 }
 

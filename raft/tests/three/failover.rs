@@ -9,6 +9,29 @@ use crate::common::hub::Cluster;
 use crate::common::*;
 use crate::{acquire_anywhere, three};
 
+/// The caller is silent for 17 s, but between two leaders nobody could have heard it.
+#[tokio::test]
+async fn a_new_leader_gives_all_that_wait_time_to_come_back() {
+    let mut cluster = three().await;
+    cluster.submit(put("api", 1)).await.outcome.unwrap();
+    acquire_anywhere(&cluster, "held").await;
+    let begun = Instant::now();
+    let waiting = acquire_anywhere(&cluster, "waiting").await;
+
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    cluster.kill(cluster.leader().await);
+    let leader = cluster.leader().await;
+    tokio::time::sleep(Duration::from_secs(17).saturating_sub(begun.elapsed())).await;
+    let group = cluster.group(leader);
+    assert!(group.read(|state, _| state.is_waiting(waiting)));
+
+    // Not for ever.
+    eventually("it is cancelled", || {
+        group.read(|state, _| (!state.is_waiting(waiting)).then_some(()))
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_dead_leader_is_replaced_and_no_lease_is_lost() {
     let mut cluster = three().await;
