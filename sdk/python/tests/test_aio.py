@@ -131,6 +131,42 @@ def test_one_client_in_several_loops_leaves_nothing_open(ratequeue_node: Node, m
         gc.collect()
 
 
+# anyio leaves a coroutine behind when a task is cancelled in the very step in which it began to connect.
+@pytest.mark.filterwarnings("ignore:.*connect_tcp:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:.*connect_tcp:RuntimeWarning")
+def test_a_failure_beside_many_that_wait_leaves_nothing_open(ratequeue_node: Node, make: Make) -> None:
+    name = make(slots=1)
+
+    async def run(waiting: int) -> None:
+        queued = 0
+        all_queued = asyncio.Event()
+
+        def on_wait(position: int, retry_after: float) -> None:
+            nonlocal queued
+            queued += 1
+            if queued == waiting:
+                all_queued.set()
+
+        async def wait() -> None:
+            async with client.acquire(name, on_wait=on_wait, timeout=60):
+                pass
+
+        async def fail() -> None:
+            await all_queued.wait()
+            raise ValueError("work")
+
+        async with rq.AsyncClient(ratequeue_node.url) as client, client.acquire(name):
+            await asyncio.gather(fail(), *(wait() for _ in range(waiting)))
+
+    # Warnings are errors here: of sockets that were left open, and of coroutines that nobody awaited.
+    with pytest.raises(ValueError, match="work"):
+        asyncio.run(run(100))
+    gc.collect()
+    with ratequeue.Client(ratequeue_node.url) as client:
+        stats = client.stats(name)
+    assert (stats["held"], stats["queue_depth"]) == (0, 0)
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_loops_that_were_closed_are_forgotten(ratequeue_node: Node, make: Make) -> None:
     name = make()

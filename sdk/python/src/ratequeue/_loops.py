@@ -172,8 +172,9 @@ class InLoop(Runner):
         except httpx.HTTPError as error:
             return _http.no_answer(send, error)
         finally:
+            # Here and not in a task: at the end of the loop nobody would run one.
             for over in self._connections.give(send.url, connection):
-                self._keep(over.aclose())
+                await over.aclose()
 
     def _keep(self, coroutine: Any) -> asyncio.Task[Any]:
         # The loop itself keeps only weak references to its tasks.
