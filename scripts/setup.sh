@@ -30,7 +30,7 @@ need_ip() {
   command -v ip >/dev/null || install ip iproute2
 }
 
-# Also for the network between regions, scripts/regions: its redirects and cuts, and the relay that delays.
+# Also for the network between regions, tests/testnet: its redirects and cuts, and the relay that delays.
 need_regions() {
   PATH=$PATH:/usr/sbin:/sbin command -v nft >/dev/null || install nft nftables
   command -v python3 >/dev/null || install python3 python3

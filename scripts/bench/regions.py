@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "regions"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "testnet"))
 
 import cluster as clusters  # noqa: E402
 import net  # noqa: E402

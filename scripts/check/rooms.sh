@@ -31,7 +31,7 @@ without() {
 
 rooms limiter/src caps model limit collections state lease commands
 rooms raft/src caps node error health timing transport time_left format replica checkpoint consensus propose group peers
-rooms src config node ops service http cli
+rooms src config node ops service http run cli
 without src/service axum clap http:: StatusCode hyper
 without src/ops axum clap http:: StatusCode hyper
 exit $fail

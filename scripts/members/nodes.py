@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "regions"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "testnet"))
 
 from call import Caller  # noqa: E402
 

@@ -1,33 +1,19 @@
 //! `ratequeue dev` and `ratequeue node`: the server.
 
-use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use ratequeue_link::{HostPort, ListenAddress};
-use ratequeue_raft::Calls;
-use tokio::runtime::{Handle, Runtime};
-use tokio::task::JoinHandle;
+use tokio::runtime::Handle;
 
 use super::addresses::{Addresses, Advertised, from_here};
 use super::signals::Signals;
 use super::{duration, listeners, log, parent};
 use crate::cli::exit::{Exit, Failed};
 use crate::config::{ClusterFile, view};
-use crate::http::server::{self, Server};
-use crate::http::{self, Routes};
-use crate::node::descriptors::Descriptors;
-use crate::node::{Node, NodeOptions, StartError};
-use crate::ops;
-use crate::service::relay::RelayService;
-use crate::service::{Service, peer_handler};
-
-/// Threads of consensus, one a core: two at least, so that a long entry holds up no heartbeat ...
-const CONSENSUS_THREADS_MIN: usize = 2;
-/// ... and no more than two groups and their links can make use of.
-const CONSENSUS_THREADS_MAX: usize = 8;
+use crate::http::server;
+use crate::run::{Descriptors, Listening, NodeOptions, OpenError, Running, consensus_runtime};
 
 /// Runs one node for trying out: one region, its state in a folder
 #[derive(Debug, Args)]
@@ -73,11 +59,7 @@ impl Dev {
             let told = self
                 .advertise
                 .map_or_else(|| listens.clone(), |advertised| advertised.or(listens.clone()));
-            let cluster = ClusterFile::alone("dev", "local", &told);
-            let own = view(1, "local", &told, &told);
-            // It is alone, and listens for no other node.
-            let peer = told.into();
-            (NodeOptions { cluster, region: "local".to_owned(), id: 1, own, peer, consensus }, text)
+            (NodeOptions::alone(&told, consensus), text)
         })
     }
 }
@@ -154,12 +136,13 @@ fn serve(
 
     let ended = runtime.block_on(async {
         let mut signals = Signals::install()?;
-        let listening = tokio::select! {
+        let listeners = tokio::select! {
             bound = server::bind(&http) => bound.map_err(|error| Failed::new(Exit::Failed, error.to_string()))?,
             _ = signals.next() => return Ok(Exit::Done),
         };
-        listeners::warn_if_open(&http, listening.address().ip(), "--http");
-        let listens = from_here(&http, listening.address());
+        let address = listeners.address();
+        listeners::warn_if_open(&http, address.ip(), "--http");
+        let listens = from_here(&http, address);
         let listens = listens.map_err(|error| Failed::new(Exit::Failed, error.to_string()))?;
         let (options, text) = describe(listens.clone(), consensus.handle().clone());
         if let Some(ip) = options.peer.ip().filter(|_| nodes > 1) {
@@ -167,11 +150,15 @@ fn serve(
         }
         let (told, data_shown) = (&options.own.http, data.display());
         tracing::info!(address = %listens, told, data = %data_shown, "listening, and opening the data folder");
-        let server = Arc::new(Server::new(options.id, descriptors));
-        let serving = tokio::spawn(Arc::clone(&server).run(listening));
 
-        let Some(node) = open(options, data, &mut signals).await? else { return Ok(Exit::Done) };
-        run(node, &server, serving, signals, drain, &text).await
+        let listening = Listening::start(options.id, listeners, descriptors);
+        let node = tokio::select! {
+            opened = listening.open(options, data) => opened.map_err(|error| cannot_open(&error))?,
+            _ = signals.next() => return Ok(Exit::Done),
+        };
+        // Who reads it calls at once.
+        super::print(&text);
+        run(node, signals, drain).await
     });
     // What is left when it ended early, like a folder that is being opened, ends with the process.
     runtime.shutdown_background();
@@ -180,91 +167,25 @@ fn serve(
     ended
 }
 
-/// Opens a node, which may take long; gives nothing when it was told to stop meanwhile.
-async fn open(
-    options: NodeOptions,
-    data: PathBuf,
-    signals: &mut Signals,
-) -> Result<Option<Arc<Node>>, Failed> {
-    let runtime = Handle::current();
-    // On a thread of its own: it reads the disk, and the server answers meanwhile.
-    let opening = tokio::task::spawn_blocking(move || runtime.block_on(Node::open(options, &data)));
-    tokio::select! {
-        opened = opening => {
-            let opened = opened.map_err(|error| Failed::new(Exit::Failed, format!("cannot open: {error}")))?;
-            opened.map(|node| Some(Arc::new(node))).map_err(|error| cannot_start(&error))
-        }
-        _ = signals.next() => Ok(None),
-    }
+fn cannot_open(error: &OpenError) -> Failed {
+    let is_about_data = matches!(error, OpenError::Start(error) if error.is_about_data());
+    Failed::new(if is_about_data { Exit::Data } else { Exit::Failed }, error.to_string())
 }
 
-/// The threads of the groups and the peer link. Nothing else runs on them, so that no call, however
-/// long, holds up a heartbeat, a vote or an entry.
-fn consensus_runtime() -> std::io::Result<Runtime> {
-    let cores = std::thread::available_parallelism().map_or(CONSENSUS_THREADS_MIN, NonZero::get);
-    let threads = cores.clamp(CONSENSUS_THREADS_MIN, CONSENSUS_THREADS_MAX);
-    tokio::runtime::Builder::new_multi_thread()
-        .thread_name("consensus")
-        .worker_threads(threads)
-        .enable_all()
-        .build()
-}
-
-fn cannot_start(error: &StartError) -> Failed {
-    let exit = if error.is_about_data() { Exit::Data } else { Exit::Failed };
-    Failed::new(exit, error.to_string())
-}
-
-async fn run(
-    node: Arc<Node>,
-    server: &Server,
-    serving: JoinHandle<()>,
-    mut signals: Signals,
-    drain: Duration,
-    text: &str,
-) -> Result<Exit, Failed> {
-    let service = Service::new(Arc::clone(&node));
-    let router = http::router(service.clone());
-    let handler = peer_handler(service, Routes::new(router.clone()));
-    let relay: Arc<dyn Calls> = Arc::new(RelayService::new(handler));
-    server.open(router);
-    // Who reads it calls at once.
-    super::print(text);
-    let watching = {
-        let (node, relay) = (Arc::clone(&node), Arc::downgrade(&relay));
-        tokio::spawn(async move {
-            tokio::join!(
-                node.count(),
-                node.answer(relay),
-                node.watch_regions(),
-                async { node.joined().await.sweep().await },
-                ops::drive(&node),
-                ops::tell_address(&node)
-            )
-        })
-    };
-
-    let died = tokio::select! {
+/// Runs a node until it is told to stop, or cannot go on.
+async fn run(node: Running, mut signals: Signals, drain: Duration) -> Result<Exit, Failed> {
+    let failed = tokio::select! {
         _ = signals.next() => None,
         ended = node.failed() => Some(ended),
     };
-    if let Some(ended) = died {
-        node.stop();
-        // Nothing that is still to be answered can be: a node whose disk failed must not pretend to
-        // be one.
+    if let Some(ended) = failed {
+        node.give_up();
         let exit = if ended.is_outdated { Exit::Data } else { Exit::Failed };
         return Err(Failed::new(exit, ended.why));
     }
-    tokio::spawn(end_at_once(signals));
 
-    node.leave();
-    tokio::join!(node.hand_over(), tokio::time::sleep(drain));
-    node.stop();
-    server.close();
-    // It ends by itself, in bounded time, now that the node is stopping.
-    let _ = serving.await;
-    watching.abort();
-    let stopped = node.shutdown().await;
+    tokio::spawn(end_at_once(signals));
+    let stopped = node.stop(drain).await;
     stopped.map_err(|error| {
         Failed::new(Exit::Failed, format!("the state could not be saved: {error}"))
     })?;

@@ -47,7 +47,9 @@ impl StartError {
 #[derive(Debug, thiserror::Error)]
 #[error("group {group}: {error}")]
 pub struct ShutdownError {
+    /// The group.
     pub group: String,
+    /// What happened.
     #[source]
     pub error: ratequeue_raft::ShutdownError,
 }
@@ -55,6 +57,7 @@ pub struct ShutdownError {
 /// Why a node cannot go on.
 #[derive(Debug)]
 pub struct Ended {
+    /// What has happened, and what to do.
     pub why: String,
     /// Only a newer version can.
     pub is_outdated: bool,

@@ -30,7 +30,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use ratequeue_api::cluster::{Founding, NodeView};
 use ratequeue_limiter::LEVEL_MAX;
-use ratequeue_link::ListenAddress;
+use ratequeue_link::{HostPort, ListenAddress};
 use ratequeue_raft::{
     Address, Calls, CheckpointPolicy, Group, GroupOptions, LinkOptions, NoTransport, NodeId, Peers,
     Timing, Transport,
@@ -43,7 +43,7 @@ use tokio_util::context::TokioContext;
 pub use ends::{Ended, ShutdownError, StartError};
 pub use member::Member;
 
-use crate::config::{ClusterFile, GLOBAL};
+use crate::config::{ClusterFile, GLOBAL, view};
 use aside::Aside;
 use changes::Changes;
 use counters::Stats;
@@ -78,6 +78,23 @@ pub struct NodeOptions {
     /// Where its groups and its peer link run: threads that nothing else may occupy. It has to
     /// outlive the node.
     pub consensus: Handle,
+}
+
+impl NodeOptions {
+    /// The options of a node that is alone in a cluster of its own, as `ratequeue dev` runs it; `told` is
+    /// where it says that it is found.
+    #[must_use]
+    pub fn alone(told: &HostPort, consensus: Handle) -> Self {
+        Self {
+            cluster: ClusterFile::alone("dev", "local", told),
+            region: "local".to_owned(),
+            id: 1,
+            own: view(1, "local", told, told),
+            // It listens for no other node.
+            peer: told.clone().into(),
+            consensus,
+        }
+    }
 }
 
 /// Where a node that is open is on its way. It only goes forward.

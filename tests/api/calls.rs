@@ -1,6 +1,6 @@
 //! Calls that the tests of leases make, and what their answers have.
 
-use crate::harness::{Answer, Client, Node, eventually};
+use crate::harness::{Answer, Client, NodeInside, eventually};
 use serde_json::{Value, json};
 
 /// The fields of a lease that is held.
@@ -27,8 +27,8 @@ pub fn just_under(left_ms: u64, ttl_ms: u64) -> bool {
 }
 
 /// A node with one resource, `r`.
-pub async fn node_with(limits: Value) -> Node {
-    let node = Node::start().await;
+pub async fn node_with(limits: Value) -> NodeInside {
+    let node = NodeInside::start().await;
     node.client.create("r", limits).await;
     node
 }

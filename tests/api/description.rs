@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::harness::Node;
+use crate::harness::NodeInside;
 use serde_json::{Value, json};
 
 /// Every code of the contract.
@@ -37,7 +37,7 @@ const CODES: [&str; 26] = [
 
 #[tokio::test]
 async fn the_description_is_the_checked_in_one() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let served = node.client.get("/openapi.json").await;
     assert_eq!(served.is(200).header("content-type"), Some("application/json"));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
@@ -61,7 +61,7 @@ fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
 
 #[tokio::test]
 async fn the_description_has_every_call_of_the_contract() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let description = node.client.get("/openapi.json").await.body;
     for (path, methods) in [
         ("/v1/resources", &["get"][..]),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Answer, Client, Node, concurrency, eventually, rate};
+use crate::harness::{Answer, Client, NodeInside, concurrency, eventually, rate};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -41,8 +41,8 @@ async fn create(client: &Client, resource: Value) {
 }
 
 /// One slot, which is held, and how long a grant waits to be claimed.
-async fn node() -> (Node, String) {
-    let node = Node::start().await;
+async fn node() -> (NodeInside, String) {
+    let node = NodeInside::start().await;
     let resource = json!({"limits": concurrency(1), "queue": {"claim_ms": CLAIM.as_millis()}});
     create(&node.client, resource).await;
     let held = node.client.granted("r", json!({"ttl_ms": 900_000})).await.id();
@@ -183,7 +183,7 @@ async fn nothing_is_left_of_calls_without_a_key() {
 /// What a lapsed lease was charged is given back: its work never ran.
 #[tokio::test]
 async fn a_lapsed_lease_costs_no_tokens() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     let mut limits = concurrency(1);
     limits["tpm"] = rate(100, 600_000)["tpm"].clone();

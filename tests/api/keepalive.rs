@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Node, concurrency, eventually, until};
+use crate::harness::{Client, NodeInside, concurrency, eventually, until};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -36,8 +36,8 @@ async fn state(client: &Client, id: &str) -> Option<Value> {
     waiting.iter().find(|lease| lease["id"] == id).cloned()
 }
 
-async fn node() -> Node {
-    let node = Node::start().await;
+async fn node() -> NodeInside {
+    let node = NodeInside::start().await;
     node.client.create("r", concurrency(1)).await;
     node.client.granted("r", json!({"ttl_ms": 900_000})).await;
     node

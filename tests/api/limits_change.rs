@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::{Client, Node, concurrency, eventually, rate};
+use crate::harness::{Client, NodeInside, concurrency, eventually, rate};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -64,7 +64,7 @@ fn held_after_grants(all: &[Held]) -> BTreeMap<u64, i64> {
 
 #[tokio::test]
 async fn no_decision_after_the_change_follows_the_old_quota() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     client.create("r", concurrency(20)).await;
     let (stop, stopped) = watch::channel(false);
@@ -115,7 +115,7 @@ async fn no_decision_after_the_change_follows_the_old_quota() {
 
 #[tokio::test]
 async fn raising_a_quota_grants_the_line_at_once() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     client.create("r", concurrency(5)).await;
     for _ in 0..5 {
@@ -160,7 +160,7 @@ async fn raising_a_quota_grants_the_line_at_once() {
 
 #[tokio::test]
 async fn a_lowered_rate_counts_what_was_used_before() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     client.create("r", rate(1_000_000, 3_600_000)).await;
     let mut callers = JoinSet::new();

@@ -1,6 +1,6 @@
 //! The API's part on metrics.
 
-use crate::harness::{Node, concurrency, eventually};
+use crate::harness::{NodeInside, concurrency, eventually};
 use futures::future::join_all;
 use serde_json::json;
 
@@ -28,7 +28,7 @@ fn sample(text: &str, name: &str, labels: &[&str]) -> f64 {
 
 #[tokio::test]
 async fn metrics_have_their_names_and_no_ids() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     client.create("r", concurrency(2)).await;
     let held = client.keyed("/v1/resources/r/acquire", "secret-key", json!({})).await;
@@ -73,14 +73,14 @@ async fn metrics_have_their_names_and_no_ids() {
 }
 
 /// Creates resources, many at once.
-async fn create_all(node: &Node, names: &[String]) {
+async fn create_all(node: &NodeInside, names: &[String]) {
     for names in names.chunks(50) {
         join_all(names.iter().map(|name| node.client.create(name, concurrency(1)))).await;
     }
 }
 
 /// The metrics, once this sample is among them.
-async fn metrics_with(node: &Node, name: &str, labels: &[&str]) -> String {
+async fn metrics_with(node: &NodeInside, name: &str, labels: &[&str]) -> String {
     eventually(&format!("{name} has {labels:?}"), || async {
         let text = node.client.get("/metrics").await.is(200).text.clone();
         let found = samples(&text, name)
@@ -93,7 +93,7 @@ async fn metrics_with(node: &Node, name: &str, labels: &[&str]) -> String {
 
 #[tokio::test]
 async fn metrics_show_the_busiest_resources_and_say_how_many_they_leave_out() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     let idle: Vec<String> = (0..1_004).map(|n| format!("idle-{n:04}")).collect();
     create_all(&node, &idle).await;

@@ -1,6 +1,6 @@
 //! The API's part on resources: put, patch, get, list, delete.
 
-use crate::harness::{Answer, Client, Node, concurrency, eventually, rate};
+use crate::harness::{Answer, Client, NodeInside, concurrency, eventually, rate};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ async fn delete_with(client: &Client, name: &str, headers: &[(&str, &str)]) -> A
 
 #[tokio::test]
 async fn put_creates_then_replaces_and_shows_the_resource() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let created = node.client.put("/v1/resources/r", example()).await;
     created.is(201);
     let mut expected = example();
@@ -60,7 +60,7 @@ async fn put_creates_then_replaces_and_shows_the_resource() {
 
 #[tokio::test]
 async fn what_is_absent_has_its_default() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let bucket =
         json!({"kind": "rate", "algorithm": "token_bucket", "quota": 10, "window_ms": 1000});
     let limits = json!({
@@ -90,7 +90,7 @@ async fn what_is_absent_has_its_default() {
 
 #[tokio::test]
 async fn if_none_match_creates_only() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let only = [("If-None-Match", "*")];
     put_with(&node.client, "r", &only, json!({"limits": concurrency(1)})).await.is(201);
     let again = put_with(&node.client, "r", &only, json!({"limits": concurrency(2)})).await;
@@ -101,7 +101,7 @@ async fn if_none_match_creates_only() {
 
 #[tokio::test]
 async fn if_match_guards_put_patch_and_delete() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     client.create("r", concurrency(1)).await;
     let quota = |n: u64| json!({"limits": concurrency(n)});
@@ -130,7 +130,7 @@ async fn if_match_guards_put_patch_and_delete() {
 
 #[tokio::test]
 async fn get_shows_the_resource_with_its_etag() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let created = node.client.put("/v1/resources/r", example()).await;
     let got = node.client.get("/v1/resources/r").await;
     got.is(200);
@@ -144,7 +144,7 @@ async fn get_shows_the_resource_with_its_etag() {
 
 #[tokio::test]
 async fn patch_is_a_json_merge_patch() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     client.put("/v1/resources/r", example()).await.is(201);
     let patched =
@@ -187,7 +187,7 @@ async fn patch_is_a_json_merge_patch() {
 
 #[tokio::test]
 async fn a_patch_that_makes_no_sense_changes_nothing() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     let created = client.create("r", concurrency(1)).await;
     let last = client.patch("/v1/resources/r", json!({"limits": {"slots": null}})).await;
@@ -205,7 +205,7 @@ async fn a_patch_that_makes_no_sense_changes_nothing() {
 
 #[tokio::test]
 async fn placement_cannot_be_changed() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     client.create("r", concurrency(1)).await;
     let body = json!({"placement": "global", "limits": concurrency(2)});
@@ -240,7 +240,7 @@ async fn placement_cannot_be_changed() {
 
 #[tokio::test]
 async fn lists_page_through_all_resources_in_name_order() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     let empty = client.get("/v1/resources").await;
     assert_eq!(empty.is(200).body, json!({"items": [], "next_cursor": null}));
@@ -279,7 +279,7 @@ async fn lists_page_through_all_resources_in_name_order() {
 
 #[tokio::test]
 async fn delete_answers_204_and_then_404() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     client.create("r", concurrency(1)).await;
     let first = delete_with(client, "r", &[(KEY, "d")]).await;
@@ -301,7 +301,7 @@ async fn delete_answers_204_and_then_404() {
 
 #[tokio::test]
 async fn delete_ends_the_line_and_forgets_the_held() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     client.create("r", concurrency(1)).await;
     let held = client.granted("r", json!({})).await;
@@ -331,7 +331,7 @@ async fn delete_ends_the_line_and_forgets_the_held() {
 
 #[tokio::test]
 async fn repeating_a_change_with_its_key_repeats_the_answer() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     let (put, patch) = ([(KEY, "put")], [(KEY, "patch")]);
     let body = json!({"limits": concurrency(1)});
@@ -365,7 +365,7 @@ async fn repeating_a_change_with_its_key_repeats_the_answer() {
 
 #[tokio::test]
 async fn every_name_in_the_grammar_is_allowed() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     for name in ["A", "0", "a.b_c:d-E9", &"x".repeat(128)] {
         node.client.create(name, rate(1, 1000)).await;
         let got = node.client.get(&format!("/v1/resources/{name}")).await;
@@ -378,7 +378,7 @@ async fn every_name_in_the_grammar_is_allowed() {
 
 #[tokio::test]
 async fn changing_a_limit_carries_over_what_is_used() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     client.create("r", rate(10, 3_600_000)).await;
     client.granted("r", json!({"load": 6})).await;

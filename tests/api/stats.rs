@@ -1,13 +1,13 @@
 //! The API's part on stats.
 
-use crate::harness::{Node, concurrency, eventually};
+use crate::harness::{NodeInside, concurrency, eventually};
 use serde_json::json;
 
 const MONTH_MS: u64 = 2_678_400_000;
 
 #[tokio::test]
 async fn stats_show_how_a_resource_stands() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     let limits = json!({
         "tpm": {"kind": "rate", "algorithm": "token_bucket", "quota": 10, "window_ms": MONTH_MS},
@@ -43,7 +43,7 @@ async fn stats_show_how_a_resource_stands() {
 
 #[tokio::test]
 async fn stats_show_the_last_seconds() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     client.create("r", concurrency(1)).await;
 
@@ -73,7 +73,7 @@ async fn stats_show_the_last_seconds() {
 
 #[tokio::test]
 async fn the_oldest_wait_is_the_one_of_the_longest_in_queue() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     client.create("r", concurrency(1)).await;
     client.granted("r", json!({})).await;

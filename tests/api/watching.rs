@@ -1,12 +1,12 @@
 //! The API's part on watching: the cluster, health, and what frames every answer.
 
-use crate::harness::{Node, concurrency, eventually, rate};
+use crate::harness::{NodeInside, concurrency, eventually, rate};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 #[tokio::test]
 async fn the_cluster_view_shows_regions_nodes_and_groups() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     // The first thing that a new leader does is to raise the level.
     let view = eventually("the level is raised", || async {
         let view = node.client.get("/v1/cluster").await;
@@ -35,14 +35,14 @@ async fn the_cluster_view_shows_regions_nodes_and_groups() {
 
 #[tokio::test]
 async fn health_and_readiness() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     assert_eq!(node.client.get("/healthz").await.is(200).text, "alive\n");
     assert_eq!(node.client.get("/readyz").await.is(200).text, "ready\n");
 }
 
 #[tokio::test]
 async fn every_answer_says_who_served_it_and_who_leads() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     client.create("r", rate(1, 60000)).await;
     let lease = client.granted("r", json!({})).await.id();
@@ -76,7 +76,7 @@ async fn every_answer_says_who_served_it_and_who_leads() {
 /// Refusals are decisions too: they have their place in the log.
 #[tokio::test]
 async fn every_answer_of_a_write_has_its_log_index() {
-    let node = Node::start().await;
+    let node = NodeInside::start().await;
     let client = &node.client;
     let limits = json!({"limits": concurrency(1)});
     let mut last = client.put("/v1/resources/r", limits.clone()).await.log_index();

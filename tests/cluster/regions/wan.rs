@@ -1,5 +1,5 @@
 //! Nine nodes in a network of three regions with distance between them, which can be cut.
-//! `scripts/regions/net.py` makes it, as root; python3 and nftables are needed.
+//! `tests/testnet/net.py` makes it, as root; python3 and nftables are needed.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub struct Wan {
 }
 
 fn net(args: &[&str]) -> Result<String, String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/regions/net.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/testnet/net.py");
     let output = Command::new("python3").arg(script).args(args).output();
     let output = output.map_err(|error| format!("python3 cannot be run: {error}"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
