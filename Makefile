@@ -33,6 +33,7 @@ check: setup-test ## Writes nothing: format, lints, layering, rooms, generated f
 	scripts/check/circles.py
 	scripts/check/prose.py
 	scripts/check/links.py
+	scripts/check/deny.sh
 	scripts/check/openapi.sh
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items

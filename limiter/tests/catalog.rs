@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use ratequeue_limiter::{
     ClaimName, Command, Condition, DeleteResource, FenceClaims, Kind, LEVEL_FIRST, LEVEL_MAX,
     LeaseSpec, LimitDraft, LimitName, LogTime, Outcome, Placement, PutClaimed, PutResource,

@@ -103,10 +103,10 @@ fn refusal(status: &str, description: &str) -> Response {
 fn add_headers(status: &str, is_write: bool, response: &mut Response) {
     let mut add = |name: &str, kind: Type, description: &str| {
         let header = HeaderBuilder::new()
-            .schema(Object::with_type(kind))
+            .schema(Some(Object::with_type(kind)))
             .description(Some(description))
             .build();
-        response.headers.entry(name.to_owned()).or_insert(header);
+        response.headers.entry(name.to_owned()).or_insert(RefOr::T(header));
     };
 
     for (name, kind, description, only_writes) in HEADERS {

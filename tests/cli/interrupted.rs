@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rustix::process::{Pid, Signal, test_kill_process};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;

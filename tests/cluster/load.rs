@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rand::Rng;
+use rand::RngExt;
 use ratequeue_api::client::Client;
 use ratequeue_api::lease::LeaseState;
 use ratequeue_api::{AcquireRequest, ReleaseRequest};

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rand::Rng;
+use rand::RngExt;
 
 use super::attempt::{Answer, Call, Cause, Share, Trouble};
 use super::error::Unavailable;

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use node::{Disk, Node};
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use ratequeue_limiter::{Command, LogTime, State};
 
 use super::*;

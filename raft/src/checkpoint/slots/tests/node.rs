@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::Rng;
+use rand::RngExt;
 use rand::rngs::StdRng;
 use ratequeue_limiter::{
     Acquire, Command, Condition, Cost, LeaseSpec, LimitName, LimitSpec, Load, LogTime, Metadata,
