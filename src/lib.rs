@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   config.rs   the file that describes a cluster
+//!   audit/      what the log of a stopped node decided, and whether every bound held
 //!   node/       what runs: a node, its data folder, its two groups, the regions, the catalog, its counters
 //!   ops/        changes of members, carried out by the leaders
 //!   service/    the application: what a call does, whoever asks for it
@@ -13,6 +14,7 @@
 //! No rule of limits lives here: calls become commands, the group decides them, and outcomes become
 //! answers.
 
+mod audit;
 mod cli;
 mod config;
 mod http;

@@ -78,4 +78,5 @@ pub use state::lease::LeaseRecord;
 pub use state::load::Loader;
 pub use state::records::{Meta, Record, RecordKey, RememberedRequest};
 pub use state::resource::ResourceRecord;
+pub use state::view::Corrections;
 pub use state::{Cut, State};

@@ -42,6 +42,7 @@ mod health;
 mod node;
 mod peers;
 mod propose;
+mod replay;
 mod replica;
 #[cfg(test)]
 mod suite;
@@ -59,6 +60,7 @@ pub use node::{Address, NodeId};
 pub use peers::{Calls, Peers};
 pub use propose::proposal::Applied;
 pub use ratequeue_link::{CallRefused, LinkError, LinkOptions, ProbeError};
+pub use replay::{Replay, Replayed};
 pub use replica::EventBatch;
 pub use replica::clock;
 pub use replica::growth::{CheckpointPolicy, CheckpointSkipped};

@@ -30,8 +30,8 @@ without() {
 }
 
 rooms limiter/src caps model limit collections state lease commands
-rooms raft/src caps node error health timing transport time_left format replica checkpoint consensus propose group peers
-rooms src config node ops service http run cli
+rooms raft/src caps node error health timing transport time_left format replica checkpoint replay consensus propose group peers
+rooms src config audit node ops service http run cli
 without src/service axum clap http:: StatusCode hyper
 without src/ops axum clap http:: StatusCode hyper
 exit $fail

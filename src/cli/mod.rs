@@ -11,6 +11,7 @@
 
 mod acquire;
 mod addresses;
+mod audit;
 mod cluster;
 mod completions;
 mod duration;
@@ -65,6 +66,9 @@ enum Command {
     #[command(subcommand)]
     Lease(lease::Lease),
     Acquire(acquire::Acquire),
+    #[command(subcommand)]
+    Log(audit::Log),
+    VerifyLog(audit::VerifyLog),
     Completions(completions::Completions),
     /// Prints the description of the HTTP API (OpenAPI 3.1, JSON)
     Openapi,
@@ -112,6 +116,8 @@ pub fn run() -> Result<Exit, Failed> {
         Command::Stats(stats) => block_on(stats.run()),
         Command::Lease(lease) => block_on(lease.run()),
         Command::Acquire(acquire) => block_on(acquire.run()).map_err(Failed::beside_a_command),
+        Command::Log(log) => log.run(),
+        Command::VerifyLog(verify) => verify.run(),
         Command::Completions(completions) => completions.run(),
         Command::Openapi => {
             print(&crate::http::document());

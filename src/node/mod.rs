@@ -1,6 +1,7 @@
 //! A node: its identity, its two groups, and what it knows about itself and the others.
 //!
 //! ```text
+//!   options.rs      what it needs to open
 //!   member.rs       its part in a cluster: the group of its region, and the global one
 //!   peer_calls.rs   what nodes ask of each other, beside their groups
 //!   regions.rs      who is in which region, and whether it can be reached
@@ -19,6 +20,7 @@ pub mod counters;
 pub mod descriptors;
 mod ends;
 mod member;
+mod options;
 pub mod peer_calls;
 pub mod regions;
 
@@ -28,22 +30,21 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use ratequeue_api::cluster::{Founding, NodeView};
+use ratequeue_api::cluster::Founding;
 use ratequeue_limiter::LEVEL_MAX;
-use ratequeue_link::{HostPort, ListenAddress};
 use ratequeue_raft::{
     Address, Calls, CheckpointPolicy, Group, GroupOptions, LinkOptions, NoTransport, NodeId, Peers,
     Timing, Transport,
 };
 use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateOptions, StateStore};
-use tokio::runtime::Handle;
 use tokio::sync::{Notify, OnceCell, watch};
 use tokio_util::context::TokioContext;
 
 pub use ends::{Ended, ShutdownError, StartError};
 pub use member::Member;
+pub use options::NodeOptions;
 
-use crate::config::{ClusterFile, GLOBAL, view};
+use crate::config::GLOBAL;
 use aside::Aside;
 use changes::Changes;
 use counters::Stats;
@@ -61,41 +62,6 @@ const ALONE: Timing = Timing {
 /// Between two answers with the metrics: a text serves everybody for a second, but it is long to
 /// send.
 const SCRAPES_APART: Duration = Duration::from_millis(50);
-
-/// Required options of a node.
-#[derive(Debug, Clone)]
-pub struct NodeOptions {
-    /// The cluster that it is meant for.
-    pub cluster: ClusterFile,
-    /// Its region.
-    pub region: String,
-    /// Its id.
-    pub id: NodeId,
-    /// What it tells of itself: where others reach it.
-    pub own: NodeView,
-    /// Where it listens for the other nodes.
-    pub peer: ListenAddress,
-    /// Where its groups and its peer link run: threads that nothing else may occupy. It has to
-    /// outlive the node.
-    pub consensus: Handle,
-}
-
-impl NodeOptions {
-    /// The options of a node that is alone in a cluster of its own, as `ratequeue dev` runs it; `told` is
-    /// where it says that it is found.
-    #[must_use]
-    pub fn alone(told: &HostPort, consensus: Handle) -> Self {
-        Self {
-            cluster: ClusterFile::alone("dev", "local", told),
-            region: "local".to_owned(),
-            id: 1,
-            own: view(1, "local", told, told),
-            // It listens for no other node.
-            peer: told.clone().into(),
-            consensus,
-        }
-    }
-}
 
 /// Where a node that is open is on its way. It only goes forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

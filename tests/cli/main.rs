@@ -3,6 +3,7 @@
 //! ```text
 //!   acquire.rs     running a command under a lease         interrupted.rs  ... and 200 signals at random instants
 //!   resources.rs   limits as files                         look.rs         stats, leases, one resource
+//!   audit.rs       what a stopped node decided
 //!   errors.rs      no node, no such thing, wrong words     shell.rs        help, exit codes, completions
 //! ```
 #![allow(
@@ -14,6 +15,7 @@
 )]
 
 mod acquire;
+mod audit;
 mod errors;
 #[path = "../harness/mod.rs"]
 mod harness;

@@ -2,7 +2,7 @@
 
 use crate::model::lease_id::LeaseId;
 use crate::model::level::Level;
-use crate::model::name::ResourceName;
+use crate::model::name::{LimitName, RequestId, ResourceName};
 use crate::model::outcome::{
     End, Grant, LeaseState, LeaseView, LiveLeases, Phase, Place, Refusal, ResourceUsage,
     ResourceView,
@@ -12,6 +12,15 @@ use crate::state::State;
 use crate::state::estimate::estimate_ms;
 use crate::state::lease::{LeaseRecord, LeaseStage};
 use crate::state::resource::Resource;
+
+/// How the end of a lease corrected its charges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Corrections<'a> {
+    /// Given back.
+    pub refunded: &'a [(LimitName, u64)],
+    /// Charged on top.
+    pub debited: &'a [(LimitName, u64)],
+}
 
 impl State {
     /// A resource by name. O(log n).
@@ -113,6 +122,22 @@ impl State {
             next = self.records.leases.first_from(seq + 1);
         }
         (waiting, next)
+    }
+
+    /// The key of the acquire that made a lease. O(log n).
+    #[must_use]
+    pub fn request(&self, id: LeaseId) -> Option<&RequestId> {
+        let lease = self.records.leases.get(id.seq).filter(|lease| lease.tag == id.tag)?;
+        Some(&lease.request)
+    }
+
+    /// What the end of a lease gave back and what it charged on top, without zeros, in name order;
+    /// `None` while it has not ended. O(log n).
+    #[must_use]
+    pub fn corrections(&self, id: LeaseId) -> Option<Corrections<'_>> {
+        let lease = self.records.leases.get(id.seq).filter(|lease| lease.tag == id.tag)?;
+        let LeaseStage::Ended(ended) = &lease.stage else { return None };
+        Some(Corrections { refunded: &ended.refunded, debited: &ended.debited })
     }
 
     /// How a resource stands at log time `at`. O(limits).
