@@ -131,6 +131,23 @@ def test_one_client_in_several_loops_leaves_nothing_open(ratequeue_node: Node, m
         gc.collect()
 
 
+@pytest.mark.filterwarnings("ignore:.*connect_tcp:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:.*connect_tcp:RuntimeWarning")
+def test_a_cancelled_call_leaves_no_connection_that_is_stuck(ratequeue_node: Node, make: Make) -> None:
+    name = make(slots=1)
+
+    async def run() -> None:
+        async with rq.AsyncClient(ratequeue_node.url) as client:
+            for nth in range(300):
+                call = asyncio.create_task(client.stats(name))
+                await asyncio.sleep(nth % 40 / 10_000)
+                call.cancel()
+                await asyncio.wait({call})
+                await asyncio.wait_for(client.stats(name), 10)
+
+    asyncio.run(run())
+
+
 # anyio leaves a coroutine behind when a task is cancelled in the very step in which it began to connect.
 @pytest.mark.filterwarnings("ignore:.*connect_tcp:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:.*connect_tcp:RuntimeWarning")

@@ -30,7 +30,10 @@ class Connections(Generic[C]):
         return idle.pop()[0] if idle else self._make()
 
     def give(self, url: str, connection: C) -> list[C]:
-        """Takes a connection back. Those that it returns are no longer needed, and must be closed."""
+        """Takes a connection back whose call was answered; any other is closed and forgotten, as nobody knows what state it is in.
+
+        Those that it returns are no longer needed, and must be closed.
+        """
         if self._closed:
             return [connection]
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 def transport(settings: Settings, make: Callable[..., T]) -> T:
     """Makes a connection (see :mod:`ratequeue._connections`). The proxies of the environment are not used: they are meant for
     other hosts, and must not see the API key."""
-    limits = httpx.Limits(max_connections=1, keepalive_expiry=IDLE_FOR)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE_FOR)
     proxy = None if settings.proxy is None else httpx.Proxy(settings.proxy)
     return make(verify=settings.tls, limits=limits, trust_env=False, proxy=proxy)
 

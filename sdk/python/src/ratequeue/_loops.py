@@ -163,18 +163,21 @@ class InLoop(Runner):
     async def _send(self, send: Send) -> Reply:
         connection = self._connections.take(send.url)
         sent = self.core.clock()
+        over = [connection]
         try:
             response = await connection.handle_async_request(_http.request(send, self.core.settings))
             try:
-                return _http.answer(send, response, await response.aread(), sent)
+                answer = _http.answer(send, response, await response.aread(), sent)
             finally:
                 await response.aclose()
+            over = self._connections.give(send.url, connection)
+            return answer
         except httpx.HTTPError as error:
             return _http.no_answer(send, error)
         finally:
             # Here and not in a task: at the end of the loop nobody would run one.
-            for over in self._connections.give(send.url, connection):
-                await over.aclose()
+            for old in over:
+                await old.aclose()
 
     def _keep(self, coroutine: Any) -> asyncio.Task[Any]:
         # The loop itself keeps only weak references to its tasks.

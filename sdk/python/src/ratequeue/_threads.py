@@ -142,13 +142,17 @@ class Blocking(Runner):
             connection = self._connections.take(send.url)
 
         sent = self.core.clock()
+        over = [connection]
         interrupted = False
         try:
             response = connection.handle_request(_http.request(send, self.core.settings))
             try:
-                return _http.answer(send, response, response.read(), sent)
+                answer = _http.answer(send, response, response.read(), sent)
             finally:
                 response.close()
+            with self._lock:
+                over = self._connections.give(send.url, connection)
+            return answer
         except httpx.HTTPError as error:
             return _http.no_answer(send, error)
         except BaseException as error:
@@ -156,14 +160,12 @@ class Blocking(Runner):
             interrupted = not isinstance(error, Exception)
             raise
         finally:
-            if interrupted:
-                # Closing it may never come back.
-                with contextlib.suppress(RuntimeError):
-                    in_thread(connection.close)
-            else:
-                with self._lock:
-                    over = self._connections.give(send.url, connection)
-                for old in over:
+            for old in over:
+                if interrupted:
+                    # Closing it may never come back.
+                    with contextlib.suppress(RuntimeError):
+                        in_thread(old.close)
+                else:
                     old.close()
 
 
