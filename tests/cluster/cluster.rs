@@ -1,6 +1,6 @@
 //! A cluster: its file, its nodes, and what they agree on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 use std::fs;
 use std::net::IpAddr;
@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::addresses::{Place, loopback};
 use crate::harness::{Client, Tree, eventually, run};
+use crate::load::Story;
 use crate::member::Member;
 
 /// The region of the clusters of one region.
@@ -174,6 +175,37 @@ impl Cluster {
         run(&args, &[]).await
     }
 
+    /// Kills every node, and reads their logs: every bound held, and every grant that a caller was
+    /// told of is there as he was told.
+    pub async fn verify(mut self, resource: &str, story: &Story) {
+        for member in self.members.values_mut().filter(|member| member.runs()) {
+            member.kill().await;
+        }
+
+        let mut found = 0;
+        for member in self.members.values() {
+            let data = member.data.to_str().unwrap();
+            let verdicts = done(&run(&["verify-log", "--data", data, "--json"], &[]).await);
+            let verdicts: Value = serde_json::from_str(&verdicts).unwrap();
+            let first = verdicts[0]["first_index"].as_u64().unwrap();
+            let dump = ["log", "dump", "--data", data, "--resource", resource, "--json"];
+            let granted = granted_in(&done(&run(&dump, &[]).await));
+            for grant in story.grants.iter().filter(|grant| grant.log_index >= first) {
+                let told = (grant.token, grant.log_index);
+                assert_eq!(
+                    granted.get(&grant.lease),
+                    Some(&told),
+                    "{} at {}",
+                    grant.lease,
+                    member.id
+                );
+                found += 1;
+            }
+        }
+        assert!(found > 0, "no grant of {resource} is later than the checkpoints");
+        println!("{found} grants of {resource} are in the logs of {} nodes", self.members.len());
+    }
+
     pub fn node(&self, id: u64) -> &Member {
         &self.members[&id]
     }
@@ -313,6 +345,18 @@ impl Drop for Cluster {
             self.members.values().for_each(Member::show);
         }
     }
+}
+
+/// Token and log index of each lease that was granted, of a dump in JSON.
+fn granted_in(dump: &str) -> HashMap<String, (u64, u64)> {
+    let decisions = dump.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let granted = decisions.filter(|decision| decision["decision"] == "granted");
+    let number = |value: &Value| value.as_u64().unwrap();
+    let pair = |grant: Value| {
+        let told = (number(&grant["fencing_token"]), number(&grant["index"]));
+        (grant["lease"].as_str().unwrap().to_owned(), told)
+    };
+    granted.map(pair).collect()
 }
 
 /// The command did what it was told to; what it printed.

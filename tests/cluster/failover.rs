@@ -73,6 +73,7 @@ async fn the_loss_of_leaders_loses_and_exceeds_nothing() {
     println!("failover: gaps while the node came back {returns:.0?}");
     assert!(gaps.iter().all(|gap| *gap <= GAP_MAX), "a gap is over {GAP_MAX:?}: {gaps:?}");
     assert!(median(&gaps) <= MEDIAN_MAX, "the median of the gaps is over {MEDIAN_MAX:?}: {gaps:?}");
+    cluster.verify("work", &story).await;
 }
 
 /// A lease that somebody keeps for long.

@@ -200,6 +200,13 @@ impl Story {
         );
     }
 
+    /// The grants of both, of one resource. How much the two held at once together is not known.
+    pub fn and(mut self, other: Self) -> Self {
+        self.grants.extend(other.grants);
+        self.held_max = self.held_max.max(other.held_max);
+        self
+    }
+
     /// No limit was exceeded, by the callers' clocks, and fencing tokens rise in the order of the
     /// log.
     pub fn kept(&self, limits: Limits) {

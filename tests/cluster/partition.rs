@@ -117,6 +117,7 @@ async fn a_node_that_is_cut_off_and_returns_deposes_nobody() {
     story.nothing_failed();
     story.kept(LIMITS);
     cluster.agree(&[1, 2, 3]).await;
+    cluster.verify("work", &story).await;
 }
 
 async fn leader_and_term(cluster: &Cluster) -> (u64, u64) {

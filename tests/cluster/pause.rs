@@ -59,4 +59,5 @@ async fn a_leader_that_stood_still_grants_nothing_of_its_own() {
     }
     drop(looks);
     cluster.agree(&[1, 2, 3]).await;
+    cluster.verify("work", &story).await;
 }

@@ -28,6 +28,7 @@ impl Used {
         let mut used = Self { cpu: Duration::ZERO, wakeups: 0 };
         for task in fs::read_dir(format!("/proc/{}/task", node.pid())).unwrap() {
             // Nanoseconds on a CPU, nanoseconds of waiting for one, times it got one.
+            // A thread may have ended since it was listed.
             let Ok(text) = fs::read_to_string(task.unwrap().path().join("schedstat")) else {
                 continue;
             };
@@ -79,6 +80,9 @@ async fn an_idle_node_does_nothing() {
     let _alone = crate::ALONE.lock().await;
     let idle = Node::start().await;
     work(&idle.client).await;
+    // What is not counted cannot be too much.
+    let worked = Used::of(&idle);
+    assert!(worked.wakeups > WAKEUPS_MAX && worked.cpu > Duration::ZERO, "{worked:?}");
     // What is still written after the last answer is no part of being idle.
     eventually("the work has come to rest", || async {
         let before = Used::of(&idle);

@@ -80,11 +80,13 @@ async fn between_any_two_entries_no_more_log_time_passes_than_real_time() {
 async fn leases_expire_after_a_failover_without_any_call() {
     let mut cluster = three().await;
     cluster.submit(put("api", 1)).await.outcome.unwrap();
+    let begun = Instant::now();
     cluster.submit(acquire_for("api", "a", 0, 1_500)).await.outcome.unwrap();
     let waiting = acquire_anywhere(&cluster, "b").await;
     cluster.kill(cluster.leader().await);
     let leader = cluster.leader().await;
     let mut attachment = cluster.group(leader).attach(waiting, 0);
     assert_eq!(soon("granted", attachment.ended_waiting()).await, Woken::NoLongerWaiting);
+    assert!(begun.elapsed() >= Duration::from_millis(1_500), "{:?}", begun.elapsed());
     assert!(is_held(&lease(cluster.group(leader), waiting).unwrap()));
 }

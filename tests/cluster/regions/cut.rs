@@ -202,11 +202,11 @@ async fn global_resources_go_on_where_their_majority_is() {
         "cut: {lost} with the global leader; ten global grants elsewhere after {gap:.0?} at {ROUND_TRIP_MS} ms"
     );
 
-    let story = elsewhere.stop().await;
-    story.nothing_failed();
+    let others = elsewhere.stop().await;
+    others.nothing_failed();
     println!(
         "cut: the longest gap of global grants elsewhere {:.1?}",
-        story.longest_gap(cut, healed)
+        others.longest_gap(cut, healed)
     );
     for (load, region) in locals.into_iter().zip(REGIONS) {
         let story = load.stop().await;
@@ -216,6 +216,6 @@ async fn global_resources_go_on_where_their_majority_is() {
     }
     let story = global.stop().await;
     failed_for_a_reason(&story);
-    story.kept(EVERYBODYS);
+    story.and(others).kept(EVERYBODYS);
     heals(&cluster).await;
 }
