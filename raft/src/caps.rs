@@ -49,6 +49,9 @@ pub const FREE_BYTES_LAST: u64 = 2 * 1024 * 1024;
 /// the last time.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long after a node has become the leader it keeps all places in the queue once more.
+pub const KEEP_ALL_AFTER: Duration = Duration::from_secs(3);
+
 /// Pause after a tick or a keepalive that was not taken.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(20);
 

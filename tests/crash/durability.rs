@@ -250,12 +250,14 @@ async fn resources_and_the_memory_of_requests_survive() {
     client.call(Method::DELETE, "/v1/resources/t", &delete, None).await.is(204);
 
     for stop in [false, true, false] {
+        let digest = client.group().await["digest"].clone();
         if stop {
             node.stop().await
         } else {
             node.kill().await
         }
         node.start_again().await;
+        assert_eq!(client.group().await["digest"], digest);
         assert_eq!(client.get("/v1/resources/s").await.is(200).body, created.body);
         client.get("/v1/resources/t").await.problem(404, "resource-not-found");
         let again = put(limits.clone()).await;

@@ -106,9 +106,9 @@ pub(crate) async fn keep_alive(replica: Arc<Replica>, group: WeakGroup) {
     }
 }
 
-/// Keeps every place in the queue once more, whenever this node has become the leader. While there
-/// was no leader nobody could show that he is there, and the calls that were attached at the last
-/// one have to find another node: all of them have the whole time for it from now on.
+/// Keeps every place in the queue once more, soon after this node has become the leader. While
+/// there was no leader nobody could show that he is there, and the calls that were attached at the
+/// last one have to find another node: all of them have the whole time for it from then on.
 pub(crate) async fn keep_all(replica: Arc<Replica>, commands: OwnCommands) {
     let mut roles = replica.roles.subscribe();
     let mut kept = None;
@@ -117,6 +117,9 @@ pub(crate) async fn keep_all(replica: Arc<Replica>, commands: OwnCommands) {
         let Ok(leading) = roles.wait_for(is_new).await.map(|role| role.leading) else { return };
         kept = leading;
 
+        // Callers come back at once, and have the node to themselves. Places have 10 s left at
+        // least.
+        tokio::time::sleep(caps::KEEP_ALL_AFTER).await;
         let mut from = Some(0);
         while let Some(start) = from
             && roles.borrow().leading == leading
