@@ -108,6 +108,7 @@ impl DecisionKind {
         let amounts = |amounts: &[(LimitName, u64)]| {
             amounts.iter().map(|(limit, amount)| (limit.to_string(), *amount)).collect()
         };
+
         match &event.kind {
             EventKind::Queued { lease, .. } => {
                 Self::Queued { id: *lease, lease: shown(*lease), request: request(*lease) }

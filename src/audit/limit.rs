@@ -138,6 +138,7 @@ impl Count {
     pub fn refund(&mut self, lease: LeaseId, granted: LogTime, units: u64, at: LogTime) -> Judged {
         self.pass(at);
         let window = u128::from(window_us(self.rule));
+
         match &mut self.used {
             Used::Held(_) => Judged::Held,
             Used::Window { charges, sum } => {
