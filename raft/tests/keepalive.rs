@@ -14,11 +14,14 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use ratequeue_limiter::{EventKind, LeaseState};
+use ratequeue_raft::caps;
 
 #[tokio::test]
 async fn only_leases_with_a_call_are_kept_alive() {
     let dir = tempfile::tempdir().unwrap();
     let group = open_alone(dir.path()).await;
+    // Until the new leader has kept all places, of which there are none.
+    tokio::time::sleep(caps::KEEP_ALL_AFTER + Duration::from_millis(500)).await;
     group.submit_local(put("api", 1)).await.unwrap().outcome.unwrap();
     acquired(&group, acquire("api", "held")).await;
     let begun = Instant::now();
