@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "regions"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "testnet"))
 
 from call import Caller as Caller  # noqa: E402
 
