@@ -18,7 +18,7 @@ async fn a_new_leader_gives_all_that_wait_time_to_come_back() {
     let begun = Instant::now();
     let waiting = acquire_anywhere(&cluster, "waiting").await;
 
-    tokio::time::sleep(Duration::from_secs(9)).await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
     cluster.kill(cluster.leader().await);
     let leader = cluster.leader().await;
     tokio::time::sleep(Duration::from_secs(17).saturating_sub(begun.elapsed())).await;
