@@ -293,7 +293,7 @@ fn on_resource(
 
 fn kind(outcome: &Outcome) -> &'static str {
     match outcome {
-        Ok(Reply::Acquired(view)) => print::state(view.state()),
+        Ok(Reply::Acquired(view)) => view.state().as_str(),
         Ok(_) => "done",
         Err(_) => "refused",
     }

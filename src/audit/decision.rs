@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ratequeue_limiter::{
-    Event, EventKind, LeaseId, LeaseState, LimitName, Load, ResourceName, State,
-};
+use ratequeue_limiter::{Event, EventKind, LeaseId, LimitName, Load, ResourceName, State};
 use ratequeue_raft::Replayed;
 use serde::{Serialize, Serializer};
 
@@ -126,7 +124,7 @@ impl DecisionKind {
                 Self::Ended {
                     id: *lease,
                     lease: shown(*lease),
-                    state: word(*end),
+                    state: end.as_str(),
                     refunded: corrections.map(|c| amounts(c.refunded)).unwrap_or_default(),
                     debited: corrections.map(|c| amounts(c.debited)).unwrap_or_default(),
                 }
@@ -135,20 +133,6 @@ impl DecisionKind {
             EventKind::LimitsChanged { version } => Self::LimitsChanged { version: *version },
             EventKind::Deleted => Self::Deleted,
         }
-    }
-}
-
-/// The state of a lease, as the API has it.
-fn word(state: LeaseState) -> &'static str {
-    match state {
-        LeaseState::Waiting => "waiting",
-        LeaseState::Held => "held",
-        LeaseState::Released => "released",
-        LeaseState::Expired => "expired",
-        LeaseState::Cancelled => "cancelled",
-        LeaseState::TimedOut => "timed_out",
-        LeaseState::Rejected => "rejected",
-        LeaseState::Lapsed => "lapsed",
     }
 }
 

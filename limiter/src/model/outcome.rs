@@ -181,6 +181,23 @@ pub enum LeaseState {
     Lapsed,
 }
 
+impl LeaseState {
+    /// The state's name, as the API has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Held => "held",
+            Self::Released => "released",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+            Self::TimedOut => "timed_out",
+            Self::Rejected => "rejected",
+            Self::Lapsed => "lapsed",
+        }
+    }
+}
+
 /// A resource as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceView {

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use ratequeue_limiter::{
-    Blocked, ClaimView, Cost, Event, EventKind, LeaseId, LeaseState, LeaseView, LimitName, Load,
-    Outcome, Phase, Placement, Refusal, Reply, ResourceUsage, ResourceView, Rule, TrueUp, caps,
+    Blocked, ClaimView, Cost, Event, EventKind, LeaseId, LeaseView, LimitName, Load, Outcome,
+    Phase, Placement, Refusal, Reply, ResourceUsage, ResourceView, Rule, TrueUp, caps,
 };
 
 /// More events than this are counted rather than listed.
@@ -32,19 +32,6 @@ fn amounts(amounts: &[(LimitName, u64)]) -> String {
     if amounts.is_empty() { "nothing".to_owned() } else { amounts.join(" ") }
 }
 
-pub fn state(state: LeaseState) -> &'static str {
-    match state {
-        LeaseState::Waiting => "waiting",
-        LeaseState::Held => "held",
-        LeaseState::Released => "released",
-        LeaseState::Expired => "expired",
-        LeaseState::Cancelled => "cancelled",
-        LeaseState::TimedOut => "timed_out",
-        LeaseState::Rejected => "rejected",
-        LeaseState::Lapsed => "lapsed",
-    }
-}
-
 fn blocked(blocked: &Blocked) -> String {
     let names: Vec<_> = blocked
         .violated
@@ -68,8 +55,8 @@ pub fn refusal(refusal: &Refusal) -> String {
         Refusal::InvalidResource(bad) => format!("invalid: {bad}"),
         Refusal::VersionConflict { version } => format!("version-conflict: version {version:?}"),
         Refusal::Malformed(text) => format!("malformed: {text}"),
-        Refusal::LeaseNotHeld(now) => format!("lease-not-held: {}", state(*now)),
-        Refusal::LeaseEnded(now) => format!("lease-ended: {}", state(*now)),
+        Refusal::LeaseNotHeld(now) => format!("lease-not-held: {}", now.as_str()),
+        Refusal::LeaseEnded(now) => format!("lease-ended: {}", now.as_str()),
         Refusal::Internal(what) => format!("internal: {what}"),
         Refusal::ResourceNotFound => "resource-not-found".to_owned(),
         Refusal::TooManyResources => "too-many-resources".to_owned(),
@@ -110,7 +97,7 @@ pub fn lease(view: &LeaseView) -> String {
             let token = end.fencing_token.map_or(String::new(), |token| format!(", token {token}"));
             let why =
                 end.refusal.as_ref().map_or(String::new(), |why| format!(", {}", refusal(why)));
-            format!("{} @{}{token}{why}", state(end.state), end.ended_index)
+            format!("{} @{}{token}{why}", end.state.as_str(), end.ended_index)
         }
     }
 }
@@ -225,7 +212,7 @@ pub fn outcome(outcome: &Outcome) -> String {
         Ok(Reply::Acquired(view)) => lease(view),
         Ok(Reply::Extended(view)) => format!("extended, {}", lease(view)),
         Ok(Reply::Released(released)) => {
-            let mut line = state(released.state).to_owned();
+            let mut line = released.state.as_str().to_owned();
             if !released.refunded.is_empty() {
                 line += &format!(", refunded {}", amounts(&released.refunded));
             }
@@ -275,7 +262,7 @@ impl Labels {
                 )
             }
             EventKind::Ended { lease, load, state: end } => {
-                format!("{name}: {} {}, load {load}", self.of(*lease), state(*end))
+                format!("{name}: {} {}, load {load}", self.of(*lease), end.as_str())
             }
             EventKind::Refused { load } => format!("{name}: refused, load {load}"),
             EventKind::LimitsChanged { version } => {
@@ -296,7 +283,7 @@ impl Labels {
             let kind = match &event.kind {
                 EventKind::Queued { .. } => "queued",
                 EventKind::Granted { .. } => "granted",
-                EventKind::Ended { state: end, .. } => state(*end),
+                EventKind::Ended { state: end, .. } => end.as_str(),
                 EventKind::Refused { .. } => "refused",
                 EventKind::LimitsChanged { .. } => "limits changed",
                 EventKind::Deleted => "deleted",
