@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use openraft::EntryPayload;
-use ratequeue_limiter::{Applied, Command, LogTime, State};
+use ratequeue_limiter::{Applied, State};
 use ratequeue_storage::{GroupName, LogId, LogOptions, LogStore, ReadLimit, StateStore};
 
 use crate::caps;
@@ -33,11 +33,7 @@ pub struct Replayed {
     /// True when the node knew that a majority has it. It may be committed otherwise, too: a node
     /// learns that a moment later.
     pub is_committed: bool,
-    /// Log time at which it was decided.
-    pub stamp: LogTime,
-    /// Its commands.
-    pub commands: Vec<Command>,
-    /// What they came to.
+    /// What its commands came to.
     pub applied: Applied,
 }
 
@@ -88,10 +84,9 @@ impl Replay {
             let batch = batch::decode(&data.bytes)
                 .map_err(|error| OpenError::of_damage(&self.group, &error))?;
 
-            let commands = batch.commands.clone();
             let applied = self.state.apply(id.index, batch.stamp, batch.commands);
             let is_committed = committed.is_some_and(|committed| id <= committed);
-            return Ok(Some(Replayed { id, is_committed, stamp: batch.stamp, commands, applied }));
+            return Ok(Some(Replayed { id, is_committed, applied }));
         }
         Ok(None)
     }

@@ -66,24 +66,19 @@ impl Group {
 
     fn apply(&mut self, after_us: u64, commands: Vec<Command>) -> Vec<Decision> {
         let stamp = LogTime(self.now + after_us);
-        let applied = self.state.apply(self.index + 1, stamp, commands.clone());
+        let applied = self.state.apply(self.index + 1, stamp, commands);
         for outcome in &applied.outcomes {
             if let Ok(Reply::Acquired(view)) = outcome {
                 self.leases.push(view.id);
             }
         }
         (self.index, self.now) = (self.index + 1, stamp.0);
-        self.observe(commands, applied)
+        self.observe(applied)
     }
 
-    fn observe(
-        &mut self,
-        commands: Vec<Command>,
-        applied: ratequeue_limiter::Applied,
-    ) -> Vec<Decision> {
+    fn observe(&mut self, applied: ratequeue_limiter::Applied) -> Vec<Decision> {
         let id = LogId { term: 1, node: 1, index: self.index };
-        let stamp = LogTime(self.now);
-        let replayed = Replayed { id, is_committed: true, stamp, commands, applied };
+        let replayed = Replayed { id, is_committed: true, applied };
         self.audit.observe(&replayed, &self.state)
     }
 
@@ -91,7 +86,7 @@ impl Group {
     fn granted(&mut self, kind: EventKind) {
         self.index += 1;
         let events = vec![Event { resource: api(), kind }];
-        self.observe(Vec::new(), ratequeue_limiter::Applied { outcomes: Vec::new(), events });
+        self.observe(ratequeue_limiter::Applied { outcomes: Vec::new(), events });
     }
 
     fn report(&self, limit: &str) -> Report {

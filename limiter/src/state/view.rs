@@ -88,11 +88,16 @@ impl State {
         self.records.meta.forgotten_early
     }
 
+    fn lease_record(&self, id: LeaseId) -> Option<&LeaseRecord> {
+        let lease = self.records.leases.get(id.seq)?;
+        (lease.tag == id.tag).then_some(lease)
+    }
+
     /// A lease in whatever part of its life it is, as of log time `at`. O(log n). A held lease of a
     /// deleted resource is not found.
     #[must_use]
     pub fn lease(&self, id: LeaseId, at: LogTime) -> Option<LeaseView> {
-        let lease = self.records.leases.get(id.seq).filter(|lease| lease.tag == id.tag)?;
+        let lease = self.lease_record(id)?;
         let deleted =
             self.records.resources.get(lease.resource).is_none_or(|resource| resource.deleted);
         if deleted && matches!(lease.stage, LeaseStage::Held(_)) {
@@ -104,8 +109,7 @@ impl State {
     /// True while a lease is in the queue. O(log n).
     #[must_use]
     pub fn is_waiting(&self, id: LeaseId) -> bool {
-        let lease = self.records.leases.get(id.seq).filter(|lease| lease.tag == id.tag);
-        lease.is_some_and(|lease| matches!(lease.stage, LeaseStage::Waiting { .. }))
+        self.lease_record(id).is_some_and(LeaseRecord::is_waiting)
     }
 
     /// The waiting leases among up to `max` leases from the one numbered `from` on, and the number
@@ -127,15 +131,14 @@ impl State {
     /// The key of the acquire that made a lease. O(log n).
     #[must_use]
     pub fn request(&self, id: LeaseId) -> Option<&RequestId> {
-        let lease = self.records.leases.get(id.seq).filter(|lease| lease.tag == id.tag)?;
-        Some(&lease.request)
+        self.lease_record(id).map(|lease| &lease.request)
     }
 
     /// What the end of a lease gave back and what it charged on top, without zeros, in name order;
     /// `None` while it has not ended. O(log n).
     #[must_use]
     pub fn corrections(&self, id: LeaseId) -> Option<Corrections<'_>> {
-        let lease = self.records.leases.get(id.seq).filter(|lease| lease.tag == id.tag)?;
+        let lease = self.lease_record(id)?;
         let LeaseStage::Ended(ended) = &lease.stage else { return None };
         Some(Corrections { refunded: &ended.refunded, debited: &ended.debited })
     }
