@@ -31,7 +31,7 @@ impl Hashed {
     }
 }
 
-impl Flavor for Hashed {
+impl Flavor for &mut Hashed {
     type Output = Stored;
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
@@ -62,7 +62,7 @@ impl Flavor for Hashed {
         Ok(())
     }
 
-    fn finalize(mut self) -> postcard::Result<Stored> {
+    fn finalize(self) -> postcard::Result<Stored> {
         self.flush();
         Ok(Stored {
             hash: self.hasher.finish(),
@@ -74,8 +74,9 @@ impl Flavor for Hashed {
 /// The hash and the size of a value. Hashing does not fail; were it to, it would on every replica
 /// alike.
 pub(crate) fn stored_of(value: &impl Serialize) -> Stored {
-    let hashed = Hashed { hasher: SipHasher13::new(), bytes: [0; 128], len: 0, before: 0 };
-    postcard::serialize_with_flavor(value, hashed).unwrap_or_default()
+    let mut hashed = Hashed { hasher: SipHasher13::new(), bytes: [0; 128], len: 0, before: 0 };
+    // Lent, not given: the serializer would move it twice.
+    postcard::serialize_with_flavor(value, &mut hashed).unwrap_or_default()
 }
 
 /// The hash of a value, as [`stored_of`].
