@@ -150,7 +150,7 @@ impl StoreBuilder<Types, AnyStart, Applier, (Checkpointer, TempDir)> for Builder
             panic!("the state is missing")
         };
 
-        let slots = Slots::new(store, group, loaded.slots);
+        let slots = Slots::new(store, group, loaded.slots, false);
         let (checkpoints, requests) = CheckpointTrigger::new(CheckpointPolicy::default());
         let clock = Arc::new(LogClock::new(Arc::new(SystemClock::default()), loaded.time));
         let replica =
@@ -199,6 +199,7 @@ async fn a_log_that_cannot_be_written_ends_the_group_and_says_so() {
         checkpoint: CheckpointPolicy::default(),
         transport: Arc::new(NoTransport),
         others: Vec::new(),
+        is_store_replaceable: false,
     };
 
     let group = Group::open(options).await.unwrap();

@@ -310,7 +310,8 @@ fn a_state_that_is_moved_aside_is_kept_and_its_writers_end() {
     for n in 1..=2 {
         let mut writer = store.begin(&group(), Slot::One).unwrap();
         writer.put(KIND_META, 1, &value(1, 1)).unwrap();
-        let aside = store.move_aside("a test").unwrap();
+        let aside = store.move_aside(store.generation(), "a test").unwrap().unwrap();
+        assert_eq!(store.move_aside(0, "by another who was slower").unwrap(), None);
         assert_eq!(aside, dir.path().join(format!("state.damaged-{n}")));
         assert!(aside.join("db").exists());
         assert!(matches!(writer.commit(&header(1)), Err(StateError::Gone)));

@@ -91,7 +91,7 @@ impl Template {
 
         // And it can be used again: at the latest after it was moved aside.
         if store.wipe(&group(), Slot::Zero).is_err() {
-            store.move_aside(what).unwrap();
+            store.move_aside(store.generation(), what).unwrap();
         }
 
         let again = fill(&store, Slot::Zero, 5, 100);

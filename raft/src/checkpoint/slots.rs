@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use ratequeue_limiter::{Extent, LEVEL_MAX, Period, Record, RecordKey, State};
 use ratequeue_storage::caps::STATE_BYTES_FACTOR;
 use ratequeue_storage::{
@@ -36,6 +36,9 @@ pub(crate) struct Slots {
     group: GroupName,
     table: Mutex<SlotTable>,
     writing: AtomicBool,
+    /// Other nodes have the state of every group of this one, so that the store, which they share,
+    /// may be begun anew when it is damaged.
+    is_replaceable: bool,
 }
 
 /// The right to write the spare slot: a checkpoint or a snapshot, one at a time.
@@ -57,7 +60,7 @@ pub(crate) struct Pin(Arc<Slots>, Slot);
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        if let Some(pins) = self.0.table.lock().pins.get_mut(index(self.1)) {
+        if let Some(pins) = self.0.table().pins.get_mut(index(self.1)) {
             debug_assert!(*pins > 0, "a pin is given back twice");
             *pins = pins.saturating_sub(1);
         }
@@ -70,21 +73,45 @@ struct OpenSlot {
     writer: SlotWriter,
     slot: Slot,
     sequence: u64,
+    /// How often the store had been begun anew when it was opened.
+    replaced: u64,
     guard: SlotWriteGuard,
 }
 
 impl Slots {
-    pub fn new(store: StateStore, group: GroupName, table: SlotTable) -> Arc<Self> {
-        Arc::new(Self { store, group, table: Mutex::new(table), writing: AtomicBool::new(false) })
+    pub fn new(
+        store: StateStore,
+        group: GroupName,
+        table: SlotTable,
+        is_replaceable: bool,
+    ) -> Arc<Self> {
+        let (table, writing) = (Mutex::new(table), AtomicBool::new(false));
+        Arc::new(Self { store, group, table, writing, is_replaceable })
+    }
+
+    /// What is known of the slots: nothing, when they were begun anew meanwhile, by this group or
+    /// the other one.
+    fn table(&self) -> MutexGuard<'_, SlotTable> {
+        let mut table = self.table.lock();
+        let replaced = self.store.replaced();
+        if table.replaced != replaced {
+            *table = SlotTable { replaced, pins: table.pins, ..SlotTable::default() };
+        }
+        table
+    }
+
+    /// Whether the slots were begun anew, and no checkpoint was made since.
+    pub fn is_lost(&self) -> bool {
+        self.store.replaced() > 0 && self.newest().is_none()
     }
 
     pub fn newest(&self) -> Option<Checkpoint> {
-        self.table.lock().newest().map(|(slot, whole)| whole.at(slot))
+        self.table().newest().map(|(slot, whole)| whole.at(slot))
     }
 
     /// The checkpoint of this sequence, if it is still there.
     pub fn of_sequence(&self, sequence: u64) -> Option<Checkpoint> {
-        let table = self.table.lock();
+        let table = self.table();
         let found = table.wholes().find(|(_, whole)| whole.header.sequence == sequence);
         found.map(|(slot, whole)| whole.at(slot))
     }
@@ -92,7 +119,7 @@ impl Slots {
     /// The log may be purged up to the last entry in there: a restart that finds the newest slot
     /// damaged begins with it.
     pub fn older(&self) -> Option<Header> {
-        let table = self.table.lock();
+        let table = self.table();
         table
             .newest()
             .and_then(|(slot, _)| table.whole(slot.other()))
@@ -102,7 +129,7 @@ impl Slots {
     /// Bytes of records for which the reserve must have room: the next checkpoint writes some of
     /// them anew, and both slots have to hold what the state has grown by.
     pub fn lacking_bytes(&self, state: &State) -> u64 {
-        let table = self.table.lock();
+        let table = self.table();
         let grown = Slot::ALL.map(|slot| table.bytes_grown(slot, state));
         let written = Slot::ALL.map(|slot| table.bytes_to_write(slot, state));
         let grown = grown.into_iter().fold(0, u64::saturating_add);
@@ -113,7 +140,7 @@ impl Slots {
     /// written in full are emptied.
     pub fn unused_bytes(&self) -> u64 {
         let unused = self.store.unused_bytes();
-        let table = self.table.lock();
+        let table = self.table();
         let emptied = Slot::ALL.into_iter().filter(|slot| table.plan(*slot) == Extent::Full);
         let emptied = emptied.map(|slot| self.emptied_bytes(slot));
         emptied.fold(unused, u64::saturating_add)
@@ -127,7 +154,7 @@ impl Slots {
 
     /// Keeps `slot` as it is for as long as the result exists.
     pub fn pin(self: &Arc<Self>, slot: Slot) -> Pin {
-        if let Some(pins) = self.table.lock().pins.get_mut(index(slot)) {
+        if let Some(pins) = self.table().pins.get_mut(index(slot)) {
             *pins = pins.saturating_add(1);
         }
         Pin(Arc::clone(self), slot)
@@ -152,14 +179,30 @@ impl Slots {
         extent: Option<Extent>,
         bytes: u64,
     ) -> Result<(OpenSlot, Extent), CheckpointError> {
+        match self.try_open(extent, bytes) {
+            Err(CheckpointError::State(StateError::Damaged { generation, detail }))
+                if self.is_replaceable =>
+            {
+                self.store.move_aside(generation, &detail)?;
+                self.try_open(extent, bytes)
+            }
+            opened => opened,
+        }
+    }
+
+    fn try_open(
+        self: &Arc<Self>,
+        extent: Option<Extent>,
+        bytes: u64,
+    ) -> Result<(OpenSlot, Extent), CheckpointError> {
         if self.writing.swap(true, Ordering::SeqCst) {
             return Err(CheckpointError::Busy);
         }
         let guard = SlotWriteGuard(Arc::clone(self));
         let (free, unused) = (self.store.free_bytes(), self.store.unused_bytes());
 
-        let (slot, sequence, extent) = {
-            let mut table = self.table.lock();
+        let (slot, sequence, extent, replaced) = {
+            let mut table = self.table();
             let slot = table.spare();
             if table.is_pinned(slot) {
                 return Err(CheckpointError::Busy);
@@ -182,14 +225,14 @@ impl Slots {
             let sequence =
                 table.newest().map_or(0, |(_, newest)| newest.header.sequence).saturating_add(1);
             table.set(slot, Content::Unknown);
-            (slot, sequence, extent)
+            (slot, sequence, extent, table.replaced)
         };
 
         let writer = match extent {
             Extent::Full => self.store.begin_empty(&self.group, slot)?,
             Extent::Since(_) => self.store.begin(&self.group, slot)?,
         };
-        Ok((OpenSlot { writer, slot, sequence, guard }, extent))
+        Ok((OpenSlot { writer, slot, sequence, replaced, guard }, extent))
     }
 
     /// Writes a checkpoint of the state as it is now into the spare slot. Blocks, for as long as
@@ -204,7 +247,7 @@ impl Slots {
         stop: &AtomicBool,
     ) -> Result<Header, CheckpointError> {
         let bytes = {
-            let (machine, table) = (replica.machine.read(), self.table.lock());
+            let (machine, table) = (replica.machine.read(), self.table());
             table.bytes_to_write(table.spare(), &machine.state)
         };
         let (slot, extent) = self.open(None, bytes)?;
@@ -280,12 +323,18 @@ impl OpenSlot {
         period: Period,
     ) -> Result<SlotWriteGuard, StateError> {
         debug_assert!(
-            self.guard.0.table.lock().whole(self.slot).is_none(),
+            self.guard.0.table().whole(self.slot).is_none(),
             "a slot is written while it counts as whole"
         );
         self.writer.commit(header)?;
         let whole = WholeSlot { header: header.clone(), bytes, period: Some(period) };
-        self.guard.0.table.lock().set(self.slot, Content::Whole(whole));
+        let mut table = self.guard.0.table();
+        if table.replaced != self.replaced {
+            // The other group has begun the store anew since: what was written is not there.
+            return Err(StateError::Gone);
+        }
+        table.set(self.slot, Content::Whole(whole));
+        drop(table);
         Ok(self.guard)
     }
 }
@@ -349,9 +398,7 @@ impl Received {
         let guard =
             self.open.finish(&self.header, stored_bytes(&self.state), self.state.period())?;
         // What the other slot holds is no checkpoint of this state.
-        if let Some(Content::Whole(other)) =
-            guard.0.table.lock().contents.get_mut(index(slot.other()))
-        {
+        if let Some(Content::Whole(other)) = guard.0.table().contents.get_mut(index(slot.other())) {
             other.period = None;
         }
         Ok((self.header, self.state, guard))

@@ -49,6 +49,8 @@ pub(crate) struct SlotTable {
     pub(super) contents: [Content; 2],
     /// How many read them.
     pub(super) pins: [u32; 2],
+    /// How often the store had been begun anew when this was known.
+    pub(super) replaced: u64,
 }
 
 pub(super) fn index(slot: Slot) -> usize {

@@ -91,10 +91,11 @@ impl Worker {
         let mut for_room = false;
 
         while !self.stop.load(Ordering::SeqCst) {
-            let wake = match at {
-                None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(at) => requests.recv_timeout(at.saturating_duration_since(Instant::now())),
-            };
+            // Now and then also without news: the other group may have had to begin the store anew.
+            let wait = at
+                .map_or(caps::CHECKPOINT_RETRY, |at| at.saturating_duration_since(Instant::now()));
+            let wake = requests.recv_timeout(wait.min(caps::CHECKPOINT_RETRY));
+            let is_due = at.is_some_and(|at| at <= Instant::now()) || self.slots.is_lost();
 
             let asked = match wake {
                 Ok(CheckpointRequest::Dirty) => {
@@ -107,6 +108,7 @@ impl Worker {
                     for_room = true;
                     continue;
                 }
+                Err(RecvTimeoutError::Timeout) if !is_due => continue,
                 Ok(CheckpointRequest::Grown) | Err(RecvTimeoutError::Timeout) => None,
                 Ok(CheckpointRequest::Now(answer)) => Some(answer),
                 Ok(CheckpointRequest::Stop) | Err(RecvTimeoutError::Disconnected) => return,

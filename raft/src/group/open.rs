@@ -49,6 +49,7 @@ async fn start(options: &GroupOptions, group: GroupName) -> Result<Start, OpenEr
     let name = &options.name;
     let io = |detail: String| OpenError::Io { group: name.clone(), detail };
     let (store, dir) = (options.store.clone(), options.log_dir.clone());
+    let replaceable = options.is_store_replaceable;
 
     let opening = tokio::task::spawn_blocking(move || {
         let (log, _) = LogStore::open(dir, LogOptions::default())
@@ -59,12 +60,14 @@ async fn start(options: &GroupOptions, group: GroupName) -> Result<Start, OpenEr
 
     let (log, loaded, store, group) = opening.await.map_err(|error| io(error.to_string()))??;
     let (machine, time, slots) = match loaded {
-        Ok(loaded) => (loaded.machine, loaded.time, Slots::new(store, group, loaded.slots)),
+        Ok(loaded) => {
+            (loaded.machine, loaded.time, Slots::new(store, group, loaded.slots, replaceable))
+        }
         Err(missing) if options.others.is_empty() => {
             return Err(OpenError::Damaged { group: name.clone(), detail: missing.detail });
         }
         Err(missing) => {
-            let slots = Slots::new(store, group.clone(), SlotTable::default());
+            let slots = Slots::new(store, group.clone(), SlotTable::default(), replaceable);
             let transport = Arc::clone(&options.transport);
             let sources =
                 Sources { nodes: options.others.clone(), transport, purged: missing.purged };

@@ -30,4 +30,7 @@ pub struct GroupOptions {
     /// The other nodes that may be in the group: they are asked for its state, should this node
     /// have lost its own.
     pub others: Vec<(NodeId, Address)>,
+    /// Each group of this node has other nodes: damaged checkpoints, which all groups share, may be
+    /// begun anew.
+    pub is_store_replaceable: bool,
 }

@@ -166,6 +166,7 @@ pub async fn try_open(dir: &Path, opening: &Opening) -> Result<Group, OpenError>
         checkpoint: opening.checkpoint,
         transport: Arc::clone(&opening.transport),
         others: opening.others.clone(),
+        is_store_replaceable: !opening.others.is_empty(),
     };
 
     // An earlier life of the node gives its locks back a moment after it was dropped.

@@ -99,6 +99,14 @@ pub enum StateError {
     /// sled failed.
     #[error("checkpoint: sled: {0}")]
     Sled(String),
+    /// What the slot holds cannot even be removed, although there is room.
+    #[error("checkpoint: damaged: {detail}")]
+    Damaged {
+        /// The store that it is about, for [`StateStore::move_aside`].
+        generation: u64,
+        /// What sled says.
+        detail: String,
+    },
     /// An fsync failed. Nothing can be written until the store is opened again, by another process.
     #[error("checkpoint: cannot be written any more, since an fsync failed: {0}")]
     Failed(String),

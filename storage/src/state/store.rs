@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -69,12 +69,14 @@ pub(super) struct Inner {
     pub(super) whole: Mutex<BTreeMap<String, u64>>,
     /// A write has failed: sled refuses everything until it is opened again.
     pub(super) broken: AtomicBool,
+    /// Counts the times that the state was begun anew.
+    replaced: AtomicU64,
 }
 
 pub(super) struct Current {
     /// `None` once closed.
     pub(super) db: Option<Db>,
-    /// Counts the times the state was replaced, so that writers of an earlier one notice.
+    /// Counts the times that sled was opened again, so that writers of an earlier one notice.
     pub(super) generation: u64,
     /// The first failed fsync.
     pub(super) failed: Option<String>,
@@ -161,6 +163,7 @@ impl StateStore {
             writing: Mutex::new(BTreeSet::new()),
             whole: Mutex::new(BTreeMap::new()),
             broken: AtomicBool::new(false),
+            replaced: AtomicU64::new(0),
         };
 
         Ok((Self { inner: Arc::new(inner) }, opened))
@@ -201,8 +204,31 @@ impl StateStore {
     /// # Errors
     /// As [`StateStore::begin`].
     pub fn begin_empty(&self, group: &GroupName, slot: Slot) -> Result<SlotWriter, StateError> {
-        self.inner.mend()?;
-        SlotWriter::begin(self, keys::tree_name(group, slot), Base::Nothing)
+        let begin = || {
+            self.inner.mend()?;
+            SlotWriter::begin(self, keys::tree_name(group, slot), Base::Nothing)
+        };
+        let begun = begin();
+        if !matches!(begun, Err(StateError::Sled(_))) {
+            return begun;
+        }
+
+        // A write that failed before is behind this one. It is not behind a second, with sled
+        // opened anew and room on the disk: there is damage that sled does not get over.
+        self.inner.broken.store(true, Ordering::SeqCst);
+        let generation = self.generation().saturating_add(1);
+        begin().map_err(|error| {
+            if let StateError::Sled(detail) = error {
+                StateError::Damaged { generation, detail }
+            } else {
+                error
+            }
+        })
+    }
+
+    /// Which store this is: it counts up whenever sled was opened again or replaced.
+    pub fn generation(&self) -> u64 {
+        self.inner.current.read().generation
     }
 
     /// Whether there is a writer of one of the group's slots.
@@ -219,13 +245,20 @@ impl StateStore {
         self.begin_empty(group, slot).map(drop)
     }
 
-    /// Moves the whole state aside and begins a new one, for when no slot of a group verifies.
-    /// Returns where it is now.
+    /// Moves the whole state aside and begins a new one, for when a slot cannot be written any
+    /// more. Returns where it is now; nothing happens, and `None` is returned, when the store is
+    /// not that of this generation any more: somebody else was faster.
+    ///
+    /// The slots of all groups are empty then. [`StateStore::replaced`] tells the others.
     ///
     /// # Errors
     /// When it cannot be renamed, or the new one not be opened; the store is then closed.
-    pub fn move_aside(&self, reason: &str) -> Result<PathBuf, StateError> {
+    pub fn move_aside(&self, generation: u64, reason: &str) -> Result<Option<PathBuf>, StateError> {
         let mut current = self.inner.current.write();
+        if current.generation != generation {
+            return Ok(None);
+        }
+        self.inner.replaced.fetch_add(1, Ordering::SeqCst);
         current.generation = current.generation.saturating_add(1);
         current.db = None;
         let aside = rename_aside(&self.inner.dir, reason)?;
@@ -233,7 +266,13 @@ impl StateStore {
         current.failed = None;
         self.inner.whole.lock().clear();
         self.inner.broken.store(false, Ordering::SeqCst);
-        Ok(aside)
+        Ok(Some(aside))
+    }
+
+    /// How often the state was moved aside and begun anew: what was in a slot before is gone. Waits
+    /// for nothing.
+    pub fn replaced(&self) -> u64 {
+        self.inner.replaced.load(Ordering::SeqCst)
     }
 
     /// Free bytes on the file system of the checkpoints.
@@ -272,7 +311,7 @@ pub(super) fn record_bytes(value: usize) -> u64 {
 /// Whether a new folder could help: not when the system refuses us, or the disk is full.
 fn is_damage(error: &StateError) -> bool {
     match error {
-        StateError::Sled(_) => true,
+        StateError::Sled(_) | StateError::Damaged { .. } => true,
         StateError::Io { what, kind, .. } => {
             use io::ErrorKind::{InvalidData, NotADirectory, UnexpectedEof};
             *what == "sled"

@@ -118,6 +118,7 @@ fn a_state_of_a_higher_level_is_refused() {
         disk.store.clone(),
         GroupName::new("g".to_owned()).unwrap(),
         SlotTable::default(),
+        false,
     );
 
     let mut state = State::default();
