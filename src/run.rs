@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ratequeue_link::Listeners;
+pub use ratequeue_raft::CheckpointPolicy;
 use ratequeue_raft::{Calls, NodeId};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::{JoinError, JoinHandle};

@@ -11,6 +11,9 @@ pub enum InvalidDuration {
     /// It is longer than any duration may be.
     #[error("it must be at most 31d")]
     TooLong,
+    /// It is out of the range of what it is for.
+    #[error("it must be {0} to {1}")]
+    Range(&'static str, &'static str),
     /// Its number is none.
     #[error("it must be a whole number, and at most 31d")]
     Number,

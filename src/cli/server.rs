@@ -8,12 +8,15 @@ use ratequeue_link::{HostPort, ListenAddress};
 use tokio::runtime::Handle;
 
 use super::addresses::{Addresses, Advertised, from_here};
+use super::duration::InvalidDuration;
 use super::signals::Signals;
 use super::{duration, listeners, log, parent};
 use crate::cli::exit::{Exit, Failed};
 use crate::config::{ClusterFile, view};
 use crate::http::server;
-use crate::run::{Descriptors, Listening, NodeOptions, OpenError, Running, consensus_runtime};
+use crate::run::{
+    CheckpointPolicy, Descriptors, Listening, NodeOptions, OpenError, Running, consensus_runtime,
+};
 
 /// Runs one node for trying out: one region, its state in a folder
 #[derive(Debug, Args)]
@@ -46,6 +49,10 @@ pub struct NodeArgs {
     /// At SIGTERM, how long /readyz says 503 while calls are still taken, before the node stops
     #[arg(long, env = "RATEQUEUE_DRAIN", default_value = "2s", value_parser = duration::parse, value_name = "TIME")]
     drain: Duration,
+    /// The longest time between two checkpoints: 1s to 1h. A shorter one is written to the disk more
+    /// often and leaves less of the log to read at a start
+    #[arg(long, env = "RATEQUEUE_CHECKPOINT_INTERVAL", default_value = "1m", value_parser = checkpoint_interval, value_name = "TIME")]
+    checkpoint_interval: Duration,
     /// The process that started it, with which it ends: for `cluster up`
     #[arg(long, hide = true, value_name = "PID")]
     parent: Option<u32>,
@@ -62,6 +69,12 @@ impl Dev {
             (NodeOptions::alone(&told, consensus), text)
         })
     }
+}
+
+fn checkpoint_interval(text: &str) -> Result<Duration, InvalidDuration> {
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(3600);
+    let interval = duration::parse(text)?;
+    if bounds.contains(&interval) { Ok(interval) } else { Err(InvalidDuration::Range("1s", "1h")) }
 }
 
 fn welcome(url: &str, data: &std::path::Path) -> String {
@@ -94,6 +107,7 @@ impl NodeArgs {
         let (region, places) = (region.to_owned(), self.addresses.of(node));
         let own = view(self.id, &region, &places.http, &places.peer);
         let nodes = file.ids().len();
+        let interval = self.checkpoint_interval;
 
         serve(places.listen_http, self.data, nodes, self.drain, |listens, consensus| {
             let options = NodeOptions {
@@ -102,6 +116,7 @@ impl NodeArgs {
                 id: self.id,
                 own,
                 peer: places.listen_peer,
+                checkpoint: CheckpointPolicy { interval, ..CheckpointPolicy::default() },
                 consensus,
             };
             (options, format!("RateQueue node {} listens on http://{listens}.\n", self.id))

@@ -275,6 +275,7 @@ mod tests {
         let http: ratequeue_link::HostPort = "127.0.0.1:7600".parse().unwrap();
         let cluster = ClusterFile::alone("test", "local", &http);
         let options = NodeOptions {
+            checkpoint: ratequeue_raft::CheckpointPolicy::default(),
             cluster,
             region: "local".to_owned(),
             id: 1,

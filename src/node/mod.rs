@@ -33,8 +33,7 @@ use parking_lot::Mutex;
 use ratequeue_api::cluster::Founding;
 use ratequeue_limiter::LEVEL_MAX;
 use ratequeue_raft::{
-    Address, Calls, CheckpointPolicy, Group, GroupOptions, LinkOptions, NoTransport, NodeId, Peers,
-    Timing, Transport,
+    Address, Calls, Group, GroupOptions, LinkOptions, NoTransport, NodeId, Peers, Timing, Transport,
 };
 use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateOptions, StateStore};
 use tokio::sync::{Notify, OnceCell, watch};
@@ -248,9 +247,10 @@ impl Node {
             log_dir,
             store: store.clone(),
             timing,
-            checkpoint: CheckpointPolicy::default(),
+            checkpoint: self.options.checkpoint,
             transport: Arc::clone(transport),
             others: self.others_in(name),
+            is_store_replaceable: !self.others_in(&self.options.region).is_empty(),
         };
         Ok(Group::open(options).await?)
     }

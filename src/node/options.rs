@@ -2,7 +2,7 @@
 
 use ratequeue_api::cluster::NodeView;
 use ratequeue_link::{HostPort, ListenAddress};
-use ratequeue_raft::NodeId;
+use ratequeue_raft::{CheckpointPolicy, NodeId};
 use tokio::runtime::Handle;
 
 use crate::config::{ClusterFile, view};
@@ -20,6 +20,8 @@ pub struct NodeOptions {
     pub own: NodeView,
     /// Where it listens for the other nodes.
     pub peer: ListenAddress,
+    /// When its groups make checkpoints.
+    pub checkpoint: CheckpointPolicy,
     /// Where its groups and its peer link run: threads that nothing else may occupy. It has to
     /// outlive the node.
     pub consensus: Handle,
@@ -37,6 +39,7 @@ impl NodeOptions {
             own: view(1, "local", told, told),
             // It listens for no other node.
             peer: told.clone().into(),
+            checkpoint: CheckpointPolicy::default(),
             consensus,
         }
     }
