@@ -34,8 +34,9 @@ pub struct Most {
 pub struct Count {
     rule: Rule,
     used: Used,
-    /// True until the limit is changed: from then on it is not known exactly what had drained.
-    is_unchanged: bool,
+    /// It is known exactly what had drained: what was charged was counted from the beginning, and the
+    /// limit was never changed.
+    is_exact: bool,
     most: Most,
 }
 
@@ -59,7 +60,7 @@ struct Charge {
 impl Count {
     pub fn new(rule: Rule) -> Self {
         let most = Most { bound: rule.capacity(), ..Most::default() };
-        Self { rule, used: Used::of(rule), is_unchanged: true, most }
+        Self { rule, used: Used::of(rule), is_exact: true, most }
     }
 
     /// The rule's name, as the API has it.
@@ -79,7 +80,7 @@ impl Count {
     /// kind starts unused, and so does one whose limits had other bounds in between.
     pub fn change(&mut self, rule: Rule, at: LogTime, is_known: bool) {
         self.pass(at);
-        self.is_unchanged &= is_known && rule == self.rule;
+        self.is_exact &= is_known && rule == self.rule;
         let carried = is_known
             && match (&mut self.used, rule) {
                 (Used::Held(_), Rule::Concurrency { .. })
@@ -96,6 +97,11 @@ impl Count {
         }
         self.rule = rule;
         self.most.bound = self.most.bound.max(rule.capacity());
+    }
+
+    /// Counts on from an instant before which it is not known what was charged.
+    pub fn resume(&mut self) {
+        self.is_exact = false;
     }
 
     /// Says how much is held, when it is counted from the beginning.
@@ -153,8 +159,7 @@ impl Count {
             }
             Used::Bucket { excess, .. } => {
                 let refund = u128::from(units) * window;
-                // What was charged before the first entry is not known.
-                if refund > *excess && self.is_unchanged && granted > LogTime(0) {
+                if refund > *excess && self.is_exact {
                     self.most.breaches += 1;
                     return Judged::Broken(format!("{units} units given back that had drained"));
                 }

@@ -103,6 +103,7 @@ impl Audit {
             after = Some(last.name.clone());
             for view in page {
                 let mut audited = Audited::new(view.spec);
+                audited.limits.values_mut().for_each(Count::resume);
                 audited.hold_those_of(state, &view.name);
                 audit.resources.insert(view.name, audited);
             }

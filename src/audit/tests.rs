@@ -192,6 +192,12 @@ fn a_refund_of_what_has_drained_is_a_breach() {
     assert_eq!(count.refund(lease, LogTime(1), QUOTA / 2, LogTime(500_001)), Judged::Held);
     let over = count.refund(lease, LogTime(1), 1, LogTime(500_001));
     assert!(matches!(over, Judged::Broken(_)), "{over:?}");
+
+    // Whoever counts from a checkpoint on does not know what was charged before it.
+    let mut count = Count::new(rules(QUOTA, 1_000)[2]);
+    count.resume();
+    assert_eq!(count.charge(lease, QUOTA, 1, LogTime(1), true), Judged::Held);
+    assert_eq!(count.refund(lease, LogTime(1), QUOTA, LogTime(900_001)), Judged::Held);
 }
 
 #[test]
