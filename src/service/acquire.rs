@@ -77,7 +77,11 @@ async fn decide_unanswered(
     let Reply::Acquired(view) = reply else { return Err(ServiceError::contradiction()) };
 
     let view = match view.phase {
-        Phase::Waiting(_) => wait(node, group, unanswered, view, index, hold).await?,
+        Phase::Waiting(_) => {
+            let waited = wait(node, group, unanswered, view, index, hold).await;
+            // It has a place by now, whatever came after.
+            waited.map_err(ServiceError::after_effect)?
+        }
         Phase::Held(_) | Phase::Ended(_) => view,
     };
     let at = Instant::now();

@@ -154,6 +154,15 @@ impl ServiceError {
         }
     }
 
+    /// The same of a call that has had its effect: that nothing happened may not be said any more.
+    #[must_use]
+    pub fn after_effect(mut self) -> Self {
+        if let Cause::Unavailable(error) = &mut *self.cause {
+            *error = SubmitError::UnknownOutcome;
+        }
+        self
+    }
+
     /// Whether it was called where it does not live.
     pub fn is_wrong_region(&self) -> bool {
         matches!(*self.cause, Cause::WrongRegion)
@@ -214,5 +223,30 @@ impl ServiceError {
     /// A node that nobody could reach at its addresses.
     pub fn invalid_node(node: &NodeView, why: InvalidNode) -> Self {
         Cause::InvalidNode { node: node.id, why }.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_an_effect_nobody_is_told_that_nothing_happened() {
+        for error in [
+            SubmitError::NoQuorum,
+            SubmitError::NotLeader { leader: None },
+            SubmitError::Overloaded,
+            SubmitError::StorageFull,
+            SubmitError::FeatureNotEnabled { behind: None },
+            SubmitError::UnknownOutcome,
+        ] {
+            let told = ServiceError::from(error).after_effect();
+            assert!(
+                matches!(&*told.cause, Cause::Unavailable(SubmitError::UnknownOutcome)),
+                "{told:?}"
+            );
+        }
+        let refused = ServiceError::from(Refusal::LeaseNotFound).after_effect();
+        assert!(matches!(&*refused.cause, Cause::Refused(Refusal::LeaseNotFound)));
     }
 }
