@@ -34,6 +34,9 @@ pub(crate) fn config(
         max_append_entries: Some(caps::APPEND_ENTRIES_MAX),
         api_channel_size: Some(caps::CORE_REQUESTS_MAX),
         notification_channel_size: Some(caps::CORE_NOTIFICATIONS_MAX),
+        // A follower whose log was put back, or cut, sent again what it lacks: a leader that has
+        // seen more of it would panic, and its successor would send it all the same.
+        allow_log_reversion: Some(true),
         // Of five voters, a leader that reaches one other only would keep that one from voting for
         // a leader whom the rest follows.
         quorum_loss_probe_interval: Some(ms(timing.election_max) * 2),

@@ -168,6 +168,48 @@ async fn whatever_is_damaged_in_the_checkpoints_the_node_comes_back() {
     }
 }
 
+/// Of three nodes, the log of one was put back to what it was earlier, which nothing in it shows. Its
+/// leader has seen more of it, and must not die of that: it sends again what is missing.
+#[tokio::test]
+async fn a_log_that_was_put_back_is_filled_up_by_the_same_leader() {
+    let mut cluster = Cluster::start(3, Opening::default()).await;
+    cluster.submit(put("early", 1)).await.outcome.unwrap();
+    cluster.digests_are_equal().await;
+    let leader = cluster.leader().await;
+    let victim = cluster.followers(leader)[0];
+    let (log, earlier) = (cluster.dir(victim).join("log"), cluster.dir(victim).join("earlier"));
+
+    cluster.kill(victim);
+    copy(&log, &earlier);
+    cluster.open(victim).await;
+    for n in 0..30 {
+        cluster.submit(put(&format!("late-{n}"), 1)).await.outcome.unwrap();
+    }
+    cluster.digests_are_equal().await;
+    let term = cluster.group(leader).status().term;
+
+    cluster.kill(victim);
+    std::fs::remove_dir_all(&log).unwrap();
+    copy(&earlier, &log);
+    cluster.open(victim).await;
+    cluster.digests_are_equal().await;
+    assert_eq!(cluster.leader().await, leader);
+    assert_eq!(cluster.group(leader).status().term, term);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// Cuts a file, zeroes a block of it, or flips a bit, at one of `places` places.
 fn damage_file(file: &Path, place: usize, places: usize, way: usize) {
     let mut bytes = std::fs::read(file).unwrap();
