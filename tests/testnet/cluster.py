@@ -26,6 +26,7 @@ from typing import Any, Callable
 import net
 import system
 from call import Caller
+from lan import Lan
 from layout import Failed, Layout, Node, Usage
 
 REGION_NAMES = ("eu-west-1", "us-east-1", "ap-south-1")
@@ -37,12 +38,12 @@ _STOP_MAX_S = 10.0
 class Cluster:
     """The processes of one cluster, their files, and who leads."""
 
-    def __init__(self, binary: Path, plan: Layout, folder: Path, global_voters: int | None = None) -> None:
+    def __init__(self, binary: Path, plan: Layout | Lan, folder: Path, global_voters: int | None = None) -> None:
         self.plan = plan
         self.folder = folder
         self.file = folder / "cluster.toml"
-        self._binary = binary
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.binary = binary
+        self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.file.write_text(self._description(global_voters))
 
     def region_name(self, region: int) -> str:
@@ -69,44 +70,46 @@ class Cluster:
         """Starts every node, forms the cluster, and returns when all are ready."""
         for node in self.nodes():
             self.start_node(node)
-        self._wait("listens", lambda node: self._get(node, "/startupz")[0] == 200)
-        system.run(str(self._binary), "cluster", "init", "--cluster", str(self.file))
-        self._wait("is ready", lambda node: self._get(node, "/readyz")[0] == 200)
+        self._wait("listens", lambda node: self.get(node, "/startupz")[0] == 200)
+        system.run(str(self.binary), "cluster", "init", "--cluster", str(self.file))
+        self._wait("is ready", lambda node: self.get(node, "/readyz")[0] == 200)
 
-    def start_node(self, node: Node) -> None:
+    def start_node(self, node: Node, **environment: str) -> None:
         """Starts one node, for the first time or again."""
         number = self.id_of(node)
-        data = self.folder / f"node-{number}"
-        command = ["ip", "netns", "exec", self.plan.namespace(node.region), str(self._binary), "node",
-                   "--cluster", str(self.file), "--id", str(number), "--data", str(data)]
+        command = ["ip", "netns", "exec", self.plan.namespace_of(node), str(self.binary), "node",
+                   "--cluster", str(self.file), "--id", str(number), "--data", str(self.data_of(number))]
         # Settings that are meant for another node would have the last word.
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RATEQUEUE_")}
         # No load balancer has to see that a node stops.
-        clean["RATEQUEUE_DRAIN"] = "0"
-        with self._log(number).open("ab") as log:
+        clean |= {"RATEQUEUE_DRAIN": "0"} | environment
+        with self.log_of(number).open("ab") as log:
             # A session of its own: Ctrl-C is for this script, which ends the nodes one after another.
-            self._processes[number] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                                       env=clean, start_new_session=True)
+            self.processes[number] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                                      env=clean, start_new_session=True)
+
+    def data_of(self, number: int) -> Path:
+        return self.folder / f"node-{number}"
 
     def stop(self) -> None:
         """Ends all nodes; those that take too long, the hard way."""
-        for process in self._processes.values():
+        for process in self.processes.values():
             process.terminate()
         until = time.monotonic() + _STOP_MAX_S
-        for process in self._processes.values():
+        for process in self.processes.values():
             try:
                 process.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self._processes.clear()
+        self.processes.clear()
 
     def leader(self, group: str, region: int) -> Node | None:
         """Who leads a group, according to the nodes of a region; nobody while they know of none."""
         by_id = {self.id_of(node): node for node in self.nodes()}
         for node in self.plan.nodes_of(region):
             with contextlib.suppress(OSError):
-                status, view = self._get(node, "/v1/cluster")
+                status, view = self.get(node, "/v1/cluster")
                 number = view["groups"].get(group, {}).get("leader") if status == 200 else None
                 if number is not None:
                     return by_id.get(number)
@@ -114,9 +117,9 @@ class Cluster:
 
     def as_json(self) -> list[dict[str, Any]]:
         return [{"id": self.id_of(node), "region": self.region_name(node.region), "http": node.http,
-                 "peer": node.peer, "log": str(self._log(self.id_of(node)))} for node in self.nodes()]
+                 "peer": node.peer, "log": str(self.log_of(self.id_of(node)))} for node in self.nodes()]
 
-    def _get(self, node: Node, path: str) -> tuple[int, Any]:
+    def get(self, node: Node, path: str) -> tuple[int, Any]:
         caller = Caller(node.http, 2.0)
         try:
             return caller.call("GET", path)
@@ -137,15 +140,15 @@ class Cluster:
                 time.sleep(_POLL_EVERY_S)
 
     def _expect_running(self, number: int) -> None:
-        code = self._processes[number].poll()
+        code = self.processes[number].poll()
         if code is not None:
             raise Failed(f"node {number} has ended with {code}:\n{self._last_words(number)}")
 
-    def _log(self, number: int) -> Path:
+    def log_of(self, number: int) -> Path:
         return self.folder / f"node-{number}.log"
 
     def _last_words(self, number: int) -> str:
-        lines = self._log(number).read_text(errors="replace").splitlines()
+        lines = self.log_of(number).read_text(errors="replace").splitlines()
         return "\n".join(f"  {line}" for line in lines[-5:])
 
 

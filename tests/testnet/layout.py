@@ -84,6 +84,9 @@ class Layout:
     def namespace(self, region: int) -> str:
         return f"{self.tag}r{region}"
 
+    def namespace_of(self, node: Node) -> str:
+        return self.namespace(node.region)
+
     def nodes_of(self, region: int) -> list[Node]:
         first = (region - 1) * self.nodes
         hosts = ipaddress.IPv4Network(self.subnet)

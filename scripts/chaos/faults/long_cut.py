@@ -1,0 +1,12 @@
+"""The leader is cut off for longer than leases live, with callers waiting at its side, and rejoins."""
+from stage import Stage
+
+
+def strike(stage: Stage) -> dict[str, object]:
+    leader = stage.leader()
+    stage.cut_between([leader], [node for node in stage.ids if node != leader])
+    stage.confirm_drops()
+    away = stage.hold(5, 7)
+    stage.heal()
+    stage.wait_ready()
+    return {"node": leader, "away_s": away}
