@@ -65,14 +65,14 @@ impl Procedure<'_> {
         let checked = catch_unwind(AssertUnwindSafe(|| check(dir, &ran)));
 
         let Self { test, .. } = self;
-        let (point, last) = (
-            point.map_or("the end".to_owned(), |point| point.to_string()),
-            &ran.calls[ran.calls.len().saturating_sub(5)..],
+        let (at, only) = point.map_or_else(
+            || ("the end".to_owned(), String::new()),
+            |point| (point.to_string(), format!("RATEQUEUE_CRASH_POINT={point} ")),
         );
+        let last = &ran.calls[ran.calls.len().saturating_sub(5)..];
         assert!(
             checked.is_ok(),
-            "{test}, {point}, after {last:?}. Again: RATEQUEUE_CRASH_POINT={point} cargo test -p ratequeue-raft --test \
-             crash_points -- --exact {test}"
+            "{test}, {at}, after {last:?}. Again: {only}cargo test -p ratequeue-raft --test crash_points -- --exact {test}"
         );
         ran
     }
