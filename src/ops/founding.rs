@@ -46,7 +46,8 @@ pub async fn adopt(
     let groups = node.member().map(Member::groups).into_iter().flatten();
     let is_formed = groups.into_iter().any(|group| !group.status().voters.is_empty());
     if !is_formed {
-        check(node, founding)?;
+        let (known, own) = (node.founding(), of_file(&node.options.cluster));
+        check(node.member().is_some(), known.as_ref(), &own, founding)?;
         let is_new = node.member().is_none();
         if founding.is_some() || is_new {
             node.set_founding(founding).map_err(|error| Refused::NotFounded(error.to_string()))?;
@@ -59,22 +60,26 @@ pub async fn adopt(
 
 /// A node of which nothing is formed founds only what it was started for, and never a cluster that
 /// it was adopted to join.
-fn check(node: &Node, founding: Option<&Founding>) -> Result<(), Refused> {
-    let known = node.founding();
+fn check(
+    is_adopted: bool,
+    known: Option<&Founding>,
+    own: &Founding,
+    founding: Option<&Founding>,
+) -> Result<(), Refused> {
     let refused = |text: String| Err(Refused::NotFounded(text));
-    match (node.member(), founding) {
-        (Some(_), Some(_)) if known.is_none() => refused(
+    match founding {
+        Some(_) if is_adopted && known.is_none() => refused(
             "this node was adopted to join a cluster, and cannot found one: give it an empty data folder".to_owned(),
         ),
-        (Some(_), None) if known.is_some() => refused(
+        None if is_adopted && known.is_some() => refused(
             "this node is to found its cluster: repeat `ratequeue cluster init`, or give it an empty data folder"
                 .to_owned(),
         ),
-        (_, Some(founding)) => match difference(&of_file(&node.options.cluster), founding) {
+        Some(founding) => match difference(own, founding) {
             Some(text) => refused(format!("this node was started with another cluster file: {text}")),
             None => Ok(()),
         },
-        (_, None) => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -118,32 +123,47 @@ pub async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refuse
         Ok(views) => views,
         Err(waits) => return Ok(Some(waits.to_string())),
     };
-    let is_formed = |name: &str| views.iter().any(|view| has_voters(view, name));
-
     let (name, group) = (member.region.name(), &member.region);
-    let here: Vec<&NodeView> = founding.nodes.iter().filter(|node| node.region == name).collect();
     if group.status().voters.is_empty()
-        && !is_formed(name)
-        && here.first().is_some_and(|first| first.id == own)
+        && let Some(here) = region_to_form(&founding, own, name, &views)
     {
-        group.form(here.iter().map(|node| (node.id, address(node))).collect()).await?;
+        group.form(here.into_iter().map(|node| (node.id, address(node))).collect()).await?;
     }
 
-    let voters = global_voters(&founding.nodes, founding.voters_per_region);
-    if voters.first() == Some(&own)
-        && member.global.status().voters.is_empty()
-        && !is_formed(GLOBAL)
-    {
+    if member.global.status().voters.is_empty() && forms_global(&founding, own, &views) {
         let waiting: Vec<u64> =
             views.iter().filter(|view| !has_leader(view)).map(|view| view.node).collect();
         if !waiting.is_empty() {
             return Ok(Some(format!("nodes {waiting:?} have no leader in their regions yet")));
         }
+        let voters = global_voters(&founding.nodes, founding.voters_per_region);
         let voters = founding.nodes.iter().filter(|node| voters.contains(&node.id));
         let entry = |node: &NodeView| Entry { node: node.clone(), change: Some(Change::Founding) };
         member.global.form(voters.map(|node| (node.id, entry(node).address())).collect()).await?;
     }
     Ok(Some("the groups are being formed".to_owned()))
+}
+
+/// The voters of the group of a region, on the node that has to form it: the lowest id of it.
+fn region_to_form<'a>(
+    founding: &'a Founding,
+    own: NodeId,
+    region: &str,
+    views: &[ClusterView],
+) -> Option<Vec<&'a NodeView>> {
+    let here: Vec<_> = founding.nodes.iter().filter(|node| node.region == region).collect();
+    let is_first = here.first().is_some_and(|first| first.id == own);
+    (is_first && !is_formed(views, region)).then_some(here)
+}
+
+/// Whether this node has to form the global group: the lowest id of its voters.
+fn forms_global(founding: &Founding, own: NodeId, views: &[ClusterView]) -> bool {
+    let voters = global_voters(&founding.nodes, founding.voters_per_region);
+    voters.first() == Some(&own) && !is_formed(views, GLOBAL)
+}
+
+fn is_formed(views: &[ClusterView], group: &str) -> bool {
+    views.iter().any(|view| has_voters(view, group))
 }
 
 /// What the nodes of a cluster do not agree on yet.

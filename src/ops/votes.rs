@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ratequeue_api::cluster::NodeView;
-use ratequeue_raft::NodeId;
+use ratequeue_raft::{NodeId, tolerated_losses};
 
 /// Voters of a region when it is the only one.
 const VOTERS_OF_ONE_REGION: usize = 3;
@@ -27,6 +27,21 @@ pub fn global_voters<'a>(
     };
     let count = per_region.and_then(|count| usize::try_from(count).ok()).unwrap_or(default);
     regions.into_values().flat_map(|ids| ids.into_iter().take(count)).collect()
+}
+
+/// The voters that the group is to have instead of those of `now`, when `without` leaves; nothing
+/// when it keeps them. They are kept when the group would tolerate fewer losses otherwise, unless
+/// one of them has to go.
+pub fn next_voters<'a>(
+    now: &BTreeSet<NodeId>,
+    members: impl IntoIterator<Item = &'a NodeView>,
+    per_region: Option<u32>,
+    without: Option<NodeId>,
+) -> Option<BTreeSet<NodeId>> {
+    let wanted = global_voters(members, per_region);
+    let has_to_go = without.is_some_and(|id| now.contains(&id));
+    let is_worse = tolerated_losses(wanted.len()) < tolerated_losses(now.len());
+    (wanted != *now && (has_to_go || !is_worse)).then_some(wanted)
 }
 
 #[cfg(test)]
