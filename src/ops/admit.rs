@@ -27,12 +27,16 @@ pub async fn admit(
     member.global.read_barrier_local().await?;
     let book = AddressBook::of(&member.global.members_applied());
     let admission = Admission { node, member, book };
-    match request {
+    let admitted = match request {
         ChangeRequest::Add { node } => admission.add(node).await,
         ChangeRequest::Replace { node, with } => admission.replace(*node, with).await,
         ChangeRequest::Remove { node, shrink } => admission.remove(*node, *shrink).await,
         ChangeRequest::Move { node } => admission.relocate(node).await,
         ChangeRequest::Rebalance {} => admission.rebalance().await,
+    };
+    match admitted {
+        Err(waits @ Refused::Unsettled(_)) => Ok(goes_on(waits.to_string())),
+        other => other,
     }
 }
 
@@ -230,7 +234,9 @@ impl Admission<'_> {
 
     /// The global group can go on without a node.
     async fn check_leaves_global(&self, id: NodeId, shrink: bool) -> Result<(), Refused> {
-        let now: BTreeSet<NodeId> = self.member.global.status().voters.into_keys().collect();
+        let status = self.member.global.status();
+        let is_settled = status.is_settled();
+        let now: BTreeSet<NodeId> = status.voters.into_keys().collect();
         if !now.contains(&id) {
             return Ok(());
         }
@@ -250,7 +256,7 @@ impl Admission<'_> {
             .filter(|(_, view)| view.as_ref().is_ok_and(knows))
             .map(|(node, _)| node.id);
 
-        checks::leaves_global(id, &now, &wanted, &healthy.collect(), shrink)
+        checks::leaves_global(id, &now, is_settled, &wanted, &healthy.collect(), shrink)
     }
 }
 

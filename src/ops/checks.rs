@@ -34,6 +34,7 @@ pub fn takes_place(
     new: NodeId,
 ) -> Result<bool, Refused> {
     let region = report.region.as_str();
+    refuse_unsettled(report)?;
     let Some(group) = report.group() else { return Err(no_leader(book, region, new)) };
     let votes = |id: &NodeId| group.voters.contains(id);
     match (votes(&old), votes(&new)) {
@@ -70,6 +71,7 @@ pub fn leaves_region(
         }
         return Ok(true);
     }
+    refuse_unsettled(report)?;
     let Some(group) = report.group() else {
         // The first node of a region, which has not formed its group, takes nothing along.
         return if report.is_unformed() { Ok(true) } else { Err(no_leader(book, region, 0)) };
@@ -96,10 +98,14 @@ pub fn leaves_region(
 pub fn leaves_global(
     id: NodeId,
     now: &BTreeSet<NodeId>,
+    is_settled: bool,
     wanted: &BTreeSet<NodeId>,
     healthy: &BTreeSet<NodeId>,
     shrink: bool,
 ) -> Result<(), Refused> {
+    if !is_settled {
+        return Err(Refused::Unsettled(GLOBAL.to_owned()));
+    }
     refuse_no_majority(id, GLOBAL, wanted, healthy)?;
     if shrink { Ok(()) } else { refuse_fewer(id, GLOBAL, now, wanted) }
 }
@@ -117,6 +123,15 @@ fn refuse_giving_up(
         return Err(Refused::LastOfRegion { node: id, region: region.to_owned() });
     }
     refuse_fewer(id, region, &now, &rest)
+}
+
+/// Half way from some voters to others both count as voters, and what a request costs cannot be
+/// told.
+fn refuse_unsettled(report: &RegionReport) -> Result<(), Refused> {
+    match report.group() {
+        Some(group) if !group.settled => Err(Refused::Unsettled(report.region.clone())),
+        _ => Ok(()),
+    }
 }
 
 fn no_leader(book: &AddressBook, region: &str, without: NodeId) -> Refused {

@@ -169,6 +169,9 @@ pub enum Refused {
         /// Who would vote.
         voters: Vec<NodeId>,
     },
+    /// The voters of the group are just being changed. It ends by itself.
+    #[error("group {0} is changing its voters")]
+    Unsettled(String),
     /// The node to be replaced is none that votes.
     #[error(
         "node {node} does not vote in group {region}: use add-node for the new one, and remove-node for node {node} if it is a \
