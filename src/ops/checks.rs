@@ -176,3 +176,45 @@ fn refuse_no_majority(
         voters: rest.iter().copied().collect(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::ops::tests::cluster::{Group, report_of};
+
+    fn names(ids: impl IntoIterator<Item = NodeId>) -> Vec<NodeView> {
+        let node = |id| NodeView {
+            id,
+            region: "eu".to_owned(),
+            http: format!("http://n{id}:1"),
+            peer: format!("n{id}:2"),
+        };
+        ids.into_iter().map(node).collect()
+    }
+
+    /// Node 6 takes the place of node 1, and the leader died half way: six nodes have a vote, of
+    /// which five will be left. To let one of those six go costs nothing; of the five it does.
+    #[test]
+    fn what_a_request_costs_is_not_told_half_way() {
+        let nodes = names(1..=6);
+        let members = nodes.iter().map(|node| (node.id, Entry::settled(node.clone()).address()));
+        let book = AddressBook::of(&members.collect());
+        let group = Group {
+            name: "eu".to_owned(),
+            voters: (2..=6).collect(),
+            before: Some((1..=5).collect()),
+            leader: Some(2),
+            ..Group::default()
+        };
+
+        let entry = book.get(6).unwrap();
+        let half_way = report_of(&group, &nodes);
+        let leaves = |report: &RegionReport| leaves_region(&book, entry, report, true, false);
+        assert!(matches!(leaves(&half_way), Err(Refused::Unsettled(_))));
+        assert!(matches!(takes_place(&book, &half_way, 2, 7), Err(Refused::Unsettled(_))));
+
+        let settled = report_of(&Group { before: None, ..group }, &nodes);
+        assert!(matches!(leaves(&settled), Err(Refused::FewerLosses { .. })));
+    }
+}

@@ -60,7 +60,7 @@ pub async fn adopt(
 
 /// A node of which nothing is formed founds only what it was started for, and never a cluster that
 /// it was adopted to join.
-fn check(
+pub(super) fn check(
     is_adopted: bool,
     known: Option<&Founding>,
     own: &Founding,
@@ -145,7 +145,7 @@ pub async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refuse
 }
 
 /// The voters of the group of a region, on the node that has to form it: the lowest id of it.
-fn region_to_form<'a>(
+pub(super) fn region_to_form<'a>(
     founding: &'a Founding,
     own: NodeId,
     region: &str,
@@ -157,7 +157,7 @@ fn region_to_form<'a>(
 }
 
 /// Whether this node has to form the global group: the lowest id of its voters.
-fn forms_global(founding: &Founding, own: NodeId, views: &[ClusterView]) -> bool {
+pub(super) fn forms_global(founding: &Founding, own: NodeId, views: &[ClusterView]) -> bool {
     let voters = global_voters(&founding.nodes, founding.voters_per_region);
     voters.first() == Some(&own) && !is_formed(views, GLOBAL)
 }
@@ -168,7 +168,7 @@ fn is_formed(views: &[ClusterView], group: &str) -> bool {
 
 /// What the nodes of a cluster do not agree on yet.
 #[derive(Debug, thiserror::Error)]
-enum Disagreement {
+pub(super) enum Disagreement {
     #[error("node {node} does not answer: {why}")]
     Silent {
         node: NodeId,
@@ -182,7 +182,7 @@ enum Disagreement {
 }
 
 /// The views of all nodes, once they all keep the same founding.
-fn agreement(
+pub(super) fn agreement(
     founding: &Founding,
     asked: Vec<(NodeView, Result<ClusterView, PeerError>)>,
 ) -> Result<Vec<ClusterView>, Disagreement> {
@@ -210,7 +210,7 @@ fn has_voters(view: &ClusterView, group: &str) -> bool {
 }
 
 /// Whether the group of a node's region has a leader that it knows.
-fn has_leader(view: &ClusterView) -> bool {
+pub(super) fn has_leader(view: &ClusterView) -> bool {
     let mut own = view.groups.iter().filter(|(name, _)| *name != GLOBAL);
     own.any(|(_, group)| group.leader.is_some() && group.settled)
 }

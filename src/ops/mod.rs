@@ -246,3 +246,6 @@ async fn finish_joint(group: &Group) -> Result<(), Refused> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
