@@ -215,6 +215,10 @@ fn the_choice_of_global_voters_depends_on_the_members_alone() {
         assert_eq!(global_voters(&others, per_region), voters);
         assert_eq!(next_voters(&voters, &others, per_region, None), None);
 
+        if members.len() >= 3 && per_region.is_none() {
+            assert!(tolerated_losses(voters.len()) > 0, "{voters:?} of {members:?}");
+        }
+
         // Every region has a voter, and with three no region takes the majority.
         assert!(regions.values().all(|count| *count > 0), "{regions:?}");
         if regions.len() >= 3 {
