@@ -259,6 +259,13 @@ fn finish(world: &mut World, count: &mut impl FnMut(&'static str)) {
         }
     }
 
+    // Whoever began to form something formed all of it.
+    for founder in world.founders.values() {
+        let (region, global) = (&founder.region, &founder.global);
+        assert!(region.is_empty() == global.is_empty(), "node {}: {region:?}", founder.node.id);
+        assert!(region.is_empty() || region.contains(&founder.node.id), "{region:?}");
+    }
+
     let in_clusters: usize = world.globals.iter().map(BTreeSet::len).sum();
     if before == 1 && world.globals[0].len() == whole.nodes.len() {
         count("formed");
