@@ -52,6 +52,8 @@ pub async fn adopt(
         if founding.is_some() || is_new {
             node.set_founding(founding).map_err(|error| Refused::NotFounded(error.to_string()))?;
         }
+    } else {
+        check_begun(node.founds().as_ref(), founding)?;
     }
     node.join(cluster_id)
         .await
@@ -79,6 +81,20 @@ pub(super) fn check(
             Some(text) => refused(format!("this node was started with another cluster file: {text}")),
             None => Ok(()),
         },
+        None => Ok(()),
+    }
+}
+
+/// A node that has formed the group of its region already founds the same cluster to the end.
+pub(super) fn check_begun(
+    begun: Option<&Founding>,
+    founding: Option<&Founding>,
+) -> Result<(), Refused> {
+    let (Some(begun), Some(founding)) = (begun, founding) else { return Ok(()) };
+    match difference(begun, founding) {
+        Some(text) => Err(Refused::NotFounded(format!(
+            "this node has begun to found its cluster with another file: {text}. Start all nodes with that file and repeat              `ratequeue cluster init`, or give every node an empty data folder"
+        ))),
         None => Ok(()),
     }
 }
@@ -179,6 +195,11 @@ pub(super) enum Disagreement {
     OtherCluster { node: NodeId, difference: String },
     #[error("node {0} was adopted to join, not to found")]
     Joins(NodeId),
+    #[error(
+        "node {0} is in a formed cluster, with other voters: give this node an empty data folder, then run `ratequeue cluster \
+         add-node`"
+    )]
+    Formed(NodeId),
 }
 
 /// The views of all nodes, once they all keep the same founding.
@@ -196,7 +217,13 @@ pub(super) fn agreement(
                 }
             }
             // It has heard of the formed cluster before this node has.
-            None if has_voters(&view, GLOBAL) => {}
+            None if has_voters(&view, GLOBAL) => {
+                let theirs = view.groups.get(GLOBAL).map(|group| &group.voters);
+                let ours = global_voters(&founding.nodes, founding.voters_per_region);
+                if theirs.is_none_or(|theirs| !ours.iter().eq(theirs)) {
+                    return Err(Disagreement::Formed(node.id));
+                }
+            }
             None => return Err(Disagreement::Joins(node.id)),
         }
         views.push(view);
