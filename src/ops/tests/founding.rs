@@ -8,7 +8,9 @@ use rand::seq::SliceRandom;
 use ratequeue_api::cluster::{ClusterView, Founding, GroupView, NodeView};
 use ratequeue_raft::NodeId;
 
-use super::super::founding::{agreement, check, forms_global, has_leader, region_to_form};
+use super::super::founding::{
+    agreement, check, check_begun, forms_global, has_leader, region_to_form,
+};
 use super::super::global_voters;
 use super::cluster::{empty_group, empty_view};
 use super::sequences;
@@ -33,6 +35,8 @@ struct Founder {
 struct World {
     founders: BTreeMap<NodeId, Founder>,
     whole: Founding,
+    /// The file that some nodes have instead.
+    other: Founding,
     /// Every global group that was ever formed, by its founding nodes; and every region's.
     globals: Vec<BTreeSet<NodeId>>,
     regions: Vec<(String, BTreeSet<NodeId>)>,
@@ -75,10 +79,14 @@ impl World {
         nodes.sort_by_key(|node| node.id);
         let whole = Founding { nodes, voters_per_region: None, round_trip_ms: 150 };
 
+        let other = other_file(random, &whole);
         let mut founders = BTreeMap::new();
         for node in &whole.nodes {
-            let same = random.random_ratio(4, 5);
-            let mut file = if same { whole.clone() } else { other_file(random, &whole) };
+            let mut file = match random.random_range(0..8) {
+                0 => other_file(random, &whole),
+                1..=3 => other.clone(),
+                _ => whole.clone(),
+            };
             if !ids(&file.nodes).contains(&node.id) {
                 // A node is in its own file.
                 file = whole.clone();
@@ -94,7 +102,7 @@ impl World {
             };
             founders.insert(node.id, founder);
         }
-        Self { founders, whole, globals: Vec::new(), regions: Vec::new(), ids: 0 }
+        Self { founders, whole, other, globals: Vec::new(), regions: Vec::new(), ids: 0 }
     }
 
     /// As `adopt` does on the node.
@@ -106,6 +114,9 @@ impl World {
             if founding.is_some() || !is_adopted {
                 founder.founding = founding.cloned();
             }
+        } else {
+            let begun = founder.founding.as_ref().filter(|_| founder.global.is_empty());
+            check_begun(begun, founding).ok()?;
         }
         Some(*founder.cluster_id.get_or_insert(cluster_id))
     }
@@ -172,6 +183,15 @@ impl World {
         }
     }
 
+    fn come_to_the_end(&mut self) {
+        for _ in 0..4 {
+            for node in self.whole.nodes.clone() {
+                self.step(node.id);
+                self.check();
+            }
+        }
+    }
+
     /// No node is in two clusters, and who is formed into a group is in it by its own file.
     fn check(&self) {
         let mut seen = BTreeSet::new();
@@ -200,10 +220,12 @@ fn forming_makes_one_cluster_whatever_the_files_are() {
         for _ in 0..STEPS {
             let id = all[random.random_range(0..all.len())];
             match random.random_range(0..12) {
-                0 => {
-                    let same = random.random_ratio(1, 2);
-                    let whole = world.whole.clone();
-                    let file = if same { whole.clone() } else { other_file(random, &whole) };
+                0 | 5 => {
+                    let file = match random.random_range(0..5) {
+                        0 => other_file(random, &world.whole),
+                        1..=2 => world.other.clone(),
+                        _ => world.whole.clone(),
+                    };
                     let upto = random.random_range(0..=file.nodes.len() + 2);
                     let done = world.init(&file, upto);
                     count(match (done, upto < file.nodes.len()) {
@@ -252,11 +274,19 @@ fn finish(world: &mut World, count: &mut impl FnMut(&'static str)) {
     }
     let before = world.globals.len();
     let is_admitted = world.init(&whole, usize::MAX);
-    for _ in 0..4 {
-        for node in &whole.nodes {
-            world.step(node.id);
-            world.check();
+    world.come_to_the_end();
+    let begun = world.founders.values().find(|founder| {
+        !founder.region.is_empty() && founder.global.is_empty() && founder.founding.is_some()
+    });
+    if let Some(file) = begun.and_then(|founder| founder.founding.clone()) {
+        // The cluster was begun with another file, and only with that one it is formed.
+        assert!(!is_admitted, "a file is admitted with which nothing is formed");
+        for node in &file.nodes {
+            world.founders.get_mut(&node.id).unwrap().file = file.clone();
         }
+        assert!(world.init(&file, usize::MAX), "nor is the file with which it was begun");
+        world.come_to_the_end();
+        count("begun with another file");
     }
 
     // Whoever began to form something formed all of it.
@@ -270,8 +300,15 @@ fn finish(world: &mut World, count: &mut impl FnMut(&'static str)) {
     if before == 1 && world.globals[0].len() == whole.nodes.len() {
         count("formed");
     } else if is_admitted {
-        assert_eq!(in_clusters, whole.nodes.len(), "init was admitted, and forms nothing");
-        count(if before == 0 { "formed at once" } else { "formed" });
+        // A cluster that was formed of some of the nodes takes the others by `add-node`, which says
+        // which of them need an empty folder first.
+        let is_whole = in_clusters == whole.nodes.len();
+        assert!(is_whole || before > 0, "init was admitted, and forms nothing");
+        count(match (before, is_whole) {
+            (0, _) => "formed at once",
+            (_, true) => "formed",
+            (_, false) => "formed of some",
+        });
     } else {
         // A node has voted, was adopted to join a cluster, or to found another one: it says so.
         let founders = || world.founders.values();
