@@ -35,6 +35,7 @@ impl Cluster {
         if !may {
             return false;
         }
+
         if let Some(entry) = book.get(new.id) {
             // Taken back, or without a vote since one was taken back that was to replace it.
             let joins = matches!(entry.change, Some(Change::Joining { .. }));
@@ -46,6 +47,7 @@ impl Cluster {
             }
             return is_news;
         }
+
         if checks::joins_region(&book, new, &report, has_names).is_err() {
             return false;
         }
@@ -123,6 +125,7 @@ impl Cluster {
         let Some(group) = self.regions.get(name).filter(|group| !group.voters.is_empty()) else {
             return self.form_first(name, &book);
         };
+
         let Some(leader) = group.leader else { return false };
         match region::next(&group.standing(), &book) {
             None => false,
@@ -193,6 +196,7 @@ impl Cluster {
         if self.global.leader.is_none() {
             return false;
         }
+
         let book = self.book();
         match global::next(self.global.before.is_some(), &book) {
             None | Some(global::Step::Complete) => false,

@@ -42,6 +42,7 @@ fn survives_each_region(voters: &BTreeSet<NodeId>, regions: &BTreeMap<&str, usiz
 fn step(cluster: &mut Cluster, random: &mut StdRng) -> Option<&'static str> {
     let members = || cluster.members.keys().copied();
     let region = format!("r{}", random.random_range(0..6));
+
     let said = match random.random_range(0..20) {
         0..=1 => {
             let node = cluster.start(&region);
@@ -88,6 +89,7 @@ fn step(cluster: &mut Cluster, random: &mut StdRng) -> Option<&'static str> {
         }
         _ => cluster.step_global(true).then_some("step of the global group"),
     };
+
     cluster.elect();
     said
 }
