@@ -145,8 +145,9 @@ pub struct NodeConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GlobalConfig {
-    /// How many nodes of each region vote in it, 1 to 3. By default 1 with three or more regions,
-    /// 2 with two, all nodes (at most 3) with one.
+    /// How many nodes of each region vote in it, 1 to 3; fewer where one region would have half of
+    /// all votes otherwise. By default 1 with three or more regions, 2 with two, all nodes (at
+    /// most 3) with one.
     pub voters_per_region: Option<u32>,
     /// The longest round trip between two regions in milliseconds, 0 to 500: it says how soon a
     /// leader counts as lost. By default 150, or 0 with one region.

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 
 use ratequeue_api::cluster::{ChangeAnswer, ChangeRequest, ClusterView, NodeView};
-use ratequeue_raft::{NodeId, tolerated_losses};
+use ratequeue_raft::NodeId;
 
 use super::book::{AddressBook, Change, Entry, moved};
 use super::survey::{RegionReport, ask, ask_all};
-use super::{Refused, global, global_voters};
+use super::{Refused, checks, global, global_voters};
 use crate::config::GLOBAL;
 use crate::node::{Member, Node};
 
@@ -27,12 +27,16 @@ pub async fn admit(
     member.global.read_barrier_local().await?;
     let book = AddressBook::of(&member.global.members_applied());
     let admission = Admission { node, member, book };
-    match request {
+    let admitted = match request {
         ChangeRequest::Add { node } => admission.add(node).await,
         ChangeRequest::Replace { node, with } => admission.replace(*node, with).await,
         ChangeRequest::Remove { node, shrink } => admission.remove(*node, *shrink).await,
         ChangeRequest::Move { node } => admission.relocate(node).await,
         ChangeRequest::Rebalance {} => admission.rebalance().await,
+    };
+    match admitted {
+        Err(waits @ Refused::Unsettled(_)) => Ok(goes_on(waits.to_string())),
+        other => other,
     }
 }
 
@@ -98,24 +102,12 @@ impl Admission<'_> {
         }
 
         let report = RegionReport::of(self.node, &self.book, &region).await;
-        let Some(group) = report.group() else { return Err(self.no_leader(&region, new.id)) };
-        let votes = |id: &NodeId| group.voters.contains(id);
-        match (votes(&old), votes(&new.id)) {
-            (true, true) => return Err(Refused::BothVote { node: old, with: new.id, region }),
-            (false, false) => return Err(Refused::NoVoter { node: old, region }),
-            (false, true) if self.book.get(old).is_none() => {
-                return Ok(done(format!(
-                    "node {} has taken the place of node {old} in group {region}",
-                    new.id
-                )));
-            }
-            (false, true) | (true, false) => {}
+        if checks::takes_place(&self.book, &report, old, new.id)? {
+            return Ok(done(format!(
+                "node {} has taken the place of node {old} in group {region}",
+                new.id
+            )));
         }
-
-        let rest: BTreeSet<NodeId> = group.voters.iter().copied().filter(|id| *id != old).collect();
-        let after = rest.iter().copied().chain([new.id]).collect();
-        let healthy = report.healthy(&region).collect();
-        refuse_no_majority(old, &region, &after, &healthy)?;
         match self.book.get(new.id) {
             Some(entry) => self.refuse_other_region(new, &entry.node.region)?,
             None => self.check_new(new).await?,
@@ -134,7 +126,9 @@ impl Admission<'_> {
             return Ok(waits);
         }
 
-        let gone = self.check_leaves_region(entry, shrink).await?;
+        let report = RegionReport::of(self.node, &self.book, &entry.node.region).await;
+        let has_names = self.member.has_names(&entry.node.region);
+        let gone = checks::leaves_region(&self.book, entry, &report, has_names, shrink)?;
         self.check_leaves_global(id, shrink).await?;
         self.record(entry.node.clone(), Change::Leaving { gone, shrink }).await
     }
@@ -194,25 +188,13 @@ impl Admission<'_> {
 
     /// A node that is no member yet can be one.
     async fn check_new(&self, new: &NodeView) -> Result<(), Refused> {
-        let others: Vec<NodeId> =
-            self.book.region(&new.region).into_iter().filter(|id| *id != new.id).collect();
-        if others.is_empty() {
-            if self.member.has_names(&new.region) {
-                return Err(Refused::RegionIsGone(new.region.clone()));
-            }
-        } else if RegionReport::of(self.node, &self.book, &new.region).await.group().is_none() {
-            return Err(self.no_leader(&new.region, new.id));
-        }
+        let report = RegionReport::of(self.node, &self.book, &new.region).await;
+        checks::joins_region(&self.book, new, &report, self.member.has_names(&new.region))?;
 
         self.check_reach(new).await?;
         let view = ask(self.node, new).await.map_err(|why| unreached(new, why.to_string()))?;
         self.refuse_other_region(new, &region_of(&view, new.id))?;
         self.check_timing(view).await
-    }
-
-    fn no_leader(&self, region: &str, without: NodeId) -> Refused {
-        let nodes = self.book.region(region).into_iter().filter(|id| *id != without).collect();
-        Refused::NoLeader { region: region.to_owned(), nodes }
     }
 
     fn refuse_other_region(&self, new: &NodeView, theirs: &str) -> Result<(), Refused> {
@@ -250,60 +232,11 @@ impl Admission<'_> {
         })
     }
 
-    /// The group of the region can go on without a node. True when nobody is left in the region to
-    /// take its vote.
-    async fn check_leaves_region(&self, entry: &Entry, shrink: bool) -> Result<bool, Refused> {
-        let (id, region) = (entry.node.id, &entry.node.region);
-        if self.book.nodes().count() == 1 {
-            return Err(Refused::LastNode(id));
-        }
-        let report = RegionReport::of(self.node, &self.book, region).await;
-        if report.is_lost() {
-            return if shrink {
-                Ok(true)
-            } else {
-                self.refuse_giving_up(id, region).map(|()| true)
-            };
-        }
-        let Some(group) = report.group() else {
-            let formed =
-                report.nodes.iter().filter_map(|(_, view)| view.as_ref().ok()?.groups.get(region));
-            // The first node of a region, which has not formed its group, takes nothing along.
-            let unformed = formed.clone().all(|group| group.voters.is_empty());
-            return if unformed { Ok(true) } else { Err(self.no_leader(region, 0)) };
-        };
-
-        let now: BTreeSet<NodeId> = group.voters.iter().copied().collect();
-        let rest: BTreeSet<NodeId> = now.iter().copied().filter(|other| *other != id).collect();
-        if rest == now {
-            return Ok(false);
-        }
-        if rest.is_empty() {
-            let takes_names = self.member.has_names(region);
-            return if takes_names {
-                Err(Refused::OnlyVoter { node: id, region: region.clone() })
-            } else {
-                Ok(true)
-            };
-        }
-        let healthy = report.healthy(region).collect();
-        refuse_no_majority(id, region, &rest, &healthy)?;
-        if shrink { Ok(false) } else { refuse_fewer(id, region, &now, &rest).map(|()| false) }
-    }
-
-    /// A region that is silent may come back after all: with too few nodes then, or with none of
-    /// what lives there.
-    fn refuse_giving_up(&self, id: NodeId, region: &str) -> Result<(), Refused> {
-        let (now, rest) = (self.book.region(region), self.book.without(id).region(region));
-        if rest.is_empty() && self.member.has_names(region) {
-            return Err(Refused::LastOfRegion { node: id, region: region.to_owned() });
-        }
-        refuse_fewer(id, region, &now, &rest)
-    }
-
     /// The global group can go on without a node.
     async fn check_leaves_global(&self, id: NodeId, shrink: bool) -> Result<(), Refused> {
-        let now: BTreeSet<NodeId> = self.member.global.status().voters.into_keys().collect();
+        let status = self.member.global.status();
+        let is_settled = status.is_settled();
+        let now: BTreeSet<NodeId> = status.voters.into_keys().collect();
         if !now.contains(&id) {
             return Ok(());
         }
@@ -323,8 +256,7 @@ impl Admission<'_> {
             .filter(|(_, view)| view.as_ref().is_ok_and(knows))
             .map(|(node, _)| node.id);
 
-        refuse_no_majority(id, GLOBAL, &wanted, &healthy.collect())?;
-        if shrink { Ok(()) } else { refuse_fewer(id, GLOBAL, &now, &wanted) }
+        checks::leaves_global(id, &now, is_settled, &wanted, &healthy.collect(), shrink)
     }
 }
 
@@ -342,42 +274,4 @@ fn region_of(view: &ClusterView, id: NodeId) -> String {
 
 fn new_timing(node: &Node) -> u64 {
     u64::try_from(node.options.cluster.round_trip().as_millis()).unwrap_or(u64::MAX)
-}
-
-fn refuse_fewer(
-    node: NodeId,
-    group: &str,
-    now: &BTreeSet<NodeId>,
-    rest: &BTreeSet<NodeId>,
-) -> Result<(), Refused> {
-    let (before, after) = (tolerated_losses(now.len()), tolerated_losses(rest.len()));
-    if after >= before {
-        return Ok(());
-    }
-    Err(Refused::FewerLosses {
-        node,
-        group: group.to_owned(),
-        voters: rest.iter().copied().collect(),
-        before,
-        after,
-    })
-}
-
-/// Refuses what would leave the group without a majority of nodes that are well.
-fn refuse_no_majority(
-    node: NodeId,
-    group: &str,
-    rest: &BTreeSet<NodeId>,
-    healthy: &BTreeSet<NodeId>,
-) -> Result<(), Refused> {
-    let healthy = rest.iter().filter(|id| healthy.contains(id)).count();
-    if healthy * 2 > rest.len() {
-        return Ok(());
-    }
-    Err(Refused::NoMajority {
-        node,
-        group: group.to_owned(),
-        healthy,
-        voters: rest.iter().copied().collect(),
-    })
 }

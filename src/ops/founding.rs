@@ -46,11 +46,14 @@ pub async fn adopt(
     let groups = node.member().map(Member::groups).into_iter().flatten();
     let is_formed = groups.into_iter().any(|group| !group.status().voters.is_empty());
     if !is_formed {
-        check(node, founding)?;
+        let (known, own) = (node.founding(), of_file(&node.options.cluster));
+        check(node.member().is_some(), known.as_ref(), &own, founding)?;
         let is_new = node.member().is_none();
         if founding.is_some() || is_new {
             node.set_founding(founding).map_err(|error| Refused::NotFounded(error.to_string()))?;
         }
+    } else {
+        check_begun(node.founds().as_ref(), founding)?;
     }
     node.join(cluster_id)
         .await
@@ -59,22 +62,40 @@ pub async fn adopt(
 
 /// A node of which nothing is formed founds only what it was started for, and never a cluster that
 /// it was adopted to join.
-fn check(node: &Node, founding: Option<&Founding>) -> Result<(), Refused> {
-    let known = node.founding();
+pub(super) fn check(
+    is_adopted: bool,
+    known: Option<&Founding>,
+    own: &Founding,
+    founding: Option<&Founding>,
+) -> Result<(), Refused> {
     let refused = |text: String| Err(Refused::NotFounded(text));
-    match (node.member(), founding) {
-        (Some(_), Some(_)) if known.is_none() => refused(
+    match founding {
+        Some(_) if is_adopted && known.is_none() => refused(
             "this node was adopted to join a cluster, and cannot found one: give it an empty data folder".to_owned(),
         ),
-        (Some(_), None) if known.is_some() => refused(
+        None if is_adopted && known.is_some() => refused(
             "this node is to found its cluster: repeat `ratequeue cluster init`, or give it an empty data folder"
                 .to_owned(),
         ),
-        (_, Some(founding)) => match difference(&of_file(&node.options.cluster), founding) {
+        Some(founding) => match difference(own, founding) {
             Some(text) => refused(format!("this node was started with another cluster file: {text}")),
             None => Ok(()),
         },
-        (_, None) => Ok(()),
+        None => Ok(()),
+    }
+}
+
+/// A node that has formed the group of its region already founds the same cluster to the end.
+pub(super) fn check_begun(
+    begun: Option<&Founding>,
+    founding: Option<&Founding>,
+) -> Result<(), Refused> {
+    let (Some(begun), Some(founding)) = (begun, founding) else { return Ok(()) };
+    match difference(begun, founding) {
+        Some(text) => Err(Refused::NotFounded(format!(
+            "this node has begun to found its cluster with another file: {text}. Start all nodes with that file and repeat              `ratequeue cluster init`, or give every node an empty data folder"
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -118,27 +139,20 @@ pub async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refuse
         Ok(views) => views,
         Err(waits) => return Ok(Some(waits.to_string())),
     };
-    let is_formed = |name: &str| views.iter().any(|view| has_voters(view, name));
-
     let (name, group) = (member.region.name(), &member.region);
-    let here: Vec<&NodeView> = founding.nodes.iter().filter(|node| node.region == name).collect();
     if group.status().voters.is_empty()
-        && !is_formed(name)
-        && here.first().is_some_and(|first| first.id == own)
+        && let Some(here) = region_to_form(&founding, own, name, &views)
     {
-        group.form(here.iter().map(|node| (node.id, address(node))).collect()).await?;
+        group.form(here.into_iter().map(|node| (node.id, address(node))).collect()).await?;
     }
 
-    let voters = global_voters(&founding.nodes, founding.voters_per_region);
-    if voters.first() == Some(&own)
-        && member.global.status().voters.is_empty()
-        && !is_formed(GLOBAL)
-    {
+    if member.global.status().voters.is_empty() && forms_global(&founding, own, &views) {
         let waiting: Vec<u64> =
             views.iter().filter(|view| !has_leader(view)).map(|view| view.node).collect();
         if !waiting.is_empty() {
             return Ok(Some(format!("nodes {waiting:?} have no leader in their regions yet")));
         }
+        let voters = global_voters(&founding.nodes, founding.voters_per_region);
         let voters = founding.nodes.iter().filter(|node| voters.contains(&node.id));
         let entry = |node: &NodeView| Entry { node: node.clone(), change: Some(Change::Founding) };
         member.global.form(voters.map(|node| (node.id, entry(node).address())).collect()).await?;
@@ -146,9 +160,31 @@ pub async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refuse
     Ok(Some("the groups are being formed".to_owned()))
 }
 
+/// The voters of the group of a region, on the node that has to form it: the lowest id of it.
+pub(super) fn region_to_form<'a>(
+    founding: &'a Founding,
+    own: NodeId,
+    region: &str,
+    views: &[ClusterView],
+) -> Option<Vec<&'a NodeView>> {
+    let here: Vec<_> = founding.nodes.iter().filter(|node| node.region == region).collect();
+    let is_first = here.first().is_some_and(|first| first.id == own);
+    (is_first && !is_formed(views, region)).then_some(here)
+}
+
+/// Whether this node has to form the global group: the lowest id of its voters.
+pub(super) fn forms_global(founding: &Founding, own: NodeId, views: &[ClusterView]) -> bool {
+    let voters = global_voters(&founding.nodes, founding.voters_per_region);
+    voters.first() == Some(&own) && !is_formed(views, GLOBAL)
+}
+
+fn is_formed(views: &[ClusterView], group: &str) -> bool {
+    views.iter().any(|view| has_voters(view, group))
+}
+
 /// What the nodes of a cluster do not agree on yet.
 #[derive(Debug, thiserror::Error)]
-enum Disagreement {
+pub(super) enum Disagreement {
     #[error("node {node} does not answer: {why}")]
     Silent {
         node: NodeId,
@@ -159,10 +195,15 @@ enum Disagreement {
     OtherCluster { node: NodeId, difference: String },
     #[error("node {0} was adopted to join, not to found")]
     Joins(NodeId),
+    #[error(
+        "node {0} is in a formed cluster, with other voters: give this node an empty data folder, then run `ratequeue cluster \
+         add-node`"
+    )]
+    Formed(NodeId),
 }
 
 /// The views of all nodes, once they all keep the same founding.
-fn agreement(
+pub(super) fn agreement(
     founding: &Founding,
     asked: Vec<(NodeView, Result<ClusterView, PeerError>)>,
 ) -> Result<Vec<ClusterView>, Disagreement> {
@@ -176,7 +217,13 @@ fn agreement(
                 }
             }
             // It has heard of the formed cluster before this node has.
-            None if has_voters(&view, GLOBAL) => {}
+            None if has_voters(&view, GLOBAL) => {
+                let theirs = view.groups.get(GLOBAL).map(|group| &group.voters);
+                let ours = global_voters(&founding.nodes, founding.voters_per_region);
+                if theirs.is_none_or(|theirs| !ours.iter().eq(theirs)) {
+                    return Err(Disagreement::Formed(node.id));
+                }
+            }
             None => return Err(Disagreement::Joins(node.id)),
         }
         views.push(view);
@@ -190,7 +237,7 @@ fn has_voters(view: &ClusterView, group: &str) -> bool {
 }
 
 /// Whether the group of a node's region has a leader that it knows.
-fn has_leader(view: &ClusterView) -> bool {
+pub(super) fn has_leader(view: &ClusterView) -> bool {
     let mut own = view.groups.iter().filter(|(name, _)| *name != GLOBAL);
     own.any(|(_, group)| group.leader.is_some() && group.settled)
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use ratequeue_api::cluster::GroupView;
-use ratequeue_raft::{NodeId, VoterChange, tolerated_losses};
+use ratequeue_raft::{NodeId, VoterChange};
 
 use super::book::{AddressBook, Change, Entry};
 use super::survey::RegionReport;
-use super::{LAG_MAX, Refused, finish_joint, founding, global_voters};
+use super::{LAG_MAX, Refused, finish_joint, founding, next_voters};
 use crate::node::{Member, Node};
 
 /// Takes the next step in the global group; says what it waits for.
@@ -16,20 +16,46 @@ pub async fn step(node: &Node, member: &Member) -> Result<Option<String>, Refuse
     if !group.is_leader() {
         return Ok(None);
     }
-    finish_joint(group).await?;
-    if AddressBook::of(&group.members_applied()).changes().next().is_none() {
+    let book = AddressBook::of(&group.members_applied());
+    if let Some(Step::FinishVoters) = next(group.status().is_joint, &book) {
+        finish_joint(group).await?;
+    }
+    if next(false, &AddressBook::of(&group.members_applied())).is_none() {
         return Ok(None);
     }
 
     group.read_barrier_local().await?;
     let book = AddressBook::of(&group.members_applied());
-    let Some((id, change)) = book.changes().next() else { return Ok(None) };
-    let Some(entry) = book.get(id) else { return Ok(None) };
-    match change {
-        Change::Founding => founding::complete(node, member, &book).await,
-        Change::Joining { replaces } => join(node, member, &book, entry, replaces).await,
-        Change::Leaving { gone, shrink } => leave(node, member, &book, entry, gone, shrink).await,
+    match next(false, &book) {
+        Some(Step::Complete) => founding::complete(node, member, &book).await,
+        Some(Step::Join(entry, replaces)) => join(node, member, &book, entry, replaces).await,
+        Some(Step::Leave { entry, gone, shrink }) => {
+            leave(node, member, &book, entry, gone, shrink).await
+        }
+        Some(Step::FinishVoters) | None => Ok(None),
     }
+}
+
+/// What is to be done in the group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step<'a> {
+    FinishVoters,
+    Complete,
+    Join(&'a Entry, Option<NodeId>),
+    Leave { entry: &'a Entry, gone: bool, shrink: bool },
+}
+
+pub(super) fn next(is_joint: bool, book: &AddressBook) -> Option<Step<'_>> {
+    if is_joint {
+        return Some(Step::FinishVoters);
+    }
+    let (id, change) = book.changes().next()?;
+    let entry = book.get(id)?;
+    Some(match change {
+        Change::Founding => Step::Complete,
+        Change::Joining { replaces } => Step::Join(entry, replaces),
+        Change::Leaving { gone, shrink } => Step::Leave { entry, gone, shrink },
+    })
 }
 
 /// A node that votes in its region's group by now has caught up in this one too before it counts
@@ -124,12 +150,10 @@ pub async fn give_votes(
 ) -> Result<Option<String>, Refused> {
     let group = &member.global;
     let now: BTreeSet<NodeId> = group.status().voters.into_keys().collect();
-    let wanted = global_voters(book.nodes(), node.options.cluster.global.voters_per_region);
-    let has_to_go = without.is_some_and(|id| now.contains(&id));
-    if wanted == now || (!has_to_go && tolerated_losses(wanted.len()) < tolerated_losses(now.len()))
-    {
+    let per_region = node.options.cluster.global.voters_per_region;
+    let Some(wanted) = next_voters(&now, book.nodes(), per_region, without) else {
         return Ok(None);
-    }
+    };
 
     // A leader that is to lose its vote hands over first, so that nobody waits for an election.
     if !wanted.contains(&group.node()) {

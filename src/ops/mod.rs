@@ -5,6 +5,7 @@
 //!  admit      the global group's leader checks a request against the committed members, and records it in the address book
 //!  region     the leader of the node's region gives it a vote there, or takes it
 //!  global     the global group's leader gives the votes of that group anew, and takes the record away
+//!   checks     what is refused                    votes  who votes in the global group
 //!   survey     looks at other nodes           view   what they see: the cluster, as this node sees it
 //! ```
 //! The address book is the membership of the global group, replicated to every node; a
@@ -18,6 +19,7 @@
 mod address;
 mod admit;
 mod book;
+mod checks;
 pub mod founding;
 mod global;
 mod region;
@@ -31,7 +33,7 @@ use ratequeue_raft::{ChangeError, FormError, Group, NodeId, SubmitError, VoterCh
 
 pub use address::tell as tell_address;
 pub use admit::admit;
-pub use votes::global_voters;
+pub use votes::{global_voters, next_voters};
 
 use crate::node::{Member, Node};
 use book::AddressBook;
@@ -167,6 +169,9 @@ pub enum Refused {
         /// Who would vote.
         voters: Vec<NodeId>,
     },
+    /// The voters of the group are just being changed. It ends by itself.
+    #[error("group {0} is changing its voters")]
+    Unsettled(String),
     /// The node to be replaced is none that votes.
     #[error(
         "node {node} does not vote in group {region}: use add-node for the new one, and remove-node for node {node} if it is a \
@@ -241,3 +246,6 @@ async fn finish_joint(group: &Group) -> Result<(), Refused> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The part of the region's leader: the votes in the group of the region.
 
+use std::collections::BTreeSet;
+
 use ratequeue_raft::{Group, NodeId, VoterChange};
 
 use super::book::{AddressBook, Change, Entry};
@@ -17,8 +19,10 @@ pub async fn step(member: &Member) -> Result<Option<String>, Refused> {
     if !group.is_leader() {
         return Ok(None);
     }
-    finish_joint(group).await?;
-    if book.is_founding() || next(group, &book).is_none() {
+    if let Some(Step::FinishVoters) = next(&Standing::of(group), &book) {
+        finish_joint(group).await?;
+    }
+    if book.is_founding() || next(&Standing::of(group), &book).is_none() {
         return Ok(None);
     }
 
@@ -26,31 +30,53 @@ pub async fn step(member: &Member) -> Result<Option<String>, Refused> {
     // out.
     member.global.read_barrier().await?;
     let book = AddressBook::of(&member.global.members_applied());
-    match next(group, &book) {
+    match next(&Standing::of(group), &book) {
         Some(Step::Join(entry, replaces)) => join(group, &entry, replaces).await,
         Some(Step::Leave(id, shrink)) => leave(group, id, shrink).await,
-        None => Ok(None),
+        Some(Step::FinishVoters) | None => Ok(None),
+    }
+}
+
+/// Who is in the group, as its leader has it.
+pub(super) struct Standing {
+    pub name: String,
+    pub voters: BTreeSet<NodeId>,
+    pub learners: BTreeSet<NodeId>,
+    /// A change of voters is half way.
+    pub is_joint: bool,
+}
+
+impl Standing {
+    fn of(group: &Group) -> Self {
+        let (name, status) = (group.name().to_owned(), group.status());
+        let (voters, learners) = (status.voters.into_keys(), status.learners.into_keys());
+        let is_joint = status.is_joint;
+        Self { name, voters: voters.collect(), learners: learners.collect(), is_joint }
     }
 }
 
 /// What is to be done in the group.
-enum Step {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    FinishVoters,
     Join(Entry, Option<NodeId>),
     Leave(NodeId, bool),
 }
 
-fn next(group: &Group, book: &AddressBook) -> Option<Step> {
-    let status = group.status();
-    let here = |id: &NodeId| status.voters.contains_key(id) || status.learners.contains_key(id);
+pub(super) fn next(group: &Standing, book: &AddressBook) -> Option<Step> {
+    if group.is_joint {
+        return Some(Step::FinishVoters);
+    }
+    let here = |id: &NodeId| group.voters.contains(id) || group.learners.contains(id);
 
     for (id, change) in book.changes() {
-        let Some(entry) = book.get(id).filter(|entry| entry.node.region == group.name()) else {
+        let Some(entry) = book.get(id).filter(|entry| entry.node.region == group.name) else {
             continue;
         };
         match change {
             Change::Joining { replaces } => {
                 let replaced = replaces.is_some_and(|old| here(&old));
-                if !status.voters.contains_key(&id) || replaced {
+                if !group.voters.contains(&id) || replaced {
                     return Some(Step::Join(entry.clone(), replaces));
                 }
             }
@@ -63,7 +89,7 @@ fn next(group: &Group, book: &AddressBook) -> Option<Step> {
     // One that was taken out of the cluster while this group could not be asked, or whose joining
     // was taken back in the same moment as it was carried out. What that costs was weighed when
     // it was asked for.
-    let mut members = status.voters.keys().chain(status.learners.keys());
+    let mut members = group.voters.iter().chain(&group.learners);
     members.find(|id| book.get(**id).is_none()).map(|id| Step::Leave(*id, true))
 }
 
@@ -71,13 +97,7 @@ fn next(group: &Group, book: &AddressBook) -> Option<Step> {
 /// node forms it only when the book has no other node of the region, and no name is claimed for it.
 async fn form_first(member: &Member, book: &AddressBook) -> Result<Option<String>, Refused> {
     let (group, own) = (&member.region, member.region.node());
-    let is_first = |book: &AddressBook| {
-        let joins = book
-            .get(own)
-            .is_some_and(|entry| entry.change == Some(Change::Joining { replaces: None }));
-        joins && book.region(group.name()) == [own].into()
-    };
-    if !is_first(book) {
+    if !is_first(own, group.name(), book) {
         return Ok(None);
     }
 
@@ -86,10 +106,17 @@ async fn form_first(member: &Member, book: &AddressBook) -> Result<Option<String
     if member.has_names(group.name()) {
         return Err(Refused::RegionIsGone(group.name().to_owned()));
     }
-    if let (true, Some(entry)) = (is_first(&book), book.get(own)) {
+    if let (true, Some(entry)) = (is_first(own, group.name(), &book), book.get(own)) {
         group.form([(own, address(&entry.node))].into()).await?;
     }
     Ok(Some(format!("node {own} forms group {}", group.name())))
+}
+
+pub(super) fn is_first(node: NodeId, region: &str, book: &AddressBook) -> bool {
+    let joins = book
+        .get(node)
+        .is_some_and(|entry| entry.change == Some(Change::Joining { replaces: None }));
+    joins && book.region(region) == [node].into()
 }
 
 async fn join(

@@ -38,7 +38,7 @@ pub async fn ask_all<'a>(
 /// How a region stands, as its nodes say.
 pub struct RegionReport {
     pub nodes: Vec<(NodeView, Result<ClusterView, PeerError>)>,
-    region: String,
+    pub region: String,
 }
 
 impl RegionReport {
@@ -60,6 +60,12 @@ impl RegionReport {
         groups
             .filter(|group| group.role == Role::Leader && group.leader.is_some())
             .max_by_key(|group| group.term)
+    }
+
+    /// None of its nodes that answer has a group of the region with voters.
+    pub fn is_unformed(&self) -> bool {
+        let views = self.nodes.iter().filter_map(|(_, view)| view.as_ref().ok());
+        views.filter_map(|view| view.groups.get(&self.region)).all(|group| group.voters.is_empty())
     }
 
     /// What the leader of the region says that a change waits for.

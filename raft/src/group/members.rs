@@ -79,6 +79,39 @@ pub struct VoterChange {
     pub shrink: bool,
 }
 
+impl VoterChange {
+    /// The voters of a group afterwards, which are `now` before, when some of them answer its
+    /// leader.
+    ///
+    /// # Errors
+    /// As [`Group::change_voters`].
+    pub fn voters(
+        &self,
+        group: &str,
+        now: &BTreeSet<NodeId>,
+        answers: impl Fn(NodeId) -> bool,
+    ) -> Result<BTreeSet<NodeId>, ChangeError> {
+        let wanted: BTreeSet<NodeId> =
+            now.union(&self.add).filter(|node| !self.remove.contains(node)).copied().collect();
+        let (before, after) = (tolerated_losses(now.len()), tolerated_losses(wanted.len()));
+
+        let group = group.to_owned();
+        if wanted.is_empty() {
+            return Err(ChangeError::Refused(format!("group {group} would have no voter")));
+        }
+        if after < before && !self.shrink {
+            return Err(ChangeError::FewerLosses { group, before, after });
+        }
+        if wanted != *now {
+            let answering = wanted.iter().filter(|node| answers(**node)).count();
+            if answering * 2 <= wanted.len() {
+                return Err(ChangeError::NoMajority { group, answering, voters: wanted.len() });
+            }
+        }
+        Ok(wanted)
+    }
+}
+
 /// How many of so many voters may be lost before there is no majority.
 #[must_use]
 pub fn tolerated_losses(voters: usize) -> usize {
@@ -160,30 +193,12 @@ impl Group {
     /// [`ChangeError::FewerLosses`] unless the change says that it may, and
     /// [`ChangeError::NoMajority`] when the leader hears from too few of the new voters.
     pub async fn change_voters(&self, change: VoterChange) -> Result<(), ChangeError> {
-        let VoterChange { add, remove, keep, shrink } = change;
         let now: BTreeSet<NodeId> = self.status().voters.into_keys().collect();
-        let wanted: BTreeSet<NodeId> =
-            now.union(&add).filter(|node| !remove.contains(node)).copied().collect();
-        let (before, after) = (tolerated_losses(now.len()), tolerated_losses(wanted.len()));
+        let answering = self.answered_within(self.timing().election_max);
+        let answers = |node: NodeId| node == self.node() || answering.contains(&node);
+        change.voters(self.name(), &now, answers)?;
 
-        let group = self.name().to_owned();
-        if wanted.is_empty() {
-            return Err(ChangeError::Refused(format!("group {group} would have no voter")));
-        }
-        if after < before && !shrink {
-            return Err(ChangeError::FewerLosses { group, before, after });
-        }
-        if wanted != now {
-            let answering = self.answered_within(self.timing().election_max);
-            let answering = wanted
-                .iter()
-                .filter(|node| **node == self.node() || answering.contains(node))
-                .count();
-            if answering * 2 <= wanted.len() {
-                return Err(ChangeError::NoMajority { group, answering, voters: wanted.len() });
-            }
-        }
-
+        let VoterChange { add, remove, keep, shrink: _ } = change;
         let changes = vec![ChangeMembers::AddVoterIds(add), ChangeMembers::RemoveVoters(remove)];
         self.change(ChangeMembers::Batch(changes), keep).await
     }

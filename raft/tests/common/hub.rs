@@ -42,6 +42,8 @@ pub struct Hub {
     faults: Mutex<Faults>,
     frames: AtomicU64,
     bulk: AtomicU64,
+    /// The frames of the last snapshot.
+    snapshot: Mutex<Vec<Bytes>>,
 }
 
 impl Hub {
@@ -81,6 +83,11 @@ impl Hub {
     /// Frames of snapshots that were sent so far.
     pub fn bulk_frames(&self) -> u64 {
         self.bulk.load(Ordering::SeqCst)
+    }
+
+    /// The frames of the last snapshot that was sent, as far as they were.
+    pub fn snapshot_frames(&self) -> Vec<Bytes> {
+        self.snapshot.lock().clone()
     }
 
     /// Lets a frame pass, late, never, or not at all.
@@ -167,11 +174,15 @@ impl Transport for Link {
             hub.pass(from, to).await?;
             let group = hub.group(to)?;
             let there = Arc::clone(&hub);
+            if lane == Lane::Bulk {
+                hub.snapshot.lock().clear();
+            }
             let frames = frames.then(move |frame| {
                 let hub = Arc::clone(&there);
                 async move {
                     if lane == Lane::Bulk {
                         hub.bulk.fetch_add(1, Ordering::SeqCst);
+                        hub.snapshot.lock().push(frame.clone());
                     }
                     while lane == Lane::Log && hub.faults.lock().starved.contains(&to) {
                         tokio::time::sleep(STARVED_PAUSE).await;
@@ -247,6 +258,11 @@ impl Cluster {
     pub async fn add(&mut self, node: NodeId) {
         self.dirs.insert(node, tempfile::tempdir().unwrap());
         self.open(node).await;
+    }
+
+    /// A node that is down finds this when it is opened again.
+    pub fn place(&mut self, node: NodeId, dir: TempDir) {
+        self.dirs.insert(node, dir);
     }
 
     /// Where a node keeps what it has.

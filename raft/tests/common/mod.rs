@@ -12,7 +12,7 @@ pub mod hub;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -122,6 +122,8 @@ pub struct Opening {
     pub transport: Arc<dyn Transport>,
     pub others: Vec<(u64, Address)>,
     pub space: SpaceProbe,
+    /// Where its log is, if not in `log`.
+    pub log_dir: Option<PathBuf>,
 }
 
 impl Default for Opening {
@@ -136,6 +138,7 @@ impl Default for Opening {
             transport: Arc::new(NoTransport),
             others: Vec::new(),
             space: SpaceProbe::default(),
+            log_dir: None,
         }
     }
 }
@@ -154,7 +157,7 @@ pub async fn try_open(dir: &Path, opening: &Opening) -> Result<Group, OpenError>
     let options = GroupOptions {
         name: "test".into(),
         node: opening.node,
-        log_dir: dir.join("log"),
+        log_dir: opening.log_dir.clone().unwrap_or_else(|| dir.join("log")),
         // On another thread: an earlier life, whose locks this waits for, ends on this one.
         store: tokio::task::spawn_blocking({
             let (dir, space) = (dir.to_path_buf(), opening.space.clone());
