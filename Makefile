@@ -5,7 +5,7 @@ HTTP ?= 127.0.0.1:7600
 DATA ?= ratequeue-data
 CONFIG ?= cluster-configs/one-region.toml
 
-.PHONY: help setup setup-test setup-sdk run cluster check test members sdk fix golden bench
+.PHONY: help setup setup-test setup-sdk run cluster check test members chaos chaos-night sdk fix golden bench
 
 help: ## Shows the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -45,12 +45,22 @@ test: setup-test ## Runs every test, those of the Python package too
 	scripts/readme.py
 	scripts/full-disk.sh
 	scripts/members/kill.py --points 24 --seed 1
+	scripts/chaos/checker/selftest.py
+	scripts/chaos/run --short --seed 1 --seconds 12 --binary target/debug/ratequeue
 	sdk/python/check.sh
 
 members: setup-test ## Kills at every step of changes of members, and while regions come and go; an hour and more
 	$(CARGO) build --locked
 	scripts/members/kill.py
 	scripts/members/grow.py
+
+chaos: setup-test ## Clusters of release binaries under faults, judged by a checker: SEED=n; three minutes
+	$(CARGO) build --release --locked
+	scripts/chaos/run --short $(if $(SEED),--seed $(SEED)) --seconds 15
+
+chaos-night: setup-test ## The same with every scenario, again and again, for MINUTES=60
+	scripts/level-1.sh --release
+	scripts/chaos/run $(if $(SEED),--seed $(SEED)) --seconds 30 --minutes $(or $(MINUTES),60)
 
 sdk: setup-sdk ## Checks the Python package against real nodes
 	$(CARGO) build --locked

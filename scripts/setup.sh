@@ -42,6 +42,12 @@ need_mount() {
   command -v unshare >/dev/null || install unshare util-linux
 }
 
+# For scripts/chaos: a disk for each node, which loses its power, and a library that lets syncs fail.
+need_disks() {
+  PATH=$PATH:/usr/sbin:/sbin command -v mkfs.ext4 >/dev/null || install mkfs.ext4 e2fsprogs
+  command -v cc >/dev/null || install cc gcc
+}
+
 # For the commands of README.md, which use --json: scripts/readme.py.
 need_curl() {
   command -v curl >/dev/null || install curl curl
@@ -57,7 +63,7 @@ need_python() {
 
 case "${1:-}" in
   build) need_cargo ;;
-  test) need_cargo; need_faketime; need_ip; need_regions; need_mount; need_python; need_curl ;;
+  test) need_cargo; need_faketime; need_ip; need_regions; need_mount; need_disks; need_python; need_curl ;;
   sdk) need_cargo; need_python ;;
   *) say "usage: scripts/setup.sh build|test|sdk"; exit 2 ;;
 esac
