@@ -54,6 +54,12 @@ class Caller:
         self._history = history
         self._idle: dict[int, list[Connection]] = {node: [] for node in places}
 
+    def find(self, places: dict[int, str]) -> None:
+        """Goes by other places from now on."""
+        self.places = places
+        for node in places:
+            self._idle.setdefault(node, [])
+
     async def call(self, node: int, method: str, path: str, body: dict[str, Any], within_s: float,
                    key: str | None = None, **record: Any) -> Answer:
         """One call; one that is cancelled is broken off and stays without an outcome."""

@@ -50,7 +50,7 @@ class Client:
 
     async def live(self) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.is_ending.set)
-        watch = asyncio.get_running_loop().create_task(self._watch_lag())
+        watch = asyncio.get_running_loop().create_task(self._watch())
         due = time.monotonic()
         while not self.is_ending.is_set():
             due += self.random.expovariate(self.load.rate)
@@ -61,10 +61,17 @@ class Client:
             await asyncio.wait(self._alive, timeout=_END_S)
         watch.cancel()
 
-    async def _watch_lag(self) -> None:
-        """Notes by how much this process is late at most: what it says of the time of an answer is as late."""
+    async def _watch(self) -> None:
+        """Follows the workload, and notes by how much this process is late at most: what it says of the time of an
+        answer is as late."""
         worst_ms = 0.0
+        path = self._folder / "workload.json"
+        read_at = path.stat().st_mtime_ns
         while True:
+            if path.stat().st_mtime_ns != read_at:
+                read_at = path.stat().st_mtime_ns
+                self.load = workload.read(path)
+                self.caller.find(self.load.places)
             due = time.monotonic() + _LAG_EVERY_S
             await asyncio.sleep(_LAG_EVERY_S)
             late_ms = (time.monotonic() - due) * 1000

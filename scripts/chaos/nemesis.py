@@ -27,6 +27,8 @@ _RTT_MS = 40.0
 _WARM_S = 1.5
 # What is said of the time of an answer may be wrong by this, and by what the clients were late.
 _MARGIN_MS = 300
+# However long each takes.
+_FAULTS_MIN = 2
 _BETWEEN_S = (0.3, 1.5)
 # After the faults, a fresh acquire and release has to come through every node within this.
 _HEALED_MAX_S = 10.0
@@ -100,7 +102,7 @@ def judge(result: Result, report: Report) -> None:
 def staged(scenario: Scenario, binary: Path, folder: Path, dice: random.Random) -> Iterator[Stage]:
     """Within it, a cluster runs in a network of its own. After it nothing runs, and its folder is left."""
     with network(scenario) as plan:
-        nodes = Nodes(binary, plan, folder)
+        nodes = Nodes(binary, plan, folder, list(range(1, scenario.nodes + 1)) if scenario.strangers else None)
         nodes.checkpoint_interval = scenario.checkpoint_interval
         nodes.disks = {number: Disk(folder, number) for number in range(1, plan.nodes + 1)} if scenario.has_disks else {}
         try:
@@ -122,7 +124,7 @@ def staged(scenario: Scenario, binary: Path, folder: Path, dice: random.Random) 
 def network(scenario: Scenario) -> Iterator[Any]:
     tag = f"ch{os.getpid()}"
     if scenario.regions == ONE_REGION:
-        plan = lan.up(tag, 3)
+        plan = lan.up(tag, scenario.nodes + scenario.strangers)
         try:
             yield plan
         finally:
@@ -136,7 +138,6 @@ def network(scenario: Scenario) -> Iterator[Any]:
 
 
 def workload_of(scenario: Scenario, stage: Stage) -> Workload:
-    places = {number: node.http for number, node in stage.by_id.items()}
     resources: list[Resource] = []
     if scenario.regions == ONE_REGION:
         [region] = stage.regions
@@ -146,7 +147,7 @@ def workload_of(scenario: Scenario, stage: Stage) -> Workload:
             resources += usual(region, f"{region}.")[:2]
         resources.append(Resource("world", "global", {"slots": {"kind": "concurrency", "quota": 4}}))
     fresh = Resource(_FRESH.name, next(iter(stage.regions)), _FRESH.limits)
-    return Workload(scenario.rate / _CLIENTS, places, stage.regions, [*resources, fresh])
+    return Workload(scenario.rate / _CLIENTS, {}, {}, [*resources, fresh])
 
 
 def lay_ballast(stage: Stage, count: int) -> None:
@@ -162,7 +163,7 @@ def strike_all(scenario: Scenario, stage: Stage, seconds: float) -> int:
     until = time.monotonic() + seconds
     deck: list[str] = []
     count = 0
-    while time.monotonic() < until:
+    while time.monotonic() < until or count < _FAULTS_MIN:
         if not deck:
             deck = stage.random.sample(scenario.faults, len(scenario.faults))
         name = deck.pop()

@@ -16,6 +16,9 @@ class Scenario:
     # The longest time in which no call of any client may have succeeded, in ms.
     gap_max_ms: int
     regions: int = ONE_REGION
+    # Of one region; and those that may become its nodes in the run.
+    nodes: int = 3
+    strangers: int = 0
     # Each node's data lies on a file system of its own.
     has_disks: bool = False
     # The longest time between two checkpoints. What is older than two of them is in no log.
@@ -41,6 +44,8 @@ SCENARIOS = {each.name: each for each in (
     Scenario("clients", ("dead_clients", "limits_change", "kill_leader"), 6_000),
     Scenario("snapshots", ("snapshot",), 10_000, checkpoint_interval="1s",
              ballast=800),
+    Scenario("five", ("kill_two", "rolling_kill"), 8_000, nodes=5, changes_leaders=True),
+    Scenario("members", ("replace", "grow", "kill_leader"), 8_000, strangers=12),
     Scenario("versions", ("older_version", "kill_leader"), 8_000),
     Scenario("regions", ("cut_region", "cut_regions", "kill_region", "distance", "global_leader"), 8_000,
              regions=THREE_REGIONS, rate=90.0),

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import random
 import shutil
@@ -26,6 +27,7 @@ from workload import Resource, Workload, write
 _HERE = Path(__file__).resolve().parent
 _READY_MAX_S = 40.0
 _POLL_EVERY_S = 0.05
+_MEMBERS_MAX_S = 60.0
 # A client that is told to end finds out what is unknown first.
 _CLIENTS_END_S = 75.0
 
@@ -37,10 +39,20 @@ class NotInstalled(Exception):
 class Nodes(Cluster):
     """A cluster whose data folders may lie on disks of their own."""
 
+    # The nodes of the network that are part of the cluster, when it is not all.
+    members: list[int] | None = None
     disks: dict[int, Disk] = {}
     # The longest time between two checkpoints, as the flag of a node has it. The last node, the keeper, has an hour:
     # its log says all that was decided.
     checkpoint_interval = "1m"
+
+    def __init__(self, binary: Path, plan: lan.Lan | Layout, folder: Path, members: list[int] | None) -> None:
+        self.members = members
+        super().__init__(binary, plan, folder)
+
+    def nodes_of(self, region: int) -> list[Node]:
+        nodes = super().nodes_of(region)
+        return nodes if self.members is None else [node for node in nodes if node.index in self.members]
 
     def start_node(self, node: Node, **environment: str) -> None:
         interval = "1h" if node == self.nodes()[-1] else self.checkpoint_interval
@@ -62,10 +74,6 @@ class Stage:
         self.nodes = nodes
         self.folder = folder
         self.random = dice
-        self.by_id = {nodes.id_of(node): node for node in nodes.nodes()}
-        self.ids = sorted(self.by_id)
-        self.regions = {nodes.region_name(region): [nodes.id_of(node) for node in nodes.plan.nodes_of(region)]
-                        for region in nodes.plan.region_numbers()}
         self.down: set[int] = set()
         self.breaches: list[str] = []
         self._decks: dict[str, list[Any]] = {}
@@ -75,6 +83,20 @@ class Stage:
         self._clients: dict[int, subprocess.Popen[bytes]] = {}
         self._clients_begun = 0
         self._harvests = 0
+
+    @property
+    def by_id(self) -> dict[int, Node]:
+        """The nodes of the cluster as it is now."""
+        return {self.nodes.id_of(node): node for node in self.nodes.nodes()}
+
+    @property
+    def ids(self) -> list[int]:
+        return sorted(self.by_id)
+
+    @property
+    def regions(self) -> dict[str, list[int]]:
+        return {self.nodes.region_name(region): [self.nodes.id_of(node) for node in self.nodes.nodes_of(region)]
+                for region in self.nodes.plan.region_numbers()}
 
     # Time and choice
 
@@ -180,10 +202,36 @@ class Stage:
             return self.nodes.get(self.by_id[number], "/readyz")[0] == 200
         return False
 
-    def command(self, *words: str) -> None:
-        """`ratequeue cluster ...`; its failure is the cluster's own business."""
+    def command(self, *words: str) -> bool:
+        """`ratequeue cluster ...`; whether it has done what it was asked for."""
         line = [str(self.nodes.binary), "cluster", *words, "--cluster", str(self.nodes.file)]
-        subprocess.run(line, capture_output=True, timeout=60)
+        return subprocess.run(line, capture_output=True, timeout=60).returncode == 0
+
+    # Members
+
+    def stranger(self) -> int:
+        """A node of the network that has never been part of the cluster."""
+        return max(self.nodes.processes) + 1
+
+    def join(self, number: int, *words: str) -> None:
+        """A new node comes, by a command that is repeated until it is done: `add-node`, `replace-node`."""
+        assert self.nodes.members is not None
+        self.confirm(number <= self.nodes.plan.nodes, "there is another node in the network")
+        self.nodes.members.append(number)
+        self.nodes.describe()
+        self.start(number)
+        self.until(f"`{' '.join(words)}` is done", lambda: self.command(*words), _MEMBERS_MAX_S)
+
+    def leave(self, number: int) -> None:
+        """A node goes, after whatever command there was: it is killed, and described no more."""
+        assert self.nodes.members is not None
+        if number not in self.down:
+            self.kill(number)
+        self.harvest(number)
+        self.down.discard(number)
+        self.nodes.members.remove(number)
+        self.nodes.describe()
+        self.tell_clients()
 
     def verdict(self, number: int) -> str:
         """What became of a node that was started: `ready`, `ended`, or nothing yet."""
@@ -291,13 +339,19 @@ class Stage:
 
     def begin_clients(self, load: Workload, count: int, seed: int) -> None:
         self.load, self._seed = load, seed
-        write(load, self.folder / "workload.json")
+        self.tell_clients()
         for resource in load.resources:
             made = self.change("put", f"/v1/resources/{resource.name}", resource.name, f"put-{resource.name}", resource.spec())
             if not made:
                 raise Failed(f"{resource.name} could not be created")
         for _ in range(count):
             self._begin_client()
+
+    def tell_clients(self) -> None:
+        """Where they find the nodes now, and what they do there."""
+        places = {number: node.http for number, node in self.by_id.items()}
+        self.load = dataclasses.replace(self.load, places=places, regions=self.regions)
+        write(self.load, self.folder / "workload.json")
 
     def _begin_client(self) -> None:
         self._clients_begun += 1

@@ -46,7 +46,10 @@ class Workload:
 
 
 def write(load: Workload, path: Path) -> None:
-    path.write_text(json.dumps(asdict(load), indent=1))
+    """Whole at any time: clients read it again when it has changed."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(asdict(load), indent=1))
+    new.replace(path)
 
 
 def read(path: Path) -> Workload:

@@ -44,7 +44,8 @@ class Cluster:
         self.file = folder / "cluster.toml"
         self.binary = binary
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
-        self.file.write_text(self._description(global_voters))
+        self._global_voters = global_voters
+        self.describe()
 
     def region_name(self, region: int) -> str:
         return REGION_NAMES[region - 1] if region <= len(REGION_NAMES) else f"region-{region}"
@@ -53,14 +54,21 @@ class Cluster:
         return (node.region - 1) * self.plan.nodes + node.index
 
     def nodes(self) -> list[Node]:
-        return [node for region in self.plan.region_numbers() for node in self.plan.nodes_of(region)]
+        return [node for region in self.plan.region_numbers() for node in self.nodes_of(region)]
+
+    def nodes_of(self, region: int) -> list[Node]:
+        return self.plan.nodes_of(region)
+
+    def describe(self) -> None:
+        """Writes the cluster file."""
+        self.file.write_text(self._description(self._global_voters))
 
     def _description(self, global_voters: int | None) -> str:
         lines = [f'name = "{self.plan.tag}"', ""]
         for region in self.plan.region_numbers():
             lines += [f"[regions.{self.region_name(region)}]", "nodes = ["]
             lines += [f'  {{ id = {self.id_of(node)}, http = "{node.http}", peer = "{node.peer}" }},'
-                      for node in self.plan.nodes_of(region)]
+                      for node in self.nodes_of(region)]
             lines += ["]", ""]
         if global_voters is not None:
             lines += ["[global]", f"voters_per_region = {global_voters}", ""]

@@ -3,7 +3,7 @@ from stage import Stage
 
 
 def strike(stage: Stage) -> dict[str, object]:
-    [node] = stage.pick()
+    node = stage.leader() if stage.random.random() < 0.5 else stage.pick()[0]
     for _ in range(20):
         stage.cut_between([node], [other for other in stage.ids if other != node])
         stage.hold(0.05, 0.5)
