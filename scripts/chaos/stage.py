@@ -393,7 +393,9 @@ class Stage:
     def acknowledgement(self) -> None:
         """Waits for the next grant or release that a client is told of."""
         number = self.random.choice(sorted(self._clients))
-        with (self.folder / f"history-{number}.jsonl").open() as file:
+        path = self.folder / f"history-{number}.jsonl"
+        self.until(f"client {number} has begun", path.exists, 20.0)
+        with path.open() as file:
             file.seek(0, 2)
             end = time.monotonic() + 20
             while time.monotonic() < end:
