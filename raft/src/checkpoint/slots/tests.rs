@@ -89,9 +89,15 @@ fn sequences(from: u64) {
 
     println!("{total:?}");
     // A run that did little proves little.
-    for what in
-        ["applied", "checkpoints", "deferred for want of room", "killed", "broken off", "installed"]
-    {
+    for what in [
+        "applied",
+        "checkpoints",
+        "deferred for want of room",
+        "killed",
+        "broken off",
+        "incomplete",
+        "installed",
+    ] {
         let seen = total.get(what).copied().unwrap_or_default();
         assert!(
             only.is_some() || seen * 4 >= count,

@@ -249,7 +249,14 @@ impl<'a> Node<'a> {
         let records: Vec<_> = leader.to_records().collect();
         let whole = random.random_ratio(1, 2);
         let sent = if whole { records.len() } else { random.random_range(0..=records.len()) };
-        for (key, record) in &records[..sent] {
+        // One that lacks something comes to its end all the same.
+        let comes_to_end = !whole && random.random_ratio(2, 3);
+        let lacks = comes_to_end.then(|| random.random_range(0..records.len()));
+        let sent = if lacks.is_some() { records.len() } else { sent };
+        for (nth, (key, record)) in records[..sent].iter().enumerate() {
+            if lacks == Some(nth) {
+                continue;
+            }
             let (kind, id) = record::stored_key(*key);
             if incoming.record(kind, id, &record::encode(record).unwrap()).is_err() {
                 assert!(self.is_full());
@@ -262,6 +269,12 @@ impl<'a> Node<'a> {
         let (records, digest) = (records.len() as u64, leader.digest());
         let promised = Header { applied, membership, records, digest, sequence: 0, received: true };
 
+        if lacks.is_some() {
+            self.count("incomplete");
+            let error = incoming.finish(&promised).expect_err("the snapshot lacks a record");
+            assert!(matches!(error, CheckpointError::Slot(SlotError::Mismatch { .. })), "{error}");
+            return;
+        }
         if !whole || random.random_ratio(1, 3) {
             self.count("broken off");
             if whole {
