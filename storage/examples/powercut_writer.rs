@@ -3,6 +3,7 @@
 //!
 //! Usage: `powercut_writer <mode> <folder>`, where the mode is
 //! - `store`: the log and a checkpoint, as RateQueue uses them;
+//! - `vote`: the same, and a vote at the end;
 //! - `sled-flush`: sled alone, with its own `flush` after each record. This one is expected to
 //!   lose.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use ratequeue_codec::{encode, schema};
 use ratequeue_storage::{
     DataDir, Entry, GroupName, Header, LogId, LogOptions, LogStore, Slot, StateOptions, StateStore,
-    keys,
+    Vote, keys,
 };
 
 const RECORDS: u64 = 200;
@@ -24,7 +25,8 @@ fn main() {
     let mut args = std::env::args().skip(1);
     let (mode, dir) = (args.next().expect("a mode"), args.next().expect("a folder"));
     match mode.as_str() {
-        "store" => store(Path::new(&dir)),
+        "store" => store(Path::new(&dir), false),
+        "vote" => store(Path::new(&dir), true),
         _ => sled_flush(Path::new(&dir)),
     }
 }
@@ -45,7 +47,7 @@ fn sled_flush(dir: &Path) {
     acked();
 }
 
-fn store(dir: &Path) {
+fn store(dir: &Path, votes: bool) {
     let data = DataDir::open(dir).unwrap();
     let group = GroupName::new("power").unwrap();
     let (log, _) = LogStore::open(data.log_dir(&group), LogOptions::default()).unwrap();
@@ -67,6 +69,9 @@ fn store(dir: &Path) {
         }
     }
 
+    if votes {
+        log.save_vote(Vote { term: RECORDS, node: 1, committed: false }).unwrap();
+    }
     acked();
 }
 
