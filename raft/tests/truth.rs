@@ -157,9 +157,9 @@ async fn a_lagging_follower_says_of_no_lease_that_it_is_held_when_it_is_not() {
     let c = acquired(l, acquire_for("api", "c", 0, 60_000)).await;
     assert!(is_held(&c));
 
-    // The entries come in one after the other.
-    cluster.hub.heal();
-    cluster.hub.set_delay(Duration::from_millis(1));
+    // The entries come in one after the other, and so slowly that this test sees each of them.
+    cluster.hub.set_delay(Duration::from_millis(20));
+    cluster.hub.feed(f.node());
     soon("woken", attachment.ended_waiting()).await;
     let looked = f.look(b.id).await.unwrap();
     assert_eq!(looked.view.unwrap().state(), LeaseState::Expired);

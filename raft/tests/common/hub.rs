@@ -64,6 +64,11 @@ impl Hub {
         self.faults.lock().starved.insert(node);
     }
 
+    /// Lets entries reach a node again; other faults stay.
+    pub fn feed(&self, node: NodeId) {
+        self.faults.lock().starved.remove(&node);
+    }
+
     pub fn heal(&self) {
         *self.faults.lock() = Faults::default();
     }
