@@ -149,7 +149,7 @@ async fn a_lagging_follower_says_of_no_lease_that_it_is_held_when_it_is_not() {
     let a = acquired(l, acquire_for("api", "a", 0, 30_000)).await;
     let b = acquired(l, acquire_for("api", "b", 60_000, 1_500)).await;
     cluster.digests_are_equal().await;
-    let mut attachment = f.attach(b.id, 0);
+    let woken = asleep(f.attach(b.id, 0));
     cluster.hub.starve(f.node());
     l.submit_local(release(a.id)).await.unwrap().outcome.unwrap();
     eventually("it expires", || (lease(l, b.id)?.state() == LeaseState::Expired).then_some(()))
@@ -160,7 +160,7 @@ async fn a_lagging_follower_says_of_no_lease_that_it_is_held_when_it_is_not() {
     // The entries come in one after the other, and so slowly that this test sees each of them.
     cluster.hub.set_delay(Duration::from_millis(20));
     cluster.hub.feed(f.node());
-    soon("woken", attachment.ended_waiting()).await;
+    soon("woken", woken).await;
     let looked = f.look(b.id).await.unwrap();
     assert_eq!(looked.view.unwrap().state(), LeaseState::Expired);
     assert!(is_held(&f.look(c.id).await.unwrap().view.unwrap()));

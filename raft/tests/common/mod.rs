@@ -22,7 +22,8 @@ use ratequeue_limiter::{
     ResourceName, ResourceSpec, Rule, TrueUp, TtlMs, WaitMs,
 };
 use ratequeue_raft::{
-    Address, CheckpointPolicy, Group, GroupOptions, NoTransport, OpenError, Timing, Transport,
+    Address, Attachment, CheckpointPolicy, Group, GroupOptions, NoTransport, OpenError, Timing,
+    Transport, Woken,
 };
 use ratequeue_storage::{SpaceProbe, StateOptions, StateStore};
 
@@ -112,6 +113,12 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         Ok(value) => value,
         Err(_) => panic!("{what}: not within {DEADLINE:?}"),
     }
+}
+
+/// A call that waits from now on, and not only once it is asked: it sleeps until it is woken.
+pub fn asleep(mut attachment: Attachment) -> impl Future<Output = Woken> {
+    let woken = tokio::spawn(async move { attachment.ended_waiting().await });
+    async { woken.await.unwrap() }
 }
 
 #[derive(Clone)]

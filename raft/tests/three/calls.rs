@@ -43,9 +43,9 @@ async fn a_call_at_a_follower_wakes_when_the_entry_reaches_it() {
     cluster.digests_are_equal().await;
     let leader = cluster.leader().await;
     let follower = cluster.group(cluster.followers(leader)[0]);
-    let mut attachment = follower.attach(waiting, 0);
+    let woken = asleep(follower.attach(waiting, 0));
     cluster.submit(release(held)).await.outcome.unwrap();
-    assert_eq!(soon("woken", attachment.ended_waiting()).await, Woken::NoLongerWaiting);
+    assert_eq!(soon("woken", woken).await, Woken::NoLongerWaiting);
     assert!(is_held(&lease(follower, waiting).unwrap()));
 }
 

@@ -85,7 +85,7 @@ async fn a_leader_that_is_cut_off_answers_in_time_and_its_calls_wait_on() {
     let old = cluster.leader().await;
     let group = cluster.group(old);
     let waiting = acquired(group, acquire("api", "b")).await;
-    let mut attachment = group.attach(waiting.id, 0);
+    let woken = asleep(group.attach(waiting.id, 0));
 
     cluster.hub.isolate(old, cluster.followers(old));
     let begun = Instant::now();
@@ -104,7 +104,7 @@ async fn a_leader_that_is_cut_off_answers_in_time_and_its_calls_wait_on() {
     assert_eq!(cluster.leader().await, new);
     cluster.digests_are_equal().await;
     cluster.submit(release(held)).await.outcome.unwrap();
-    assert_eq!(soon("its turn", attachment.ended_waiting()).await, Woken::NoLongerWaiting);
+    assert_eq!(soon("its turn", woken).await, Woken::NoLongerWaiting);
     // "c" never reached a majority, and is gone; "e" is left.
     let depth =
         cluster.group(old).read(|state, now| state.usage(&name("api"), now).unwrap().queue_depth);
