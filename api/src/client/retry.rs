@@ -268,6 +268,41 @@ mod tests {
         }
     }
 
+    /// Whatever comes after it: all sequences of three attempts.
+    #[tokio::test]
+    async fn an_attempt_that_may_have_had_an_effect_is_not_forgotten() {
+        let passing = |no_effect| Cause::Passing { no_effect, is_busy: false };
+        let causes =
+            [Cause::NotConnected, Cause::TimedOut, Cause::Gateway, passing(true), passing(false)];
+        let url = "http://127.0.0.1:1";
+        let client = Client::new(url, None, Duration::from_secs(5)).unwrap();
+        let call =
+            Call::new::<()>(reqwest::Method::POST, "/v1/x", "key", None, Share::Half).unwrap();
+
+        for first in causes {
+            for second in causes {
+                for third in causes {
+                    let mut tries = Tries::new(Instant::now() + Duration::from_secs(5));
+                    let mut outcome = Ok(());
+                    for (nth, cause) in [first, second, third].into_iter().enumerate() {
+                        if nth == 2 {
+                            tries.until = Instant::now();
+                        }
+                        // So that a pause is no more than the least there is.
+                        tries.backoff = Backoff(Duration::ZERO);
+                        let error = ClientError::Configuration("an attempt".to_owned());
+                        let trouble = Trouble { cause, lived: Duration::ZERO, error };
+                        outcome = tries.again(&client, &call, url, trouble).await;
+                    }
+
+                    let Err(ClientError::Unavailable(why)) = outcome else { panic!("{outcome:?}") };
+                    let none = [first, second, third].iter().all(|cause| cause.no_effect());
+                    assert_eq!(why.no_effect, none, "{first:?}, {second:?}, {third:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn an_attempt_never_takes_the_whole_time() {
         let ms = Duration::from_millis;
