@@ -33,6 +33,7 @@ check: setup-test ## Writes nothing: format, lints, layering, rooms, generated f
 	scripts/check/circles.py
 	scripts/check/prose.py
 	scripts/check/links.py
+	scripts/check/mutants.sh
 	scripts/check/deny.sh
 	scripts/check/openapi.sh
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
