@@ -249,19 +249,26 @@ class Stage:
 
     @contextlib.contextmanager
     def disk_fault(self, number: int, name: str, text: str = "") -> Iterator[None]:
-        """Within it, the syncs of a node fail or wait. Its process is one that can be told so."""
-        folder = self.folder / f"faults-{number}"
-        folder.mkdir(exist_ok=True)
-        if number not in self._shimmed:
-            self.kill(number)
-            self.start(number, LD_PRELOAD=str(self._shim()), DISK_FAULTS=str(folder))
-            self.wait_ready(number)
-            self._shimmed.add(number)
+        """Within it, the syncs of a node fail or wait."""
+        self.prepare_disk(number)
+        folder = self._faults_of(number)
         (folder / name).write_text(text)
         try:
             yield
         finally:
             (folder / name).unlink()
+
+    def prepare_disk(self, number: int) -> None:
+        """Has the node run as a process whose syncs can be told to fail or to wait."""
+        if number not in self._shimmed:
+            self._faults_of(number).mkdir(exist_ok=True)
+            self.kill(number)
+            self.start(number, LD_PRELOAD=str(self._shim()), DISK_FAULTS=str(self._faults_of(number)))
+            self.wait_ready(number)
+            self._shimmed.add(number)
+
+    def _faults_of(self, number: int) -> Path:
+        return self.folder / f"faults-{number}"
 
     def _shim(self) -> Path:
         library = self.folder / "shim.so"
