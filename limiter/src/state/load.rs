@@ -3,7 +3,7 @@
 use crate::state::State;
 use crate::state::defect::Inconsistent;
 use crate::state::indexes::Indexes;
-use crate::state::records::{Changes, Record, RecordKey, Records};
+use crate::state::records::{Record, RecordChanges, RecordKey, Records};
 
 /// Puts a state together from its records. Indexes are made at the end, so the records may come in
 /// any order.
@@ -23,7 +23,7 @@ impl Loader {
     /// A loader of a state with this seed: see [`State::seeded`].
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        Self { records: Records::unloaded(Changes::default()), seed }
+        Self { records: Records::unloaded(RecordChanges::default()), seed }
     }
 
     /// Takes one record.

@@ -77,7 +77,7 @@ macro_rules! kinds {
                 }
             }
 
-            fn shelf_mut(&mut self, kind: Kind) -> (&mut dyn Shelf, &mut Changes) {
+            fn shelf_mut(&mut self, kind: Kind) -> (&mut dyn Shelf, &mut RecordChanges) {
                 let shelf: &mut dyn Shelf = match kind {
                     $(Kind::$kind => &mut self.$shelf,)+
                 };
@@ -120,7 +120,7 @@ kinds! {
 }
 
 /// The tracker of all records.
-pub(crate) type Changes = ChangeTracker<RecordKey, Record>;
+pub(crate) type RecordChanges = ChangeTracker<RecordKey, Record>;
 
 /// All records of a group. They are edited through `changes` only.
 #[derive(Debug)]
@@ -132,19 +132,19 @@ pub(crate) struct Records {
     pub catalog: Option<Tracked<Catalog>>,
     pub claims: Paged<Tracked<Claim>>,
     pub features: Option<Tracked<Features>>,
-    pub changes: Changes,
+    pub changes: RecordChanges,
 }
 
 impl Records {
     /// The records of a group at the beginning of log time.
     pub fn new() -> Self {
-        let mut changes = Changes::default();
+        let mut changes = RecordChanges::default();
         let meta = changes.create(RecordKey::Meta, Meta::default());
         Self { meta, ..Self::unloaded(changes) }
     }
 
     /// No records: all are still to be loaded, the group's own too.
-    pub fn unloaded(changes: Changes) -> Self {
+    pub fn unloaded(changes: RecordChanges) -> Self {
         Self {
             meta: Tracked::absent(Meta::default()),
             resources: Paged::default(),
@@ -251,7 +251,7 @@ pub(crate) struct EditLease<'a> {
     pub lease: &'a mut Tracked<LeaseRecord>,
     pub resource: &'a mut Resource,
     pub meta: &'a mut Tracked<Meta>,
-    pub changes: &'a mut Changes,
+    pub changes: &'a mut RecordChanges,
 }
 
 /// The group's time and counters.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::collections::paged::Paged;
 use crate::state::changes::Tracked;
-use crate::state::records::{Changes, Meta, Record, RecordKey};
+use crate::state::records::{Meta, Record, RecordChanges, RecordKey};
 use crate::state::resource::{Resource, ResourceRecord};
 
 /// A record that does not belong to its key.
@@ -24,12 +24,12 @@ pub(crate) trait Shelf {
         &mut self,
         key: RecordKey,
         record: Record,
-        changes: &mut Changes,
+        changes: &mut RecordChanges,
     ) -> Result<bool, WrongKind>;
-    fn rehash(&mut self, key: RecordKey, changes: &mut Changes);
+    fn rehash(&mut self, key: RecordKey, changes: &mut RecordChanges);
     /// The record of an id that a checkpoint drains: `None` when it is gone, and none in it when it
     /// was carried before.
-    fn carry(&mut self, id: u64, changes: &Changes) -> Option<Option<Record>>;
+    fn carry(&mut self, id: u64, changes: &RecordChanges) -> Option<Option<Record>>;
 }
 
 /// The value of a record of some kind.
@@ -66,19 +66,19 @@ impl<C: Container> Shelf for C {
         &mut self,
         key: RecordKey,
         record: Record,
-        changes: &mut Changes,
+        changes: &mut RecordChanges,
     ) -> Result<bool, WrongKind> {
         let value = C::Value::try_from(record)?;
         Ok(self.put(key.id(), changes.load(key, value)))
     }
 
-    fn rehash(&mut self, key: RecordKey, changes: &mut Changes) {
+    fn rehash(&mut self, key: RecordKey, changes: &mut RecordChanges) {
         if let Some(record) = self.at_mut(key.id()) {
             changes.rehash(key, record);
         }
     }
 
-    fn carry(&mut self, id: u64, changes: &Changes) -> Option<Option<Record>> {
+    fn carry(&mut self, id: u64, changes: &RecordChanges) -> Option<Option<Record>> {
         self.at_mut(id).map(|record| changes.carry(record))
     }
 }
