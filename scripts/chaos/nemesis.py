@@ -44,11 +44,8 @@ class Result:
     seed: int
     folder: Path
     faults: int = 0
-    operations: int = 0
-    grants: int = 0
-    unknown: int = 0
-    gap_ms: float = 0.0
     gap_max_ms: int = 0
+    report: Report = field(default_factory=Report)
     violations: list[str] = field(default_factory=list)
     # The run did too little to prove anything.
     weak: list[str] = field(default_factory=list)
@@ -79,7 +76,7 @@ def perform(scenario: Scenario, binary: Path, folder: Path, seed: int, seconds: 
         notes = {"margin_ms": _MARGIN_MS + lag_ms, "least_ok": int(scenario.rate * seconds / 4),
                  "must_bind": [resource.name for resource in stage.load.resources if resource.name != _FRESH.name]}
         write(folder / "run.json", {"scenario": scenario.name, "seed": seed, "regions": stage.regions, "begun": begun,
-                                    "ended": ended, "notes": notes | stage.notes})
+                                    "ended": ended, "notes": notes})
         stage.kill(*stage.ids)
         for number in stage.ids:
             stage.harvest(number)
@@ -89,12 +86,11 @@ def perform(scenario: Scenario, binary: Path, folder: Path, seed: int, seconds: 
 
 
 def judge(result: Result, report: Report) -> None:
-    result.operations, result.grants = report.operations, report.grants
-    result.unknown, result.gap_ms = report.unknown_unresolved, report.longest_gap_ms
+    result.report = report
     result.violations += [f"{each.name}: {text}" for each in report.checks for text in each.violations[:3]]
     result.weak += report.weak
-    if result.gap_ms > result.gap_max_ms:
-        result.violations.append(f"for {result.gap_ms:.0f} ms no call succeeded; {result.gap_max_ms} ms are the most "
+    if report.longest_gap_ms > result.gap_max_ms:
+        result.violations.append(f"for {report.longest_gap_ms:.0f} ms no call succeeded; {result.gap_max_ms} ms are the most "
                                  "that these faults may cost")
 
 
@@ -161,12 +157,9 @@ def lay_ballast(stage: Stage, count: int) -> None:
 def strike_all(scenario: Scenario, stage: Stage, seconds: float) -> int:
     """Faults from a shuffled deck, until the time is over; how many there were."""
     until = time.monotonic() + seconds
-    deck: list[str] = []
     count = 0
     while time.monotonic() < until or count < _FAULTS_MIN:
-        if not deck:
-            deck = stage.random.sample(scenario.faults, len(scenario.faults))
-        name = deck.pop()
+        name = stage.deal("faults", list(scenario.faults))
         fault = importlib.import_module(f"faults.{name}")
         at, confirmed, detail = time.monotonic_ns(), True, {}
         try:

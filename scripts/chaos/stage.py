@@ -78,7 +78,6 @@ class Stage:
         self.breaches: list[str] = []
         self._decks: dict[str, list[Any]] = {}
         self._shimmed: set[int] = set()
-        self.notes: dict[str, Any] = {}
         self._history = History(folder / "history-0.jsonl")
         self._clients: dict[int, subprocess.Popen[bytes]] = {}
         self._clients_begun = 0
@@ -305,6 +304,15 @@ class Stage:
         """Nothing arrives either way."""
         others = list(others)
         self.cut(*((a, b) for one in some for other in others for a, b in ((one, other), (other, one))))
+
+    def part(self, some: Iterable[int], others: Iterable[int], low: float, high: float) -> float:
+        """Nothing arrives between some nodes and others for a time; then all is healed and ready."""
+        self.cut_between(some, others)
+        self.confirm_drops()
+        away = self.hold(low, high)
+        self.heal()
+        self.wait_ready()
+        return away
 
     def confirm_drops(self) -> None:
         self.until("packets are dropped", lambda: self.lan.dropped() > 0, 5.0)

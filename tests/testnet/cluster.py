@@ -61,17 +61,17 @@ class Cluster:
 
     def describe(self) -> None:
         """Writes the cluster file."""
-        self.file.write_text(self._description(self._global_voters))
+        self.file.write_text(self._description())
 
-    def _description(self, global_voters: int | None) -> str:
+    def _description(self) -> str:
         lines = [f'name = "{self.plan.tag}"', ""]
         for region in self.plan.region_numbers():
             lines += [f"[regions.{self.region_name(region)}]", "nodes = ["]
             lines += [f'  {{ id = {self.id_of(node)}, http = "{node.http}", peer = "{node.peer}" }},'
                       for node in self.nodes_of(region)]
             lines += ["]", ""]
-        if global_voters is not None:
-            lines += ["[global]", f"voters_per_region = {global_voters}", ""]
+        if self._global_voters is not None:
+            lines += ["[global]", f"voters_per_region = {self._global_voters}", ""]
         return "\n".join(lines)
 
     def start(self) -> None:

@@ -4,9 +4,5 @@ from stage import Stage
 
 def strike(stage: Stage) -> dict[str, object]:
     one, other = stage.pick(2)
-    stage.cut_between([one], [other])
-    stage.confirm_drops()
-    away = stage.hold(0.5, 4)
-    stage.heal()
-    stage.wait_ready()
+    away = stage.part([one], [other], 0.5, 4)
     return {"nodes": [one, other], "away_s": away}

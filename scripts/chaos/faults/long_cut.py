@@ -4,9 +4,5 @@ from stage import Stage
 
 def strike(stage: Stage) -> dict[str, object]:
     leader = stage.leader()
-    stage.cut_between([leader], [node for node in stage.ids if node != leader])
-    stage.confirm_drops()
-    away = stage.hold(5, 7)
-    stage.heal()
-    stage.wait_ready()
+    away = stage.part([leader], [node for node in stage.ids if node != leader], 5, 7)
     return {"node": leader, "away_s": away}
