@@ -197,19 +197,6 @@ async fn a_log_that_was_put_back_is_filled_up_by_the_same_leader() {
     assert_eq!(cluster.group(leader).status().term, term);
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// Cuts a file, zeroes a block of it, or flips a bit, at one of `places` places.
 fn damage_file(file: &Path, place: usize, places: usize, way: usize) {
     let mut bytes = std::fs::read(file).unwrap();

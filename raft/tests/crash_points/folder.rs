@@ -9,7 +9,7 @@ use ratequeue_raft::Replay;
 use ratequeue_storage::{GroupName, LogError, LogOptions, LogStore};
 use tempfile::TempDir;
 
-use crate::common::{DEADLINE, open_store};
+use crate::common::{DEADLINE, copy, open_store};
 
 /// A folder in memory where there is one: what is tested is not the disk.
 pub fn temporary() -> TempDir {
@@ -17,19 +17,6 @@ pub fn temporary() -> TempDir {
     tempfile::Builder::new()
         .tempdir_in(if memory.is_dir() { memory } else { std::env::temp_dir() })
         .unwrap()
-}
-
-pub fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (entry, to) = (entry.unwrap(), to.to_path_buf());
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
-    }
 }
 
 /// Chunk files of a few entries, so that a purge has files to remove.

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::alone::{files_are_removed, files_of_log, run};
 use crate::common::hub::Cluster;
 use crate::common::*;
-use crate::folder::{copy, cut_log_small, temporary};
+use crate::folder::{cut_log_small, temporary};
 use crate::points::Procedure;
 use crate::shim::{Ran, begin, child_folder, end, say};
 

@@ -8,7 +8,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
-use crate::folder::{copy, temporary};
+use crate::common::copy;
+use crate::folder::temporary;
 use crate::shim::{Point, Ran, Shim};
 
 /// Steps at each of which the process dies; of those after them a sample.
