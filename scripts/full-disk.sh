@@ -14,7 +14,7 @@ usage() {
   cat <<'END'
 Usage: scripts/full-disk.sh [--binary FILE] [--seconds N] [--callers N]
   --binary FILE   the server: else RATEQUEUE_BIN, else target/debug/ratequeue, else target/release/ratequeue
-  --seconds N     how long it takes, about: 180, at least 150
+  --seconds N     how long it takes, about: 60, at least 50
   --callers N     concurrent callers: 16
 Ends with 0 when all was as it must be, 1 when not, 2 for wrong arguments, 77 where no disk can be mounted. Needs root.
 RATEQUEUE_TEST_NO_MOUNT=1 leaves it out, like the tests that mount, and says so.
@@ -23,7 +23,7 @@ END
 wrong() { echo "full-disk: $1" >&2; usage >&2; exit 2; }
 impossible() { echo "full-disk: not possible here: $1. RATEQUEUE_TEST_NO_MOUNT=1 leaves it out" >&2; exit 77; }
 
-mib=120 binary='' seconds=180 callers=16
+mib=120 binary='' seconds=60 callers=16
 while [ $# -gt 0 ]; do
   case "$1" in
     -h | --help) usage; exit 0 ;;
@@ -38,7 +38,7 @@ done
 for number in "$seconds" "$callers"; do
   [[ "$number" =~ ^[1-9][0-9]{0,4}$ ]] || wrong "$number is not a number of 1 to 99999"
 done
-[ "$seconds" -ge 150 ] || wrong "--seconds must be at least 150: a checkpoint is made once a minute"
+[ "$seconds" -ge 50 ] || wrong "--seconds must be at least 50: a checkpoint is made every 8 seconds"
 if [ "${RATEQUEUE_TEST_NO_MOUNT:-}" = 1 ]; then
   echo "full-disk: left out: RATEQUEUE_TEST_NO_MOUNT is 1"
   exit 0

@@ -18,6 +18,8 @@ MIB = 1024 * 1024
 CALL_MAX_S = 10.0
 # The filler takes the disk over a second or two, not from one moment to the next: a node looks five times a second.
 _FILL_STEP_BYTES = 4 * MIB
+# Every phase sees one.
+_CHECKPOINT_INTERVAL = "8s"
 _STOP_MAX_S = 30.0
 _READY_MAX_S = 30.0
 
@@ -78,7 +80,8 @@ class Node:
     def start(self) -> float:
         """Returns when it is ready, with the seconds that took."""
         begun = time.monotonic()
-        command = [self._binary, "dev", "--http", "127.0.0.1:0", "--data", str(self._disk.data)]
+        command = [self._binary, "dev", "--http", "127.0.0.1:0", "--data", str(self._disk.data),
+                   "--checkpoint-interval", _CHECKPOINT_INTERVAL]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RATEQUEUE_")}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,

@@ -1,8 +1,8 @@
 """The calls and the checks of full-disk.sh, which makes the disk: phases.py DISK BINARY SECONDS CALLERS.
 
-    load            0 s  the callers fill the disk; at 50 s the filler leaves little more than a checkpoint may use, so
-                         that it is full by then at the latest, and the checkpoint of the first minute comes to a full disk
-    nearly nothing 90 s  the filler takes all but a few MiB, and is kept at that
+    load            0 s  the callers fill the disk; at 4 s the filler leaves little more than a checkpoint may use, so
+                         that it is full by then at the latest, and the checkpoints after that come to a full disk
+    nearly nothing 20 s  the filler takes all but a few MiB, and is kept at that
     stop         + 1/4   of the time that is left: SIGTERM and a start, still without room
     kill         + 1/4   SIGKILL and a start, still without room
     room         + 1/4   the filler is deleted: it must grant again by itself
@@ -25,9 +25,9 @@ from node import CALL_MAX_S, MIB, Disk, Node, Wrong, once
 
 _RESOURCE = {"limits": {"slots": {"kind": "concurrency", "quota": 1_000_000}}}
 # When the filler leaves how much, before the first checkpoint comes. Its writer must leave 24 MiB to the log.
-_SQUEEZE_S = 50.0
+_SQUEEZE_S = 4.0
 _SQUEEZE_LEFT_BYTES = 32 * MIB
-_LOAD_S = 90.0
+_LOAD_S = 20.0
 # Below 8 MiB a node writes nothing but what ends leases.
 _LEFT_BYTES = 6 * MIB
 _GRANT_AGAIN_MAX_S = 30.0

@@ -30,6 +30,8 @@ pub struct Dev {
     /// The folder for its state; made if it does not exist
     #[arg(long, env = "RATEQUEUE_DATA", default_value = "ratequeue-data", value_name = "DIR")]
     data: PathBuf,
+    #[command(flatten)]
+    checkpoints: Checkpoints,
 }
 
 /// Runs a node of a cluster: the same line for the first start, a restart, and after a crash
@@ -49,24 +51,38 @@ pub struct NodeArgs {
     /// At SIGTERM, how long /readyz says 503 while calls are still taken, before the node stops
     #[arg(long, env = "RATEQUEUE_DRAIN", default_value = "2s", value_parser = duration::parse, value_name = "TIME")]
     drain: Duration,
-    /// The longest time between two checkpoints: 1s to 1h. A shorter one is written to the disk more
-    /// often and leaves less of the log to read at a start
-    #[arg(long, env = "RATEQUEUE_CHECKPOINT_INTERVAL", default_value = "1m", value_parser = checkpoint_interval, value_name = "TIME")]
-    checkpoint_interval: Duration,
+    #[command(flatten)]
+    checkpoints: Checkpoints,
     /// The process that started it, with which it ends: for `cluster up`
     #[arg(long, hide = true, value_name = "PID")]
     parent: Option<u32>,
 }
 
+/// When the state is written as a whole.
+#[derive(Debug, Args)]
+struct Checkpoints {
+    /// The longest time between two checkpoints: 1s to 1h. A shorter one is written to the disk more
+    /// often and leaves less of the log to read at a start
+    #[arg(long, env = "RATEQUEUE_CHECKPOINT_INTERVAL", default_value = "1m", value_parser = checkpoint_interval, value_name = "TIME")]
+    checkpoint_interval: Duration,
+}
+
+impl Checkpoints {
+    fn policy(&self) -> CheckpointPolicy {
+        CheckpointPolicy { interval: self.checkpoint_interval, ..CheckpointPolicy::default() }
+    }
+}
+
 impl Dev {
     pub fn run(self) -> Result<Exit, Failed> {
         let data = self.data.clone();
+        let checkpoint = self.checkpoints.policy();
         serve(self.http, self.data, 1, Duration::ZERO, |listens, consensus| {
             let text = welcome(&format!("http://{listens}"), &data);
             let told = self
                 .advertise
                 .map_or_else(|| listens.clone(), |advertised| advertised.or(listens.clone()));
-            (NodeOptions::alone(&told, consensus), text)
+            (NodeOptions { checkpoint, ..NodeOptions::alone(&told, consensus) }, text)
         })
     }
 }
@@ -107,7 +123,7 @@ impl NodeArgs {
         let (region, places) = (region.to_owned(), self.addresses.of(node));
         let own = view(self.id, &region, &places.http, &places.peer);
         let nodes = file.ids().len();
-        let interval = self.checkpoint_interval;
+        let checkpoint = self.checkpoints.policy();
 
         serve(places.listen_http, self.data, nodes, self.drain, |listens, consensus| {
             let options = NodeOptions {
@@ -116,7 +132,7 @@ impl NodeArgs {
                 id: self.id,
                 own,
                 peer: places.listen_peer,
-                checkpoint: CheckpointPolicy { interval, ..CheckpointPolicy::default() },
+                checkpoint,
                 consensus,
             };
             (options, format!("RateQueue node {} listens on http://{listens}.\n", self.id))
