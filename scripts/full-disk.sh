@@ -14,7 +14,7 @@ usage() {
   cat <<'END'
 Usage: scripts/full-disk.sh [--binary FILE] [--seconds N] [--callers N]
   --binary FILE   the server: else RATEQUEUE_BIN, else target/debug/ratequeue, else target/release/ratequeue
-  --seconds N     how long it takes, about: 60, at least 50
+  --seconds N     how long it takes, about: 60, at least 60
   --callers N     concurrent callers: 16
 Ends with 0 when all was as it must be, 1 when not, 2 for wrong arguments, 77 where no disk can be mounted. Needs root.
 RATEQUEUE_TEST_NO_MOUNT=1 leaves it out, like the tests that mount, and says so.
@@ -38,7 +38,7 @@ done
 for number in "$seconds" "$callers"; do
   [[ "$number" =~ ^[1-9][0-9]{0,4}$ ]] || wrong "$number is not a number of 1 to 99999"
 done
-[ "$seconds" -ge 50 ] || wrong "--seconds must be at least 50: a checkpoint is made every 8 seconds"
+[ "$seconds" -ge 60 ] || wrong "--seconds must be at least 60: every phase must see a checkpoint, of one in 8 seconds"
 if [ "${RATEQUEUE_TEST_NO_MOUNT:-}" = 1 ]; then
   echo "full-disk: left out: RATEQUEUE_TEST_NO_MOUNT is 1"
   exit 0
