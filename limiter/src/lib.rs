@@ -54,7 +54,7 @@ pub use model::command::{
     Acquire, Attend, Call, ClaimName, Command, Condition, DeleteResource, Detach, Extend,
     FenceClaims, Keepalive, NO_CALL, PatchResource, PutClaimed, PutResource, Release, UnclaimName,
 };
-pub use model::event::{Event, EventKind};
+pub use model::event::{Event, EventKind, Rejection, Standing};
 pub use model::lease_id::{BadLeaseId, LeaseId};
 pub use model::level::{Features, LEVEL_CALLERS, LEVEL_FIRST, LEVEL_MAX, LEVEL_NAMES};
 pub use model::load::{BadLoad, Load};

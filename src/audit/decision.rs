@@ -129,7 +129,7 @@ impl DecisionKind {
                     debited: corrections.map(|c| amounts(c.debited)).unwrap_or_default(),
                 }
             }
-            EventKind::Refused { load } => Self::Refused { load: *load },
+            EventKind::Refused { load, .. } => Self::Refused { load: *load },
             EventKind::LimitsChanged { version } => Self::LimitsChanged { version: *version },
             EventKind::Deleted => Self::Deleted,
         }

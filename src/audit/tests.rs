@@ -85,7 +85,7 @@ impl Group {
     /// An entry with an event that the limiter did not make.
     fn granted(&mut self, kind: EventKind) {
         self.index += 1;
-        let events = vec![Event { resource: api(), kind }];
+        let events = vec![Event { resource: api(), standing: None, kind }];
         self.observe(ratequeue_limiter::Applied { outcomes: Vec::new(), events });
     }
 
@@ -160,9 +160,13 @@ fn a_grant_too_many_is_a_breach_of_every_limit_that_it_exceeds() {
     group.apply(1_000, vec![held, queued]);
     assert_eq!(group.audit.breaches().0, 0);
 
-    let kind =
-        EventKind::Granted { lease: group.leases[1], load: QUOTA, fencing_token: 9, waited_us: 0 };
-    group.granted(kind);
+    group.granted(EventKind::Granted {
+        lease: group.leases[1],
+        load: QUOTA,
+        priority: 5,
+        fencing_token: 9,
+        waited_us: 0,
+    });
     let (breaches, first) = group.audit.breaches();
     assert_eq!(breaches, 3, "{first:?}");
     assert!(first.iter().all(|breach| breach.index == group.index), "{first:?}");
@@ -178,7 +182,8 @@ fn a_fencing_token_that_does_not_grow_is_a_breach() {
     let acquire = group.acquire(1);
     group.apply(0, vec![acquire]);
     let lease = group.leases[0];
-    group.granted(EventKind::Granted { lease, load: 1, fencing_token: 1, waited_us: 0 });
+    let (load, priority) = (1, 5);
+    group.granted(EventKind::Granted { lease, load, priority, fencing_token: 1, waited_us: 0 });
     let (_, first) = group.audit.breaches();
     assert_eq!(first[0].detail, "the fencing token 1 follows 1");
 }

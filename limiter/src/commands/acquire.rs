@@ -2,9 +2,10 @@
 
 use crate::caps;
 use crate::model::command::{Acquire, NO_CALL};
-use crate::model::event::EventKind;
+use crate::model::event::{EventKind, Rejection};
 use crate::model::outcome::{LeaseState, Outcome, Refusal, Reply};
 use crate::model::time::LogTime;
+use crate::state::defect::Defect;
 use crate::state::estimate::blocked;
 use crate::state::indexes::Remembered;
 use crate::state::lease::LeaseStage;
@@ -32,8 +33,7 @@ impl State {
         let turn = match self.turn_of(id, &acquire, entry.now) {
             Ok(turn) => turn,
             Err(refusal) => {
-                let load = acquire.load.total();
-                entry.emit(&acquire.resource, EventKind::Refused { load });
+                self.emit_refused(entry, id, &acquire, &refusal)?;
                 return Err(refusal);
             }
         };
@@ -45,6 +45,20 @@ impl State {
         }
         self.reschedule(id);
         self.lease_reply(seq, entry.now).map(Reply::Acquired)
+    }
+
+    fn emit_refused(
+        &self,
+        entry: &mut Entry,
+        id: u64,
+        acquire: &Acquire,
+        refusal: &Refusal,
+    ) -> Result<(), Defect> {
+        let Some(rejection) = Rejection::of(refusal) else { return Ok(()) };
+        let (load, priority) = (acquire.load.total(), acquire.priority.get());
+        let resource = self.records.resource(id)?;
+        entry.emit(resource, EventKind::Refused { load, priority, rejection });
+        Ok(())
     }
 
     /// The same request again: the same lease, in whatever stage it is now.

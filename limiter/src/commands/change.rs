@@ -132,7 +132,8 @@ impl State {
         if is_tightened {
             record.sweep = live.queue.head().map(|_| (0, 0));
         }
-        entry.emit(&record.name, EventKind::LimitsChanged { version: record.version });
+        let version = record.version;
+        entry.emit(resource, EventKind::LimitsChanged { version });
 
         self.reschedule(id);
         self.settle_now(entry, id)

@@ -24,7 +24,7 @@ impl State {
         self.records.changes.edit(RecordKey::Resource(id), &mut resource.record).deleted = true;
         self.indexes.names.remove(&delete.resource);
         self.indexes.name_index.remove(self.indexes.name_index.hash(delete.resource.as_str()), id);
-        entry.emit(&delete.resource, EventKind::Deleted);
+        entry.emit(resource, EventKind::Deleted);
 
         self.reschedule(id);
         self.settle_now(entry, id)?;

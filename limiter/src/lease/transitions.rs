@@ -21,7 +21,7 @@
 use crate::caps;
 use crate::collections::index;
 use crate::model::command::Acquire;
-use crate::model::event::EventKind;
+use crate::model::event::{EventKind, Rejection};
 use crate::model::lease_id::LeaseId;
 use crate::model::name::LimitName;
 use crate::model::numbers::TtlMs;
@@ -114,10 +114,8 @@ impl State {
         let load = lease.load.total();
         resource.live.queue.push(lease.priority, seq, load);
         resource.live.timers.extend(lease.timer().map(|at| (at, seq)));
-        entry.emit(
-            &resource.record.name,
-            EventKind::Queued { lease: LeaseId { seq, tag: lease.tag }, load },
-        );
+        let (lease, priority) = (LeaseId { seq, tag: lease.tag }, lease.priority);
+        entry.emit(resource, EventKind::Queued { lease, load, priority });
         Ok(())
     }
 
@@ -182,12 +180,14 @@ impl State {
         resource.live.timers.extend(lease.timer().map(|at| (at, seq)));
         debug_assert!(!lease.is_overdue(entry.now), "a lease is not over when it is granted");
 
-        let (load, waited_us) = (lease.load.total(), entry.now.since_us(lease.arrived));
-        let lease = LeaseId { seq, tag: lease.tag };
-        entry.emit(
-            &resource.record.name,
-            EventKind::Granted { lease, load, fencing_token, waited_us },
-        );
+        let granted = EventKind::Granted {
+            lease: LeaseId { seq, tag: lease.tag },
+            load: lease.load.total(),
+            priority: lease.priority,
+            fencing_token,
+            waited_us: entry.now.since_us(lease.arrived),
+        };
+        entry.emit(resource, granted);
         Ok(())
     }
 
@@ -263,6 +263,7 @@ impl State {
         timer.map(|at| resource.live.timers.remove(&(at, seq)));
         resource.live.tidy();
 
+        let rejection = ending.refusal.as_ref().and_then(Rejection::of);
         let lease = changes.edit(RecordKey::Lease(seq), lease);
         lease.stage = LeaseStage::Ended(Box::new(Ended {
             state,
@@ -278,8 +279,14 @@ impl State {
         self.indexes.remembered_bytes += lease.remembered_bytes();
         self.indexes.ended.push(entry.now, seq);
 
-        let (lease, load) = (LeaseId { seq, tag: lease.tag }, lease.load.total());
-        entry.emit(&resource.record.name, EventKind::Ended { lease, load, state });
+        let ended = EventKind::Ended {
+            lease: LeaseId { seq, tag: lease.tag },
+            load: lease.load.total(),
+            priority: lease.priority,
+            state,
+            rejection,
+        };
+        entry.emit(resource, ended);
         Ok(())
     }
 

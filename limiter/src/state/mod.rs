@@ -20,14 +20,14 @@ pub(crate) mod schedule;
 pub(crate) mod shelf;
 pub(crate) mod view;
 
-use crate::model::event::{Event, EventKind};
+use crate::model::event::{Event, EventKind, Standing};
 use crate::model::level::{LEVEL_FIRST, Level};
-use crate::model::name::ResourceName;
 use crate::model::time::LogTime;
 use crate::state::changes::{Extent, NotCut, Period};
 use crate::state::defect::Defect;
 use crate::state::indexes::Indexes;
 use crate::state::records::{Record, RecordKey, Records};
+use crate::state::resource::Resource;
 
 /// The state of one group. It changes by [`State::apply`] only.
 #[derive(Debug)]
@@ -63,8 +63,13 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub fn emit(&mut self, resource: &ResourceName, kind: EventKind) {
-        self.events.push(Event { resource: resource.clone(), kind });
+    /// Tells what has just happened to a resource, which is as it is after it.
+    pub fn emit(&mut self, resource: &Resource, kind: EventKind) {
+        let standing = (!resource.deleted).then(|| Standing {
+            queue_depth: resource.live.queue.total().count,
+            held: u64::try_from(resource.live.held.len()).unwrap_or(u64::MAX),
+        });
+        self.events.push(Event { resource: resource.name.clone(), standing, kind });
     }
 
     /// Notes a defect that nobody can be told of.

@@ -251,20 +251,20 @@ impl Labels {
     fn event(&self, event: &Event) -> String {
         let name = &event.resource;
         match &event.kind {
-            EventKind::Queued { lease, load } => {
+            EventKind::Queued { lease, load, .. } => {
                 format!("{name}: {} queued, load {load}", self.of(*lease))
             }
-            EventKind::Granted { lease, load, fencing_token, waited_us } => {
+            EventKind::Granted { lease, load, fencing_token, waited_us, .. } => {
                 let waited = time(*waited_us);
                 format!(
                     "{name}: {} granted, load {load}, token {fencing_token}, waited {waited}",
                     self.of(*lease)
                 )
             }
-            EventKind::Ended { lease, load, state: end } => {
+            EventKind::Ended { lease, load, state: end, .. } => {
                 format!("{name}: {} {}, load {load}", self.of(*lease), end.as_str())
             }
-            EventKind::Refused { load } => format!("{name}: refused, load {load}"),
+            EventKind::Refused { load, .. } => format!("{name}: refused, load {load}"),
             EventKind::LimitsChanged { version } => {
                 format!("{name}: limits changed, version {version}")
             }

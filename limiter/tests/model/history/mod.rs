@@ -59,9 +59,31 @@ impl History {
                 EventKind::Deleted => self.deleted(&event.resource),
                 EventKind::Refused { .. } | EventKind::LimitsChanged { .. } => {}
             }
+            self.counted(event, &known)?;
         }
 
         Ok(())
+    }
+
+    /// What an event says of the queue and the holders after it. A lease that is passed over
+    /// does not count as waiting.
+    fn counted(&self, event: &Event, of: &impl Fn(LeaseId) -> KnownLease) -> Result<(), String> {
+        let Some(standing) = event.standing else { return Ok(()) };
+        let (mut waiting, mut held) = (0..=0, 0);
+        for (lease, seen) in &self.leases {
+            match seen.state {
+                _ if seen.resource != event.resource => {}
+                LeaseState::Waiting => {
+                    let counts = u64::from(!of(*lease).may_be_overtaken);
+                    waiting = waiting.start() + counts..=waiting.end() + 1;
+                }
+                LeaseState::Held => held += 1,
+                _ => {}
+            }
+        }
+
+        let fits = waiting.contains(&standing.queue_depth) && standing.held == held;
+        ensure(fits, || format!("{waiting:?} wait and {held} hold after {event:?}"))
     }
 
     fn begin(&mut self, event: &Event, lease: LeaseId, known: KnownLease, state: LeaseState) {
