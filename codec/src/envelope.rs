@@ -116,11 +116,26 @@ pub fn encode<T: Serialize + ?Sized>(schema: Schema, value: &T) -> Result<Vec<u8
 /// # Errors
 /// Any [`CodecError`]; each says what is wrong with the bytes.
 pub fn decode<T: DeserializeOwned>(schema: Schema, bytes: &[u8]) -> Result<T, CodecError> {
-    let (found, payload) = open(bytes)?;
-    if found != schema {
-        return Err(CodecError::OtherSchema { expected: schema.name, found: found.name });
-    }
+    let payload = payload_of(schema, bytes)?;
     options(schema).deserialize(payload).map_err(|error| payload_error(schema, &error))
+}
+
+/// Decodes the first fields of a value, and leaves the others unread.
+///
+/// # Errors
+/// As [`decode`], but for what is wrong in the fields that are not read.
+pub fn decode_head<T: DeserializeOwned>(schema: Schema, bytes: &[u8]) -> Result<T, CodecError> {
+    let payload = payload_of(schema, bytes)?;
+    let options = options(schema).allow_trailing_bytes();
+    options.deserialize(payload).map_err(|error| payload_error(schema, &error))
+}
+
+fn payload_of(schema: Schema, bytes: &[u8]) -> Result<&[u8], CodecError> {
+    let (found, payload) = open(bytes)?;
+    if found == schema {
+        return Ok(payload);
+    }
+    Err(CodecError::OtherSchema { expected: schema.name, found: found.name })
 }
 
 /// Checks the envelope and the checksum, and says which schema the value has, without reading the

@@ -24,5 +24,5 @@ pub mod schema;
 
 mod envelope;
 
-pub use envelope::{CodecError, ENVELOPE_BYTES, decode, encode, verify};
+pub use envelope::{CodecError, ENVELOPE_BYTES, decode, decode_head, encode, verify};
 pub use schema::Schema;

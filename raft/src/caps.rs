@@ -77,8 +77,8 @@ pub const KEEPALIVES_AT_ONCE: usize = 8;
 /// A snapshot of which nothing was taken for so long is given up.
 pub const SNAPSHOT_STUCK: Duration = Duration::from_secs(10);
 
-/// Event batches that a slow subscriber may lag behind before it misses some.
-pub const EVENT_BATCHES_MAX: usize = 1_024;
+/// Events that the journal of a group keeps; the oldest entries go first. About 10 MiB.
+pub const JOURNAL_EVENTS_MAX: usize = 65_536;
 
 /// Entries read from the log in one go, for apply and for replication.
 pub const READ_ENTRIES_MAX: usize = 64;

@@ -154,7 +154,7 @@ impl StoreBuilder<Types, AnyStart, Applier, (Checkpointer, TempDir)> for Builder
         let (checkpoints, requests) = CheckpointTrigger::new(CheckpointPolicy::default());
         let clock = Arc::new(LogClock::new(Arc::new(SystemClock::default()), loaded.time));
         let replica =
-            Arc::new(Replica::new("suite".to_owned(), 0, loaded.machine, clock, checkpoints));
+            Arc::new(Replica::new("suite".to_owned(), 0, loaded.machine, clock, checkpoints, 0));
 
         let (done, _) = watch::channel(None);
         let health = watch::Sender::new(Health::Running);

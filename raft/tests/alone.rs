@@ -24,7 +24,7 @@ async fn acquires_waits_releases_and_grants() {
         group.submit_local(put("api", 1)).await.unwrap().outcome,
         Ok(Reply::Put { created: true, .. })
     ));
-    let mut events = group.events();
+    let mut events = group.events(None);
     let first = acquired(&group, acquire("api", "a")).await;
     let second = acquired(&group, acquire("api", "b")).await;
     assert!(is_held(&first) && !is_held(&second));
@@ -40,8 +40,10 @@ async fn acquires_waits_releases_and_grants() {
     assert_eq!((status.role, status.leader, status.voters.len()), (NodeRole::Leader, Some(1), 1));
     assert!(status.applied >= Some(released.index));
 
-    let granted: Vec<_> = std::iter::from_fn(|| events.try_recv().ok())
-        .flat_map(|batch| batch.events.clone())
+    let batches = events.next(usize::MAX).await.unwrap();
+    let granted: Vec<_> = batches
+        .iter()
+        .flat_map(|batch| happened(batch))
         .filter_map(|event| {
             if let EventKind::Granted { lease, .. } = event.kind { Some(lease) } else { None }
         })

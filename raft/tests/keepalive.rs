@@ -28,12 +28,13 @@ async fn only_leases_with_a_call_are_kept_alive() {
     let kept = acquired(&group, acquire("api", "kept")).await;
 
     let left = acquired(&group, acquire("api", "left")).await;
-    let mut events = group.events();
+    let mut events = group.events(None);
     let attachment = group.attach(kept.id, 0);
 
     let cancelled = async {
         loop {
-            for event in &events.recv().await.unwrap().events {
+            let batches = events.next(usize::MAX).await.unwrap();
+            for event in batches.iter().flat_map(|batch| happened(batch)) {
                 if let EventKind::Ended { lease, state, .. } = event.kind {
                     return (lease, state);
                 }

@@ -30,6 +30,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<EntryBatch, CodecError> {
     codec::decode(schema::LOG_ENTRY, bytes)
 }
 
+/// The stamp alone, without its commands.
+pub(crate) fn stamp(bytes: &[u8]) -> Result<LogTime, CodecError> {
+    codec::decode_head(schema::LOG_ENTRY, bytes)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -43,5 +48,7 @@ mod tests {
         assert_eq!(hex, "52510106070000009004dafdfc40420f000107");
         let batch = decode(&bytes).unwrap();
         assert_eq!((batch.stamp, batch.commands), (LogTime(1_000_000), vec![Command::Tick]));
+        assert_eq!(stamp(&bytes).unwrap(), LogTime(1_000_000));
+        assert!(stamp(&bytes[..bytes.len() - 1]).is_err());
     }
 }

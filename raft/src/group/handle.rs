@@ -11,7 +11,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{LinearizableReadError, RaftError};
 use openraft::raft::linearizable_read::LinearizerOption;
 use ratequeue_limiter::{Command, LogTime, State};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::caps;
 use crate::consensus::receive;
@@ -24,9 +24,10 @@ use crate::node::{Address, NodeId};
 use crate::propose::proposal::{self, Applied, Submitted};
 use crate::propose::proposer;
 use crate::propose::space::Room;
+use crate::replica::Replica;
 use crate::replica::growth::CheckpointSkipped;
+use crate::replica::journal::EventReader;
 use crate::replica::role::Role;
-use crate::replica::{EventBatch, Replica};
 use crate::time_left;
 use crate::timing::Timing;
 use crate::transport::{Lane, Transport};
@@ -120,10 +121,12 @@ impl Group {
         self.inner.replica.read(read)
     }
 
-    /// What happens in the group, while this node leads. A receiver that falls behind misses some.
+    /// What happens in the group, as this node applies it: after a log index, or from now on. The
+    /// journal has the last [`caps::JOURNAL_EVENTS_MAX`] events.
     #[must_use]
-    pub fn events(&self) -> broadcast::Receiver<Arc<EventBatch>> {
-        self.inner.replica.events.subscribe()
+    pub fn events(&self, after: Option<u64>) -> EventReader {
+        let after = after.unwrap_or_else(|| self.applied_index().unwrap_or_default());
+        EventReader::new(&self.inner.replica, after)
     }
 
     /// How the group stands, as far as this node knows.

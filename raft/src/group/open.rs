@@ -155,6 +155,7 @@ impl Group {
             machine,
             log_clock,
             checkpoints,
+            log.state().last.map_or(0, |id| id.index),
         ));
         let (done, made) = watch::channel(None);
         let health = watch::Sender::new(Health::Running);

@@ -82,9 +82,9 @@ impl LogClock {
         let mut base = self.base.lock();
         if let Some((bytes, mono)) = base.unread.take()
             // What cannot be read stops this node when it is applied; here it only must not move the clock.
-            && let Ok(batch) = batch::decode(&bytes)
+            && let Ok(stamp) = batch::stamp(&bytes)
         {
-            base.time = batch.stamp;
+            base.time = stamp;
             base.mono = mono;
         }
         let elapsed = now.saturating_sub(base.mono);

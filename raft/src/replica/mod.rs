@@ -5,18 +5,18 @@ pub mod clock;
 pub(crate) mod attachments;
 pub(crate) mod due;
 pub(crate) mod growth;
+pub(crate) mod journal;
 pub(crate) mod role;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
-use ratequeue_limiter::{Event, LeaseId, LogTime, Outcome, State};
+use ratequeue_limiter::{LeaseId, LogTime, Outcome, State};
 use ratequeue_storage::LogId;
-use tokio::sync::broadcast;
 
-use crate::caps;
 use crate::format::batch::EntryBatch;
 use crate::format::types::StoredMembership;
 use crate::node::NodeId;
@@ -24,16 +24,8 @@ use crate::replica::attachments::Attachments;
 use crate::replica::clock::LogClock;
 use crate::replica::due::Due;
 use crate::replica::growth::CheckpointTrigger;
+use crate::replica::journal::{Happening, Journal};
 use crate::replica::role::{LeaderContact, RoleWatch};
-
-/// What one applied entry did, for those who watch the group. Produced on the leader only.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventBatch {
-    /// The entry's log index.
-    pub index: u64,
-    /// What happened, in order; at least one.
-    pub events: Vec<Event>,
-}
 
 /// The state, and how far it is.
 #[derive(Debug)]
@@ -74,23 +66,26 @@ pub(crate) struct Replica {
     pub leader_contact: LeaderContact,
     pub due: Due,
     pub attachments: Attachments,
-    pub events: broadcast::Sender<Arc<EventBatch>>,
+    pub journal: Journal,
     pub checkpoints: CheckpointTrigger,
     /// The feature level of the state, without its lock.
     level: AtomicU32,
 }
 
 impl Replica {
+    /// This node's copy of a group; what its log has up to `replayed_to` was there before.
     pub fn new(
         group: String,
         node: NodeId,
         machine: Machine,
         clock: Arc<LogClock>,
         checkpoints: CheckpointTrigger,
+        replayed_to: u64,
     ) -> Self {
         let due = Due::default();
         due.set(machine.state.next_due());
         let level = AtomicU32::new(machine.state.feature_level());
+        let journal = Journal::new(machine.applied.map_or(0, |id| id.index), replayed_to);
 
         Self {
             level,
@@ -102,7 +97,7 @@ impl Replica {
             leader_contact: LeaderContact::default(),
             due,
             attachments: Attachments::default(),
-            events: broadcast::Sender::new(caps::EVENT_BATCHES_MAX),
+            journal,
             checkpoints,
         }
     }
@@ -120,22 +115,35 @@ impl Replica {
 
         self.due.set(due);
         self.attachments.wake(&applied.events);
-        if !applied.events.is_empty() && self.roles.leading() {
-            // An error means that nobody watches.
-            let _ =
-                self.events.send(Arc::new(EventBatch { index: id.index, events: applied.events }));
+        if !applied.events.is_empty() {
+            let made = self.made_at(batch.stamp);
+            let what = Happening::Events(applied.events);
+            self.journal.record(id.index, made, self.roles.leading(), what);
         }
 
         applied.outcomes
     }
 
-    /// Applies an entry of the protocol's own.
+    /// About when an entry was made that has this stamp.
+    fn made_at(&self, stamp: LogTime) -> Instant {
+        let (now, age) = (Instant::now(), self.clock.now().since_us(stamp));
+        now.checked_sub(Duration::from_micros(age)).unwrap_or(now)
+    }
+
+    /// Applies an entry of the protocol's own. A leader begins with one.
     pub fn apply_other(&self, id: LogId, membership: Option<StoredMembership>) {
-        let mut machine = self.machine.write();
-        debug_assert!(machine.is_next(id), "entry {id} is applied out of order");
-        machine.applied = Some(id);
-        if let Some(membership) = membership {
-            machine.membership = membership;
+        let before = {
+            let mut machine = self.machine.write();
+            debug_assert!(machine.is_next(id), "entry {id} is applied out of order");
+            if let Some(membership) = membership {
+                machine.membership = membership;
+            }
+            machine.applied.replace(id)
+        };
+
+        if before.is_none_or(|before| (before.term, before.node) != (id.term, id.node)) {
+            let what = Happening::NewLeader { leader: id.node, term: id.term };
+            self.journal.record(id.index, Instant::now(), self.roles.leading(), what);
         }
     }
 
@@ -144,7 +152,9 @@ impl Replica {
         self.clock.restart(machine.state.now());
         let due = machine.state.next_due();
         self.level.store(machine.state.feature_level(), Ordering::Relaxed);
+        let applied = machine.applied.map_or(0, |id| id.index);
         let before = std::mem::replace(&mut *self.machine.write(), machine);
+        self.journal.restart(applied);
         self.due.set(due);
         self.attachments.wake_all();
         before

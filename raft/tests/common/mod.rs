@@ -17,13 +17,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ratequeue_limiter::{
-    Acquire, Command, Condition, Cost, LEVEL_MAX, LeaseId, LeaseSpec, LeaseView, LimitName,
+    Acquire, Command, Condition, Cost, Event, LEVEL_MAX, LeaseId, LeaseSpec, LeaseView, LimitName,
     LimitSpec, Load, Metadata, Phase, Priority, PutResource, QueueSpec, Release, Reply, RequestId,
     ResourceName, ResourceSpec, Rule, TrueUp, TtlMs, WaitMs,
 };
 use ratequeue_raft::{
-    Address, Attachment, CheckpointPolicy, Group, GroupOptions, NoTransport, OpenError, Timing,
-    Transport, Woken,
+    Address, Attachment, CheckpointPolicy, EventBatch, Group, GroupOptions, Happening, NoTransport,
+    OpenError, Timing, Transport, Woken,
 };
 use ratequeue_storage::{SpaceProbe, StateOptions, StateStore};
 
@@ -84,6 +84,14 @@ pub async fn acquired(group: &Group, command: Command) -> LeaseView {
     match group.submit_local(command).await.unwrap().outcome {
         Ok(Reply::Acquired(view)) => view,
         other => panic!("not acquired: {other:?}"),
+    }
+}
+
+/// The events of a batch.
+pub fn happened(batch: &EventBatch) -> &[Event] {
+    match &batch.what {
+        Happening::Events(events) => events,
+        Happening::NewLeader { .. } => &[],
     }
 }
 

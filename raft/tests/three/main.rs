@@ -23,6 +23,7 @@ mod common;
 mod failover;
 mod members;
 mod time;
+mod watching;
 
 use common::hub::Cluster;
 use common::*;

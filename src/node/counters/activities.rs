@@ -24,8 +24,8 @@ pub(super) struct Activities {
     /// What happened to resources while they were not listed. It never falls, whoever enters or
     /// leaves the list.
     pub(super) unlisted: Counts,
-    /// Batches of events that came faster than they could be counted.
-    pub(super) missed: u64,
+    /// How often events were not there any more when they were to be counted.
+    pub(super) gaps: u64,
     /// Some of it may be recent.
     pub(super) has_recent: bool,
     /// When what is old was last forgotten.
@@ -49,11 +49,19 @@ impl Activities {
         self.by_resource.remove(name);
     }
 
-    /// Counts what happens to a resource that is remembered.
-    pub(super) fn count(&mut self, name: &ResourceName, second: u64, count: impl Fn(&mut Counts)) {
+    /// Counts what happens to a resource that is remembered; in the counters too, if `is_counted`.
+    pub(super) fn count(
+        &mut self,
+        name: &ResourceName,
+        second: u64,
+        is_counted: bool,
+        count: impl Fn(&mut Counts),
+    ) {
         let Some(activity) = self.by_resource.get_mut(name) else { return };
         activity.count(second, &count);
-        count(if activity.listed { &mut activity.shown } else { &mut self.unlisted });
+        if is_counted {
+            count(if activity.listed { &mut activity.shown } else { &mut self.unlisted });
+        }
     }
 
     /// Counts how long a grant of a resource that is remembered waited.
@@ -179,7 +187,9 @@ mod tests {
         let mut activities = Activities::default();
         let grant = |activities: &mut Activities, text: &str, times: usize| {
             happen(activities, text, times, 0);
-            (0..times).for_each(|_| activities.count(&name(text), 0, |counts| counts.granted += 1));
+            (0..times).for_each(|_| {
+                activities.count(&name(text), 0, true, |counts| counts.granted += 1);
+            });
         };
         let shown = |activities: &mut Activities| -> Vec<(String, u64)> {
             let chosen = activities.choose(1, 0).into_iter();

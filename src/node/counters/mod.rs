@@ -15,7 +15,6 @@ mod render;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,8 +22,7 @@ use metrics::{describe_histogram, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 use ratequeue_limiter::{Event, EventKind, LeaseState, ResourceName};
-use ratequeue_raft::{EventBatch, Group};
-use tokio::sync::broadcast::error::RecvError;
+use ratequeue_raft::{EventBatch, EventsError, Group, Happening, Witness};
 
 use activities::{Activities, LISTED_MAX};
 use activity::{Counts, RECENT_S};
@@ -35,6 +33,8 @@ use crate::node::regions::Regions;
 /// Upper bounds of the buckets of waiting times, in seconds.
 const WAIT_BUCKETS_S: [f64; 12] =
     [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0];
+/// Events that are counted before the next ones are read.
+const EVENTS_AT_ONCE: usize = 1_024;
 /// How long nothing must have happened for everything to be old.
 const QUIET: Duration = Duration::from_secs(RECENT_S + 1);
 
@@ -104,23 +104,21 @@ impl fmt::Debug for Waits {
 impl Stats {
     /// Counts what a group tells, until it ends.
     pub async fn follow(&self, group: &Group) {
-        let mut events = group.events();
+        let mut events = group.events(None);
         let name = group.name();
         loop {
-            let received = tokio::select! {
-                received = events.recv() => received,
+            let read = tokio::select! {
+                read = events.next(EVENTS_AT_ONCE) => read,
                 // Once, and not again before something happens: an idle node sleeps.
                 () = tokio::time::sleep(QUIET), if self.of(name, |activities| activities.has_recent) => {
                     self.of(name, |activities| activities.forget_old(self.second()));
                     continue;
                 }
             };
-            match received {
-                Ok(batch) => self.take(name, &batch),
-                Err(RecvError::Lagged(missed)) => {
-                    self.of(name, |activities| activities.missed += missed)
-                }
-                Err(RecvError::Closed) => return,
+            match read {
+                Ok(batches) => batches.iter().for_each(|batch| self.take(name, batch)),
+                Err(EventsError::Gap(_)) => self.of(name, |activities| activities.gaps += 1),
+                Err(EventsError::Ended) => return,
             }
         }
     }
@@ -128,6 +126,11 @@ impl Stats {
     /// Full seconds since the start.
     fn second(&self) -> u64 {
         self.start.elapsed().as_secs()
+    }
+
+    /// The second of an instant; the first one for what was before the start.
+    fn second_of(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.start).as_secs()
     }
 
     /// Does something with the activities of a group.
@@ -139,10 +142,21 @@ impl Stats {
         act(groups.entry(group.to_owned()).or_default())
     }
 
-    fn take(&self, group: &str, batch: &Arc<EventBatch>) {
-        let second = self.second();
+    fn take(&self, group: &str, batch: &EventBatch) {
+        let Happening::Events(events) = &batch.what else { return };
+        let is_counted = match batch.witness {
+            // It was there before the start.
+            Witness::Replay => return,
+            // Each event is counted on one node, so that the counters of all nodes add up.
+            Witness::Follower => false,
+            Witness::Leader => true,
+        };
+
+        let second = self.second_of(batch.at);
         self.of(group, |activities| {
-            batch.events.iter().for_each(|event| self.count(activities, event, second));
+            for event in events {
+                self.count(activities, event, second, is_counted);
+            }
             activities.has_recent = true;
             activities.forget_old(second);
         });
@@ -150,7 +164,7 @@ impl Stats {
         self.waits.handle.run_upkeep();
     }
 
-    fn count(&self, activities: &mut Activities, event: &Event, second: u64) {
+    fn count(&self, activities: &mut Activities, event: &Event, second: u64, is_counted: bool) {
         if matches!(event.kind, EventKind::Deleted) {
             return activities.remove(&event.resource);
         }
@@ -163,12 +177,16 @@ impl Stats {
         if !begins_nothing {
             activities.add(&event.resource, second);
         }
-        let mut count = |count: fn(&mut Counts)| activities.count(&event.resource, second, count);
+        let mut count = |count: fn(&mut Counts)| {
+            activities.count(&event.resource, second, is_counted, count);
+        };
 
         match &event.kind {
             EventKind::Granted { waited_us, .. } => {
                 count(|counts| counts.granted += 1);
-                self.waits.histogram.record(ratio(*waited_us, 1_000_000));
+                if is_counted {
+                    self.waits.histogram.record(ratio(*waited_us, 1_000_000));
+                }
                 activities.waited(&event.resource, second, waited_us / 1000);
             }
             EventKind::Ended { state, .. } => match state {
@@ -195,9 +213,10 @@ impl Stats {
         })
     }
 
-    /// Batches of events that came faster than they could be counted.
-    fn missed(&self) -> u64 {
-        self.activities.lock().values().map(|activities| activities.missed).sum()
+    /// How often events came faster than they could be counted, or were passed over by a
+    /// snapshot.
+    fn gaps(&self) -> u64 {
+        self.activities.lock().values().map(|activities| activities.gaps).sum()
     }
 
     /// The resources of a group that the metrics list with what was counted of each, and what was

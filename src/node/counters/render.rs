@@ -36,7 +36,7 @@ impl Stats {
                 "ratequeue_events_missed_total",
                 "Batches of events that were not counted."
             );
-            counter!("ratequeue_events_missed_total").absolute(self.missed());
+            counter!("ratequeue_events_missed_total").absolute(self.gaps());
 
             let Some(sources) = sources else { return };
             for group in sources.groups {

@@ -135,7 +135,7 @@ impl<'a> Node<'a> {
         };
         let (checkpoints, _requests) = CheckpointTrigger::new(CheckpointPolicy::default());
         let clock = Arc::new(LogClock::new(Arc::new(SystemClock::default()), loaded.time));
-        let replica = Replica::new(group.to_string(), 1, loaded.machine, clock, checkpoints);
+        let replica = Replica::new(group.to_string(), 1, loaded.machine, clock, checkpoints, 0);
         let slots = Slots::new(disk.store.clone(), group.clone(), loaded.slots, true);
         (log, Arc::new(replica), slots)
     }
