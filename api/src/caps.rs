@@ -11,5 +11,9 @@ pub const HOLD_MS_DEFAULT: u64 = 20_000;
 pub const PAGE_ITEMS_MAX: u64 = 1_000;
 /// Items on a page when none are asked for.
 pub const PAGE_ITEMS_DEFAULT: u64 = 100;
+/// Resources whose events are asked for by name.
+pub const EVENT_RESOURCES_MAX: usize = 100;
+/// Characters of the place at which a stream of events is resumed.
+pub const EVENT_PLACE_LEN_MAX: usize = 1_024;
 /// Characters of a list's cursor.
 pub const CURSOR_LEN_MAX: usize = 256;

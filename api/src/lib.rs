@@ -10,6 +10,7 @@
 //!   resource.rs  what a resource is, and how it is changed
 //!   lease.rs     acquire, wait, release, extend
 //!   watch.rs     stats
+//!   event.rs     what happens
 //!   cluster.rs   the cluster view, forming a cluster, its members
 //!   error.rs     every error code, with its status and whether a retry helps
 //!   number.rs    numbers with bounds
@@ -25,6 +26,7 @@ pub mod caps;
 pub mod client;
 pub mod cluster;
 pub mod error;
+pub mod event;
 pub mod header;
 pub mod lease;
 mod number;

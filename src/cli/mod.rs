@@ -25,6 +25,7 @@ mod resource;
 mod server;
 mod signals;
 mod stats;
+mod tail;
 mod words;
 
 use std::time::Duration;
@@ -62,6 +63,7 @@ enum Command {
     #[command(subcommand)]
     Resource(resource::Resource),
     Stats(stats::Stats),
+    Tail(tail::Tail),
     /// Leases: list, get, release
     #[command(subcommand)]
     Lease(lease::Lease),
@@ -114,6 +116,7 @@ pub fn run() -> Result<Exit, Failed> {
         Command::Cluster(cluster) => block_on(cluster.run()),
         Command::Resource(resource) => block_on(resource.run()),
         Command::Stats(stats) => block_on(stats.run()),
+        Command::Tail(tail) => block_on(tail.run()),
         Command::Lease(lease) => block_on(lease.run()),
         Command::Acquire(acquire) => block_on(acquire.run()).map_err(Failed::beside_a_command),
         Command::Log(log) => log.run(),

@@ -8,7 +8,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{acquire, cluster, leases, resources, shared, watch};
+use super::{acquire, cluster, events, leases, resources, shared, watch};
 use crate::service::Service;
 
 #[derive(OpenApi)]
@@ -38,6 +38,7 @@ pub fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(acquire::acquire))
         .routes(routes!(leases::list))
         .routes(routes!(watch::stats))
+        .routes(routes!(events::events))
         .routes(routes!(leases::look))
         .routes(routes!(leases::release))
         .routes(routes!(leases::extend))

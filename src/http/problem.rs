@@ -8,6 +8,7 @@ use ratequeue_raft::{ChangeError, Group, SubmitError};
 
 use super::convert;
 use super::response::{DecidedBy, log_index};
+use crate::node::EVENT_STREAMS_MAX;
 use crate::node::aside::{NotRead, READS_MAX};
 use crate::node::peer_calls::Verdict;
 use crate::ops::Refused;
@@ -68,6 +69,15 @@ impl Failure {
                       moment, or at another node.";
         let mut failure = Self::new(ErrorCode::TooManyRequests, detail);
         failure.problem.retry_after_ms = Some(CONNECTION_RETRY_MS);
+        failure
+    }
+
+    fn too_many_streams() -> Self {
+        let detail = format!(
+            "{EVENT_STREAMS_MAX} streams of events are open at this node. Read them at another node, or close some."
+        );
+        let mut failure = Self::new(ErrorCode::TooManyRequests, detail);
+        failure.problem.retry_after_ms = Some(READ_AGAIN_MS);
         failure
     }
 
@@ -202,6 +212,7 @@ fn caused(cause: Cause, resource: Option<&str>) -> Failure {
         Cause::Refused(refusal) => refusal.into(),
         Cause::Unavailable(error) => error.into(),
         Cause::NotRead(not_read) => not_read.into(),
+        Cause::TooManyStreams => Failure::too_many_streams(),
         Cause::ShuttingDown => Failure::shutting_down(),
         Cause::NotJoined => Failure::new(
             ErrorCode::NoQuorum,
@@ -240,6 +251,10 @@ fn caused(cause: Cause, resource: Option<&str>) -> Failure {
             ErrorCode::InvalidResource,
             format!("placement is {wanted:?}: must be one of {}.", places.join(", ")),
         ),
+        Cause::NoRegion { wanted, places } => Failure::bad_request(format!(
+            "region is {wanted:?}: must be one of {}.",
+            places.join(", ")
+        )),
         Cause::BadPlacement(bad) => Failure::bad_request(format!("{bad}.")),
         Cause::Contradiction => Failure::new(
             ErrorCode::UnknownOutcome,

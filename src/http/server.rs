@@ -16,8 +16,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, HttpBody};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::{Service, service_fn};
@@ -184,7 +186,7 @@ impl Server {
         is_surplus: bool,
         mut closing: watch::Receiver<bool>,
     ) {
-        let connection = Connection::new(&self.seats.idle);
+        let connection = Arc::new(Connection::new(&self.seats.idle));
         if is_surplus {
             connection.is_busy();
         }
@@ -195,10 +197,11 @@ impl Server {
             if response.headers().contains_key(header::CONNECTION) {
                 linger.set();
             }
-            if !is_surplus {
-                connection.is_idle();
-            }
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(if is_surplus {
+                response
+            } else {
+                idle_after(response, Arc::clone(&connection))
+            })
         });
 
         let stream = LingeringStream::new(StallingStream::new(stream), linger.clone());
@@ -233,6 +236,30 @@ impl Server {
             Some(_) => Failure::too_many_connections(),
         };
         super::refusal(self.node, request.headers(), failure)
+    }
+}
+
+/// The connection is idle once the response is made; after a stream, once that has ended.
+fn idle_after(response: Response, connection: Arc<Connection>) -> Response {
+    if response.body().size_hint().exact().is_some() {
+        connection.is_idle();
+        return response;
+    }
+    let busy = BusyUntilDropped(connection);
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _ = &busy;
+            frame
+        }))
+    })
+}
+
+/// A connection that is busy with a stream.
+struct BusyUntilDropped(Arc<Connection>);
+
+impl Drop for BusyUntilDropped {
+    fn drop(&mut self) {
+        self.0.is_idle();
     }
 }
 

@@ -36,7 +36,7 @@ use ratequeue_raft::{
     Address, Calls, Group, GroupOptions, LinkOptions, NoTransport, NodeId, Peers, Timing, Transport,
 };
 use ratequeue_storage::{DataDir, FORMAT, GroupName, Identity, StateOptions, StateStore};
-use tokio::sync::{Notify, OnceCell, watch};
+use tokio::sync::{Notify, OnceCell, Semaphore, watch};
 use tokio_util::context::TokioContext;
 
 pub use ends::{Ended, ShutdownError, StartError};
@@ -62,6 +62,9 @@ const ALONE: Timing = Timing {
 /// send.
 const SCRAPES_APART: Duration = Duration::from_millis(50);
 
+/// Streams of events that are open at a node.
+pub const EVENT_STREAMS_MAX: usize = 256;
+
 /// Where a node that is open is on its way. It only goes forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
@@ -79,6 +82,8 @@ pub struct Node {
     pub lists: Aside,
     /// Where the metrics are rendered.
     pub scrapes: Aside,
+    /// Places for those who read events.
+    pub event_streams: Arc<Semaphore>,
     pub changes: Changes,
     /// The nodes that this one founds its cluster with; `None` when it joins one.
     founding: Mutex<Option<Founding>>,
@@ -110,6 +115,7 @@ impl Node {
             stats: Stats::default(),
             lists: Aside::new(Duration::ZERO),
             scrapes: Aside::new(SCRAPES_APART),
+            event_streams: Arc::new(Semaphore::new(EVENT_STREAMS_MAX)),
             changes: Changes::default(),
             founding: Mutex::new(founding),
             data,

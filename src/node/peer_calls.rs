@@ -9,10 +9,12 @@
 //! ([`ApiCall`]); everything else is a question of its own. When the caller leaves, the link tells
 //! the other node, which drops what it does for it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ratequeue_api::cluster::{ChangeAnswer, ChangeRequest, ClusterView, NodeView};
+use ratequeue_api::event::{Event, EventKind};
 use ratequeue_codec::{self as codec, CodecError, schema};
 use ratequeue_limiter::{ResourceName, ResourceView};
 use ratequeue_raft::TransportError;
@@ -38,6 +40,8 @@ pub enum PeerCall {
     Exists(ResourceName),
     /// The resources of its region that follow `after`, at most `max` of them.
     Resources { after: Option<ResourceName>, max: u32 },
+    /// What happens in a group of it.
+    Events(EventsCall),
 }
 
 /// A call of the API, as it can be made again and again.
@@ -48,6 +52,37 @@ pub struct ApiCall {
     pub path: String,
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Vec<u8>,
+}
+
+/// Asks for what happens in a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsCall {
+    pub group: String,
+    /// After this log index; `None` asks only where the log is.
+    pub after: Option<u64>,
+    pub filter: EventFilter,
+    /// How long the call is held open until something happens.
+    pub hold_ms: u64,
+}
+
+/// Which events pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventFilter {
+    /// Of these resources; all when empty.
+    pub resources: BTreeSet<ResourceName>,
+    /// Of these kinds; all when empty.
+    pub kinds: BTreeSet<EventKind>,
+}
+
+impl EventFilter {
+    /// Whether an event of this kind passes, of this resource or of a group.
+    pub fn passes(&self, kind: EventKind, resource: Option<&ResourceName>) -> bool {
+        let of_kind = self.kinds.is_empty() || self.kinds.contains(&kind);
+        of_kind
+            && resource.map_or(self.resources.is_empty(), |name| {
+                self.resources.is_empty() || self.resources.contains(name)
+            })
+    }
 }
 
 /// What a node answers.
@@ -63,6 +98,7 @@ pub enum PeerAnswer {
     Refused(String),
     /// It broke off: the outcome is unknown.
     Failed,
+    Events(EventsPage),
 }
 
 /// Resources of a region, in name order.
@@ -71,6 +107,17 @@ pub struct RegionPage {
     pub items: Vec<ResourceView>,
     /// There are more.
     pub more: bool,
+}
+
+/// What has happened in a group.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsPage {
+    #[serde(with = "as_json")]
+    pub events: Vec<Event>,
+    /// Everything up to this log index is told.
+    pub after: u64,
+    /// What was asked for is not known any more; from this log index on it is.
+    pub gap: Option<u64>,
 }
 
 /// The answer to a call of the API that was relayed: what it means, and the reply for its caller.
@@ -179,7 +226,8 @@ impl PeerAnswer {
             | Self::Change(_)
             | Self::GivenBack
             | Self::Exists(_)
-            | Self::Resources(_) => Ok(self),
+            | Self::Resources(_)
+            | Self::Events(_) => Ok(self),
         }
     }
 
@@ -330,6 +378,18 @@ mod tests {
                 PeerCall::Resources { after: Some(name), max: 7 },
                 "5251010e05000000c61d98320501016107",
             ),
+            (
+                PeerCall::Events(EventsCall {
+                    group: "g".to_owned(),
+                    after: Some(300),
+                    filter: EventFilter {
+                        resources: [ResourceName::new("a").unwrap()].into(),
+                        kinds: [EventKind::Granted].into(),
+                    },
+                    hold_ms: 5,
+                }),
+                "5251010e0d000000f51b361806016701fb2c01010161010105",
+            ),
         ] {
             let frame = call.encode().unwrap();
             assert_eq!(PeerCall::decode(&frame).unwrap(), call);
@@ -356,6 +416,7 @@ mod tests {
             ),
             (PeerAnswer::Refused("r".to_owned()), "5251010f03000000c8e1e572060172"),
             (PeerAnswer::Failed, "5251010f010000000c64604707"),
+            (PeerAnswer::Events(EventsPage { events: Vec::new(), after: 300, gap: Some(7) }), ""),
         ] {
             let frame = answer.encode().unwrap();
             assert_eq!(PeerAnswer::decode(&frame).unwrap(), answer);

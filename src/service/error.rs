@@ -58,12 +58,18 @@ pub enum Cause {
     /// There is no such placement.
     #[error("there is no placement {wanted:?}: it must be one of {places:?}")]
     NoPlacement { wanted: String, places: Vec<String> },
+    /// There is no such region, whose events were asked for.
+    #[error("there is no region {wanted:?}: it must be one of {places:?}")]
+    NoRegion { wanted: String, places: Vec<String> },
     /// The name of a placement is none.
     #[error("{0}")]
     BadPlacement(BadName),
     /// The list could not be read.
     #[error("{0}")]
     NotRead(NotRead),
+    /// As many streams of events are open at this node as may be.
+    #[error("too many streams of events are open")]
+    TooManyStreams,
     /// The group answered a command with what belongs to another. The caller may rely on nothing.
     #[error("the answer does not belong to the command")]
     Contradiction,
@@ -138,6 +144,7 @@ impl ServiceError {
             Cause::LivesElsewhere { .. }
             | Cause::BeingCreated { .. }
             | Cause::NoPlacement { .. }
+            | Cause::NoRegion { .. }
             | Cause::BadPlacement(_)
             | Cause::Change(_)
             | Cause::InvalidNode { .. }
@@ -150,6 +157,7 @@ impl ServiceError {
             | Cause::WrongRegion
             | Cause::Moving
             | Cause::NotRead(_)
+            | Cause::TooManyStreams
             | Cause::Contradiction => false,
         }
     }

@@ -6,6 +6,7 @@
 //!   unanswered.rs   a call until it is answered              resources.rs  get, patch, delete, lists
 //!   put.rs          where a resource is put                  watch.rs      stats, metrics, whether it is ready
 //!   router.rs       which group decides a call               cluster.rs    forming a cluster, its members
+//!   events/         events as they happen
 //!   relay.rs        calls relayed to another region, and what other nodes ask of this one
 //! ```
 //! Commands go to a group, which decides them. A call of a resource or a lease is [`Answered`]:
@@ -14,6 +15,7 @@
 mod acquire;
 mod cluster;
 mod error;
+mod events;
 mod leases;
 mod peers;
 mod put;
@@ -30,6 +32,7 @@ use ratequeue_raft::{Group, NodeId};
 
 pub use acquire::Acquired;
 pub use error::{Cause, ServiceError};
+pub use events::{EventQuery, EventStream, Place, Told};
 pub use leases::{LeaseCursor, LeasePage, LeaseQuery, ListState};
 pub use peers::{ApiHandler, peer_handler};
 pub use resources::{ResourcePage, ResourceQuery};

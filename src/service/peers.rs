@@ -41,6 +41,7 @@ impl<A: ApiHandler> PeerHandler for Answers<A> {
                     service.give_back(&name).await.map(|()| PeerAnswer::GivenBack)
                 }
                 PeerCall::Exists(name) => service.exists(&name).await.map(PeerAnswer::Exists),
+                PeerCall::Events(call) => service.events_page(call).await.map(PeerAnswer::Events),
                 PeerCall::Resources { after, max } => {
                     service.list_region(after, max).await.map(PeerAnswer::Resources)
                 }

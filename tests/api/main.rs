@@ -24,6 +24,7 @@
 mod acquire;
 mod calls;
 mod description;
+mod events;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod hung_up;

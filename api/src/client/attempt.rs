@@ -129,7 +129,7 @@ impl Cause {
 
     /// The cause of a failure without a problem in its body. A 4xx or a redirection was refused
     /// before it came to a node.
-    fn of_status(status: StatusCode) -> Self {
+    pub fn of_status(status: StatusCode) -> Self {
         if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
             Self::Gateway
         } else {
@@ -246,7 +246,7 @@ impl Client {
 }
 
 /// The innermost cause: the one that says what happened.
-fn reason(error: &reqwest::Error) -> String {
+pub(super) fn reason(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -256,7 +256,7 @@ fn reason(error: &reqwest::Error) -> String {
 
 /// The problem in the body of an answer. A node of a later version may know states that this client
 /// does not: such a lease is over, whatever its state is called.
-fn problem(body: &[u8]) -> Option<Problem> {
+pub(super) fn problem(body: &[u8]) -> Option<Problem> {
     let mut value = serde_json::from_slice::<Value>(body).ok()?;
     if let Ok(problem) = Problem::deserialize(&value) {
         return Some(problem);

@@ -15,6 +15,7 @@
 //!   acquire.rs   from the first call to a held lease, or to one that is given up
 //!   held.rs      a lease that extends itself
 //!   look.rs      calls that look at leases and at how resources stand
+//!   events.rs    events as they happen
 //!   cluster.rs   calls that form a cluster and change its members
 //!   retry.rs     after which failures a call is repeated, where, and how soon
 //!   attempt.rs   one call to one node
@@ -40,6 +41,7 @@ mod acquire;
 mod attempt;
 mod cluster;
 mod error;
+mod events;
 mod held;
 mod look;
 mod nodes;
@@ -49,6 +51,7 @@ mod urls;
 pub use acquire::Acquisition;
 use attempt::{Call, Share};
 pub use error::{ClientError, Unavailable};
+pub use events::{EventMessage, EventReader, EventsRequest};
 pub use held::Held;
 use nodes::Nodes;
 use retry::Tries;

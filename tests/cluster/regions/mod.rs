@@ -13,6 +13,7 @@ mod grow;
 mod loss;
 mod place;
 mod wan;
+mod watching;
 
 use crate::cluster::Cluster;
 
