@@ -10,6 +10,7 @@
 //!   resource.rs  what a resource is, and how it is changed
 //!   lease.rs     acquire, wait, release, extend
 //!   watch.rs     stats
+//!   series.rs    stats over time
 //!   event.rs     what happens
 //!   cluster.rs   the cluster view, forming a cluster, its members
 //!   error.rs     every error code, with its status and whether a retry helps
@@ -33,6 +34,7 @@ mod number;
 pub mod object;
 pub mod path;
 pub mod resource;
+pub mod series;
 pub mod watch;
 
 pub use error::{ErrorCode, Problem};

@@ -62,7 +62,7 @@ pub use model::name::{BadName, LimitName, Placement, RequestId, ResourceName};
 pub use model::numbers::{Bounds, Metadata, OutOfBounds, Priority, TtlMs, WaitMs};
 pub use model::outcome::{
     Blocked, ClaimView, End, Grant, LeaseState, LeaseView, LimitUsage, LiveLeases, Outcome,
-    PastClaims, Phase, Place, Refusal, Released, Reply, ResourceUsage, ResourceView,
+    PastClaims, Phase, Place, QueueHead, Refusal, Released, Reply, ResourceUsage, ResourceView,
 };
 pub use model::patch::{LeasePatch, LimitPatch, Patch, QueuePatch, ResourcePatch};
 pub use model::spec::{

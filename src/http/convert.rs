@@ -198,7 +198,7 @@ pub fn load(load: WireLoad) -> Result<Load, Failure> {
     }
 }
 
-fn wire_load(load: &Load) -> WireLoad {
+pub fn wire_load(load: &Load) -> WireLoad {
     match load {
         Load::Scalar(n) => WireLoad::One(*n),
         Load::Map(map) => {

@@ -63,7 +63,7 @@ pub async fn events(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let query = EventQuery {
-        resources: resources(params.resource.as_deref())?,
+        resources: resource_names(params.resource.as_deref())?,
         kinds: list(params.kinds.as_deref())?,
         region: params.region,
         resume: resume(&headers)?,
@@ -87,7 +87,8 @@ fn list<T: FromStr<Err: std::fmt::Display> + Ord>(
     items.collect::<Result<_, _>>().map_err(|error| Failure::bad_request(format!("{error}.")))
 }
 
-fn resources(text: Option<&str>) -> Result<BTreeSet<ResourceName>, Failure> {
+/// The names in a list with commas; nothing when it is absent.
+pub fn resource_names(text: Option<&str>) -> Result<BTreeSet<ResourceName>, Failure> {
     let names = text.into_iter().flat_map(|text| text.split(',')).map(ResourceName::new);
     let names: BTreeSet<_> = names
         .collect::<Result<_, _>>()
@@ -210,8 +211,8 @@ mod tests {
         );
         assert!(list::<EventKind>(None).unwrap().is_empty());
         assert!(list::<EventKind>(Some("granted,")).is_err());
-        assert!(resources(Some("a,b")).is_ok() && resources(Some("a,,b")).is_err());
+        assert!(resource_names(Some("a,b")).is_ok() && resource_names(Some("a,,b")).is_err());
         let many: Vec<_> = (0..=EVENT_RESOURCES_MAX).map(|n| format!("r{n}")).collect();
-        assert!(resources(Some(&many.join(","))).is_err());
+        assert!(resource_names(Some(&many.join(","))).is_err());
     }
 }

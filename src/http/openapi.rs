@@ -38,6 +38,7 @@ pub fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(acquire::acquire))
         .routes(routes!(leases::list))
         .routes(routes!(watch::stats))
+        .routes(routes!(watch::series))
         .routes(routes!(events::events))
         .routes(routes!(leases::look))
         .routes(routes!(leases::release))

@@ -251,10 +251,7 @@ fn caused(cause: Cause, resource: Option<&str>) -> Failure {
             ErrorCode::InvalidResource,
             format!("placement is {wanted:?}: must be one of {}.", places.join(", ")),
         ),
-        Cause::NoRegion { wanted, places } => Failure::bad_request(format!(
-            "region is {wanted:?}: must be one of {}.",
-            places.join(", ")
-        )),
+        Cause::NoRegion(none) => Failure::bad_request(format!("{none}.")),
         Cause::BadPlacement(bad) => Failure::bad_request(format!("{bad}.")),
         Cause::Contradiction => Failure::new(
             ErrorCode::UnknownOutcome,

@@ -20,10 +20,31 @@ pub struct Member {
     pub moved_aside: bool,
 }
 
+/// There is no region of this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("region is {wanted:?}: must be one of {}", places.join(", "))]
+pub struct NoRegion {
+    wanted: String,
+    places: Vec<String>,
+}
+
 impl Member {
     /// Both groups.
     pub fn groups(&self) -> [&Group; 2] {
         [&self.region, &self.global]
+    }
+
+    /// Checks that there is a region of this name, or that it is the global group's.
+    ///
+    /// # Errors
+    /// What there is.
+    pub fn check_region(&self, wanted: &str) -> Result<(), NoRegion> {
+        if wanted == self.global.name() || self.regions.has(wanted) {
+            return Ok(());
+        }
+        let mut places: Vec<_> = self.regions.names().into_iter().collect();
+        places.push(self.global.name().to_owned());
+        Err(NoRegion { wanted: wanted.to_owned(), places })
     }
 
     /// The URL of the node that leads a group, if this node knows it.

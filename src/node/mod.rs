@@ -40,7 +40,7 @@ use tokio::sync::{Notify, OnceCell, Semaphore, watch};
 use tokio_util::context::TokioContext;
 
 pub use ends::{Ended, ShutdownError, StartError};
-pub use member::Member;
+pub use member::{Member, NoRegion};
 pub use options::NodeOptions;
 
 use crate::config::GLOBAL;
@@ -329,7 +329,11 @@ impl Node {
     /// Counts what happens in the groups, for as long as the node runs.
     pub async fn count(&self) {
         let member = self.joined().await;
-        tokio::join!(self.stats.follow(&member.region), self.stats.follow(&member.global));
+        tokio::join!(
+            self.stats.follow(&member.region),
+            self.stats.follow(&member.global),
+            self.stats.sample(member.groups())
+        );
     }
 
     /// Asks the other regions whether they are there, for as long as the node runs.

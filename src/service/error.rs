@@ -5,8 +5,8 @@ use ratequeue_limiter::{BadName, Refusal, ResourceName};
 use ratequeue_raft::{ChangeError, Group, SubmitError};
 
 use crate::config::InvalidNode;
-use crate::node::NotJoined;
 use crate::node::aside::NotRead;
+use crate::node::{NoRegion, NotJoined};
 use crate::ops::Refused;
 
 /// A call that was not done.
@@ -58,9 +58,9 @@ pub enum Cause {
     /// There is no such placement.
     #[error("there is no placement {wanted:?}: it must be one of {places:?}")]
     NoPlacement { wanted: String, places: Vec<String> },
-    /// There is no such region, whose events were asked for.
-    #[error("there is no region {wanted:?}: it must be one of {places:?}")]
-    NoRegion { wanted: String, places: Vec<String> },
+    /// There is no such region.
+    #[error(transparent)]
+    NoRegion(NoRegion),
     /// The name of a placement is none.
     #[error("{0}")]
     BadPlacement(BadName),
@@ -144,7 +144,7 @@ impl ServiceError {
             Cause::LivesElsewhere { .. }
             | Cause::BeingCreated { .. }
             | Cause::NoPlacement { .. }
-            | Cause::NoRegion { .. }
+            | Cause::NoRegion(_)
             | Cause::BadPlacement(_)
             | Cause::Change(_)
             | Cause::InvalidNode { .. }
@@ -206,6 +206,12 @@ impl From<SubmitError> for ServiceError {
 impl From<NotJoined> for ServiceError {
     fn from(_: NotJoined) -> Self {
         Cause::NotJoined.into()
+    }
+}
+
+impl From<NoRegion> for ServiceError {
+    fn from(none: NoRegion) -> Self {
+        Cause::NoRegion(none).into()
     }
 }
 

@@ -36,7 +36,7 @@ pub use events::{EventQuery, EventStream, Place, Told};
 pub use leases::{LeaseCursor, LeasePage, LeaseQuery, ListState};
 pub use peers::{ApiHandler, peer_handler};
 pub use resources::{ResourcePage, ResourceQuery};
-pub use watch::ResourceStanding;
+pub use watch::{ResourceStanding, SeriesQuery};
 
 use crate::node::Node;
 use crate::node::peer_calls::ApiCall;

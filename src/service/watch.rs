@@ -3,22 +3,64 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ratequeue_limiter::{ResourceName, ResourceUsage};
+use ratequeue_api::series::{ResourceSeries, StatsSeries};
+use ratequeue_limiter::{QueueHead, ResourceName, ResourceUsage};
 use ratequeue_raft::Group;
 
 use super::error::{Cause, ServiceError};
+use super::events::wall_ms;
 use super::router::{CallKind, Router};
-use super::{Answered, Incoming, Service};
-use crate::node::counters::{Recent, Sources};
+use super::{Answered, Decided, Incoming, Service};
+use crate::node::Node;
+use crate::node::counters::series::COARSE_STEP_S;
+use crate::node::counters::{RangeQuery, Recent, Sources};
 
 /// How a resource stands, and what it did in the last 10 s, as this node sees it.
 #[derive(Debug)]
 pub struct ResourceStanding {
     pub usage: ResourceUsage,
+    /// The first in the queue.
+    pub head: Option<QueueHead>,
     pub recent: Recent,
 }
 
+/// Which series are asked for, and from when on.
+#[derive(Debug, Clone)]
+pub struct SeriesQuery {
+    pub range: RangeQuery,
+    /// Of this region, or the global group; of both groups of this node when absent.
+    pub region: Option<String>,
+    /// Only buckets that end later, in milliseconds since 1970.
+    pub after_ms: Option<u64>,
+}
+
 impl Service {
+    /// How resources stood and what they did, over time.
+    ///
+    /// # Errors
+    /// When there is no such region, it cannot be reached, or too many lists wait.
+    pub async fn series(
+        &self,
+        query: SeriesQuery,
+        call: &Incoming,
+    ) -> Result<Answered<StatsSeries>, ServiceError> {
+        let member = self.node.joined_member()?;
+        let both = member.groups().map(Group::clone).to_vec();
+        let read = async |groups: Vec<Group>| {
+            let (node, query) = (Arc::clone(&self.node), query.clone());
+            let read = move || series_of(&node, &groups, query);
+            Ok::<_, ServiceError>(self.node.lists.run(read).await?)
+        };
+
+        let Some(region) = &query.region else {
+            let (value, group) = (read(both).await?, member.region.clone());
+            return Ok(Answered::Here(Decided { value, group, index: None }));
+        };
+        member.check_region(region)?;
+        let router = Router::new(&self.node, call, CallKind::Read)?;
+        router.by_lease(region, async |group: Group| Ok((read(vec![group]).await?, None))).await
+    }
+
     /// How a resource stands.
     ///
     /// # Errors
@@ -30,10 +72,11 @@ impl Service {
     ) -> Result<Answered<ResourceStanding>, ServiceError> {
         let router = Router::new(&self.node, call, CallKind::Read)?;
         let read = async |group: Group| {
-            let usage = group.read(|state, now| state.usage(name, now));
+            let (usage, head) =
+                group.read(|state, now| (state.usage(name, now), state.queue_head(name, now)));
             let usage = usage.ok_or_else(|| ServiceError::resource_not_found(name))?;
             let recent = self.node.stats.recent(group.name(), name);
-            Ok((ResourceStanding { usage, recent }, None))
+            Ok((ResourceStanding { usage, head, recent }, None))
         };
         router.by_resource(name, read).await
     }
@@ -65,4 +108,52 @@ impl Service {
         });
         Ok(text.await?)
     }
+}
+
+/// The series of these groups, and those of all of their resources together.
+fn series_of(node: &Node, groups: &[Group], query: SeriesQuery) -> StatsSeries {
+    let SeriesQuery { mut range, region: _, after_ms } = query;
+    let end = node.stats.range_end(range.coarse);
+    let end_ms = wall_ms(node.stats.instant(end));
+    let step_ms = if range.coarse { COARSE_STEP_S * 1_000 } else { 1_000 };
+    if let Some(after_ms) = after_ms {
+        // The wall clock is read each time: an instant is told a little differently.
+        let new = (end_ms.saturating_sub(after_ms) + step_ms / 2) / step_ms;
+        range.buckets = range.buckets.min(usize::try_from(new).unwrap_or(usize::MAX));
+    }
+
+    let since_ms = wall_ms(node.stats.instant(0));
+    let mut all = StatsSeries { step_ms, end_ms, since_ms, ..StatsSeries::default() };
+    for group in groups {
+        all.index.insert(group.name().to_owned(), group.applied_index().unwrap_or_default());
+        let (resources, total) = node.stats.range(group.name(), &range);
+        all.resources.extend(resources);
+        add(&mut all.total, total);
+    }
+    all
+}
+
+/// Adds what another group did. Of two waits the longer one counts.
+fn add(sum: &mut ResourceSeries, other: ResourceSeries) {
+    type Row = Vec<Option<u32>>;
+    let merge = |sum: &mut Row, other: Row, with: fn(u32, u32) -> u32| {
+        if sum.is_empty() {
+            *sum = other;
+            return;
+        }
+        for (mine, its) in sum.iter_mut().zip(other) {
+            *mine = match (*mine, its) {
+                (Some(mine), Some(its)) => Some(with(mine, its)),
+                (mine, its) => mine.or(its),
+            };
+        }
+    };
+    merge(&mut sum.queue_depth, other.queue_depth, u32::saturating_add);
+    merge(&mut sum.held, other.held, u32::saturating_add);
+    merge(&mut sum.granted, other.granted, u32::saturating_add);
+    merge(&mut sum.released, other.released, u32::saturating_add);
+    merge(&mut sum.rejected, other.rejected, u32::saturating_add);
+    merge(&mut sum.expired, other.expired, u32::saturating_add);
+    merge(&mut sum.wait_p50_ms, other.wait_p50_ms, u32::max);
+    merge(&mut sum.wait_p99_ms, other.wait_p99_ms, u32::max);
 }

@@ -339,6 +339,26 @@ pub struct LimitUsage {
     pub next_in_ms: Option<u64>,
 }
 
+/// The first in the queue of a resource, and what it waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueHead {
+    /// Which lease.
+    pub lease: LeaseId,
+    /// Its load.
+    pub load: Load,
+    /// Its priority.
+    pub priority: u8,
+    /// How long it has waited, in milliseconds.
+    pub waited_ms: u64,
+    /// The limits that it does not fit under now, in name order.
+    pub violated: Vec<LimitName>,
+    /// What it needs of each limit, without zeros, in name order.
+    pub needs: Vec<(LimitName, u64)>,
+    /// When it fits if nothing else happens, in milliseconds; `None` when only a release makes it
+    /// fit.
+    pub fits_in_ms: Option<u64>,
+}
+
 /// How many leases a resource has that have not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveLeases {

@@ -4,7 +4,7 @@ use crate::model::lease_id::LeaseId;
 use crate::model::level::Level;
 use crate::model::name::{LimitName, RequestId, ResourceName};
 use crate::model::outcome::{
-    End, Grant, LeaseState, LeaseView, LiveLeases, Phase, Place, Refusal, ResourceUsage,
+    End, Grant, LeaseState, LeaseView, LiveLeases, Phase, Place, QueueHead, Refusal, ResourceUsage,
     ResourceView,
 };
 use crate::model::time::LogTime;
@@ -164,6 +164,32 @@ impl State {
             oldest_wait_ms: oldest.map_or(0, |arrived| at.since_us(arrived) / 1000),
             held: u64::try_from(resource.live.held.len()).unwrap_or(u64::MAX),
             limits: resource.limits.iter().map(|limit| limit.view(at)).collect(),
+        })
+    }
+
+    /// The first in the queue of a resource, and what it waits for at log time `at`; `None` when
+    /// nobody waits. O(log n + limits).
+    #[must_use]
+    pub fn queue_head(&self, name: &ResourceName, at: LogTime) -> Option<QueueHead> {
+        let resource = self.records.resources.get(self.find_resource(name)?)?;
+        let seq = resource.live.queue.head()?;
+        let lease = self.records.leases.get(seq)?;
+        let (at, level) = (at.max(self.now()), self.level());
+
+        let needs = resource.limits.iter().map(|limit| (limit, limit.needed(&lease.load, level)));
+        let violated = needs.clone().filter(|(limit, needed)| !limit.fits(*needed, at));
+        let fits_at = resource.fits_at(&lease.load, level);
+        Some(QueueHead {
+            lease: LeaseId { seq, tag: lease.tag },
+            load: lease.load.clone(),
+            priority: lease.priority,
+            waited_ms: at.since_us(lease.arrived) / 1000,
+            violated: violated.map(|(limit, _)| limit.name.clone()).collect(),
+            needs: needs
+                .filter(|(_, needed)| *needed > 0)
+                .map(|(limit, needed)| (limit.name.clone(), needed))
+                .collect(),
+            fits_in_ms: fits_at.map(|fits_at| fits_at.in_ms(at)),
         })
     }
 

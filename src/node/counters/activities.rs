@@ -4,15 +4,19 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use ratequeue_limiter::ResourceName;
+use ratequeue_limiter::{ResourceName, ResourceUsage};
 
 use super::activity::{Activity, Counts, RECENT_S};
+use super::histogram::Histogram;
+use super::series::Series;
 
 /// Resources of a group of which activity is remembered. When there are more, the least busy half
 /// is forgotten.
 pub(super) const RESOURCES_MAX: usize = 10_000;
 /// Resources of a group that the metrics list; the others are summed up in one row.
 pub(super) const LISTED_MAX: usize = 1_000;
+/// Resources of a group of which there are series.
+pub(super) const SERIES_MAX: usize = 1_000;
 /// How many times as busy a resource must be to take the place of one that is listed. So a counter
 /// does not vanish and come back again and again while its resource is active.
 const LISTED_FACTOR: u64 = 2;
@@ -26,6 +30,11 @@ pub(super) struct Activities {
     pub(super) unlisted: Counts,
     /// How often events were not there any more when they were to be counted.
     pub(super) gaps: u64,
+    /// The series of the busiest resources, at most [`SERIES_MAX`].
+    pub(super) series: BTreeMap<ResourceName, Series>,
+    /// What happened to all resources.
+    total: Activity,
+    pub(super) total_series: Series,
     /// Some of it may be recent.
     pub(super) has_recent: bool,
     /// When what is old was last forgotten.
@@ -47,6 +56,7 @@ impl Activities {
 
     pub(super) fn remove(&mut self, name: &ResourceName) {
         self.by_resource.remove(name);
+        self.series.remove(name);
     }
 
     /// Counts what happens to a resource that is remembered; in the counters too, if `is_counted`.
@@ -59,6 +69,7 @@ impl Activities {
     ) {
         let Some(activity) = self.by_resource.get_mut(name) else { return };
         activity.count(second, &count);
+        self.total.count(second, &count);
         if is_counted {
             count(if activity.listed { &mut activity.shown } else { &mut self.unlisted });
         }
@@ -68,6 +79,7 @@ impl Activities {
     pub(super) fn waited(&mut self, name: &ResourceName, second: u64, ms: u64) {
         if let Some(activity) = self.by_resource.get_mut(name) {
             activity.waited(second, ms);
+            self.total.waited(second, ms);
         }
     }
 
@@ -89,6 +101,45 @@ impl Activities {
         }
         let listed = self.by_resource.len() < LISTED_MAX;
         self.by_resource.insert(name.clone(), Activity::new(listed));
+        if self.series.len() < SERIES_MAX {
+            self.series.insert(name.clone(), Series::default());
+        }
+    }
+
+    /// Gives the series of those that are no longer among the busiest to those that are.
+    pub(super) fn follow_busiest(&mut self, second: u64) {
+        let Some(cut) = self.cut(SERIES_MAX + 1, SERIES_MAX, second) else { return };
+        for (name, activity) in &self.by_resource {
+            if is_before(name, activity, second, &cut) {
+                self.series.entry(name.clone()).or_default();
+            } else {
+                self.series.remove(name);
+            }
+        }
+        let by_resource = &self.by_resource;
+        self.series.retain(|name, _| by_resource.contains_key(name));
+    }
+
+    /// Adds the bucket of a second that is over to the series of a resource, which stands so.
+    pub(super) fn sample(&mut self, name: &ResourceName, second: u64, usage: &ResourceUsage) {
+        let Some(series) = self.series.get_mut(name) else { return };
+        let nothing = (&Counts::default(), &Histogram::default());
+        let activity = self.by_resource.get(name);
+        let (counts, waits) = activity.and_then(|a| a.of_second(second)).unwrap_or(nothing);
+        series.add(second, usage, counts, waits);
+    }
+
+    /// Adds the bucket of a second that is over to the series of all resources together.
+    pub(super) fn sample_total(&mut self, second: u64) {
+        let newest = self.series.values().filter_map(|series| series.fine.buckets.back());
+        let (queue_depth, held) = newest.fold((0, 0), |(depth, held), bucket| {
+            (depth + u64::from(bucket.queue_depth), held + u64::from(bucket.held))
+        });
+        let limits = Vec::new();
+        let usage = ResourceUsage { queue_depth, queue_load: 0, oldest_wait_ms: 0, held, limits };
+        let nothing = (&Counts::default(), &Histogram::default());
+        let (counts, waits) = self.total.of_second(second).unwrap_or(nothing);
+        self.total_series.add(second, &usage, counts, waits);
     }
 
     /// The resources that the metrics list, at most `max`, with what was counted of each while it

@@ -26,6 +26,20 @@ pub(super) struct Counts {
     pub(super) refused: u64,
 }
 
+impl Counts {
+    /// Counts everything that another one has counted.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.granted += other.granted;
+        self.released += other.released;
+        self.expired += other.expired;
+        self.cancelled += other.cancelled;
+        self.timed_out += other.timed_out;
+        self.rejected += other.rejected;
+        self.lapsed += other.lapsed;
+        self.refused += other.refused;
+    }
+}
+
 /// Business: a number that every event raises, and that halves again and again.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Busy {
@@ -101,6 +115,12 @@ impl Activity {
                 self.seconds.push_back((second, now));
             }
         }
+    }
+
+    /// What happened in a second that is recent.
+    pub(super) fn of_second(&self, second: u64) -> Option<(&Counts, &Histogram)> {
+        let found = self.seconds.iter().find(|(at, _)| *at == second);
+        found.map(|(_, Second { counts, waits })| (counts, waits))
     }
 
     /// Drops what is too old to be recent at `second`.

@@ -5,16 +5,21 @@
 //!   activity.rs     one resource: its counters, its last seconds, how busy it is
 //!   histogram.rs    how long its grants waited
 //!   activities.rs   those of a group: how many are remembered, and which the metrics list
+//!   series.rs       how a resource stood and what it did, second by second
+//!   ranges.rs       series as they are asked for
 //!   render.rs       the metrics as text
 //! ```
 
 mod activities;
 mod activity;
 mod histogram;
+mod ranges;
 mod render;
+pub mod series;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,13 +33,17 @@ use activities::{Activities, LISTED_MAX};
 use activity::{Counts, RECENT_S};
 pub use activity::{Recent, ratio};
 
+use crate::node::aside::PIECE;
 use crate::node::regions::Regions;
+pub use ranges::{RangeQuery, SortBy};
 
 /// Upper bounds of the buckets of waiting times, in seconds.
 const WAIT_BUCKETS_S: [f64; 12] =
     [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0];
 /// Events that are counted before the next ones are read.
 const EVENTS_AT_ONCE: usize = 1_024;
+/// How long after its end a second is sampled: what happened in it has been counted by then.
+const SAMPLED_AFTER: Duration = Duration::from_millis(250);
 /// How long nothing must have happened for everything to be old.
 const QUIET: Duration = Duration::from_secs(RECENT_S + 1);
 
@@ -57,6 +66,8 @@ pub struct Stats {
     /// By group.
     activities: Mutex<BTreeMap<String, Activities>>,
     waits: Waits,
+    /// Seconds of which there is a bucket: all before this one.
+    sampled: AtomicU64,
     /// The last text of the metrics, and when it was made.
     text: Mutex<Option<(Instant, Bytes)>>,
 }
@@ -73,6 +84,7 @@ impl Default for Stats {
             start: Instant::now(),
             activities: Mutex::default(),
             waits: Waits::default(),
+            sampled: AtomicU64::new(0),
             text: Mutex::default(),
         }
     }
@@ -123,6 +135,42 @@ impl Stats {
         }
     }
 
+    /// Samples how the resources of these groups stand, each second.
+    pub async fn sample(&self, groups: [&Group; 2]) {
+        loop {
+            let sampled = self.sampled.load(Ordering::Relaxed);
+            let due = self.start + Duration::from_secs(sampled + 1) + SAMPLED_AFTER;
+            tokio::time::sleep_until(due.into()).await;
+            for group in groups {
+                self.sample_group(group, sampled);
+            }
+            self.sampled.store(sampled + 1, Ordering::Relaxed);
+        }
+    }
+
+    fn sample_group(&self, group: &Group, second: u64) {
+        let names: Vec<ResourceName> = self.of(group.name(), |activities| {
+            if second.is_multiple_of(RECENT_S) {
+                activities.follow_busiest(second);
+            }
+            activities.series.keys().cloned().collect()
+        });
+
+        for piece in names.chunks(PIECE) {
+            let usages: Vec<_> =
+                group.read(|state, now| piece.iter().map(|name| state.usage(name, now)).collect());
+            self.of(group.name(), |activities| {
+                for (name, usage) in piece.iter().zip(usages) {
+                    match usage {
+                        Some(usage) => activities.sample(name, second, &usage),
+                        None => activities.remove(name),
+                    }
+                }
+            });
+        }
+        self.of(group.name(), |activities| activities.sample_total(second));
+    }
+
     /// Full seconds since the start.
     fn second(&self) -> u64 {
         self.start.elapsed().as_secs()
@@ -152,7 +200,8 @@ impl Stats {
             Witness::Leader => true,
         };
 
-        let second = self.second_of(batch.at);
+        // What comes after the bucket of its second was made counts in the next one.
+        let second = self.second_of(batch.at).max(self.sampled.load(Ordering::Relaxed));
         self.of(group, |activities| {
             for event in events {
                 self.count(activities, event, second, is_counted);

@@ -32,6 +32,7 @@ use super::error::{Cause, ServiceError};
 use crate::node::peer_calls::{EventFilter, EventsCall, EventsPage};
 use crate::node::{Member, Node};
 use feed::{EVENTS_AT_ONCE, Feed, Next};
+pub use shown::wall_ms;
 
 /// Which events a caller wants.
 #[derive(Debug, Clone, Default)]
@@ -123,11 +124,7 @@ async fn placements(
     region: Option<String>,
 ) -> Result<BTreeSet<String>, ServiceError> {
     if let Some(wanted) = region {
-        if member.group_of(&wanted).is_none() && !member.regions.has(&wanted) {
-            let mut places: Vec<_> = member.regions.names().into_iter().collect();
-            places.push(member.global.name().to_owned());
-            return Err(Cause::NoRegion { wanted, places }.into());
-        }
+        member.check_region(&wanted)?;
         return Ok([wanted].into());
     }
 
