@@ -1,0 +1,102 @@
+import { useState } from "preact/hooks";
+import type { Lease } from "../../api/types.ts";
+import { clock } from "../../live/clock.ts";
+import type { ResourceModel } from "../../live/resource.ts";
+import { tick } from "../../live/ticker.ts";
+import { Confirm } from "../../ui/dialog.tsx";
+import { Empty } from "../../ui/parts.tsx";
+import { clockTime, count, duration, load, shortId } from "../../words/format.ts";
+import { Metadata } from "./metadata.tsx";
+import { ageWords } from "./since.ts";
+
+/** Who holds, since when, and until when. */
+export function Holders({ model }: { model: ResourceModel }) {
+  const [ending, setEnding] = useState<Lease | null>(null);
+  tick.value;
+  const snapshot = model.snapshot.value;
+  const held = snapshot?.held.items ?? [];
+  const passed = snapshot ? Date.now() - snapshot.readAt : 0;
+  const now = clock.now();
+  return (
+    <section class="card list" aria-label="Held">
+      <div class="section-head">
+        <h2>Held</h2>
+        <span class="muted num">{count(snapshot?.stats.held)}</span>
+      </div>
+      {snapshot && held.length === 0 ? (
+        <Empty title="Nobody holds a lease">
+          <p>A lease is held from its grant until it is released or expires.</p>
+        </Empty>
+      ) : (
+        <div class="scroll" tabIndex={0} role="region" aria-label="Held leases">
+          <table>
+            <thead>
+              <tr>
+                <th>Lease</th>
+                <th class="right">Load</th>
+                <th class="right">Token</th>
+                <th class="right">Held for</th>
+                <th class="right">Ends in</th>
+                <th>
+                  <span class="sr">Action</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {held.map((lease) => {
+                const left = Math.max(0, (lease.expires_in_ms ?? 0) - passed);
+                return (
+                  <tr key={lease.id} data-lease={lease.id}>
+                    <td>
+                      <code title={lease.id}>{shortId(lease.id)}</code>
+                      <span class="why">waited {duration(lease.waited_ms)}</span>
+                      <Metadata of={lease.metadata} />
+                    </td>
+                    <td class="right num">{load(lease.load)}</td>
+                    <td class="right num">{count(lease.fencing_token)}</td>
+                    <td class="right num">{ageWords(lease, null, model, now)}</td>
+                    <td class="right num" title={`at ${clockTime(Date.now() + left)}, unless it is extended`}>
+                      {duration(left)}
+                    </td>
+                    <td class="right">
+                      <button
+                        type="button"
+                        class="button small quiet"
+                        aria-label={`Revoke ${lease.id}`}
+                        onClick={() => setEnding(lease)}
+                      >
+                        Revoke
+                      </button>
+                    </td>
+                  </tr>
+                );
+              })}
+            </tbody>
+          </table>
+        </div>
+      )}
+      {snapshot?.held.next_cursor && (
+        <button type="button" class="button small" onClick={() => model.more("held")}>
+          Show more
+        </button>
+      )}
+      {ending && (
+        <Confirm
+          title="Revoke this held lease?"
+          action="Revoke the lease"
+          onClose={() => setEnding(null)}
+          run={() => model.end(ending)}
+        >
+          <p>
+            Lease <code class="break">{ending.id}</code>, load {load(ending.load)}, ends now, and what it
+            holds is free for others.
+          </p>
+          <p class="muted">
+            Its holder learns of it only when it extends or releases: work that it has begun may go on. What
+            it writes can be refused by its fencing token, {count(ending.fencing_token)}.
+          </p>
+        </Confirm>
+      )}
+    </section>
+  );
+}
