@@ -10,7 +10,7 @@ const WIDTH = 96;
 const HEIGHT = 24;
 const values = new Float32Array(60);
 
-function draw(canvas: HTMLCanvasElement, color: string, floor: number): void {
+function draw(canvas: HTMLCanvasElement, color: string, quiet: string, floor: number): void {
   const scale = Math.min(2, devicePixelRatio || 1);
   if (canvas.width !== WIDTH * scale) {
     canvas.width = WIDTH * scale;
@@ -23,6 +23,7 @@ function draw(canvas: HTMLCanvasElement, color: string, floor: number): void {
 
   let most = floor;
   for (const value of values) if (value > most) most = value;
+  const drawn = most === floor && values.every((value) => !(value > 0)) ? quiet : color;
   const step = WIDTH / (values.length - 1);
   const y = (value: number) => HEIGHT - 1.5 - (value / most) * (HEIGHT - 4);
 
@@ -37,13 +38,13 @@ function draw(canvas: HTMLCanvasElement, color: string, floor: number): void {
     } else context.lineTo(i * step, y(value));
   }
   if (first < 0) return;
-  context.strokeStyle = color;
+  context.strokeStyle = drawn;
   context.lineWidth = 1.5;
   context.lineJoin = "round";
   context.stroke();
   context.lineTo(WIDTH, HEIGHT);
   context.lineTo(first * step, HEIGHT);
-  context.fillStyle = faint(color, 0.12);
+  context.fillStyle = faint(drawn, 0.12);
   context.fill();
 }
 
@@ -62,7 +63,7 @@ export function Spark({ row, figure, color }: Props) {
     if (row.hasRing) row.ring.copy(figure, Math.floor(clock.now() / 1_000) - 1, values);
     else values.fill(row.depth === null ? Number.NaN : 0);
     // A single grant is no peak: small figures stay near the ground.
-    draw(canvas.current, palette()[color], 4);
+    draw(canvas.current, palette()[color], palette()["line-2"], 4);
   }, [row, figure, color, now]);
 
   return <canvas ref={canvas} class="spark" aria-hidden="true" />;

@@ -50,7 +50,8 @@ function when(head: Head, limits: Record<string, Limit>): string {
     const need = head.needs[head.violated[0] ?? ""] ?? 1;
     return need > 1 ? "; it fits once enough is released" : "; the next release lets the head through";
   }
-  return head.fits_in_ms == null ? "" : `, fits in ${duration(head.fits_in_ms)}`;
+  if (head.fits_in_ms == null) return "";
+  return head.fits_in_ms === 0 ? ", fits now" : `, fits in ${duration(head.fits_in_ms)}`;
 }
 
 /** What keeps the first in the queue from being granted. One sentence a limit; the last says when it ends. */

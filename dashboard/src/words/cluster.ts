@@ -36,7 +36,8 @@ export function newestIndexes(view: ClusterView, items: NodeItem[] | null): Reco
 }
 
 export function verdict(item: NodeItem, newest: Record<string, number>): Verdict {
-  if (!item.reachable || !item.report) return { bad: true, words: [item.error || "does not answer"] };
+  if (!item.reachable || !item.report)
+    return { bad: true, words: [item.error ? `does not answer: ${item.error}` : "does not answer"] };
   const words: string[] = [];
   if (!item.report.ready) words.push("not ready");
   const room = ROOM[item.report.disk.room];

@@ -36,9 +36,9 @@ export function draftOf(limit: Limit): LimitDraft {
 /** A whole number from 1 to 2^53, or null. */
 export function amount(text: string): number | null {
   const plain = text.replace(/[\s,_]/g, "");
-  if (!/^\d{1,16}$/.test(plain)) return null;
-  const n = Number(plain);
-  return n >= 1 && n <= 2 ** 53 ? n : null;
+  // As a BigInt: numbers above 2^53 are rounded before they can be compared.
+  if (!/^\d{1,16}$/.test(plain) || BigInt(plain) > 2n ** 53n) return null;
+  return Number(plain) || null;
 }
 
 type LimitPatch = { quota?: number; window_ms?: number; burst?: number | null };

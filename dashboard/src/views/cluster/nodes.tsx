@@ -3,6 +3,13 @@ import { Empty } from "../../ui/parts.tsx";
 import { newestIndexes, type Verdict, verdict } from "../../words/cluster.ts";
 import { bytes, duration } from "../../words/format.ts";
 
+function stateWords(verdict: Verdict | null): string {
+  if (verdict === null) return "Known by its address";
+  if (!verdict.bad) return "Healthy";
+  const text = verdict.words.join("; ");
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 interface CardProps {
   id: number;
   region: string;
@@ -21,9 +28,7 @@ function NodeCard({ id, region, http, verdict, item, leads }: CardProps) {
         <h3>Node {id}</h3>
         <span class="place">{region}</span>
       </div>
-      <p class="node-state">
-        {verdict === null ? "Known by its address" : verdict.bad ? verdict.words.join("; ") : "Healthy"}
-      </p>
+      <p class="node-state">{stateWords(verdict)}</p>
       <dl class="rows-2">
         <dt>Address</dt>
         <dd class="break">{http}</dd>

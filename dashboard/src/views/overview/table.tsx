@@ -139,7 +139,9 @@ export function Table({ overview, filter, sort, loading }: Props) {
         ))}
       </div>
       <p class="note table-foot">
-        {count(rows.length)} of {count(overview.board.rows.size)} shown
+        {count(rows.length)} of {count(overview.board.rows.size)} shown.
+        {shown.some((row) => row.depth === null) &&
+          " – stands for what this node does not follow: choose the region above to see it live."}
       </p>
     </div>
   );

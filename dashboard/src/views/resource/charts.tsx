@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import type { Column } from "../../api/types.ts";
+import { binEnds, binSize, bins, type Fold } from "../../live/bins.ts";
 import { type History, HistoryReader, RANGES, type Range } from "../../live/history.ts";
 import { Chart, type Line } from "../../ui/chart.tsx";
 import type { ColorName } from "../../ui/palette.ts";
@@ -22,27 +23,29 @@ interface Figures {
 
 function figures({ series, stepMs, endMs }: History): Figures {
   const length = series.queue_depth.length;
-  const times = Array.from({ length }, (_, i) => (endMs - (length - 1 - i) * stepMs) / 1_000);
-  const fill = Object.entries(series.utilization ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
+  const size = binSize(length);
+  const start = Math.round(endMs / stepMs) - length;
+  const folded = (column: Column, how: Fold) => bins(column, size, start, how);
+  const line = (label: string, color: ColorName, values: Column): Line => ({ label, color, values });
+
+  const limits = Object.entries(series.utilization ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
   return {
-    times,
+    times: binEnds(length, size, start, stepMs),
     depth: [
-      { label: "waiting", color: "warm", values: series.queue_depth, filled: true },
-      { label: "held", color: "accent", values: series.held },
+      { ...line("waiting", "warm", folded(series.queue_depth, "last")), filled: true },
+      line("held", "accent", folded(series.held, "last")),
     ],
     throughput: [
-      { label: "granted", color: "accent", values: perSecond(series.granted, stepMs), filled: true },
-      { label: "refused", color: "red", values: perSecond(series.rejected, stepMs) },
+      { ...line("granted", "accent", folded(perSecond(series.granted, stepMs), "mean")), filled: true },
+      line("refused", "red", folded(perSecond(series.rejected, stepMs), "mean")),
     ],
     wait: [
-      { label: "p50", color: "accent", values: series.wait_p50_ms },
-      { label: "p99", color: "violet", values: series.wait_p99_ms },
+      line("p99", "violet", folded(series.wait_p99_ms, "most")),
+      line("p50", "accent", folded(series.wait_p50_ms, "mean")),
     ],
-    fill: fill.map(([label, values], i) => ({
-      label,
-      values,
-      color: LIMIT_COLORS[i % LIMIT_COLORS.length] ?? "accent",
-    })),
+    fill: limits.map(([label, values], i) =>
+      line(label, LIMIT_COLORS[i % LIMIT_COLORS.length] ?? "accent", folded(values, "most")),
+    ),
   };
 }
 

@@ -9,9 +9,10 @@ export function exampleLoad(resource: Pick<Resource, "limits">): Load {
     .map((limit) => limit.cost)
     .filter((cost) => cost && cost !== "one" && cost !== "load");
   if (dimensions.length > 0) return Object.fromEntries(dimensions.map((name) => [name, 100]));
-  const weighed = limits.some((limit) => limit.kind === "rate" && (limit.cost ?? "load") === "load");
-  const least = Math.min(...limits.map((limit) => limit.burst ?? limit.quota));
-  return weighed && least >= 1_000 ? 1_000 : 1;
+  const weighed = limits.filter((limit) => limit.kind === "rate" && (limit.cost ?? "load") === "load");
+  // The load of a call stands for something, such as tokens, where a limit counts many of it.
+  const many = weighed.length > 0 && weighed.every((limit) => (limit.burst ?? limit.quota) >= 10_000);
+  return many ? 2_000 : 1;
 }
 
 export function UseIt({ resource }: { resource: Resource }) {
