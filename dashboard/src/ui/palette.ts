@@ -2,7 +2,7 @@
 
 import { paletteVersion } from "./theme.ts";
 
-const NAMES = ["accent", "warm", "red", "green", "violet", "text-3", "line", "line-2"] as const;
+const NAMES = ["accent", "warm", "red", "green", "violet", "text-3", "line"] as const;
 export type ColorName = (typeof NAMES)[number];
 type Palette = Record<ColorName, string>;
 

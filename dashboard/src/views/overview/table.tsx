@@ -52,14 +52,14 @@ function ResourceRow({ row, index, height }: { row: Row; index: number; height: 
         <span class={`num ${(row.depth ?? 0) > 0 ? "warm" : ""}`} data-figure="depth">
           {compact(row.depth)}
         </span>
-        <Spark row={row} figure="depth" color="warm" />
+        <Spark row={row} figure="depth" tone="warm" />
       </div>
       <div role="cell" class="cell-figure">
         <span class="cell-label">Granted</span>
         <span class="num" data-figure="rate">
           {rate(unknown ? null : row.rate(Math.floor(now / 1_000)))}
         </span>
-        <Spark row={row} figure="granted" color="accent" />
+        <Spark row={row} figure="granted" tone="accent" />
       </div>
       <div role="cell" class="cell-held">
         <span class="cell-label">Held</span>
