@@ -28,12 +28,13 @@ test("a leader dies, and the page goes on by itself; its own node dies and comes
     await page.goto(cluster.page(serving));
     await live(page);
     const depth = row(page, "render").locator('[data-figure="depth"]');
-    await expect(depth).toHaveText("1");
+    await worker.acquire("render");
+    await expect(depth).toHaveText("2");
 
     await dying.kill();
     await until(async () => ((await leaderOf(serving)) ?? leader) !== leader);
     await until(() => worker.acquire("render"));
-    await expect(depth).toHaveText(/^[2-9]$/);
+    await expect(depth).toHaveText(/^[3-9]$/);
     await live(page);
     await expect(page.getByRole("button", { name: "eu" })).not.toContainText(`led by node ${leader}`);
 

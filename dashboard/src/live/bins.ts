@@ -5,7 +5,7 @@ import type { Column } from "../api/types.ts";
 export type Fold = "mean" | "most" | "last";
 
 /** How many buckets become one point, so that about `points` remain. */
-export function binSize(length: number, points = 300): number {
+export function binSize(length: number, points = 180): number {
   return Math.max(1, Math.round(length / points));
 }
 

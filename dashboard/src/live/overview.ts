@@ -14,6 +14,12 @@ const PAGE = 1_000;
 /** More names would make a long URL; nobody sees more rows at once. */
 const POLLED_MOST = 60;
 
+/** An older node has no series: the events alone then say what happens. */
+function noSeries(error: unknown): null {
+  if (error instanceof ApiError && error.problem.code === "not-found") return null;
+  throw error;
+}
+
 export class Overview {
   readonly board = new Board();
   readonly link = signal<Link>({ state: "connecting" });
@@ -96,7 +102,8 @@ export class Overview {
 
   async #readSeries(first: boolean): Promise<void> {
     const path = `/v1/stats${query({ range: "1m", limit: PAGE, region: this.region })}`;
-    const stats = await get<StatsRange>(path, this.#stop.signal);
+    const stats = await get<StatsRange>(path, this.#stop.signal).catch(noSeries);
+    if (!stats) return;
     clock.note(stats.end_ms);
     this.board.take(stats, first);
     this.board.settleIdle(Object.keys(stats.index), Object.keys(stats.resources).length < PAGE);

@@ -20,7 +20,7 @@ function Decision({ event }: { event: LogEvent }) {
         <span class={`tone ${toneOf(event.kind)}`}>{event.kind.replace("_", " ")}</span>
       </td>
       <td>{event.id ? <code title={event.id}>{shortId(event.id)}</code> : <span class="muted">–</span>}</td>
-      <td class="break">{decisionWords(event)}</td>
+      <td class="break rest">{decisionWords(event)}</td>
     </tr>
   );
 }
@@ -50,7 +50,7 @@ export function DecisionList({ model }: { model: ResourceModel }) {
         </Empty>
       ) : (
         <div class="scroll" tabIndex={0} role="region" aria-label="Decisions">
-          <table>
+          <table class="stack">
             <thead>
               <tr>
                 <th>Time</th>

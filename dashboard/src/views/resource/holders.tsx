@@ -29,7 +29,7 @@ export function Holders({ model }: { model: ResourceModel }) {
         </Empty>
       ) : (
         <div class="scroll" tabIndex={0} role="region" aria-label="Held leases">
-          <table>
+          <table class="stack">
             <thead>
               <tr>
                 <th>Lease</th>
@@ -47,18 +47,28 @@ export function Holders({ model }: { model: ResourceModel }) {
                 const left = Math.max(0, (lease.expires_in_ms ?? 0) - passed);
                 return (
                   <tr key={lease.id} data-lease={lease.id}>
-                    <td>
+                    <td class="main">
                       <code title={lease.id}>{shortId(lease.id)}</code>
                       <span class="why">waited {duration(lease.waited_ms)}</span>
                       <Metadata of={lease.metadata} />
                     </td>
-                    <td class="right num">{load(lease.load)}</td>
-                    <td class="right num">{count(lease.fencing_token)}</td>
-                    <td class="right num">{ageWords(lease, null, model, now)}</td>
-                    <td class="right num" title={`at ${clockTime(Date.now() + left)}, unless it is extended`}>
+                    <td class="right num" data-label="Load">
+                      {load(lease.load)}
+                    </td>
+                    <td class="right num" data-label="Token">
+                      {count(lease.fencing_token)}
+                    </td>
+                    <td class="right num" data-label="Held for">
+                      {ageWords(lease, null, model, now)}
+                    </td>
+                    <td
+                      class="right num"
+                      data-label="Ends in"
+                      title={`at ${clockTime(Date.now() + left)}, unless it is extended`}
+                    >
                       {duration(left)}
                     </td>
-                    <td class="right">
+                    <td class="right act">
                       <button
                         type="button"
                         class="button small quiet"

@@ -5,6 +5,7 @@ import { cluster, readCluster } from "../../live/cluster.ts";
 import { ResourceModel } from "../../live/resource.ts";
 import { shownLink } from "../../ui/link-badge.tsx";
 import { Empty, Problem } from "../../ui/parts.tsx";
+import { count } from "../../words/format.ts";
 import { queueWords } from "../../words/limits.ts";
 import { Blocking } from "./blocking.tsx";
 import { Charts } from "./charts.tsx";
@@ -70,7 +71,8 @@ export function ResourcePage({ name }: { name: string }) {
       <div class="page-head">
         <h1 class="break">{resource.name}</h1>
         <p class="facts">
-          {resource.placement} · version {resource.version} · since log index {resource.effective_index}
+          {resource.placement} · version {resource.version} · since log index{" "}
+          {count(resource.effective_index)}
         </p>
         <span class="grow" />
         <button type="button" class="button" onClick={() => setEditing(true)}>

@@ -32,11 +32,13 @@ export function QueueList({ model }: Props) {
       </div>
       {snapshot && queue.length === 0 ? (
         <Empty title="The queue is empty">
-          <p>Callers that do not fit under the limits wait here, if they say how long (`wait_ms`).</p>
+          <p>
+            Callers that do not fit under the limits wait here, if they say how long (<code>wait_ms</code>).
+          </p>
         </Empty>
       ) : (
         <div class="scroll" tabIndex={0} role="region" aria-label="Waiting leases">
-          <table>
+          <table class="stack">
             <thead>
               <tr>
                 <th class="right">#</th>
@@ -52,18 +54,26 @@ export function QueueList({ model }: Props) {
             <tbody>
               {queue.map((lease, i) => (
                 <tr key={lease.id} data-lease={lease.id}>
-                  <td class="right num">{count(lease.position ?? i + 1)}</td>
-                  <td>
+                  <td class="right num" data-label="#">
+                    {count(lease.position ?? i + 1)}
+                  </td>
+                  <td class="main">
                     <code title={lease.id}>{shortId(lease.id)}</code>
                     <span class="why">
                       <Words of={whyWaiting(lease, queue, head)} />
                     </span>
                     <Metadata of={lease.metadata} />
                   </td>
-                  <td class="right num">{load(lease.load)}</td>
-                  <td class="right num">{lease.priority ?? "–"}</td>
-                  <td class="right num">{ageWords(lease, head, model, now)}</td>
-                  <td class="right">
+                  <td class="right num" data-label="Load">
+                    {load(lease.load)}
+                  </td>
+                  <td class="right num" data-label="Priority">
+                    {lease.priority ?? "–"}
+                  </td>
+                  <td class="right num" data-label="Waits">
+                    {ageWords(lease, head, model, now)}
+                  </td>
+                  <td class="right act">
                     <button
                       type="button"
                       class="button small quiet"
