@@ -3,7 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { keyVersion } from "./api/client.ts";
 import { cluster } from "./live/cluster.ts";
 import { type Route, route } from "./router.ts";
-import { KeyDialog } from "./ui/key-dialog.tsx";
+import { KeyBanner, KeyDialog } from "./ui/key-dialog.tsx";
 import { LinkBadge, LostBanner } from "./ui/link-badge.tsx";
 import { Empty } from "./ui/parts.tsx";
 import { chooseTheme, type Theme, theme } from "./ui/theme.ts";
@@ -116,6 +116,7 @@ export function App() {
       </button>
       <Header view={shown.view} />
       <LostBanner />
+      <KeyBanner />
       <main ref={main} id="main" tabIndex={-1}>
         <View of={shown} />
       </main>

@@ -5,7 +5,10 @@ import type { Problem } from "./types.ts";
 
 const KEY = "ratequeue-key";
 
-/** Whether the server has refused a call for want of a key. */
+/** Whether the server refuses calls for want of a key, or of a better one. */
+export const keyRefused = signal(false);
+
+/** Whether a key is being asked for. */
 export const keyWanted = signal(false);
 
 /** Rises when another key is given, so that what failed is tried again. */
@@ -28,7 +31,12 @@ export function giveKey(given: string): void {
   if (key) session()?.setItem(KEY, key);
   else session()?.removeItem(KEY);
   keyWanted.value = false;
+  keyRefused.value = false;
   keyVersion.value += 1;
+}
+
+export function hasKey(): boolean {
+  return key !== null;
 }
 
 export class ApiError extends Error {
@@ -66,7 +74,11 @@ async function problemOf(response: Response): Promise<Problem> {
 
 /** Throws what the response says went wrong; asks for a key when that is it. */
 export async function refuse(response: Response): Promise<never> {
-  if (response.status === 401) keyWanted.value = true;
+  if (response.status === 401 && !keyRefused.value) {
+    // Once: who has said "not now" is not asked again at every attempt.
+    keyRefused.value = true;
+    keyWanted.value = true;
+  }
   throw new ApiError(await problemOf(response));
 }
 
@@ -94,6 +106,7 @@ export async function call<T>(path: string, options: Options = {}): Promise<Answ
 
   const response = await fetch(path, { ...init, headers: headers(more) });
   if (!response.ok) return refuse(response);
+  keyRefused.value = false;
 
   const body = response.status === 204 ? undefined : await response.json();
   return { body: body as T, logIndex: response.headers.get("RateQueue-Log-Index") };

@@ -25,6 +25,7 @@ const AFTER_EVENT_MS = 700;
 /** How often while somebody waits: rates get room without an event. */
 const WHILE_WAITING_MS = 2_000;
 const WHILE_IDLE_MS = 10_000;
+const RETRY_MS = 2_000;
 
 export interface Snapshot {
   stats: ResourceStats;
@@ -56,6 +57,11 @@ export class ResourceModel {
   async start(): Promise<void> {
     await this.readResource();
     if (this.#stop.signal.aborted || this.error.value?.missing) return;
+    if (!this.resource.value) {
+      // Where it lives is not known yet, so neither is what to ask for.
+      this.#timer = setTimeout(() => void this.start(), RETRY_MS);
+      return;
+    }
     this.#open();
     this.#schedule(WHILE_IDLE_MS);
   }
@@ -91,7 +97,11 @@ export class ResourceModel {
     this.decisions.add(event);
     this.seen.note(event);
     if (event.kind === "limit_changed") void this.readResource();
-    if (event.kind === "deleted") this.error.value = { text: "The resource was deleted.", missing: true };
+    if (event.kind === "deleted") {
+      this.error.value = { text: "The resource was deleted.", missing: true };
+      this.close();
+      return;
+    }
     this.#soon(AFTER_EVENT_MS);
     changed();
   }

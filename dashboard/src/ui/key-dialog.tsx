@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { giveKey, keyWanted } from "../api/client.ts";
+import { giveKey, hasKey, keyRefused, keyWanted } from "../api/client.ts";
 import { Dialog } from "./dialog.tsx";
 
 /** Asks for an API key once the server has refused a call without one. */
@@ -19,8 +19,8 @@ export function KeyDialog() {
     <Dialog title="API key" onClose={close}>
       <form onSubmit={submit}>
         <p class="muted">
-          This server takes calls with a key only. The page keeps it until the browser session ends, and sends
-          it nowhere else.
+          {hasKey() && "The key was not accepted. "}This server takes calls with a key only. The page keeps it
+          until the browser session ends, and sends it nowhere else.
         </p>
         <label class="field">
           <span>Key</span>
@@ -43,5 +43,21 @@ export function KeyDialog() {
         </div>
       </form>
     </Dialog>
+  );
+}
+
+/** The way back to the question, for who has put it off. */
+export function KeyBanner() {
+  if (!keyRefused.value || keyWanted.value) return null;
+  const ask = () => {
+    keyWanted.value = true;
+  };
+  return (
+    <div class="banner" role="status">
+      This server takes calls with a key only.{" "}
+      <button type="button" class="button small" onClick={ask}>
+        Give a key
+      </button>
+    </div>
   );
 }

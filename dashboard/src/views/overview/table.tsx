@@ -86,7 +86,7 @@ interface Props {
 }
 
 /** The rows in their order. It is kept while the pointer or the focus is in the list. */
-function useArranged({ overview, filter, sort }: Omit<Props, "loading">, held: () => boolean): Row[] {
+function useArranged({ overview, filter, sort, loading }: Props, held: () => boolean): Row[] {
   const { board } = overview;
   const last = useRef({ at: 0, shape: -1 });
   const [version, setVersion] = useState(0);
@@ -102,7 +102,7 @@ function useArranged({ overview, filter, sort }: Omit<Props, "loading">, held: (
 
   return useMemo(
     () => arrange(board.rows.values(), filter, sort, clock.now()),
-    [board, filter, sort, version],
+    [board, filter, sort, version, loading],
   );
 }
 
@@ -111,7 +111,7 @@ export function Table({ overview, filter, sort, loading }: Props) {
   const narrow = useMedia("(max-width: 760px)");
   const height = narrow ? ROW_NARROW : ROW;
   const held = () => body.current?.matches(":hover, :focus-within") ?? false;
-  const rows = useArranged({ overview, filter, sort }, held);
+  const rows = useArranged({ overview, filter, sort, loading }, held);
   const { first, end } = useWindowRange(body, height, rows.length);
   const shown = rows.slice(first, end);
   overview.visible = shown.filter((row) => row.depth !== null || overview.region).map((row) => row.name);

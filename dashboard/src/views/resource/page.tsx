@@ -60,7 +60,7 @@ export function ResourcePage({ name }: { name: string }) {
   const resource = model.resource.value;
   const error = model.error.value;
   if (error?.missing) return <Missing name={name} />;
-  if (error && !resource) return <Problem text={error.text} retry={() => void model.start()} />;
+  if (error && !resource) return <Problem text={`${error.text} The page tries again by itself.`} />;
   if (!resource) return <p class="note">Reading the resource…</p>;
 
   return (
