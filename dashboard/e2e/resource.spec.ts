@@ -7,7 +7,7 @@ test("what blocks: a rate that is full", async ({ page, worker, home }) => {
   await worker.acquire("llm", { load: 2_000 });
   await page.goto(resourceUrl(home, "llm"));
   await expect(page.getByTestId("blocks")).toHaveText(
-    /^tpm has no room for it: 89,4\d\d of 90,000 used, 2,000 needed by the head, fits in (1 min|\d+ s)\.$/,
+    /^tpm is full: 89,4\d\d of 90,000 used, 2,000 needed by the head, fits in (1 min|\d+ s)\.$/,
   );
   await expect(page.locator('[data-limit="rpm"]')).toContainText("1 of 500 used");
 });

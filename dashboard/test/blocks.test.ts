@@ -55,7 +55,7 @@ describe("what blocks", () => {
 
   test("a rate that has some room, but too little", () => {
     expect(said(stats({}, { tpm: 89_400 }))).toEqual([
-      "`tpm` has no room for it: 89,400 of 90,000 used, 2,000 needed by the head, fits in 4.1 s",
+      "`tpm` is full: 89,400 of 90,000 used, 2,000 needed by the head, fits in 4.1 s",
     ]);
   });
 

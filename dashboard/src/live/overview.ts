@@ -43,8 +43,6 @@ export class Overview {
       onReread: () => void this.#read(),
       onLink: (link) => {
         this.link.value = link;
-        // A page that can not connect at all says why.
-        if (link.state === "lost" && this.loading.value) this.error.value = link.why;
       },
     });
     void this.#stream.run();
@@ -110,12 +108,15 @@ export class Overview {
   }
 
   #later(): void {
+    if (this.#stop.signal.aborted) return;
     this.#poll = setTimeout(() => void this.#refresh().finally(() => this.#later()), POLL_MS);
   }
 
   /** At most one request for figures in two seconds, and none while the page is hidden or the stream is down. */
   async #refresh(): Promise<void> {
     if (document.hidden || this.link.value.state !== "live" || this.loading.value) return;
+    // What could not be read at the start is tried again.
+    if (this.error.value) return this.#read();
     try {
       await this.#readWanted();
       const names = this.visible.slice(0, POLLED_MOST);

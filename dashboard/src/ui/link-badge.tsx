@@ -1,6 +1,7 @@
 // Whether the page is live. A lost connection is said in words, and when the next attempt comes.
 
 import { signal } from "@preact/signals";
+import { keyRefused } from "../api/client.ts";
 import type { Link } from "../api/events.ts";
 import { tick } from "../live/ticker.ts";
 import { duration } from "../words/format.ts";
@@ -20,20 +21,24 @@ export function LinkBadge() {
   );
 }
 
+/** A connection that is back at once is not worth a banner. */
+const BANNER_AFTER_MS = 1_000;
+
+function seconds(ms: number): string {
+  return duration(Math.max(1, Math.round(ms / 1_000)) * 1_000);
+}
+
 /** Says below the header what a lost connection means. */
 export function LostBanner() {
   const link = shownLink.value;
-  if (link?.state !== "lost") return null;
   tick.value; // It counts the seconds.
   const now = Date.now();
-  const next = Math.max(0, link.retryAt - now);
+  if (link?.state !== "lost" || keyRefused.value || now - link.since < BANNER_AFTER_MS) return null;
+  const next = link.retryAt - now;
   return (
     <div class="banner" role="status">
-      <strong>Connection lost.</strong> <span>{link.why}</span>{" "}
-      <span>
-        Figures are {duration(Math.floor((now - link.since) / 1000) * 1000)} old.{" "}
-        {next > 0 ? `Next attempt in ${duration(Math.ceil(next / 1000) * 1000)}.` : "Trying again."}
-      </span>
+      <strong>Connection lost.</strong> {link.why} What is shown is {seconds(now - link.since)} old.{" "}
+      {next > 0 ? `Next attempt in ${seconds(next)}.` : "Trying again."}
     </div>
   );
 }

@@ -32,8 +32,7 @@ export function capacity(stats: LimitStats, limit: Limit | undefined): number {
 function rateSentence(name: string, head: Head, stats: LimitStats, most: number): Sentence {
   const need = head.needs[name] ?? 0;
   const said = `: ${count(stats.used)} of ${count(most)} used, ${count(need)} needed by the head`;
-  // A limit with room left is not full; it has not enough room for this one.
-  return [code(name), stats.remaining === 0 || need <= 1 ? " is full" : " has no room for it", said];
+  return [code(name), " is full", said];
 }
 
 function concurrencySentence(name: string, head: Head, stats: LimitStats, most: number): Sentence {

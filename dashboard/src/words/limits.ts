@@ -77,7 +77,7 @@ function effect(name: string, next: Limit, now: LimitStats | undefined, stats: R
     return ` ${count(now.used)} are used: nothing is granted until ${count(-free + 1)} are ${how}.`;
   }
   const need = stats?.head?.needs[name];
-  const room = ` ${count(now.used)} are used, so ${count(free)} would be free`;
+  const room = ` ${count(now.used)} are used, so ${free === 0 ? "none" : count(free)} would be free`;
   if (need === undefined) return `${room}.`;
   return `${room}; the head needs ${count(need)} and ${need <= free ? "would fit" : "would still wait"}.`;
 }

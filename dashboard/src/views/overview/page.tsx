@@ -48,6 +48,7 @@ export function OverviewPage() {
 
   const loading = overview.loading.value;
   const error = overview.error.value;
+  const waiting = loading && overview.board.rows.size === 0;
   const empty = !loading && !error && overview.board.rows.size === 0;
 
   return (
@@ -67,9 +68,9 @@ export function OverviewPage() {
           The resources of {overview.unreachable.value.join(", ")} may be missing: the region does not answer.
         </p>
       )}
-      {empty ? (
-        <FirstSteps />
-      ) : (
+      {empty && <FirstSteps />}
+      {waiting && <p class="note">Reading the resources…</p>}
+      {!empty && !waiting && (
         <>
           <Toolbar filter={filter} sort={sort} onFilter={setFilter} onSort={setSort} />
           <Table overview={overview} filter={filter} sort={sort} loading={loading} />

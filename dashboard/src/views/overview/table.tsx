@@ -116,7 +116,6 @@ export function Table({ overview, filter, sort, loading }: Props) {
   const shown = rows.slice(first, end);
   overview.visible = shown.filter((row) => row.depth !== null || overview.region).map((row) => row.name);
 
-  if (loading && rows.length === 0) return <p class="note">Reading the resources…</p>;
   return (
     <div class="table" role="table" aria-label="Resources" aria-rowcount={rows.length + 1}>
       <div role="rowgroup">

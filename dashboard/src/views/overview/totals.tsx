@@ -7,6 +7,7 @@ import { compact, rate } from "../../words/format.ts";
 export function Totals({ overview, region }: { overview: Overview; region: string }) {
   tick.value;
   const second = Math.floor(clock.now() / 1_000);
+  const known = !overview.loading.value || overview.board.rows.size > 0;
   let resources = 0;
   let waiting = 0;
   let held = 0;
@@ -23,19 +24,19 @@ export function Totals({ overview, region }: { overview: Overview; region: strin
     <dl class="totals">
       <div>
         <dt>Resources</dt>
-        <dd data-total="resources">{compact(resources)}</dd>
+        <dd data-total="resources">{compact(known ? resources : null)}</dd>
       </div>
       <div class={waiting > 0 ? "warm" : ""}>
         <dt>Waiting</dt>
-        <dd data-total="waiting">{compact(waiting)}</dd>
+        <dd data-total="waiting">{compact(known ? waiting : null)}</dd>
       </div>
       <div>
         <dt>Held</dt>
-        <dd data-total="held">{compact(held)}</dd>
+        <dd data-total="held">{compact(known ? held : null)}</dd>
       </div>
       <div>
         <dt>Granted</dt>
-        <dd data-total="granted">{rate(granted)}</dd>
+        <dd data-total="granted">{rate(known ? granted : null)}</dd>
       </div>
     </dl>
   );
