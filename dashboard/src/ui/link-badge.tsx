@@ -37,7 +37,7 @@ export function LostBanner() {
   const next = link.retryAt - now;
   return (
     <div class="banner" role="status">
-      <strong>Connection lost.</strong> {link.why} What is shown is {seconds(now - link.since)} old.{" "}
+      <strong>Connection lost.</strong> {link.why} Lost {seconds(now - link.since)} ago.{" "}
       {next > 0 ? `Next attempt in ${seconds(next)}.` : "Trying again."}
     </div>
   );
