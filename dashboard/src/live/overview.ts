@@ -6,7 +6,7 @@ import { EventStream, type Link } from "../api/events.ts";
 import type { LogEvent, Page, Resource, StatsRange } from "../api/types.ts";
 import { Board } from "./board.ts";
 import { clock } from "./clock.ts";
-import { readCluster } from "./cluster.ts";
+import { readCluster, readNodes } from "./cluster.ts";
 import { changed } from "./ticker.ts";
 
 const POLL_MS = 2_000;
@@ -58,7 +58,7 @@ export class Overview {
   #apply(event: LogEvent): void {
     const unread = this.board.apply(event);
     if (unread !== null) this.#wanted.add(unread);
-    if (event.kind === "leader_changed") void readCluster();
+    if (event.kind === "leader_changed") void readCluster().then(readNodes);
     changed();
   }
 

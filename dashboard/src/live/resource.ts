@@ -20,6 +20,8 @@ import { Seen } from "./seen.ts";
 import { changed } from "./ticker.ts";
 
 const PAGE = 100;
+/** The most that one page of a list has. */
+export const LISTED_MOST = 1_000;
 /** How long after a change the lists are read again, at the soonest. */
 const AFTER_EVENT_MS = 700;
 /** How often while somebody waits: rates get room without an event. */
@@ -141,7 +143,7 @@ export class ResourceModel {
   #list(state: "waiting" | "held"): Promise<Page<Lease>> {
     const path = resourcePath(
       this.name,
-      `/leases${query({ state, limit: Math.min(1_000, this.limits[state]) })}`,
+      `/leases${query({ state, limit: Math.min(LISTED_MOST, this.limits[state]) })}`,
     );
     return get<Page<Lease>>(path, this.#stop.signal);
   }
@@ -174,7 +176,7 @@ export class ResourceModel {
   }
 
   more(state: "waiting" | "held"): void {
-    this.limits[state] = Math.min(1_000, this.limits[state] + 200);
+    this.limits[state] = Math.min(LISTED_MOST, this.limits[state] + 200);
     this.#soon(0);
   }
 

@@ -39,6 +39,29 @@ export function useWindowRange(list: RefObject<HTMLElement | null>, row: number,
   return range;
 }
 
+/** Follows a box that scrolls by itself. */
+export function useBoxRange(box: RefObject<HTMLElement | null>, row: number, count: number): Range {
+  const [range, setRange] = useState<Range>({ first: 0, end: Math.min(count, 20) });
+
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (!element) return;
+    const measure = () => {
+      const next = rangeOf(element.scrollTop, element.clientHeight, row, count);
+      setRange((old) => (old.first === next.first && old.end === next.end ? old : next));
+    };
+    measure();
+    element.addEventListener("scroll", measure, { passive: true });
+    addEventListener("resize", measure);
+    return () => {
+      element.removeEventListener("scroll", measure);
+      removeEventListener("resize", measure);
+    };
+  }, [box, row, count]);
+
+  return range;
+}
+
 /** Whether a media query holds, as it changes. */
 export function useMedia(query: string): boolean {
   const [holds, setHolds] = useState(() => matchMedia(query).matches);

@@ -30,7 +30,7 @@ export function OverviewPage() {
   const overview = useMemo(() => new Overview(region), [region]);
 
   useEffect(() => {
-    const stop = watchCluster(15_000, false);
+    const stop = watchCluster(15_000, true);
     return stop;
   }, []);
 

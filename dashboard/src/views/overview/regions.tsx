@@ -1,7 +1,7 @@
 // Regions with their nodes and leaders. Choosing one shows its resources only.
 
-import type { ClusterView } from "../../api/types.ts";
-import { cluster } from "../../live/cluster.ts";
+import type { ClusterView, NodeItem } from "../../api/types.ts";
+import { cluster, nodes } from "../../live/cluster.ts";
 import type { Overview } from "../../live/overview.ts";
 import { duration, plural } from "../../words/format.ts";
 
@@ -11,23 +11,32 @@ interface Card {
   bad: boolean;
 }
 
-function leaderWords(view: ClusterView, group: string): string {
-  const known = view.groups[group];
-  // Of another region's group this node knows no leader.
-  if (!known) return "";
-  return known.leader == null ? "no leader" : `led by node ${known.leader}`;
+/** Who leads a group: as this node knows, else as a member of it has told. Undefined: nobody has told. */
+function leaderOf(view: ClusterView, items: NodeItem[], group: string): number | null | undefined {
+  const own = view.groups[group];
+  if (own) return own.leader ?? null;
+  const told = items.flatMap((item) => item.report?.groups[group]?.leader ?? []);
+  return told[0];
 }
 
-function cards(view: ClusterView): Card[] {
+function leaderWords(leader: number | null | undefined): string {
+  if (leader === undefined) return "";
+  return leader === null ? "no leader" : `led by node ${leader}`;
+}
+
+function cards(view: ClusterView, items: NodeItem[]): Card[] {
   const regions = Object.entries(view.regions).map(([name, region]): Card => {
     const far = region.round_trip_ms == null ? "" : `${duration(region.round_trip_ms)} away`;
-    const lines = [plural(region.nodes.length, "node"), leaderWords(view, name), far].filter(Boolean);
-    const lost = !region.reachable || view.groups[name]?.leader === null;
+    const leader = leaderOf(view, items, name);
+    const down = items.filter((item) => item.region === name && !item.reachable).length;
+    const nodes = plural(region.nodes.length, "node");
+    const lines = [down ? `${down} of ${nodes} down` : nodes, leaderWords(leader), far].filter(Boolean);
+    const lost = !region.reachable || leader === null || down > 0;
     return { name, lines: region.reachable ? lines : ["does not answer", ...lines], bad: lost };
   });
   const global = view.groups.global;
   if (!global || regions.length < 2) return regions;
-  const words = [plural(global.voters.length, "voter"), leaderWords(view, "global")];
+  const words = [plural(global.voters.length, "voter"), leaderWords(global.leader ?? null)];
   return [...regions, { name: "global", lines: words, bad: global.leader == null }];
 }
 
@@ -42,7 +51,7 @@ export function Regions({ chosen, onChoose }: Props) {
   if (!view) return <div class="regions placeholder" />;
   return (
     <section class="regions" aria-label="Regions">
-      {cards(view).map((card) => (
+      {cards(view, nodes.value ?? []).map((card) => (
         <button
           type="button"
           key={card.name}

@@ -6,8 +6,17 @@ import { tick } from "../../live/ticker.ts";
 import { Confirm } from "../../ui/dialog.tsx";
 import { Empty } from "../../ui/parts.tsx";
 import { clockTime, count, duration, load, shortId } from "../../words/format.ts";
+import { type Column, LeaseTable, More } from "./lease-table.tsx";
 import { Metadata } from "./metadata.tsx";
 import { ageWords } from "./since.ts";
+
+const COLUMNS: Column[] = [
+  { label: "Lease" },
+  { label: "Load", right: true },
+  { label: "Token", right: true },
+  { label: "Held for", right: true },
+  { label: "Ends in", right: true },
+];
 
 /** Who holds, since when, and until when. */
 export function Holders({ model }: { model: ResourceModel }) {
@@ -17,6 +26,7 @@ export function Holders({ model }: { model: ResourceModel }) {
   const held = snapshot?.held.items ?? [];
   const passed = snapshot ? Date.now() - snapshot.readAt : 0;
   const now = clock.now();
+  const leftOf = (lease: Lease) => Math.max(0, (lease.expires_in_ms ?? 0) - passed);
   return (
     <section class="card list" aria-label="Held">
       <div class="section-head">
@@ -28,68 +38,48 @@ export function Holders({ model }: { model: ResourceModel }) {
           <p>A lease is held from its grant until it is released or expires.</p>
         </Empty>
       ) : (
-        <div class="scroll" tabIndex={0} role="region" aria-label="Held leases">
-          <table class="stack">
-            <thead>
-              <tr>
-                <th>Lease</th>
-                <th class="right">Load</th>
-                <th class="right">Token</th>
-                <th class="right">Held for</th>
-                <th class="right">Ends in</th>
-                <th>
-                  <span class="sr">Action</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {held.map((lease) => {
-                const left = Math.max(0, (lease.expires_in_ms ?? 0) - passed);
-                return (
-                  <tr key={lease.id} data-lease={lease.id}>
-                    <td class="main">
-                      <code title={lease.id}>{shortId(lease.id)}</code>
-                      <span class="why">waited {duration(lease.waited_ms)}</span>
-                      <Metadata of={lease.metadata} />
-                    </td>
-                    <td class="right num" data-label="Load">
-                      {load(lease.load)}
-                    </td>
-                    <td class="right num" data-label="Token">
-                      {count(lease.fencing_token)}
-                    </td>
-                    <td class="right num" data-label="Held for">
-                      {ageWords(lease, null, model, now)}
-                    </td>
-                    <td
-                      class="right num"
-                      data-label="Ends in"
-                      title={`at ${clockTime(Date.now() + left)}, unless it is extended`}
-                    >
-                      {duration(left)}
-                    </td>
-                    <td class="right act">
-                      <button
-                        type="button"
-                        class="button small quiet"
-                        aria-label={`Revoke ${lease.id}`}
-                        onClick={() => setEnding(lease)}
-                      >
-                        Revoke
-                      </button>
-                    </td>
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
-        </div>
+        <LeaseTable
+          label="Held leases"
+          columns={COLUMNS}
+          leases={held}
+          cells={(lease) => (
+            <>
+              <td class="main">
+                <code title={lease.id}>{shortId(lease.id)}</code>
+                <span class="why">waited {duration(lease.waited_ms)}</span>
+                <Metadata of={lease.metadata} />
+              </td>
+              <td class="right num" data-label="Load">
+                {load(lease.load)}
+              </td>
+              <td class="right num" data-label="Token">
+                {count(lease.fencing_token)}
+              </td>
+              <td class="right num" data-label="Held for">
+                {ageWords(lease, null, model, now)}
+              </td>
+              <td
+                class="right num"
+                data-label="Ends in"
+                title={`at ${clockTime(Date.now() + leftOf(lease))}, unless it is extended`}
+              >
+                {duration(leftOf(lease))}
+              </td>
+              <td class="right act">
+                <button
+                  type="button"
+                  class="button small quiet"
+                  aria-label={`Revoke ${lease.id}`}
+                  onClick={() => setEnding(lease)}
+                >
+                  Revoke
+                </button>
+              </td>
+            </>
+          )}
+        />
       )}
-      {snapshot?.held.next_cursor && (
-        <button type="button" class="button small" onClick={() => model.more("held")}>
-          Show more
-        </button>
-      )}
+      {snapshot?.held.next_cursor && <More model={model} of="held" />}
       {ending && (
         <Confirm
           title="Revoke this held lease?"

@@ -9,8 +9,17 @@ import { Confirm } from "../../ui/dialog.tsx";
 import { Empty, Words } from "../../ui/parts.tsx";
 import { whyWaiting } from "../../words/blocks.ts";
 import { count, load, shortId } from "../../words/format.ts";
+import { type Column, LeaseTable, More } from "./lease-table.tsx";
 import { Metadata } from "./metadata.tsx";
 import { ageWords } from "./since.ts";
+
+const COLUMNS: Column[] = [
+  { label: "#", right: true },
+  { label: "Lease" },
+  { label: "Load", right: true },
+  { label: "Priority", right: true },
+  { label: "Waits", right: true },
+];
 
 interface Props {
   model: ResourceModel;
@@ -37,63 +46,46 @@ export function QueueList({ model }: Props) {
           </p>
         </Empty>
       ) : (
-        <div class="scroll" tabIndex={0} role="region" aria-label="Waiting leases">
-          <table class="stack">
-            <thead>
-              <tr>
-                <th class="right">#</th>
-                <th>Lease</th>
-                <th class="right">Load</th>
-                <th class="right">Priority</th>
-                <th class="right">Waits</th>
-                <th>
-                  <span class="sr">Action</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {queue.map((lease, i) => (
-                <tr key={lease.id} data-lease={lease.id}>
-                  <td class="right num" data-label="#">
-                    {count(lease.position ?? i + 1)}
-                  </td>
-                  <td class="main">
-                    <code title={lease.id}>{shortId(lease.id)}</code>
-                    <span class="why">
-                      <Words of={whyWaiting(lease, queue, head)} />
-                    </span>
-                    <Metadata of={lease.metadata} />
-                  </td>
-                  <td class="right num" data-label="Load">
-                    {load(lease.load)}
-                  </td>
-                  <td class="right num" data-label="Priority">
-                    {lease.priority ?? "–"}
-                  </td>
-                  <td class="right num" data-label="Waits">
-                    {ageWords(lease, head, model, now)}
-                  </td>
-                  <td class="right act">
-                    <button
-                      type="button"
-                      class="button small quiet"
-                      aria-label={`Cancel ${lease.id}`}
-                      onClick={() => setEnding(lease)}
-                    >
-                      Cancel
-                    </button>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <LeaseTable
+          label="Waiting leases"
+          columns={COLUMNS}
+          leases={queue}
+          cells={(lease, i) => (
+            <>
+              <td class="right num" data-label="#">
+                {count(lease.position ?? i + 1)}
+              </td>
+              <td class="main">
+                <code title={lease.id}>{shortId(lease.id)}</code>
+                <span class="why">
+                  <Words of={whyWaiting(lease, queue, head)} />
+                </span>
+                <Metadata of={lease.metadata} />
+              </td>
+              <td class="right num" data-label="Load">
+                {load(lease.load)}
+              </td>
+              <td class="right num" data-label="Priority">
+                {lease.priority ?? "–"}
+              </td>
+              <td class="right num" data-label="Waits">
+                {ageWords(lease, head, model, now)}
+              </td>
+              <td class="right act">
+                <button
+                  type="button"
+                  class="button small quiet"
+                  aria-label={`Cancel ${lease.id}`}
+                  onClick={() => setEnding(lease)}
+                >
+                  Cancel
+                </button>
+              </td>
+            </>
+          )}
+        />
       )}
-      {snapshot?.waiting.next_cursor && (
-        <button type="button" class="button small" onClick={() => model.more("waiting")}>
-          Show more
-        </button>
-      )}
+      {snapshot?.waiting.next_cursor && <More model={model} of="waiting" />}
       {ending && (
         <Confirm
           title="Cancel this waiting lease?"
