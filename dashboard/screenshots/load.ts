@@ -33,7 +33,7 @@ const JOBS: Job[] = [
     workMs: between(900, 4_000),
   },
   {
-    name: "anthropic/claude",
+    name: "azure/gpt-4.1",
     limits: { tpm: bucket(400_000, 60_000, 80_000) },
     perSecond: 2,
     load: between(600, 4_000),
