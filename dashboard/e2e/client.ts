@@ -1,6 +1,7 @@
 // What workers do, in as few words as the tests need.
 
 import type { Load } from "../src/api/types.ts";
+import { until } from "./node.ts";
 
 export interface Held {
   id: string;
@@ -18,13 +19,17 @@ export class Worker {
     return `${this.url}/v1/resources/${encodeURIComponent(name)}${rest}`;
   }
 
+  /** Creates or replaces. A node that has just started does not know yet that all members can follow newer names. */
   async put(
     name: string,
     limits: Record<string, unknown>,
     more: Record<string, unknown> = {},
   ): Promise<void> {
-    const answer = await send(this.#resource(name), "PUT", { limits, ...more });
-    if (!answer.ok) throw new Error(await answer.text());
+    await until(async () => {
+      const answer = await send(this.#resource(name), "PUT", { limits, ...more });
+      if (!answer.ok && answer.status !== 503) throw new Error(await answer.text());
+      return answer.ok;
+    });
   }
 
   /** Acquires, and comes back at once with a place in the queue when it does not fit. */
