@@ -117,14 +117,14 @@ export async function oneNode(): Promise<Cluster> {
 }
 
 /** Three nodes of one region, each a process of its own. */
-export async function threeNodes(): Promise<Cluster> {
+export async function threeNodes(name = "e2e"): Promise<Cluster> {
   const data = await mkdtemp(join(tmpdir(), "ratequeue-e2e-"));
   const ports = await freePorts(6);
   const lines = [1, 2, 3].map(
     (id) => `  { id = ${id}, http = "127.0.0.1:${ports[id - 1]}", peer = "127.0.0.1:${ports[id + 2]}" },`,
   );
   const file = join(data, "cluster.toml");
-  await writeFile(file, `name = "e2e"\n\n[regions.eu]\nnodes = [\n${lines.join("\n")}\n]\n`);
+  await writeFile(file, `name = "${name}"\n\n[regions.eu]\nnodes = [\n${lines.join("\n")}\n]\n`);
 
   const nodes = [1, 2, 3].map(
     (id) =>

@@ -27,8 +27,8 @@ const bucket = (quota: number, windowMs: number, burst: number, cost = "load") =
 const JOBS: Job[] = [
   {
     name: "openai/gpt-5",
-    limits: { tpm: bucket(240_000, 60_000, 60_000), rpm: rate(500, 60_000, "one"), ...slots(20) },
-    perSecond: 2.4,
+    limits: { tpm: bucket(200_000, 60_000, 20_000), rpm: rate(500, 60_000, "one"), ...slots(20) },
+    perSecond: 2.1,
     load: between(400, 3_600),
     workMs: between(900, 4_000),
   },

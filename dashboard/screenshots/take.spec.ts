@@ -1,4 +1,4 @@
-// Takes the pictures of docs/images from three nodes under load. SECONDS: how long they run before, 60 when absent.
+// Takes the pictures of docs/images from three nodes under load. LOAD_SECONDS: how long they run before, 60 when absent.
 
 import { resolve } from "node:path";
 import { expect, type Page, test } from "@playwright/test";
@@ -7,7 +7,7 @@ import { type Node, threeNodes } from "../e2e/node.ts";
 import { startLoad } from "./load.ts";
 
 const IMAGES = resolve(process.env.IMAGES ?? "../docs/images");
-const SECONDS = Number(process.env.SECONDS ?? 60);
+const SECONDS = Number(process.env.LOAD_SECONDS ?? 60);
 
 const VIEWS: [string, string, (page: Page) => Promise<void>][] = [
   ["overview", "#/", live],
@@ -30,7 +30,7 @@ const VIEWS: [string, string, (page: Page) => Promise<void>][] = [
 
 test("pictures", async ({ browser }) => {
   test.setTimeout((SECONDS + 120) * 1_000);
-  const cluster = await threeNodes();
+  const cluster = await threeNodes("production");
   const [node] = cluster.nodes as [Node];
   const load = await startLoad(node.url);
   try {

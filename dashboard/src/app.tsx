@@ -106,7 +106,7 @@ export function App() {
   useEffect(() => {
     document.title = title(shown);
     if (first.current) first.current = false;
-    else main.current?.focus();
+    else main.current?.focus({ preventScroll: true });
   }, [shown]);
 
   return (

@@ -33,6 +33,8 @@ export class Overview {
   #poll: ReturnType<typeof setTimeout> | undefined;
   #wanted = new Set<string>();
   #stop = new AbortController();
+  /** Whether the series have been read once more after the start. */
+  #settled = true;
 
   constructor(readonly region: string) {}
 
@@ -67,6 +69,7 @@ export class Overview {
       const names = await this.#readList();
       await this.#readSeries(true);
       this.board.keepOnly(names);
+      this.#settled = false;
       this.error.value = null;
     } catch (error) {
       if (!this.#stop.signal.aborted) this.error.value = failureWords(error);
@@ -119,6 +122,12 @@ export class Overview {
     if (this.error.value) return this.#read();
     try {
       await this.#readWanted();
+      if (!this.#settled) {
+        // The second in which the stream began was half over when the series were read.
+        this.#settled = true;
+        await this.#readSeries(true);
+        return changed();
+      }
       const names = this.visible.slice(0, POLLED_MOST);
       if (names.length === 0) return;
       const path = `/v1/stats${query({

@@ -36,7 +36,7 @@ function options(props: Props, width: number, onCursor: (index: number | null) =
   return {
     width,
     height: props.height ?? 150,
-    padding: [8, 4, 0, 0],
+    padding: [8, 20, 0, 0],
     legend: { show: false },
     cursor: { sync: { key: "resource" }, y: false, points: { size: 6 }, drag: { x: false, y: false } },
     scales: {
@@ -76,8 +76,9 @@ function shortTime(second: number): string {
   return second % 60 === 0 ? text.slice(0, 5) : text;
 }
 
+/** The newest that is known of the last points: the very last may not be full yet. */
 function newest(column: Column): number | null {
-  return column[column.length - 1] ?? null;
+  return column.slice(-3).findLast((value) => value !== null) ?? null;
 }
 
 function highest(column: Column): number | null {
