@@ -41,8 +41,6 @@ export class Row {
 
 export class Board {
   readonly rows = new Map<string, Row>();
-  /** Events of each group so far, to tell people that the page is live. */
-  events = 0;
   /** Rises when rows come or go. */
   shape = 0;
 
@@ -64,8 +62,9 @@ export class Board {
 
   /** Takes rows away that a fresh list no longer has. */
   keepOnly(names: Set<string>): void {
-    for (const name of this.rows.keys()) {
-      if (!names.has(name)) this.remove(name);
+    for (const row of this.rows.values()) {
+      // A row without limits has come by an event, after the list was read.
+      if (!names.has(row.name) && row.spec) this.remove(row.name);
     }
   }
 
@@ -75,7 +74,6 @@ export class Board {
 
   /** Answers the name of a resource whose limits have to be read: it is new, or they have changed. */
   apply(event: LogEvent): string | null {
-    this.events += 1;
     clock.note(event.at_ms);
     const name = event.resource;
     if (name === undefined) return null;
@@ -112,16 +110,6 @@ export class Board {
         row.depth = 0;
         row.held ??= 0;
       }
-    }
-  }
-
-  /** Another region's stream says nothing of these rows. */
-  forgetLive(): void {
-    for (const row of this.rows.values()) {
-      row.depth = null;
-      row.held = null;
-      row.utilization = null;
-      row.atMs = 0;
     }
   }
 }

@@ -1,7 +1,7 @@
 // Why somebody waits, in words. Everything here is pure.
 
 import type { Head, Lease, Limit, LimitStats, ResourceStats } from "../api/types.ts";
-import { count, duration, list, plural } from "./format.ts";
+import { count, duration, plural } from "./format.ts";
 
 /** A piece of a sentence; `code` is a name of the user's. */
 export type Piece = string | { code: string };
@@ -89,7 +89,8 @@ export function idle(stats: ResourceStats, limits: Record<string, Limit>): Sente
 export function whyWaiting(lease: Lease, queue: Lease[], head: Head | null | undefined): Sentence {
   const position = lease.position ?? queue.indexOf(lease) + 1;
   if (position <= 1 || lease.id === head?.id) {
-    return head?.violated.length
+    if (!head) return ["first in the queue"];
+    return head.violated.length
       ? ["first: waits for ", ...names(head.violated)]
       : ["first: about to be granted"];
   }
@@ -102,10 +103,4 @@ export function whyWaiting(lease: Lease, queue: Lease[], head: Head | null | und
   const earlier = position - 1 - higher;
   const said = `behind ${plural(higher, "lease")} of a higher priority`;
   return earlier > 0 ? [`${said} and ${count(earlier)} that came earlier`] : [said];
-}
-
-/** The same as one line of plain text, for titles and for readers of the screen. */
-export function summary(stats: ResourceStats, limits: Record<string, Limit>): string {
-  if (!stats.head) return `${plain(idle(stats, limits))}.`;
-  return `${list(blocking(stats, limits).map(plain))}.`;
 }

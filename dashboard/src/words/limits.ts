@@ -1,7 +1,6 @@
 // Limits in words, and what a change of them would do. Everything here is pure.
 
 import type { Limit, LimitStats, Resource, ResourceStats } from "../api/types.ts";
-import { capacity } from "./blocks.ts";
 import { count, duration, plural, window } from "./format.ts";
 
 /** `90,000 a minute, bursts of 30,000`, `20 at once`. */
@@ -114,17 +113,4 @@ export function queueWords(resource: Resource): string {
   if (resource.queue.max_wait_ms === 0 || resource.queue.max_waiting === 0)
     return "Nobody waits: what does not fit is refused.";
   return `Up to ${plural(resource.queue.max_waiting, "lease")} wait, each for at most ${duration(resource.queue.max_wait_ms)}.`;
-}
-
-/** How full the fullest limit is, and which it is. */
-export function fullest(
-  stats: ResourceStats,
-  limits: Record<string, Limit>,
-): { name: string; ratio: number } | null {
-  let most: { name: string; ratio: number } | null = null;
-  for (const [name, now] of Object.entries(stats.limits)) {
-    const ratio = now.used / Math.max(1, capacity(now, limits[name]));
-    if (!most || ratio > most.ratio) most = { name, ratio };
-  }
-  return most;
 }

@@ -21,10 +21,6 @@ export function curlAcquire(origin: string, name: string, load: Load, waitMs: nu
   return `curl ${shellWord(`${origin + pathOf(name)}/acquire`)} \\\n  --json ${shellWord(json)}`;
 }
 
-export function curlRelease(origin: string): string {
-  return `curl -X POST ${shellWord(`${origin}/v1/leases/`)}ID/release`;
-}
-
 function pythonLoad(load: Load): string {
   if (typeof load === "number") return String(load);
   const parts = Object.entries(load).map(([name, n]) => `${JSON.stringify(name)}: ${n}`);

@@ -1,6 +1,6 @@
 // The answer to the question that everybody asks: why is my call waiting?
 
-import type { Resource } from "../../api/types.ts";
+import type { Resource, ResourceStats } from "../../api/types.ts";
 import type { ResourceModel } from "../../live/resource.ts";
 import { tick } from "../../live/ticker.ts";
 import { Words } from "../../ui/parts.tsx";
@@ -10,6 +10,11 @@ import { compact, duration } from "../../words/format.ts";
 interface Props {
   model: ResourceModel;
   resource: Resource;
+}
+
+function title(stats: ResourceStats): string {
+  if (stats.head) return "What blocks right now";
+  return stats.queue_depth > 0 ? "Callers wait" : "Nobody waits";
 }
 
 export function Blocking({ model, resource }: Props) {
@@ -26,7 +31,7 @@ export function Blocking({ model, resource }: Props) {
   const sentences = blocking(stats, resource.limits);
   return (
     <section class={`card blocking ${head ? "waits" : "clear"}`} aria-label="What blocks right now">
-      <h2>{head ? "What blocks right now" : "Nobody waits"}</h2>
+      <h2>{title(stats)}</h2>
       <div class="sentences" data-testid="blocks">
         {head
           ? sentences.map((sentence, i) => (
