@@ -5,7 +5,7 @@ HTTP ?= 127.0.0.1:7600
 DATA ?= ratequeue-data
 CONFIG ?= cluster-configs/one-region.toml
 
-.PHONY: help setup setup-test setup-sdk run cluster check test members chaos chaos-night sdk fix golden bench
+.PHONY: help setup setup-test setup-sdk run cluster check test members chaos chaos-night sdk dashboard screenshots fix golden bench
 
 help: ## Shows the verbs
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -26,7 +26,7 @@ run: setup ## Builds and starts one node on HTTP=127.0.0.1:7600 with its state i
 cluster: setup ## Builds and starts three nodes on this machine: CONFIG=cluster-configs/one-region.toml
 	@scripts/local-cluster.sh $(CONFIG)
 
-check: setup-test ## Writes nothing: format, lints, layering, rooms, generated files, docs, tests
+check: setup-test ## Writes nothing: format, lints, layering, rooms, generated files, docs, the page, tests
 	$(CARGO) fmt --all --check
 	scripts/check/layering.sh
 	scripts/check/rooms.sh
@@ -36,6 +36,7 @@ check: setup-test ## Writes nothing: format, lints, layering, rooms, generated f
 	scripts/check/mutants.sh
 	scripts/check/deny.sh
 	scripts/check/openapi.sh
+	dashboard/check.sh
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
 	$(MAKE) --no-print-directory test
@@ -49,6 +50,7 @@ test: setup-test ## Runs every test, those of the Python package too
 	scripts/chaos/checker/selftest.py
 	scripts/chaos/run --short --seed 1 --seconds 12 --binary target/debug/ratequeue
 	sdk/python/check.sh
+	dashboard/e2e.sh
 
 members: setup-test ## Kills at every step of changes of members, and while regions come and go; an hour and more
 	$(CARGO) build --locked
@@ -66,6 +68,16 @@ chaos-night: setup-test ## The same with every scenario, again and again, for MI
 sdk: setup-sdk ## Checks the Python package against real nodes
 	$(CARGO) build --locked
 	sdk/python/check.sh
+
+dashboard: setup-test ## Builds the page into dashboard/dist, which is committed, and drives it in a browser
+	cd dashboard && ./install.sh && npm run --silent fix && npm run --silent build -- --logLevel warn
+	$(CARGO) build --locked
+	dashboard/check.sh
+	dashboard/e2e.sh
+
+screenshots: setup-test ## Takes the pictures of docs/images
+	$(CARGO) build --locked
+	dashboard/e2e.sh -c screenshots.config.ts
 
 fix: ## Formats, and regenerates what is generated
 	$(CARGO) fmt --all

@@ -61,9 +61,20 @@ need_python() {
     { say "$(python3 --version) is too old for the tests of the Python package: install 3.11 or newer"; exit 1; }
 }
 
+# For the dashboard: its packages, and the browser that drives it.
+need_node() {
+  command -v npm >/dev/null || install npm npm
+  node -e 'process.exit(process.versions.node.split(".")[0] < 20)' ||
+    { say "$(node --version) is too old for the dashboard: install Node.js 20.19 or newer"; exit 1; }
+}
+
+need_browser() {
+  [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null || install chromium chromium
+}
+
 case "${1:-}" in
   build) need_cargo ;;
-  test) need_cargo; need_faketime; need_ip; need_regions; need_mount; need_disks; need_python; need_curl ;;
+  test) need_cargo; need_faketime; need_ip; need_regions; need_mount; need_disks; need_python; need_curl; need_node; need_browser ;;
   sdk) need_cargo; need_python ;;
   *) say "usage: scripts/setup.sh build|test|sdk"; exit 2 ;;
 esac

@@ -139,6 +139,88 @@ pub struct FollowerView {
     pub lag: u64,
 }
 
+/// All nodes of the cluster, and what each says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodesView {
+    /// In the order of their ids.
+    pub items: Vec<NodeStanding>,
+}
+
+/// A node, and what it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeStanding {
+    /// Its id.
+    pub node: u64,
+    /// Its region.
+    pub region: String,
+    /// Where it answers HTTP.
+    pub http: String,
+    /// Where other nodes reach it.
+    pub peer: String,
+    /// Whether it has answered the asked node within 2 s.
+    pub reachable: bool,
+    /// Why it has not.
+    pub error: Option<String>,
+    /// What it says of itself.
+    pub report: Option<NodeReport>,
+}
+
+/// What a node says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeReport {
+    /// Its version.
+    pub version: String,
+    /// How long it has been there, in milliseconds.
+    pub uptime_ms: u64,
+    /// Whether it is in touch with a quorum of its region's group, and caught up.
+    pub ready: bool,
+    /// The highest feature level that it can follow.
+    pub feature_level_max: u32,
+    /// Its disk; `null` before it is part of a cluster, or when that cannot be read.
+    pub disk: Option<DiskView>,
+    /// Its groups by name.
+    pub groups: BTreeMap<String, GroupReport>,
+}
+
+/// The disk of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DiskView {
+    /// Free bytes.
+    pub free_bytes: u64,
+    /// Free bytes that are kept for the log and the next checkpoint.
+    pub reserve_bytes: u64,
+    /// How much room is left.
+    pub room: RoomView,
+}
+
+/// How much room a disk has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RoomView {
+    /// Nothing may be written any more.
+    Gone,
+    /// Only what ends leases.
+    Scarce,
+    /// Nothing new is taken on.
+    Low,
+    /// Everything.
+    Enough,
+}
+
+/// A group, as one of its nodes sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GroupReport {
+    /// How it stands.
+    #[serde(flatten)]
+    pub view: GroupView,
+    /// Leaders that it got while the node was there.
+    pub leader_changes: u64,
+    /// Bytes of its log on the disk of the node.
+    pub log_bytes: u64,
+    /// Bytes that the next checkpoint has, without what is around each record.
+    pub checkpoint_bytes: u64,
+}
+
 /// Makes an empty node part of a cluster, and has it look for others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

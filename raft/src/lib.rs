@@ -59,6 +59,7 @@ pub use health::Health;
 pub use node::{Address, NodeId};
 pub use peers::{Calls, Peers};
 pub use propose::proposal::Applied;
+pub use propose::space::{DiskStatus, Room};
 pub use ratequeue_link::{CallRefused, LinkError, LinkOptions, ProbeError};
 pub use replay::{Replay, Replayed};
 pub use replica::clock;

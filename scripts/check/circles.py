@@ -95,7 +95,8 @@ def main():
     sys.setrecursionlimit(10_000)
 
     failed = False
-    for root in options.folders or sorted(pathlib.Path().glob("*/src")) + [pathlib.Path("src")]:
+    crates = [manifest.parent / "src" for manifest in sorted(pathlib.Path().glob("*/Cargo.toml"))]
+    for root in options.folders or [*crates, pathlib.Path("src")]:
         graph = imports_of(root)
         largest = max(circles(graph), key=len)
         print(f"{root}: {len(graph)} files, {sum(map(len, graph.values()))} imports, largest circle {len(largest)}")

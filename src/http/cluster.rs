@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::response::Response;
 use ratequeue_api::Problem;
 use ratequeue_api::cluster::{
-    AdoptAnswer, AdoptRequest, ChangeAnswer, ChangeRequest, ClusterView, TransferLeaderAnswer,
-    TransferLeaderRequest,
+    AdoptAnswer, AdoptRequest, ChangeAnswer, ChangeRequest, ClusterView, NodesView,
+    TransferLeaderAnswer, TransferLeaderRequest,
 };
 
 use super::extract::Json;
@@ -21,6 +21,15 @@ use crate::service::Service;
 )]
 pub async fn look(State(service): State<Service>) -> Response {
     json_response(&service.cluster().await)
+}
+
+/// All nodes of the cluster, and what each says of itself.
+#[utoipa::path(
+    get, path = "/v1/cluster/nodes", tag = "watching",
+    responses((status = 200, description = "Each as it has answered the asked node within 2 s", body = NodesView))
+)]
+pub async fn nodes(State(service): State<Service>) -> Response {
+    json_response(&service.nodes().await)
 }
 
 /// Makes an empty node part of a cluster; says of which it is part, if it was part of one already.

@@ -4,6 +4,7 @@
 //! ```text
 //!   openapi.rs   the routes                 extract.rs   what is taken from a request
 //!   acquire.rs leases.rs resources.rs watch.rs events.rs cluster.rs   the handlers
+//!   dashboard.rs   the files of the dashboard
 //!   convert.rs   between wire and core      respond.rs problem.rs   answers and errors of the service
 //!   relayed.rs   calls and replies that cross to another region
 //!   server.rs    connections: explain.rs idle.rs linger.rs stall.rs
@@ -12,6 +13,7 @@
 mod acquire;
 mod cluster;
 mod convert;
+mod dashboard;
 mod events;
 mod explain;
 mod extract;

@@ -8,7 +8,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{acquire, cluster, events, leases, resources, shared, watch};
+use super::{acquire, cluster, dashboard, events, leases, resources, shared, watch};
 use crate::service::Service;
 
 #[derive(OpenApi)]
@@ -44,6 +44,7 @@ pub fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(leases::release))
         .routes(routes!(leases::extend))
         .routes(routes!(cluster::look))
+        .routes(routes!(cluster::nodes))
         .routes(routes!(cluster::adopt))
         .routes(routes!(cluster::change))
         .routes(routes!(cluster::transfer_leader))
@@ -52,6 +53,8 @@ pub fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(watch::readyz))
         .routes(routes!(watch::metrics))
         .routes(routes!(serve))
+        .routes(routes!(dashboard::page))
+        .routes(routes!(dashboard::asset))
 }
 
 /// The description as JSON, the same text each time.

@@ -3,7 +3,7 @@
 //! ```text
 //!   options.rs      what it needs to open
 //!   member.rs       its part in a cluster: the group of its region, and the global one
-//!   peer_calls.rs   what nodes ask of each other, beside their groups
+//!   peer_calls.rs   what nodes ask of each other, beside their groups; event_calls.rs: of events
 //!   regions.rs      who is in which region, and whether it can be reached
 //!   catalog.rs      where a resource lives; claiming its name
 //!   counters/       what it remembers of what it did, and the metrics
@@ -19,6 +19,7 @@ pub mod changes;
 pub mod counters;
 pub mod descriptors;
 mod ends;
+pub mod event_calls;
 mod member;
 mod options;
 pub mod peer_calls;

@@ -9,17 +9,16 @@
 //! ([`ApiCall`]); everything else is a question of its own. When the caller leaves, the link tells
 //! the other node, which drops what it does for it.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ratequeue_api::cluster::{ChangeAnswer, ChangeRequest, ClusterView, NodeView};
-use ratequeue_api::event::{Event, EventKind};
+use ratequeue_api::cluster::{ChangeAnswer, ChangeRequest, ClusterView, NodeReport, NodeView};
 use ratequeue_codec::{self as codec, CodecError, schema};
 use ratequeue_limiter::{ResourceName, ResourceView};
 use ratequeue_raft::TransportError;
 use serde::{Deserialize, Serialize};
 
+use super::event_calls::{EventsCall, EventsPage};
 use super::regions::{Regions, address};
 
 /// Nodes of a region that are tried, one after the other.
@@ -42,6 +41,8 @@ pub enum PeerCall {
     Resources { after: Option<ResourceName>, max: u32 },
     /// What happens in a group of it.
     Events(EventsCall),
+    /// What it says of itself.
+    Report,
 }
 
 /// A call of the API, as it can be made again and again.
@@ -52,37 +53,6 @@ pub struct ApiCall {
     pub path: String,
     pub headers: Vec<(String, Vec<u8>)>,
     pub body: Vec<u8>,
-}
-
-/// Asks for what happens in a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventsCall {
-    pub group: String,
-    /// After this log index; `None` asks only where the log is.
-    pub after: Option<u64>,
-    pub filter: EventFilter,
-    /// How long the call is held open until something happens.
-    pub hold_ms: u64,
-}
-
-/// Which events pass.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventFilter {
-    /// Of these resources; all when empty.
-    pub resources: BTreeSet<ResourceName>,
-    /// Of these kinds; all when empty.
-    pub kinds: BTreeSet<EventKind>,
-}
-
-impl EventFilter {
-    /// Whether an event of this kind passes, of this resource or of a group.
-    pub fn passes(&self, kind: EventKind, resource: Option<&ResourceName>) -> bool {
-        let of_kind = self.kinds.is_empty() || self.kinds.contains(&kind);
-        of_kind
-            && resource.map_or(self.resources.is_empty(), |name| {
-                self.resources.is_empty() || self.resources.contains(name)
-            })
-    }
 }
 
 /// What a node answers.
@@ -99,6 +69,7 @@ pub enum PeerAnswer {
     /// It broke off: the outcome is unknown.
     Failed,
     Events(EventsPage),
+    Report(#[serde(with = "as_json")] NodeReport),
 }
 
 /// Resources of a region, in name order.
@@ -107,17 +78,6 @@ pub struct RegionPage {
     pub items: Vec<ResourceView>,
     /// There are more.
     pub more: bool,
-}
-
-/// What has happened in a group.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventsPage {
-    #[serde(with = "as_json")]
-    pub events: Vec<Event>,
-    /// Everything up to this log index is told.
-    pub after: u64,
-    /// What was asked for is not known any more; from this log index on it is.
-    pub gap: Option<u64>,
 }
 
 /// The answer to a call of the API that was relayed: what it means, and the reply for its caller.
@@ -227,7 +187,8 @@ impl PeerAnswer {
             | Self::GivenBack
             | Self::Exists(_)
             | Self::Resources(_)
-            | Self::Events(_) => Ok(self),
+            | Self::Events(_)
+            | Self::Report(_) => Ok(self),
         }
     }
 
@@ -322,7 +283,7 @@ impl Regions {
 }
 
 /// Types of the API cross as JSON, which their encodings are made for.
-mod as_json {
+pub(super) mod as_json {
     use serde::de::{DeserializeOwned, Error as _};
     use serde::ser::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -345,16 +306,19 @@ mod as_json {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use ratequeue_api::event::EventKind;
+
     use super::*;
+    use crate::node::event_calls::EventFilter;
+
+    fn hex(bytes: Bytes) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 
     /// To be changed only together with a new schema ordinal, once a version has been released.
     #[test]
-    fn has_its_golden_bytes() {
-        let hex = |bytes: Bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    fn calls_have_their_golden_bytes() {
         let name = ResourceName::new("a").unwrap();
-        let reply =
-            ApiReply { status: 201, headers: vec![("b".to_owned(), b"c".to_vec())], body: vec![1] };
-        let relayed = |verdict| RelayAnswer { verdict, handled_us: 3, reply: reply.clone() };
         let call = ApiCall {
             method: "PUT".to_owned(),
             path: "/v1/x?y".to_owned(),
@@ -378,6 +342,7 @@ mod tests {
                 PeerCall::Resources { after: Some(name), max: 7 },
                 "5251010e05000000c61d98320501016107",
             ),
+            (PeerCall::Report, "5251010e01000000150f50a807"),
             (
                 PeerCall::Events(EventsCall {
                     group: "g".to_owned(),
@@ -395,6 +360,14 @@ mod tests {
             assert_eq!(PeerCall::decode(&frame).unwrap(), call);
             assert_eq!(hex(frame), bytes, "{call:?}");
         }
+    }
+
+    /// As above.
+    #[test]
+    fn answers_have_their_golden_bytes() {
+        let reply =
+            ApiReply { status: 201, headers: vec![("b".to_owned(), b"c".to_vec())], body: vec![1] };
+        let relayed = |verdict| RelayAnswer { verdict, handled_us: 3, reply: reply.clone() };
         for (answer, bytes) in [
             (
                 PeerAnswer::Relayed(relayed(Verdict::Done)),

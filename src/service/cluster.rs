@@ -1,9 +1,11 @@
 //! The cluster: how it stands, forming it, and changing its members.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ratequeue_api::cluster::{
-    AdoptAnswer, AdoptRequest, ChangeAnswer, ChangeRequest, ClusterView, NodeView,
+    AdoptAnswer, AdoptRequest, ChangeAnswer, ChangeRequest, ClusterView, NodeReport, NodeView,
+    NodesView,
 };
 use ratequeue_limiter::ResourceName;
 use ratequeue_raft::caps::MEMBERS_MAX;
@@ -16,10 +18,25 @@ use crate::config::check_view;
 use crate::node::NotJoined;
 use crate::ops;
 
+/// How long a node may take to say that it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(1);
+
 impl Service {
     /// The cluster as this node sees it.
     pub async fn cluster(&self) -> ClusterView {
         ops::view::of(&self.node).await
+    }
+
+    /// What this node says of itself.
+    pub async fn report(&self) -> NodeReport {
+        // Whoever asks does not wait until it is sure that there is no quorum.
+        let ready = tokio::time::timeout(READY_WITHIN, self.ready()).await;
+        ops::view::report(&self.node, ready.is_ok_and(|ready| ready.is_ok())).await
+    }
+
+    /// All nodes of the cluster, and what each says of itself.
+    pub async fn nodes(&self) -> NodesView {
+        ops::view::nodes(&self.node, self.report().await).await
     }
 
     /// Makes an empty node part of a cluster; says of which it is part, if it was part of one

@@ -33,6 +33,7 @@ impl<A: ApiHandler> PeerHandler for Answers<A> {
         async move {
             let answer = match call {
                 PeerCall::Relay(call) => Ok(PeerAnswer::Relayed(relayed(&*api, call).await)),
+                PeerCall::Report => Ok(PeerAnswer::Report(service.report().await)),
                 PeerCall::View => Ok(PeerAnswer::View(service.cluster().await)),
                 PeerCall::Change(request) => {
                     service.change_members(request).await.map(PeerAnswer::Change)

@@ -141,6 +141,7 @@ fn add(sum: &mut ResourceSeries, other: ResourceSeries) {
             *sum = other;
             return;
         }
+
         for (mine, its) in sum.iter_mut().zip(other) {
             *mine = match (*mine, its) {
                 (Some(mine), Some(its)) => Some(with(mine, its)),
@@ -148,6 +149,7 @@ fn add(sum: &mut ResourceSeries, other: ResourceSeries) {
             };
         }
     };
+
     merge(&mut sum.queue_depth, other.queue_depth, u32::saturating_add);
     merge(&mut sum.held, other.held, u32::saturating_add);
     merge(&mut sum.granted, other.granted, u32::saturating_add);

@@ -68,22 +68,18 @@ async fn what_happens_is_told_in_order_with_how_the_resource_stands() {
         assert_eq!((event.group.as_str(), event.resource.as_deref()), ("local", Some("r")));
         assert!((event.log_index, event.ordinal) > place, "{event:?} after {place:?}");
         place = (event.log_index, event.ordinal);
-        match kind {
-            EventKind::Granted if lease.unwrap().id() == held.id() => {
-                assert_eq!(
-                    (event.load, event.priority, event.waited_ms),
-                    (Some(3), Some(5), Some(0))
-                );
-                assert_eq!(event.fencing_token, Some(held.u64("fencing_token")));
-                assert_eq!(event.log_index, held.log_index());
-            }
-            EventKind::Queued => assert_eq!((event.load, event.priority), (Some(1), Some(2))),
-            EventKind::Rejected => {
-                assert_eq!(event.reason.map(|reason| reason.as_str()), Some("limit-exceeded"));
-            }
-            EventKind::LimitChanged => assert_eq!(event.version, Some(2)),
-            _ => {}
+        if kind == EventKind::Granted && lease.unwrap().id() == held.id() {
+            assert_eq!((event.load, event.priority), (Some(3), Some(5)));
+            assert_eq!(event.waited_ms, Some(0));
+            assert_eq!(event.fencing_token, Some(held.u64("fencing_token")));
+            assert_eq!(event.log_index, held.log_index());
         }
+        if kind == EventKind::Queued {
+            assert_eq!((event.load, event.priority), (Some(1), Some(2)));
+        }
+        let reason = (kind == EventKind::Rejected).then_some("limit-exceeded");
+        assert_eq!(event.reason.map(|reason| reason.as_str()), reason);
+        assert_eq!(event.version, (kind == EventKind::LimitChanged).then_some(2));
     }
 }
 

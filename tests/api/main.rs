@@ -33,5 +33,6 @@ mod leases;
 mod limits_change;
 mod metrics;
 mod resources;
+mod series;
 mod stats;
 mod watching;

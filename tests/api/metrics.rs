@@ -17,7 +17,7 @@ fn samples<'a>(text: &'a str, name: &str) -> Vec<(&'a str, f64)> {
         .collect()
 }
 
-fn sample(text: &str, name: &str, labels: &[&str]) -> f64 {
+pub fn sample(text: &str, name: &str, labels: &[&str]) -> f64 {
     let found: Vec<_> = samples(text, name)
         .into_iter()
         .filter(|(all, _)| labels.iter().all(|label| all.contains(label)))

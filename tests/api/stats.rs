@@ -18,9 +18,10 @@ async fn stats_show_how_a_resource_stands() {
     let expected = json!({
         "queue_depth": 0, "queue_load": 0, "oldest_wait_ms": 0, "held": 0,
         "limits": {
-            "tpm": {"quota": 10, "used": 0, "remaining": 10, "utilization": 0.0},
-            "slots": {"quota": 8, "used": 0, "remaining": 8, "utilization": 0.0}
+            "tpm": {"quota": 10, "capacity": 10, "used": 0, "remaining": 10, "utilization": 0.0},
+            "slots": {"quota": 8, "capacity": 8, "used": 0, "remaining": 8, "utilization": 0.0}
         },
+        "head": null,
         "throughput": {"granted_per_s": 0.0, "released_per_s": 0.0, "rejected_per_s": 0.0},
         "wait_ms": null
     });
@@ -35,8 +36,8 @@ async fn stats_show_how_a_resource_stands() {
     // Of the queue the 3 was granted. A millionth of a unit has come back since, and does not show.
     let stats = client.stats("r").await;
     assert_eq!([&stats["queue_depth"], &stats["queue_load"], &stats["held"]], [1, 4, 2]);
-    let tpm = json!({"quota": 10, "used": 9, "remaining": 1, "utilization": 0.9});
-    let slots = json!({"quota": 8, "used": 5, "remaining": 3, "utilization": 0.625});
+    let tpm = json!({"quota": 10, "capacity": 10, "used": 9, "remaining": 1, "utilization": 0.9});
+    let slots = json!({"quota": 8, "capacity": 8, "used": 5, "remaining": 3, "utilization": 0.625});
     assert_eq!(stats["limits"], json!({"tpm": tpm, "slots": slots}));
     client.get("/v1/resources/unknown/stats").await.problem(404, "resource-not-found");
 }

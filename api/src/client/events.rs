@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use futures::Stream;
 use futures::stream::{self, BoxStream, StreamExt};
-use futures::{Stream, TryStreamExt};
 use sse_stream::{Sse, SseStream};
 use tokio::time::{sleep, timeout};
 
@@ -66,7 +66,7 @@ pub struct EventReader {
     path: String,
     /// Where to go on.
     last_id: Option<String>,
-    open: Option<(String, BoxStream<'static, Result<Sse, String>>)>,
+    open: Option<(String, BoxStream<'static, Result<Sse, sse_stream::Error>>)>,
 }
 
 impl fmt::Debug for EventReader {
@@ -110,7 +110,9 @@ impl EventReader {
                 }
             };
 
-            let read = read(&told).map_err(|why| ClientError::Foreign(url.clone(), why))?;
+            let foreign =
+                |error: serde_json::Error| ClientError::Foreign(url.clone(), error.to_string());
+            let read = read(&told).map_err(foreign)?;
             if let EventMessage::Lagged(_) = read {
                 (self.last_id, self.open) = (None, None);
             } else if told.id.is_some() {
@@ -125,7 +127,8 @@ impl EventReader {
         &self,
         give_up: Instant,
         pause: &mut Duration,
-    ) -> Result<Option<(String, BoxStream<'static, Result<Sse, String>>)>, ClientError> {
+    ) -> Result<Option<(String, BoxStream<'static, Result<Sse, sse_stream::Error>>)>, ClientError>
+    {
         let url = self.client.nodes.first(None);
         let left = give_up.saturating_duration_since(Instant::now());
         let failed = match timeout(left.max(PAUSES.0), self.open_at(&url)).await {
@@ -148,7 +151,7 @@ impl EventReader {
     async fn open_at(
         &self,
         url: &str,
-    ) -> Result<BoxStream<'static, Result<Sse, String>>, (Cause, ClientError)> {
+    ) -> Result<BoxStream<'static, Result<Sse, sse_stream::Error>>, (Cause, ClientError)> {
         let mut request = self.client.http.get(format!("{url}{}", self.path));
         if let Some(api_key) = &self.client.api_key {
             request = request.bearer_auth(api_key);
@@ -161,9 +164,8 @@ impl EventReader {
         let answer = request.send().await.map_err(lost)?;
         let status = answer.status();
         if status.is_success() {
-            let bytes = until_silent(answer.bytes_stream().map_err(|error| reason(&error)));
-            let told = SseStream::from_bytes_stream(Box::pin(bytes));
-            return Ok(told.map_err(|error| error.to_string()).boxed());
+            let bytes = until_silent(answer.bytes_stream());
+            return Ok(SseStream::from_bytes_stream(Box::pin(bytes)).boxed());
         }
 
         let body = answer.bytes().await.map_err(lost)?;
@@ -183,7 +185,7 @@ fn unavailable(why: &str, url: &str) -> ClientError {
 
 /// The same stream, which ends with an error when nothing comes for long.
 fn until_silent<T>(
-    stream: impl Stream<Item = Result<T, String>> + Send,
+    stream: impl Stream<Item = Result<T, reqwest::Error>> + Send,
 ) -> impl Stream<Item = Result<T, std::io::Error>> + Send {
     stream::unfold(Some(Box::pin(stream)), async |stream| {
         let mut stream = stream?;
@@ -194,16 +196,13 @@ fn until_silent<T>(
     })
 }
 
-fn read(told: &Sse) -> Result<EventMessage, String> {
-    fn json<T: serde::de::DeserializeOwned>(data: &str) -> Result<T, String> {
-        serde_json::from_str(data).map_err(|error| error.to_string())
-    }
+fn read(told: &Sse) -> serde_json::Result<EventMessage> {
     let data = told.data.as_deref().unwrap_or_default();
     Ok(match told.event.as_deref() {
-        Some("ready") => EventMessage::Ready(json(data)?),
-        Some("gap") => EventMessage::Gap(json(data)?),
-        Some("lagged") => EventMessage::Lagged(json(data)?),
-        Some(_) | None => EventMessage::Event(json(data)?),
+        Some("ready") => EventMessage::Ready(serde_json::from_str(data)?),
+        Some("gap") => EventMessage::Gap(serde_json::from_str(data)?),
+        Some("lagged") => EventMessage::Lagged(serde_json::from_str(data)?),
+        Some(_) | None => EventMessage::Event(serde_json::from_str(data)?),
     })
 }
 

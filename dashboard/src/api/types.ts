@@ -166,7 +166,7 @@ export interface NodeReport {
   uptime_ms: number;
   ready: boolean;
   feature_level_max: number;
-  disk: { free_bytes: number; reserve_bytes: number; room: string };
+  disk: { free_bytes: number; reserve_bytes: number; room: string } | null;
   groups: Record<string, GroupView>;
 }
 

@@ -40,7 +40,7 @@ export function verdict(item: NodeItem, newest: Record<string, number>): Verdict
     return { bad: true, words: [item.error ? `does not answer: ${item.error}` : "does not answer"] };
   const words: string[] = [];
   if (!item.report.ready) words.push("not ready");
-  const room = ROOM[item.report.disk.room];
+  const room = item.report.disk && ROOM[item.report.disk.room];
   if (room) words.push(room);
 
   for (const [name, group] of Object.entries(item.report.groups)) {

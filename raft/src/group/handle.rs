@@ -23,7 +23,7 @@ use crate::health::Health;
 use crate::node::{Address, NodeId};
 use crate::propose::proposal::{self, Applied, Submitted};
 use crate::propose::proposer;
-use crate::propose::space::Room;
+use crate::propose::space::{DiskStatus, Room};
 use crate::replica::Replica;
 use crate::replica::growth::CheckpointSkipped;
 use crate::replica::journal::EventReader;
@@ -141,6 +141,13 @@ impl Group {
         status.log_bytes = self.inner.log.disk_bytes();
         status.replay_bytes = self.inner.replica.checkpoints.bytes();
         status
+    }
+
+    /// How the disk of the group stands; `None` when free space cannot be read. Blocks for a
+    /// moment.
+    #[must_use]
+    pub fn disk(&self) -> Option<DiskStatus> {
+        self.inner.space.status()
     }
 
     /// The last applied log index and the digest of the state there: equal on all nodes that have

@@ -13,7 +13,7 @@ use crate::replica::Replica;
 
 /// How much room is left, by what may still be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Room {
+pub enum Room {
     /// Nothing may be written any more.
     Gone,
     /// Only what ends leases.
@@ -22,6 +22,17 @@ pub(crate) enum Room {
     Low,
     /// Everything.
     Enough,
+}
+
+/// The disk of a group on this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskStatus {
+    /// How much room is left.
+    pub room: Room,
+    /// Free bytes.
+    pub free_bytes: u64,
+    /// Free bytes below which nothing new is taken on.
+    pub reserve_bytes: u64,
 }
 
 /// Free space on the file system of a group's log and checkpoints.
@@ -47,6 +58,13 @@ impl Space {
     /// Bytes of records for which the reserve has room: see [`Slots::lacking_bytes`].
     pub fn lacking_bytes(&self) -> u64 {
         self.slots.lacking_bytes(&self.replica.machine.read().state)
+    }
+
+    /// How the disk stands; `None` when free space cannot be read.
+    pub fn status(&self) -> Option<DiskStatus> {
+        let free_bytes = self.slots.store().free_bytes_at(&self.log_dir).ok()?;
+        let limit = SpaceLimit::for_checkpoints(self.lacking_bytes(), self.slots.unused_bytes());
+        Some(DiskStatus { room: self.room(), free_bytes, reserve_bytes: limit.free_bytes_min })
     }
 
     /// How much room there is, as of a moment ago. If free space cannot be

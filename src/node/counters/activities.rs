@@ -30,6 +30,8 @@ pub(super) struct Activities {
     pub(super) unlisted: Counts,
     /// How often events were not there any more when they were to be counted.
     pub(super) gaps: u64,
+    /// Leaders that began since the node started.
+    pub(super) leader_changes: u64,
     /// The series of the busiest resources, at most [`SERIES_MAX`].
     pub(super) series: BTreeMap<ResourceName, Series>,
     /// What happened to all resources.

@@ -191,7 +191,10 @@ impl Stats {
     }
 
     fn take(&self, group: &str, batch: &EventBatch) {
-        let Happening::Events(events) = &batch.what else { return };
+        let Happening::Events(events) = &batch.what else {
+            let is_new = batch.witness != Witness::Replay;
+            return self.of(group, |activities| activities.leader_changes += u64::from(is_new));
+        };
         let is_counted = match batch.witness {
             // It was there before the start.
             Witness::Replay => return,
@@ -252,6 +255,16 @@ impl Stats {
             EventKind::LimitsChanged { .. } | EventKind::Deleted => return,
         }
         activities.busy(&event.resource, second);
+    }
+
+    /// How many leaders a group has got while this node was there.
+    pub fn leader_changes(&self, group: &str) -> u64 {
+        self.of(group, |activities| activities.leader_changes)
+    }
+
+    /// How long the node has been there.
+    pub fn uptime(&self) -> Duration {
+        self.start.elapsed()
     }
 
     /// The last 10 seconds of a resource of a group.

@@ -146,7 +146,7 @@ mod tests {
             window_ms: None,
             used,
             remaining: 10 - used,
-            next_unit_ms: None,
+            next_in_ms: None,
         };
         ResourceUsage {
             queue_depth: depth,

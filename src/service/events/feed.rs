@@ -9,7 +9,8 @@ use tokio::time::sleep;
 
 use super::Place;
 use super::shown;
-use crate::node::peer_calls::{EventFilter, EventsCall, EventsPage, PeerAnswer, PeerCall};
+use crate::node::event_calls::{EventFilter, EventsCall, EventsPage};
+use crate::node::peer_calls::{PeerAnswer, PeerCall};
 use crate::node::{Member, Node};
 use crate::service::error::{Cause, ServiceError};
 

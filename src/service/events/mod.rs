@@ -29,7 +29,7 @@ use tokio::time::{Duration, Instant, timeout_at};
 
 use super::Service;
 use super::error::{Cause, ServiceError};
-use crate::node::peer_calls::{EventFilter, EventsCall, EventsPage};
+use crate::node::event_calls::{EventFilter, EventsCall, EventsPage};
 use crate::node::{Member, Node};
 use feed::{EVENTS_AT_ONCE, Feed, Next};
 pub use shown::wall_ms;

@@ -8,7 +8,7 @@ use ratequeue_api::event::{Event, EventKind};
 use ratequeue_limiter::{self as core, LeaseId, LeaseState, Rejection};
 use ratequeue_raft::{EventBatch, Group, Happening};
 
-use crate::node::peer_calls::EventFilter;
+use crate::node::event_calls::EventFilter;
 
 /// The events of these batches that pass, as callers see them.
 pub fn all(group: &Group, batches: &[Arc<EventBatch>], filter: &EventFilter) -> Vec<Event> {

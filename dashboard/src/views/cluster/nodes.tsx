@@ -44,8 +44,9 @@ function NodeCard({ id, region, http, verdict, item, leads }: CardProps) {
             <dd>{duration(report.uptime_ms)}</dd>
             <dt>Disk</dt>
             <dd>
-              {bytes(report.disk.free_bytes)} free, {bytes(report.disk.reserve_bytes)} in reserve:{" "}
-              {report.disk.room}
+              {report.disk
+                ? `${bytes(report.disk.free_bytes)} free, ${bytes(report.disk.reserve_bytes)} in reserve: ${report.disk.room}`
+                : "–"}
             </dd>
           </>
         )}
