@@ -64,6 +64,7 @@ test("cancel a waiting lease and revoke a held one, both after a question", asyn
   await expect(waiting).toHaveCount(2);
 
   await waiting.last().getByRole("button").click();
+  await expect(page.getByRole("dialog")).toBeVisible();
   await page.keyboard.press("Escape");
   await expect(page.getByRole("dialog")).toHaveCount(0);
   await expect(waiting).toHaveCount(2);

@@ -368,6 +368,7 @@ mod tests {
         let reply =
             ApiReply { status: 201, headers: vec![("b".to_owned(), b"c".to_vec())], body: vec![1] };
         let relayed = |verdict| RelayAnswer { verdict, handled_us: 3, reply: reply.clone() };
+
         for (answer, bytes) in [
             (
                 PeerAnswer::Relayed(relayed(Verdict::Done)),
