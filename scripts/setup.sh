@@ -64,7 +64,7 @@ need_python() {
 # For the dashboard: its packages, and the browser that drives it.
 need_node() {
   command -v npm >/dev/null || install npm npm
-  node -e 'process.exit(process.versions.node.split(".")[0] < 20)' ||
+  node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' ||
     { say "$(node --version) is too old for the dashboard: install Node.js 20.19 or newer"; exit 1; }
 }
 
