@@ -390,7 +390,10 @@ mod tests {
             ),
             (PeerAnswer::Refused("r".to_owned()), "5251010f03000000c8e1e572060172"),
             (PeerAnswer::Failed, "5251010f010000000c64604707"),
-            (PeerAnswer::Events(EventsPage { events: Vec::new(), after: 300, gap: Some(7) }), ""),
+            (
+                PeerAnswer::Events(EventsPage { events: Vec::new(), after: 300, gap: Some(7) }),
+                "5251010f09000000a18d8bec08025b5dfb2c010107",
+            ),
         ] {
             let frame = answer.encode().unwrap();
             assert_eq!(PeerAnswer::decode(&frame).unwrap(), answer);
