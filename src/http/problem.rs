@@ -14,10 +14,8 @@ use crate::node::peer_calls::Verdict;
 use crate::ops::Refused;
 use crate::service::{Cause, ServiceError};
 
-/// Retry delay for refused connections, in milliseconds.
-const CONNECTION_RETRY_MS: u64 = 1_000;
-/// When a long read that was refused may be tried again.
-const READ_AGAIN_MS: u64 = 1_000;
+/// When what a busy node has refused may be tried again, in milliseconds.
+const BUSY_RETRY_MS: u64 = 1_000;
 
 /// A call that failed. It becomes a problem on the way out, in [`render`].
 #[derive(Debug, Clone)]
@@ -67,8 +65,13 @@ impl Failure {
     pub fn too_many_connections() -> Self {
         let detail = "This node has as many connections as it may have, and all are busy. Nothing happened: try again in a \
                       moment, or at another node.";
+        Self::busy(detail)
+    }
+
+    /// The node has too much of something for now.
+    fn busy(detail: impl Into<String>) -> Self {
         let mut failure = Self::new(ErrorCode::TooManyRequests, detail);
-        failure.problem.retry_after_ms = Some(CONNECTION_RETRY_MS);
+        failure.problem.retry_after_ms = Some(BUSY_RETRY_MS);
         failure
     }
 
@@ -76,9 +79,7 @@ impl Failure {
         let detail = format!(
             "{EVENT_STREAMS_MAX} streams of events are open at this node. Read them at another node, or close some."
         );
-        let mut failure = Self::new(ErrorCode::TooManyRequests, detail);
-        failure.problem.retry_after_ms = Some(READ_AGAIN_MS);
-        failure
+        Self::busy(detail)
     }
 
     fn blocked(code: ErrorCode, what: &str, blocked: &Blocked) -> Self {
@@ -330,9 +331,7 @@ impl From<NotRead> for Failure {
                 let detail = format!(
                     "{READS_MAX} reads of this kind wait at this node already. Try again in a moment, or at another node."
                 );
-                let mut failure = Self::new(ErrorCode::TooManyRequests, detail);
-                failure.problem.retry_after_ms = Some(READ_AGAIN_MS);
-                failure
+                Self::busy(detail)
             }
             // The panic is in the log.
             NotRead::Died => {

@@ -42,9 +42,12 @@ impl Member {
         if wanted == self.global.name() || self.regions.has(wanted) {
             return Ok(());
         }
-        let mut places: Vec<_> = self.regions.names().into_iter().collect();
-        places.push(self.global.name().to_owned());
-        Err(NoRegion { wanted: wanted.to_owned(), places })
+        Err(NoRegion { wanted: wanted.to_owned(), places: self.places() })
+    }
+
+    /// The names of all groups of the cluster: where a resource can live.
+    pub fn places(&self) -> Vec<String> {
+        self.regions.names().into_iter().chain([self.global.name().to_owned()]).collect()
     }
 
     /// The URL of the node that leads a group, if this node knows it.

@@ -100,8 +100,7 @@ fn placement(member: &Member, text: &str) -> Result<Placement, ServiceError> {
     if text == GLOBAL || member.regions.has(text) {
         return Placement::new(text).map_err(|bad| Cause::BadPlacement(bad).into());
     }
-    let places = member.regions.names().into_iter().chain([GLOBAL.to_owned()]).collect();
-    Err(Cause::NoPlacement { wanted: text.to_owned(), places }.into())
+    Err(Cause::NoPlacement { wanted: text.to_owned(), places: member.places() }.into())
 }
 
 impl PutResourceFlow<'_> {

@@ -129,7 +129,7 @@ impl Cause {
 
     /// The cause of a failure without a problem in its body. A 4xx or a redirection was refused
     /// before it came to a node.
-    pub fn of_status(status: StatusCode) -> Self {
+    fn of_status(status: StatusCode) -> Self {
         if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
             Self::Gateway
         } else {
@@ -217,15 +217,8 @@ impl Client {
         if status.is_success() {
             return Ok(Answer { url: url.to_owned(), status, body, sent });
         }
-        match problem(&body) {
-            Some(problem) => {
-                Err(trouble(Cause::of_problem(&problem), ClientError::Problem(Box::new(problem))))
-            }
-            None => {
-                let error = ClientError::Foreign(url.to_owned(), format!("status {status}"));
-                Err(trouble(Cause::of_status(status), error))
-            }
-        }
+        let (cause, error) = refusal(url, status, &body);
+        Err(trouble(cause, error))
     }
 
     fn request(&self, call: &Call<'_>, url: &str, timeout: Duration) -> reqwest::RequestBuilder {
@@ -254,9 +247,20 @@ pub(super) fn reason(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
+/// Why a call failed whose answer is no success.
+pub(super) fn refusal(url: &str, status: StatusCode, body: &[u8]) -> (Cause, ClientError) {
+    match problem(body) {
+        Some(problem) => (Cause::of_problem(&problem), ClientError::Problem(Box::new(problem))),
+        None => {
+            let error = ClientError::Foreign(url.to_owned(), format!("status {status}"));
+            (Cause::of_status(status), error)
+        }
+    }
+}
+
 /// The problem in the body of an answer. A node of a later version may know states that this client
 /// does not: such a lease is over, whatever its state is called.
-pub(super) fn problem(body: &[u8]) -> Option<Problem> {
+fn problem(body: &[u8]) -> Option<Problem> {
     let mut value = serde_json::from_slice::<Value>(body).ok()?;
     if let Ok(problem) = Problem::deserialize(&value) {
         return Some(problem);

@@ -8,7 +8,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use sse_stream::{Sse, SseStream};
 use tokio::time::{sleep, timeout};
 
-use super::attempt::{Cause, problem, reason};
+use super::attempt::{Cause, reason, refusal};
 use super::error::Unavailable;
 use super::{Client, ClientError};
 use crate::event::{Event, EventKind, EventsGap, EventsLagged, EventsReady};
@@ -47,6 +47,9 @@ impl EventsRequest {
     }
 }
 
+/// A stream as it comes over the wire.
+type Messages = BoxStream<'static, Result<Sse, sse_stream::Error>>;
+
 /// What a stream of events tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventMessage {
@@ -66,7 +69,7 @@ pub struct EventReader {
     path: String,
     /// Where to go on.
     last_id: Option<String>,
-    open: Option<(String, BoxStream<'static, Result<Sse, sse_stream::Error>>)>,
+    open: Option<(String, Messages)>,
 }
 
 impl fmt::Debug for EventReader {
@@ -127,8 +130,7 @@ impl EventReader {
         &self,
         give_up: Instant,
         pause: &mut Duration,
-    ) -> Result<Option<(String, BoxStream<'static, Result<Sse, sse_stream::Error>>)>, ClientError>
-    {
+    ) -> Result<Option<(String, Messages)>, ClientError> {
         let url = self.client.nodes.first(None);
         let left = give_up.saturating_duration_since(Instant::now());
         let failed = match timeout(left.max(PAUSES.0), self.open_at(&url)).await {
@@ -148,10 +150,7 @@ impl EventReader {
         Ok(None)
     }
 
-    async fn open_at(
-        &self,
-        url: &str,
-    ) -> Result<BoxStream<'static, Result<Sse, sse_stream::Error>>, (Cause, ClientError)> {
+    async fn open_at(&self, url: &str) -> Result<Messages, (Cause, ClientError)> {
         let mut request = self.client.http.get(format!("{url}{}", self.path));
         if let Some(api_key) = &self.client.api_key {
             request = request.bearer_auth(api_key);
@@ -169,13 +168,7 @@ impl EventReader {
         }
 
         let body = answer.bytes().await.map_err(lost)?;
-        Err(match problem(&body) {
-            Some(problem) => (Cause::of_problem(&problem), ClientError::Problem(Box::new(problem))),
-            None => {
-                let error = ClientError::Foreign(url.to_owned(), format!("status {status}"));
-                (Cause::of_status(status), error)
-            }
-        })
+        Err(refusal(url, status, &body))
     }
 }
 

@@ -62,9 +62,15 @@ impl Space {
 
     /// How the disk stands; `None` when free space cannot be read.
     pub fn status(&self) -> Option<DiskStatus> {
+        let (free_bytes, limit) = self.look()?;
+        Some(DiskStatus { room: self.room(), free_bytes, reserve_bytes: limit.free_bytes_min })
+    }
+
+    /// Free bytes, and how many there have to be; `None` when that cannot be read.
+    fn look(&self) -> Option<(u64, SpaceLimit)> {
         let free_bytes = self.slots.store().free_bytes_at(&self.log_dir).ok()?;
         let limit = SpaceLimit::for_checkpoints(self.lacking_bytes(), self.slots.unused_bytes());
-        Some(DiskStatus { room: self.room(), free_bytes, reserve_bytes: limit.free_bytes_min })
+        Some((free_bytes, limit))
     }
 
     /// How much room there is, as of a moment ago. If free space cannot be
@@ -78,9 +84,7 @@ impl Space {
         }
 
         last.at = Some(now);
-        if let Ok(free) = self.slots.store().free_bytes_at(&self.log_dir) {
-            let limit =
-                SpaceLimit::for_checkpoints(self.lacking_bytes(), self.slots.unused_bytes());
+        if let Some((free, limit)) = self.look() {
             let room = match free {
                 free if free < caps::FREE_BYTES_LAST => Room::Gone,
                 free if free < caps::FREE_BYTES_SCARCE => Room::Scarce,

@@ -58,19 +58,12 @@ pub enum Happening {
 }
 
 impl EventBatch {
-    /// Events in it.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    /// Events in it: at least one, since what did nothing is not recorded.
+    fn events(&self) -> usize {
         match &self.what {
             Happening::Events(events) => events.len(),
             Happening::NewLeader { .. } => 1,
         }
-    }
-
-    /// Never: what did nothing is not recorded.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -186,12 +179,12 @@ impl Journal {
         let at = kept.at.map_or(at, |newest| newest.max(at));
         kept.at = Some(at);
         let batch = EventBatch { index, at, witness, what };
-        kept.events += batch.len();
+        kept.events += batch.events();
         kept.batches.push_back(Arc::new(batch));
 
         while kept.events > caps::JOURNAL_EVENTS_MAX && kept.batches.len() > 1 {
             let Some(oldest) = kept.batches.pop_front() else { break };
-            kept.events -= oldest.len();
+            kept.events -= oldest.events();
             kept.after = oldest.index;
         }
         drop(kept);
@@ -219,7 +212,7 @@ impl Journal {
         let mut events = 0;
         let fits = |batch: &&Arc<EventBatch>| {
             let is_first = events == 0;
-            events += batch.len();
+            events += batch.events();
             is_first || events <= max
         };
         Ok(kept.batches.range(from..).take_while(fits).map(Arc::clone).collect())

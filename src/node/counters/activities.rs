@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use ratequeue_limiter::{ResourceName, ResourceUsage};
 
 use super::activity::{Activity, Counts, RECENT_S};
-use super::histogram::Histogram;
 use super::series::Series;
 
 /// Resources of a group of which activity is remembered. When there are more, the least busy half
@@ -125,10 +124,8 @@ impl Activities {
     /// Adds the bucket of a second that is over to the series of a resource, which stands so.
     pub(super) fn sample(&mut self, name: &ResourceName, second: u64, usage: &ResourceUsage) {
         let Some(series) = self.series.get_mut(name) else { return };
-        let nothing = (&Counts::default(), &Histogram::default());
         let activity = self.by_resource.get(name);
-        let (counts, waits) = activity.and_then(|a| a.of_second(second)).unwrap_or(nothing);
-        series.add(second, usage, counts, waits);
+        series.add(second, usage, activity.and_then(|activity| activity.of_second(second)));
     }
 
     /// Adds the bucket of a second that is over to the series of all resources together.
@@ -139,9 +136,7 @@ impl Activities {
         });
         let limits = Vec::new();
         let usage = ResourceUsage { queue_depth, queue_load: 0, oldest_wait_ms: 0, held, limits };
-        let nothing = (&Counts::default(), &Histogram::default());
-        let (counts, waits) = self.total.of_second(second).unwrap_or(nothing);
-        self.total_series.add(second, &usage, counts, waits);
+        self.total_series.add(second, &usage, self.total.of_second(second));
     }
 
     /// The resources that the metrics list, at most `max`, with what was counted of each while it

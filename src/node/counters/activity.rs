@@ -38,6 +38,12 @@ impl Counts {
         self.lapsed += other.lapsed;
         self.refused += other.refused;
     }
+
+    /// Acquires that were not granted, but for those that were given up: what the API calls
+    /// rejected.
+    pub(super) fn turned_away(&self) -> u64 {
+        self.rejected + self.refused + self.timed_out
+    }
 }
 
 /// Business: a number that every event raises, and that halves again and again.
@@ -60,11 +66,19 @@ pub(super) struct Activity {
     seconds: VecDeque<(u64, Second)>,
 }
 
-/// One second of a resource.
+/// What happened to a resource in a second, or in several.
 #[derive(Debug, Default)]
-struct Second {
-    counts: Counts,
-    waits: Histogram,
+pub(super) struct Second {
+    pub(super) counts: Counts,
+    pub(super) waits: Histogram,
+}
+
+impl Second {
+    /// Takes in what happened in another one.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.counts.add(&other.counts);
+        self.waits.add(&other.waits);
+    }
 }
 
 /// The last 10 seconds of a resource.
@@ -117,10 +131,9 @@ impl Activity {
         }
     }
 
-    /// What happened in a second that is recent.
-    pub(super) fn of_second(&self, second: u64) -> Option<(&Counts, &Histogram)> {
-        let found = self.seconds.iter().find(|(at, _)| *at == second);
-        found.map(|(_, Second { counts, waits })| (counts, waits))
+    /// What happened in a second that is recent; nothing, if nothing did.
+    pub(super) fn of_second(&self, second: u64) -> Option<&Second> {
+        self.seconds.iter().find(|(at, _)| *at == second).map(|(_, happened)| happened)
     }
 
     /// Drops what is too old to be recent at `second`.
@@ -138,22 +151,17 @@ impl Activity {
     }
 
     pub(super) fn recent(&self, second: u64) -> Recent {
-        let (mut sum, mut waits) = (Counts::default(), Histogram::default());
-        for (_, Second { counts, waits: waited }) in
-            self.seconds.iter().filter(|(at, _)| at + RECENT_S > second)
-        {
-            sum.granted += counts.granted;
-            sum.released += counts.released;
-            sum.rejected += counts.rejected + counts.refused + counts.timed_out;
-            waits.add(waited);
-        }
+        let mut sum = Second::default();
+        let recent = self.seconds.iter().filter(|(at, _)| at + RECENT_S > second);
+        recent.for_each(|(_, happened)| sum.add(happened));
+        let Second { counts, waits } = sum;
 
         let per_s = |n: u64| ratio(n, RECENT_S);
         Recent {
             throughput: Throughput {
-                granted_per_s: per_s(sum.granted),
-                released_per_s: per_s(sum.released),
-                rejected_per_s: per_s(sum.rejected),
+                granted_per_s: per_s(counts.granted),
+                released_per_s: per_s(counts.released),
+                rejected_per_s: per_s(counts.turned_away()),
             },
             wait_ms: waits
                 .percentile(50)

@@ -5,8 +5,7 @@ use std::collections::VecDeque;
 
 use ratequeue_limiter::{LimitName, ResourceUsage};
 
-use super::activity::{Counts, RECENT_S};
-use super::histogram::Histogram;
+use super::activity::{RECENT_S, Second};
 
 /// Seconds of which there is a bucket each.
 pub const FINE_S: u64 = 15 * 60;
@@ -43,14 +42,14 @@ impl Bucket {
         (self.wait_p99_ms != NONE).then_some(self.wait_p99_ms)
     }
 
-    fn new(depth: u64, held: u64, counts: &Counts, waits: &Histogram) -> Self {
+    fn new(usage: &ResourceUsage, Second { counts, waits }: &Second) -> Self {
         let percentile = |percent| waits.percentile(percent).map_or(NONE, short);
         Self {
-            queue_depth: short(depth),
-            held: short(held),
+            queue_depth: short(usage.queue_depth),
+            held: short(usage.held),
             granted: short(counts.granted),
             released: short(counts.released),
-            rejected: short(counts.rejected + counts.refused + counts.timed_out),
+            rejected: short(counts.turned_away()),
             expired: short(counts.expired),
             wait_p50_ms: percentile(50),
             wait_p99_ms: percentile(99),
@@ -104,29 +103,21 @@ pub struct Series {
     pub fine: Track,
     pub coarse: Track,
     /// What happened since the last coarse bucket.
-    counts: Counts,
-    waits: Histogram,
+    since_coarse: Second,
 }
 
 impl Series {
-    /// Adds the bucket of a second that is over.
-    pub(super) fn add(
-        &mut self,
-        second: u64,
-        usage: &ResourceUsage,
-        counts: &Counts,
-        waits: &Histogram,
-    ) {
-        let bucket = Bucket::new(usage.queue_depth, usage.held, counts, waits);
-        self.fine.push(FINE_S, bucket, usage);
-        self.counts.add(counts);
-        self.waits.add(waits);
+    /// Adds the bucket of a second that is over: how the resource stands after it, and what
+    /// happened in it, if anything.
+    pub(super) fn add(&mut self, second: u64, usage: &ResourceUsage, happened: Option<&Second>) {
+        let quiet = Second::default();
+        let happened = happened.unwrap_or(&quiet);
+        self.fine.push(FINE_S, Bucket::new(usage, happened), usage);
+        self.since_coarse.add(happened);
 
         if (second + 1).is_multiple_of(COARSE_STEP_S) {
-            let bucket = Bucket::new(usage.queue_depth, usage.held, &self.counts, &self.waits);
-            self.coarse.push(COARSE_S / COARSE_STEP_S, bucket, usage);
-            self.counts = Counts::default();
-            self.waits = Histogram::default();
+            let happened = std::mem::take(&mut self.since_coarse);
+            self.coarse.push(COARSE_S / COARSE_STEP_S, Bucket::new(usage, &happened), usage);
         }
     }
 }
@@ -161,10 +152,10 @@ mod tests {
     fn seconds_add_up_to_coarse_buckets_and_old_ones_go() {
         let mut series = Series::default();
         for second in 0..COARSE_S + 100 {
-            let counts = Counts { granted: 2, ..Counts::default() };
-            let mut waits = Histogram::default();
-            waits.record(second % 10);
-            series.add(second, &usage(second, 4), &counts, &waits);
+            let mut happened = Second::default();
+            happened.counts.granted = 2;
+            happened.waits.record(second % 10);
+            series.add(second, &usage(second, 4), Some(&happened));
         }
         assert_eq!(series.fine.buckets.len() as u64, FINE_S);
         assert_eq!(series.coarse.buckets.len() as u64, COARSE_S / COARSE_STEP_S);
@@ -180,10 +171,10 @@ mod tests {
     #[test]
     fn a_limit_that_goes_takes_its_row_and_what_is_unknown_is_none() {
         let mut series = Series::default();
-        series.add(0, &usage(0, 1), &Counts::default(), &Histogram::default());
+        series.add(0, &usage(0, 1), None);
         assert_eq!(series.fine.buckets[0].wait_p99_ms(), None);
         let bare = ResourceUsage { limits: Vec::new(), ..usage(0, 1) };
-        series.add(1, &bare, &Counts::default(), &Histogram::default());
+        series.add(1, &bare, None);
         assert!(series.fine.utilization.is_empty());
         assert_eq!(thousandths(1, 3), 334);
         assert_eq!(thousandths(u64::MAX, 1), u16::MAX);
