@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 pub struct StatsSeries {
     /// Milliseconds of a bucket.
     pub step_ms: u64,
-    /// When the last bucket ended, in milliseconds since 1970 by the clock of the asked node.
+    /// When the last bucket ended, in milliseconds since 1970 by the clock of the asked node as it
+    /// was at its start.
     pub end_ms: u64,
     /// Since when the asked node knows; buckets before are `null`.
     pub since_ms: u64,

@@ -8,7 +8,6 @@ use ratequeue_limiter::{QueueHead, ResourceName, ResourceUsage};
 use ratequeue_raft::Group;
 
 use super::error::{Cause, ServiceError};
-use super::events::wall_ms;
 use super::router::{CallKind, Router};
 use super::{Answered, Decided, Incoming, Service};
 use crate::node::Node;
@@ -114,15 +113,14 @@ impl Service {
 fn series_of(node: &Node, groups: &[Group], query: SeriesQuery) -> StatsSeries {
     let SeriesQuery { mut range, region: _, after_ms } = query;
     let end = node.stats.range_end(range.coarse);
-    let end_ms = wall_ms(node.stats.instant(end));
+    let end_ms = node.stats.second_ms(end);
     let step_ms = if range.coarse { COARSE_STEP_S * 1_000 } else { 1_000 };
     if let Some(after_ms) = after_ms {
-        // The wall clock is read each time: an instant is told a little differently.
-        let new = (end_ms.saturating_sub(after_ms) + step_ms / 2) / step_ms;
+        let new = end_ms.saturating_sub(after_ms).div_ceil(step_ms);
         range.buckets = range.buckets.min(usize::try_from(new).unwrap_or(usize::MAX));
     }
 
-    let since_ms = wall_ms(node.stats.instant(0));
+    let since_ms = node.stats.second_ms(0);
     let mut all = StatsSeries { step_ms, end_ms, since_ms, ..StatsSeries::default() };
     for group in groups {
         all.index.insert(group.name().to_owned(), group.applied_index().unwrap_or_default());

@@ -20,7 +20,7 @@ pub mod series;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use metrics::{describe_histogram, histogram};
@@ -63,6 +63,9 @@ pub struct Sources<'a> {
 #[derive(Debug)]
 pub struct Stats {
     start: Instant,
+    /// The same in milliseconds since 1970. It is read once: all buckets are told by it, each time
+    /// alike.
+    start_ms: u64,
     /// By group.
     activities: Mutex<BTreeMap<String, Activities>>,
     waits: Waits,
@@ -82,12 +85,19 @@ impl Default for Stats {
     fn default() -> Self {
         Self {
             start: Instant::now(),
+            start_ms: unix_ms(),
             activities: Mutex::default(),
             waits: Waits::default(),
             sampled: AtomicU64::new(0),
             text: Mutex::default(),
         }
     }
+}
+
+/// The wall clock, in milliseconds since 1970. To be shown, never to be decided by.
+fn unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Default for Waits {

@@ -59,9 +59,9 @@ impl Stats {
         if coarse { sampled / COARSE_STEP_S * COARSE_STEP_S } else { sampled }
     }
 
-    /// The instant so many seconds after the start.
-    pub fn instant(&self, second: u64) -> std::time::Instant {
-        self.start + std::time::Duration::from_secs(second)
+    /// When a second began, in milliseconds since 1970.
+    pub fn second_ms(&self, second: u64) -> u64 {
+        self.start_ms.saturating_add(second.saturating_mul(1_000))
     }
 
     /// The series of a group that are asked for, and those of all of its resources together.

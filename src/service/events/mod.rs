@@ -32,7 +32,6 @@ use super::error::{Cause, ServiceError};
 use crate::node::event_calls::{EventFilter, EventsCall, EventsPage};
 use crate::node::{Member, Node};
 use feed::{EVENTS_AT_ONCE, Feed, Next};
-pub use shown::wall_ms;
 
 /// Which events a caller wants.
 #[derive(Debug, Clone, Default)]

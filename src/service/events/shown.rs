@@ -58,7 +58,7 @@ fn new(group: &Group, batch: &EventBatch, ordinal: u32, kind: EventKind) -> Even
 }
 
 /// An instant as milliseconds since 1970. To be shown, never to be decided by.
-pub fn wall_ms(at: Instant) -> u64 {
+fn wall_ms(at: Instant) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.saturating_sub(at.elapsed()).as_millis()).unwrap_or(u64::MAX)
 }

@@ -90,7 +90,7 @@ export function ResourcePage({ name }: { name: string }) {
       </div>
       <Charts key={model.region} name={name} region={model.region} />
       <div class="pair">
-        <QueueList model={model} resource={resource} />
+        <QueueList model={model} />
         <Holders model={model} />
       </div>
       <div class="pair">

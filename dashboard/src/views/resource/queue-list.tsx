@@ -1,7 +1,7 @@
 // The queue in its order, and why each lease in it waits.
 
 import { useState } from "preact/hooks";
-import type { Lease, Resource } from "../../api/types.ts";
+import type { Lease } from "../../api/types.ts";
 import { clock } from "../../live/clock.ts";
 import type { ResourceModel } from "../../live/resource.ts";
 import { tick } from "../../live/ticker.ts";
@@ -21,12 +21,7 @@ const COLUMNS: Column[] = [
   { label: "Waits", right: true },
 ];
 
-interface Props {
-  model: ResourceModel;
-  resource: Resource;
-}
-
-export function QueueList({ model }: Props) {
+export function QueueList({ model }: { model: ResourceModel }) {
   const [ending, setEnding] = useState<Lease | null>(null);
   tick.value;
   const snapshot = model.snapshot.value;
